@@ -1,0 +1,202 @@
+"""The composition root: builds every object from the settings, runs them, stops them in order."""
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+import structlog
+
+from extproc.authn.challenge import ProtectedResource
+from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
+from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, is_loopback
+from extproc.authn.verifier import TrustedIssuer, Verifier
+from extproc.clock import Clock, system_clock
+from extproc.config import Issuer, RoleMapping, Settings
+from extproc.credentials.cache import SessionCache
+from extproc.credentials.sts import StsExchange
+from extproc.pipeline import Pipeline
+from extproc.policy.rules import ClaimContains, Matcher, Policy, Rule, cel_matcher
+from extproc.server.admin import AdminServer
+from extproc.server.grpc_server import GrpcServer
+from extproc.signing.signer import Signer
+from extproc.signing.targets import Target, TargetTable
+from extproc.telemetry.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
+
+
+def build_policy(settings: Settings) -> Policy:
+    """The role mappings as a policy."""
+    return Policy(
+        rules=[
+            Rule(
+                name=mapping.name or f"role_mappings[{position}]",
+                matcher=_matcher(mapping, settings.role_claim),
+                role_arn=mapping.role_arn,
+                priority=mapping.priority,
+            )
+            for position, mapping in enumerate(settings.role_mappings)
+        ],
+        fallback_role_arn=settings.fallback_role_arn,
+        session_name_claim=settings.session_name_claim,
+        session_duration=settings.session_duration,
+    )
+
+
+def _matcher(mapping: RoleMapping, role_claim: str) -> Matcher:
+    if mapping.claim is not None:
+        return ClaimContains(claim=role_claim, value=mapping.claim)
+    return cel_matcher(mapping.matcher or "")
+
+
+def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
+    """One key store an issuer."""
+    documents = HttpDocuments()
+    return {
+        issuer.issuer: KeyStore(
+            issuer=issuer.issuer,
+            source=_key_source(issuer, documents),
+            clock=clock,
+            refresh=RefreshPolicy(),
+        )
+        for issuer in settings.issuers
+    }
+
+
+def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
+    if issuer.jwks_file:
+        return JwksFile(Path(issuer.jwks_file))
+    allow_http = issuer.allow_insecure_http or is_loopback(issuer.issuer)
+    if issuer.jwks_uri:
+        allow_http = issuer.allow_insecure_http or is_loopback(issuer.jwks_uri)
+        return JwksUri(uri=issuer.jwks_uri, documents=documents, allow_http=allow_http)
+    return Discovery(issuer=issuer.issuer, documents=documents, allow_http=allow_http)
+
+
+def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock) -> Verifier:
+    """The verifier of all configured issuers."""
+    return Verifier(
+        issuers=[
+            TrustedIssuer(
+                issuer=issuer.issuer,
+                audiences=frozenset(issuer.audiences),
+                algorithms=frozenset(issuer.algorithms),
+                token_types=frozenset(token_type.lower() for token_type in issuer.token_types),
+                leeway=issuer.leeway,
+                keys=stores[issuer.issuer],
+            )
+            for issuer in settings.issuers
+        ],
+        clock=clock,
+    )
+
+
+def build_targets(settings: Settings) -> TargetTable:
+    """The targets by name, prefix and host."""
+    return TargetTable(
+        [
+            Target(
+                name=target.name,
+                host=target.host,
+                scope=target.scope,
+                payload=target.payload,
+                prefix=target.prefix,
+                sign_headers=frozenset(target.sign_headers),
+            )
+            for target in settings.targets
+        ]
+    )
+
+
+class App:
+    """A running server. Build it inside the event loop that runs it."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = system_clock) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._key_stores = build_key_stores(settings, clock)
+        self._exchange = StsExchange(
+            region=settings.sts.region or settings.targets[0].scope.region,
+            endpoint_url=settings.sts.endpoint_url,
+            timeout=settings.sts.timeout,
+            deadline=settings.sts.deadline,
+            workers=settings.sts.workers,
+            max_waiting=settings.sts.max_waiting,
+        )
+        sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
+        self._metrics.sessions.set_function(lambda: len(sessions))
+        self._pipeline = Pipeline(
+            resource=ProtectedResource(
+                url=settings.resource.url, authorization_servers=[entry.issuer for entry in settings.issuers]
+            ),
+            targets=build_targets(settings),
+            verifier=build_verifier(settings, self._key_stores, clock),
+            policy=build_policy(settings),
+            exchange=self._exchange,
+            sessions=sessions,
+            signer=Signer(clock),
+            metrics=self._metrics,
+            max_body_bytes=settings.limits.request_body_bytes,
+        )
+        self._draining = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, stopped.set)
+        server = GrpcServer(
+            addresses=[self._settings.listen.grpc],
+            pipeline=lambda: self._pipeline,
+            max_body_bytes=self._settings.limits.request_body_bytes,
+        )
+        async with contextlib.AsyncExitStack() as cleanup:
+            cleanup.callback(self._exchange.close)
+            admin = self._start_admin()
+            if admin is not None:
+                cleanup.push_async_callback(asyncio.to_thread, admin.stop)
+            refreshing = [asyncio.create_task(store.keep_fresh()) for store in self._key_stores.values()]
+            for task in refreshing:
+                cleanup.callback(task.cancel)
+            await server.start()
+            readiness = asyncio.create_task(self._follow_readiness(server))
+            _log.info("listening", grpc=self._settings.listen.grpc, admin=self._settings.listen.admin)
+            await stopped.wait()
+            _log.info("draining", seconds=self._settings.drain_seconds)
+            self._draining = True
+            readiness.cancel()
+            await server.stop(grace=self._settings.drain_seconds)
+        _log.info("stopped")
+
+    def unready(self) -> list[str]:
+        """Why this instance should get no traffic; empty when it should."""
+        if self._draining:
+            return ["draining"]
+        if any(store.current() for store in self._key_stores.values()):
+            return []
+        return [
+            f"no keys of {issuer}: {store.failure or 'not fetched yet'}"
+            for issuer, store in self._key_stores.items()
+        ]
+
+    async def _follow_readiness(self, server: GrpcServer) -> None:
+        """Keep gRPC health in step with ``unready``."""
+        serving = False
+        while True:
+            ready = not self.unready()
+            if ready != serving:
+                await server.set_serving(serving=ready)
+                serving = ready
+            await asyncio.sleep(1.0 if serving else 0.05)
+
+    def _start_admin(self) -> AdminServer | None:
+        if self._settings.listen.admin is None:
+            return None
+        host, _, port = self._settings.listen.admin.rpartition(":")
+        admin = AdminServer(
+            host=host.strip("[]"), port=int(port), registry=self._metrics.registry, unready=self.unready
+        )
+        admin.start()
+        return admin

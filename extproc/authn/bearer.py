@@ -1,0 +1,32 @@
+"""Exactly one bearer token from the ``authorization`` header (RFC 6750 section 2.1)."""
+
+import re
+
+from extproc.errors import Denied, Reason
+from extproc.values import RequestHead
+
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+
+
+def bearer_token(head: RequestHead) -> str:
+    """The request's bearer token, still unverified.
+
+    Envoy joins several ``authorization`` headers with commas, so a comma means that
+    there was more than one value. The scheme is case-insensitive (RFC 9110 11.1).
+
+    Raises:
+        Denied: ``TOKEN_MISSING`` when no bearer credentials were sent at all,
+            ``AUTHORIZATION_MALFORMED`` when there is more or less than one token.
+    """
+    values = head.values("authorization")
+    if not values:
+        raise Denied(Reason.TOKEN_MISSING)
+    if len(values) > 1 or "," in values[0]:
+        raise Denied(Reason.AUTHORIZATION_MALFORMED, "several authorization values")
+    scheme, _, unverified_token = values[0].strip(" \t").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Denied(Reason.TOKEN_MISSING, "another authentication scheme")
+    unverified_token = unverified_token.strip(" ")
+    if not _TOKEN68.fullmatch(unverified_token):
+        raise Denied(Reason.AUTHORIZATION_MALFORMED, "not one token68 value")
+    return unverified_token

@@ -1,0 +1,69 @@
+"""The ``extproc`` command; thin. What a command needs is imported when it runs."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from extproc import config
+
+_CONFIG = click.option(
+    "--config",
+    "config_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The configuration file (YAML).",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="extproc-sigv4")
+def main() -> None:
+    """Envoy external processor: an OIDC token in, a SigV4-signed request to AWS out."""
+
+
+@main.command()
+@_CONFIG
+@click.option(
+    "--log-level",
+    default="info",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    show_default=True,
+    help="What is logged to standard error.",
+)
+def serve(config_path: Path, log_level: str) -> None:
+    """Run the gRPC server until SIGTERM."""
+    from extproc.app import App
+    from extproc.telemetry import logs
+
+    settings = _load(config_path)
+    logs.configure(log_level)
+
+    async def run() -> None:
+        await App(settings).run()
+
+    try:
+        asyncio.run(run())
+    except (OSError, RuntimeError) as error:
+        click.echo(f"extproc: {error}", err=True)
+        sys.exit(1)
+
+
+@main.command()
+@_CONFIG
+def check(config_path: Path) -> None:
+    """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
+    settings = _load(config_path)
+    click.echo(
+        f"{config_path}: ok ({len(settings.issuers)} issuers, {len(settings.targets)} targets, "
+        f"{len(settings.role_mappings)} role mappings)"
+    )
+
+
+def _load(path: Path) -> config.Settings:
+    try:
+        return config.load(path)
+    except config.ConfigError as error:
+        click.echo("\n".join(error.problems), err=True)
+        sys.exit(2)

@@ -1,0 +1,9 @@
+"""Time as an argument: everything that asks for the time takes a ``Clock``."""
+
+import time
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+"""Seconds since the epoch."""
+
+system_clock: Clock = time.time

@@ -1,0 +1,311 @@
+"""The configuration file: YAML into frozen, validated settings.
+
+Everything that can be known without the network is checked here; what loads is usable.
+Unknown keys are refused, and so are duplicate ones. Errors read ``path: message``.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from extproc.authn.keys import SUPPORTED_ALGORITHMS
+from extproc.authn.provider import is_loopback
+from extproc.policy.arn import validate_role_arn
+from extproc.policy.cel import ExpressionError
+from extproc.policy.rules import cel_matcher
+from extproc.signing.sigv4 import Scope
+from extproc.signing.targets import infer_scope
+
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::\d{1,5})?")
+_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
+_NEVER_SIGNED = frozenset(
+    {
+        "authorization", "connection", "content-length", "cookie", "expect", "forwarded", "keep-alive",
+        "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
+        "x-request-id", "traceparent", "tracestate", "x-amz-date", "x-amz-security-token",
+        "x-amz-content-sha256", "x-amzn-trace-id", "host", "content-type",
+    }
+)  # fmt: skip
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; ``problems`` are ``path: message`` lines."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) URL without query or fragment")
+    return value
+
+
+def _matcher(value: str) -> str:
+    try:
+        cel_matcher(value)
+    except ExpressionError as error:
+        raise ValueError(f"CEL: {error}") from None
+    return value
+
+
+def _grpc_address(value: str) -> str:
+    if value.startswith("unix:") and len(value) > len("unix:"):
+        return value
+    return _address(value)
+
+
+def _address(value: str) -> str:
+    match = _ADDRESS.fullmatch(value)
+    if not match or int(match["port"]) > 65_535:  # noqa: PLR2004 - the largest port number
+        raise ValueError("must be HOST:PORT")
+    return value
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("must be a lower-case host name, with a port only if it is not the default one")
+    return value
+
+
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", value) or "/." in value:
+        raise ValueError("must be a path like /aws, without a slash at the end")
+    return value
+
+
+def _signable(value: str) -> str:
+    name = value.lower()
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise ValueError("must be a header name")
+    if name in _NEVER_SIGNED or name.startswith(("x-forwarded-", "x-envoy-")):
+        raise ValueError(f"{name} is signed already, or changes on the way and cannot be")
+    return name
+
+
+Url = Annotated[str, AfterValidator(_http_url)]
+RoleArn = Annotated[str, AfterValidator(validate_role_arn)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Listen(_Model):
+    """Where the server listens."""
+
+    grpc: Annotated[str, AfterValidator(_grpc_address)] = "127.0.0.1:50051"
+    admin: Annotated[str, AfterValidator(_address)] | None = "127.0.0.1:9464"
+    insecure_plaintext: bool = False  # clear-text gRPC beyond this machine
+
+    @model_validator(mode="after")
+    def _plaintext_stays_local(self) -> "Listen":
+        local = self.grpc.startswith("unix:") or is_loopback(f"http://{self.grpc}")
+        if not (local or self.insecure_plaintext):
+            raise ValueError(
+                "grpc is not a loopback address: bearer tokens would cross the network in clear text; "
+                "set insecure_plaintext: true only where the network itself is private"
+            )
+        return self
+
+
+class Resource(_Model):
+    """The protected resource as clients call it (RFC 9728)."""
+
+    url: Url
+
+
+class Issuer(_Model):
+    """One trusted OIDC provider."""
+
+    issuer: Url
+    audiences: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    algorithms: Annotated[list[str], Field(min_length=1)] = ["RS256", "ES256"]
+    token_types: Annotated[list[str], Field(min_length=1)] = ["at+jwt", "application/at+jwt", "JWT", ""]
+    leeway: Annotated[int, Field(ge=0, le=120)] = 30  # seconds
+    jwks_uri: Url | None = None
+    jwks_file: str | None = None
+    allow_insecure_http: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Issuer":
+        unsupported = sorted(set(self.algorithms) - SUPPORTED_ALGORITHMS)
+        if unsupported:
+            raise ValueError(f"algorithms: {unsupported} not supported; STS takes RS and ES only")
+        if self.jwks_uri and self.jwks_file:
+            raise ValueError("jwks_uri and jwks_file exclude each other")
+        url = self.jwks_uri or self.issuer
+        if (
+            not self.jwks_file
+            and url.startswith("http:")
+            and not (is_loopback(url) or self.allow_insecure_http)
+        ):
+            raise ValueError("keys are fetched over HTTPS only; allow_insecure_http: true is for tests")
+        return self
+
+
+class Target(_Model):
+    """One place that requests are signed for."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
+    host: Annotated[str, AfterValidator(_host)]
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
+    service: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    payload: Literal["signed", "unsigned"] = "signed"
+    prefix: Annotated[str, AfterValidator(_prefix)] | None = None
+    sign_headers: list[Annotated[str, AfterValidator(_signable)]] = []
+    endpoint_url: Url | None = None  # where Envoy connects, if not https://HOST
+
+    @model_validator(mode="after")
+    def _scope_is_known(self) -> "Target":
+        if infer_scope(self.host) is None and not (self.region and self.service):
+            raise ValueError("region and service cannot be told from this host: set both")
+        return self
+
+    @property
+    def scope(self) -> Scope:
+        """Region and service, explicit or inferred."""
+        inferred = infer_scope(self.host)
+        return Scope(
+            region=self.region or (inferred.region if inferred else ""),
+            service=self.service or (inferred.service if inferred else ""),
+        )
+
+
+class Sts(_Model):
+    """How STS is reached. Times in seconds."""
+
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None  # default: the first target's
+    endpoint_url: Url | None = None
+    timeout: PositiveFloat = 2.0
+    deadline: PositiveFloat = 5.0
+    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    max_waiting: PositiveInt = 256
+
+
+class RoleMapping(_Model):
+    """One rule: which claims get which role."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    claim: Annotated[str, Field(min_length=1)] | None = None
+    matcher: Annotated[str, AfterValidator(_matcher)] | None = None
+    role_arn: RoleArn
+    priority: int | None = None
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> "RoleMapping":
+        if (self.claim is None) == (self.matcher is None):
+            raise ValueError("exactly one of claim and matcher is required")
+        return self
+
+
+class Limits(_Model):
+    """Bounds on what is held in memory."""
+
+    request_body_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 10 * 1024 * 1024
+    sessions: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+
+class Settings(_Model):
+    """The whole configuration."""
+
+    listen: Listen = Listen()
+    resource: Resource
+    issuers: Annotated[list[Issuer], Field(min_length=1)]
+    targets: Annotated[list[Target], Field(min_length=1)]
+    sts: Sts = Sts()
+    session_duration: Annotated[int, Field(ge=900, le=43_200)] = 3600  # STS's limits
+    session_name_claim: Annotated[str, Field(min_length=1)] = "sub"
+    role_claim: Annotated[str, Field(min_length=1)] = "groups"
+    fallback_role_arn: RoleArn | None = None
+    role_mappings: list[RoleMapping] = []
+    limits: Limits = Limits()
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        _unique("issuers", "issuer", [entry.issuer for entry in self.issuers])
+        _unique("targets", "name", [entry.name for entry in self.targets])
+        _unique("targets", "prefix", [entry.prefix for entry in self.targets if entry.prefix])
+        _unique("role_mappings", "name", [entry.name for entry in self.role_mappings if entry.name])
+        if not self.role_mappings and self.fallback_role_arn is None:
+            raise ValueError("role_mappings: no mapping and no fallback_role_arn: nobody would get a role")
+        return self
+
+
+def _unique(section: str, key: str, values: list[str]) -> None:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"{section}: {key} {repeated[0]!r} is used twice")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without duplicate keys, of which PyYAML would silently keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                line = node.value[position][0].start_mark.line + 1
+                raise ConfigError([f"line {line}: {key!r} is set twice"])
+        return super().construct_mapping(node, deep)
+
+
+def parse(text: str) -> Settings:
+    """Parse and validate a configuration.
+
+    Raises:
+        ConfigError: with one line a problem.
+    """
+    try:
+        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "document"
+        raise ConfigError(
+            [f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be read'}"]
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigError(["document: must be a mapping"])
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError([_problem(entry) for entry in error.errors()]) from None
+
+
+def load(path: Path) -> Settings:
+    """Read a configuration file; raises ``ConfigError``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: not UTF-8"]) from None
+    return parse(text)
+
+
+def _problem(error: Any) -> str:
+    """One pydantic error as ``path: message``, with list positions in brackets."""
+    path = ""
+    for part in error["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "unknown key"
+    # A rule about a whole section names its own path.
+    return f"{path}: {message}" if path else message

@@ -1,0 +1,1 @@
+"""From a grant to temporary AWS credentials, and keeping them."""

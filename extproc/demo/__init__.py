@@ -1,0 +1,1 @@
+"""The embedded stack: everything around the server, real enough to prove it."""

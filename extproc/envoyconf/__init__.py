@@ -1,0 +1,1 @@
+"""Envoy configuration rendered from our settings."""

@@ -1,0 +1,114 @@
+"""The closed list of reasons for which a request is denied.
+
+A room returns the next trusted value or raises ``Denied``; the pipeline turns that
+into an answer once. Clients get the constant text of a reason. The exact cause
+(``Denied.detail``) is for operators only and never contains a secret.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Every way a request can be denied. Names are stable: logs, metrics and alerts use them."""
+
+    # What arrived.
+    TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason, not a secret
+    AUTHORIZATION_MALFORMED = "authorization_malformed"
+    SIGNATURE_IN_QUERY = "signature_in_query"
+    REQUEST_AMBIGUOUS = "request_ambiguous"
+    UPGRADE_REFUSED = "upgrade_refused"
+    TARGET_UNKNOWN = "target_unknown"
+    BODY_TOO_LARGE = "body_too_large"
+    # The token.
+    TOKEN_MALFORMED = "token_malformed"  # noqa: S105
+    ISSUER_UNKNOWN = "issuer_unknown"
+    ALGORITHM_REFUSED = "algorithm_refused"
+    KEY_UNKNOWN = "key_unknown"
+    SIGNATURE_INVALID = "signature_invalid"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"  # noqa: S105
+    AUDIENCE_WRONG = "audience_wrong"
+    CLAIM_INVALID = "claim_invalid"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    # The policy.
+    NO_ROLE = "no_role"
+    POLICY_ERROR = "policy_error"
+    SESSION_NAME_INVALID = "session_name_invalid"
+    # The exchange.
+    STS_ACCESS_DENIED = "sts_access_denied"
+    STS_TOKEN_REFUSED = "sts_token_refused"  # noqa: S105
+    STS_TOKEN_EXPIRED = "sts_token_expired"  # noqa: S105
+    STS_UNAVAILABLE = "sts_unavailable"
+    STS_THROTTLED = "sts_throttled"
+    STS_MISCONFIGURED = "sts_misconfigured"
+    # Envoy and we.
+    BODY_MODE_WRONG = "body_mode_wrong"
+    PROTOCOL_VIOLATION = "protocol_violation"
+    INTERNAL = "internal"
+
+    @property
+    def outcome(self) -> "Outcome":
+        """What the client is told."""
+        return _OUTCOMES[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A denial as the client sees it: HTTP status, OAuth error code (RFC 6750 3.1), constant text."""
+
+    status: int
+    error: str | None
+    text: str
+    retry_after: int | None = None  # seconds
+
+
+class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outcome more than an error
+    """The request is denied for ``reason``; ``detail`` tells the operator, and only the operator, why."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+def _invalid_token(text: str = "The access token is not valid for this resource.") -> Outcome:
+    return Outcome(401, "invalid_token", text)
+
+
+_BAD_AUTHORIZATION = "Exactly one bearer token is expected in the authorization header."
+_ACCESS_DENIED = Outcome(403, "access_denied", "No AWS role is granted for this request.")
+_UNAVAILABLE = Outcome(503, "temporarily_unavailable", "A service this request needs is unavailable.", 5)
+_OUR_FAULT = Outcome(500, "server_error", "The request could not be processed.")
+
+_OUTCOMES = {
+    Reason.TOKEN_MISSING: Outcome(401, None, "A bearer token is required."),
+    Reason.AUTHORIZATION_MALFORMED: Outcome(400, "invalid_request", _BAD_AUTHORIZATION),
+    Reason.SIGNATURE_IN_QUERY: Outcome(400, "invalid_request", "SigV4 query parameters are not accepted."),
+    Reason.REQUEST_AMBIGUOUS: Outcome(400, "invalid_request", "The request has more than one reading."),
+    Reason.UPGRADE_REFUSED: Outcome(400, "invalid_request", "Upgrades and CONNECT cannot be signed."),
+    Reason.TARGET_UNKNOWN: Outcome(404, "invalid_request", "No target serves this request."),
+    Reason.BODY_TOO_LARGE: Outcome(413, None, "The request body is too large."),
+    Reason.TOKEN_MALFORMED: _invalid_token("The access token is malformed."),
+    Reason.ISSUER_UNKNOWN: _invalid_token(),
+    Reason.ALGORITHM_REFUSED: _invalid_token(),
+    Reason.KEY_UNKNOWN: _invalid_token(),
+    Reason.SIGNATURE_INVALID: _invalid_token(),
+    Reason.TOKEN_EXPIRED: _invalid_token("The access token has expired."),
+    Reason.TOKEN_NOT_YET_VALID: _invalid_token("The access token is not valid yet."),
+    Reason.AUDIENCE_WRONG: _invalid_token(),
+    Reason.CLAIM_INVALID: _invalid_token(),
+    Reason.KEYS_UNAVAILABLE: _UNAVAILABLE,
+    Reason.NO_ROLE: _ACCESS_DENIED,
+    Reason.POLICY_ERROR: _ACCESS_DENIED,
+    Reason.SESSION_NAME_INVALID: _ACCESS_DENIED,
+    Reason.STS_ACCESS_DENIED: _ACCESS_DENIED,
+    Reason.STS_TOKEN_REFUSED: _invalid_token("AWS does not accept the access token."),
+    Reason.STS_TOKEN_EXPIRED: _invalid_token("The access token has expired."),
+    Reason.STS_UNAVAILABLE: _UNAVAILABLE,
+    Reason.STS_THROTTLED: _UNAVAILABLE,
+    Reason.STS_MISCONFIGURED: _OUR_FAULT,
+    Reason.BODY_MODE_WRONG: _OUR_FAULT,
+    Reason.PROTOCOL_VIOLATION: _OUR_FAULT,
+    Reason.INTERNAL: _OUR_FAULT,
+}

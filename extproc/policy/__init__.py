@@ -1,0 +1,1 @@
+"""What they may be: from an identity to one role."""

@@ -1,0 +1,25 @@
+"""The role session name: how CloudTrail will call the person.
+
+STS allows 2 to 64 of ``[A-Za-z0-9_+=,.@-]``. Whatever else is in the claim is replaced,
+and whenever anything was changed a short hash of issuer and subject is added, so that
+two people never end up under one name.
+"""
+
+import hashlib
+import re
+
+MIN_LENGTH = 2
+MAX_LENGTH = 64
+_HASH_LENGTH = 10  # hex digits: 40 bits, for telling people apart in a log
+_FORBIDDEN = re.compile(r"[^\w+=,.@-]", re.ASCII)
+
+
+def session_name(wanted: str, *, issuer: str, subject: str) -> str:
+    """``wanted`` made fit for STS; unchanged if it already is."""
+    cleaned = _FORBIDDEN.sub("-", wanted)
+    if cleaned == wanted and MIN_LENGTH <= len(wanted) <= MAX_LENGTH:
+        return wanted
+    # Lengths make the encoding unambiguous.
+    owner = f"{len(issuer)}:{issuer}{len(subject)}:{subject}{wanted}"
+    suffix = hashlib.sha256(owner.encode("utf-8")).hexdigest()[:_HASH_LENGTH]
+    return f"{cleaned[: MAX_LENGTH - _HASH_LENGTH - 1]}-{suffix}"

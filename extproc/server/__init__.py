@@ -1,0 +1,1 @@
+"""The wire: gRPC, protobuf, health, admin HTTP."""

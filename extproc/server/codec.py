@@ -1,0 +1,120 @@
+"""Envoy's protobuf messages to our values and back. Knows the wire, decides nothing.
+
+https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
+"""
+
+from dataclasses import dataclass, field
+
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3.external_processor_pb2 import (
+    BodyResponse,
+    CommonResponse,
+    HeaderMutation,
+    HeadersResponse,
+    ImmediateResponse,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+
+from extproc.errors import Denied, Reason
+from extproc.values import Allow, Reply, RequestHead
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersMessage:
+    """The request's head; ``body_is_buffered``: Envoy will send the whole body in one message."""
+
+    head: RequestHead
+    body_is_buffered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BodyMessage:
+    """The request's whole body."""
+
+    body: bytes = field(repr=False)
+
+
+def decode(message: bytes, *, target_name: str | None) -> HeadersMessage | BodyMessage:
+    """Read one message of Envoy's.
+
+    Raises:
+        Denied: ``PROTOCOL_VIOLATION`` for what cannot be parsed or was not asked for.
+    """
+    try:
+        request = ProcessingRequest.FromString(message)
+    except Exception:  # noqa: BLE001 - the protobuf runtime's DecodeError
+        raise Denied(Reason.PROTOCOL_VIOLATION, "not a ProcessingRequest") from None
+    kind = request.WhichOneof("request")
+    if request.observability_mode:
+        raise Denied(Reason.PROTOCOL_VIOLATION, "observability mode ignores our answers")
+    if kind == "request_headers":
+        mode = request.protocol_config.request_body_mode
+        return HeadersMessage(
+            head=_head(request.request_headers, target_name),
+            body_is_buffered=mode == ProcessingMode.BUFFERED,
+        )
+    if kind == "request_body":
+        # end_of_stream is false when trailers follow, although the body is complete.
+        return BodyMessage(request.request_body.body)
+    raise Denied(Reason.PROTOCOL_VIOLATION, f"unexpected message {kind}")
+
+
+def _head(message: object, target_name: str | None) -> RequestHead:
+    pseudo = {":method": "", ":path": "", ":authority": ""}
+    headers: list[tuple[str, str]] = []
+    for header in message.headers.headers:  # type: ignore[attr-defined]
+        # Header bytes are opaque (RFC 9110 5.5); Latin-1 maps each of them to one character and back.
+        name, value = header.key, header.raw_value.decode("latin-1") or header.value
+        if name[:1] != ":":
+            headers.append((name, value))
+        elif name in pseudo:
+            pseudo[name] = value
+    return RequestHead(
+        method=pseudo[":method"],
+        path=pseudo[":path"],
+        authority=pseudo[":authority"],
+        headers=tuple(headers),
+        has_body=not message.end_of_stream,  # type: ignore[attr-defined]
+        target_name=target_name,
+    )
+
+
+def encode_continue() -> bytes:
+    """Go on, unchanged: the answer to the head while the body is awaited."""
+    response = ProcessingResponse(request_headers=HeadersResponse(response=CommonResponse()))
+    return bytes(response.SerializeToString())
+
+
+def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
+    """The header mutation, as the answer to the head or to the body."""
+    common = CommonResponse(
+        header_mutation=HeaderMutation(
+            set_headers=[_set(name, value) for name, value in allow.set], remove_headers=allow.remove
+        )
+    )
+    if to_body:
+        response = ProcessingResponse(request_body=BodyResponse(response=common))
+    else:
+        response = ProcessingResponse(request_headers=HeadersResponse(response=common))
+    return bytes(response.SerializeToString())
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """An answer to the client in place of the upstream's. Without a status Envoy would make it a 200."""
+    immediate = ImmediateResponse(
+        headers=HeaderMutation(set_headers=[_set(name, value) for name, value in reply.headers]),
+        body=reply.body,
+        details=f"extproc_{reply.reason.value}" if reply.reason else "extproc_reply",
+    )
+    immediate.status.code = reply.status
+    return bytes(ProcessingResponse(immediate_response=immediate).SerializeToString())
+
+
+def _set(name: str, value: str) -> HeaderValueOption:
+    # raw_value: Envoy takes `value` for an empty header. `append` stays unset: it alone decides in 1.40.
+    return HeaderValueOption(
+        header=HeaderValue(key=name, raw_value=value.encode("latin-1")),
+        append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )

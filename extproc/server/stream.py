@@ -1,0 +1,93 @@
+"""One ext_proc stream, message by message, without I/O.
+
+    HEAD ──no body to sign──▶ allow or reply, done
+      └───body to sign──────▶ "continue" ──▶ BODY ──▶ allow or reply, done
+
+A stream that ends cleanly without its last answer would make Envoy forward the request
+as it came, bearer token and all. So ``receive`` answers every message, whatever happens.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+from extproc.errors import Denied, Reason
+from extproc.pipeline import Admission, Pipeline
+from extproc.server import codec
+from extproc.values import Allow, Reply, RequestHead, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One message for Envoy. After the last one the stream is to be closed."""
+
+    message: bytes = field(repr=False)
+    last: bool
+
+
+_CONTINUE = Answer(codec.encode_continue(), last=False)
+
+
+class Stream:
+    """The state of one stream. ``target_name`` comes from its gRPC initial metadata."""
+
+    __slots__ = ("_admission", "_head", "_pipeline", "_session", "_target_name")
+
+    def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
+        self._pipeline = pipeline
+        self._target_name = target_name
+        self._head: RequestHead | None = None
+        self._admission: Admission | None = None
+        self._session: Session | asyncio.Task[Session] | None = None
+
+    def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
+        """The answer to Envoy's next message; to be awaited only if the session is still being opened."""
+        try:
+            received = codec.decode(message, target_name=self._target_name)
+            if isinstance(received, codec.HeadersMessage):
+                return self._on_headers(received)
+            return self._on_body(received)
+        except Exception as error:  # noqa: BLE001 - every failure is an answer
+            return self._deny(error)
+
+    def _on_headers(self, received: codec.HeadersMessage) -> Answer | Awaitable[Answer]:
+        if self._head is not None:
+            raise Denied(Reason.PROTOCOL_VIOLATION, "the head came twice")
+        self._head = received.head
+        admission = self._pipeline.admit(received.head)
+        if isinstance(admission, Reply):
+            return Answer(codec.encode_reply(admission), last=True)
+        self._admission = admission
+        if admission.needs_body and not received.body_is_buffered:
+            raise Denied(
+                Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
+            )
+        self._session = self._pipeline.session(admission)
+        return _CONTINUE if admission.needs_body else self._when_open(b"")
+
+    def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
+        if self._admission is None:
+            raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
+        return self._when_open(received.body)
+
+    def _when_open(self, body: bytes) -> Answer | Awaitable[Answer]:
+        if isinstance(self._session, Session):
+            return self._allow(self._session, body)
+        return self._after_opening(body)
+
+    async def _after_opening(self, body: bytes) -> Answer:
+        try:
+            assert isinstance(self._session, asyncio.Task)  # noqa: S101 - narrowed by the caller
+            return self._allow(await asyncio.shield(self._session), body)
+        except Exception as error:  # noqa: BLE001 - every failure is an answer
+            return self._deny(error)
+
+    def _allow(self, session: Session, body: bytes) -> Answer:
+        assert self._admission is not None  # noqa: S101 - set before any session
+        allow: Allow = self._pipeline.allow(self._admission, session, body)
+        return Answer(codec.encode_allow(allow, to_body=self._admission.needs_body), last=True)
+
+    def _deny(self, error: Exception) -> Answer:
+        target = self._admission.target.name if self._admission else ""
+        reply = self._pipeline.deny(error, head=self._head, target=target)
+        return Answer(codec.encode_reply(reply), last=True)

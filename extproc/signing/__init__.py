@@ -1,0 +1,1 @@
+"""From credentials and one exact request to signed headers."""

@@ -1,0 +1,54 @@
+"""The path and query that are signed and forwarded, or a refusal.
+
+What policy sees, what is signed and what goes upstream must be the same bytes, and AWS
+must read them as we do. So a query is brought into its one strict encoding, and what
+servers are known to read differently is refused.
+"""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from extproc.errors import Denied, Reason
+from extproc.signing.sigv4 import canonical_query_parts
+
+MAX_PATH_LENGTH = 32_768
+_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
+_QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*,;=:@/?\[\]{}|^`]|%[0-9A-Fa-f]{2})*", re.ASCII)
+_CONTROLS = frozenset(range(0x20)) | {0x7F}
+_SIGNATURE_PARAMETERS = frozenset(
+    f"x-amz-{name}"
+    for name in ("algorithm", "credential", "date", "expires", "signature", "signedheaders", "security-token")
+)
+
+
+def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
+    """Split ``:path`` into the path and the strictly encoded query, in the client's order.
+
+    ``slashes_matter``: the service tells ``//`` from ``/`` (S3 does; others collapse them).
+
+    Raises:
+        Denied: ``REQUEST_AMBIGUOUS`` for dot segments in any spelling, control characters,
+            invalid escapes, a plus sign in the query; ``SIGNATURE_IN_QUERY``.
+    """
+    path, _, query = raw.partition("?")
+    if len(raw) > MAX_PATH_LENGTH or not _PATH.fullmatch(path):
+        raise Denied(Reason.REQUEST_AMBIGUOUS, "path has characters or escapes that are not allowed")
+    if not _QUERY.fullmatch(query):
+        # A plus sign is a space to some servers and a plus to others.
+        raise Denied(Reason.REQUEST_AMBIGUOUS, "query has characters or escapes that are not allowed")
+    if "//" in path and not slashes_matter:
+        raise Denied(Reason.REQUEST_AMBIGUOUS, "path has an empty segment")
+    decoded = unquote_to_bytes(path)
+    if not _CONTROLS.isdisjoint(decoded):
+        raise Denied(Reason.REQUEST_AMBIGUOUS, "path has control characters")
+    if b"." in decoded or b"\\" in decoded:
+        # Some servers cut path parameters off (";..."), some take a backslash for a slash.
+        segments = decoded.replace(b"\\", b"/").split(b"/")
+        if any(segment.partition(b";")[0] in (b".", b"..") for segment in segments):
+            raise Denied(Reason.REQUEST_AMBIGUOUS, "path has dot segments")
+    if not query:
+        return path, ""
+    parts = canonical_query_parts(query)
+    if any(name.lower() in _SIGNATURE_PARAMETERS for name, _ in parts):
+        raise Denied(Reason.SIGNATURE_IN_QUERY)
+    return path, "&".join(f"{name}={value}" for name, value in parts)

@@ -1,0 +1,102 @@
+"""Where signed requests go: targets, how a request finds its own, and what AWS host names tell."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from extproc.errors import Denied, Reason
+from extproc.signing.sigv4 import Scope
+from extproc.values import RequestHead
+
+PayloadMode = Literal["signed", "unsigned"]
+
+_REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
+_HOSTS = [
+    (re.compile(rf"(?P<service>[a-z0-9-]+)\.{_REGION}\.api\.aws"), None),
+    (re.compile(rf"(?:[a-z0-9-]+\.)*bedrock-agentcore\.{_REGION}\.amazonaws\.com"), "bedrock-agentcore"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place requests are signed for.
+
+    ``host`` is the authority that is signed and that Envoy's route must set. ``prefix``
+    is stripped from the path before signing and forwarding. ``sign_headers`` are signed
+    beside the fixed few, in lower case.
+    """
+
+    name: str
+    host: str
+    scope: Scope
+    payload: PayloadMode = "signed"
+    prefix: str | None = None
+    sign_headers: frozenset[str] = frozenset()
+
+    @property
+    def s3_style(self) -> bool:
+        """Whether the path is signed as sent, neither normalised nor encoded again."""
+        return self.scope.service in ("s3", "s3express", "s3-outposts", "s3-object-lambda")
+
+    @property
+    def sends_payload_hash(self) -> bool:
+        """Whether ``x-amz-content-sha256`` is part of the request."""
+        return self.payload == "unsigned" or self.s3_style or self.scope.service == "vpc-lattice-svcs"
+
+    def owns(self, path: str) -> bool:
+        """Whether the path lies under the prefix, at a segment boundary."""
+        if self.prefix is None:
+            return False
+        rest = path.removeprefix(self.prefix)
+        return len(rest) < len(path) and rest[:1] in ("", "/", "?")
+
+    def strip_prefix(self, path: str) -> str:
+        """The path as the target knows it."""
+        if not self.owns(path):
+            return path
+        rest = path[len(self.prefix or "") :]
+        return rest if rest.startswith("/") else "/" + rest
+
+
+class TargetTable:
+    """The targets of one configuration."""
+
+    def __init__(self, targets: list[Target]) -> None:
+        if not targets:
+            raise ValueError("at least one target is required")
+        self._by_name = {target.name: target for target in targets}
+        # The longest prefix is the most specific one.
+        self._prefixed = sorted(
+            (target for target in targets if target.prefix), key=lambda t: len(t.prefix or ""), reverse=True
+        )
+        self._plain = [target for target in targets if not target.prefix]
+
+    def select(self, head: RequestHead) -> Target:
+        """The target of a request: named by the route, by prefix, by its own host, or the only one.
+
+        Raises:
+            Denied: ``TARGET_UNKNOWN``.
+        """
+        if head.target_name is not None:
+            named = self._by_name.get(head.target_name)
+            if named is None:
+                raise Denied(Reason.TARGET_UNKNOWN, "the route names a target that is not configured")
+            return named
+        for target in self._prefixed:
+            if target.owns(head.path):
+                return target
+        if len(self._plain) == 1:
+            return self._plain[0]
+        for target in self._plain:
+            if target.host == head.authority.lower():
+                return target
+        raise Denied(Reason.TARGET_UNKNOWN, "no prefix or host fits, and there are several targets")
+
+
+def infer_scope(host: str) -> Scope | None:
+    """Region and service as far as an AWS host name tells both."""
+    for pattern, service in _HOSTS:
+        match = pattern.fullmatch(host)
+        if match:
+            return Scope(region=match["region"], service=service or match["service"])
+    return None

@@ -1,0 +1,105 @@
+"""The vocabulary that the rooms share: frozen values, each passed on by the room that made it.
+
+``RequestHead`` is what Envoy told us, untrusted. ``Identity`` exists only for a verified
+token, ``Grant`` only for an identity that policy admitted, ``Credentials`` only for a grant
+that STS honoured, ``SignedHeaders`` only for credentials and one exact request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from extproc.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """One request's head as Envoy delivered it.
+
+    ``path`` is the raw ``:path`` (with query), ``headers`` the ordinary headers in order,
+    names in lower case, duplicates kept. ``target_name`` comes from the route's gRPC
+    initial metadata, which clients cannot set.
+    """
+
+    method: str
+    path: str
+    authority: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    has_body: bool
+    target_name: str | None = None
+
+    def values(self, name: str) -> list[str]:
+        """All values of one header; ``name`` in lower case."""
+        return [value for key, value in self.headers if key == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the verified token speaks for. ``expires_at``: seconds since the epoch (the ``exp`` claim)."""
+
+    issuer: str
+    subject: str
+    expires_at: float
+    claims: Mapping[str, object] = field(repr=False)
+    key_thumbprint: bytes = field(repr=False)  # SHA-256 of the verifying key
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What policy gives an identity: one role, under one session name, for ``duration`` seconds."""
+
+    role_arn: str
+    session_name: str
+    duration: int
+    mapping: str | None  # None: the fallback role
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Temporary AWS credentials. The secret parts never show in ``repr``."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: float  # seconds since the epoch
+
+    def __reduce__(self) -> str:
+        """Refuse pickling: credentials live in this process's memory only."""
+        raise TypeError("credentials cannot be pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A token's right to be signed for, until ``ends_at`` (seconds since the epoch)."""
+
+    identity: Identity
+    grant: Grant
+    credentials: Credentials
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHeaders:
+    """The signature as request headers to set, names in lower case."""
+
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Forward the request with this mutation: first ``remove``, then ``set``.
+
+    ``set`` replaces and never appends; it may hold the pseudo-header ``:path``.
+    """
+
+    set: tuple[tuple[str, str], ...] = field(repr=False)
+    remove: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer the client ourselves; nothing is forwarded. ``reason``: why, if this is a denial."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    reason: Reason | None
