@@ -67,3 +67,25 @@ def _load(path: Path) -> config.Settings:
     except config.ConfigError as error:
         click.echo("\n".join(error.problems), err=True)
         sys.exit(2)
+
+
+@main.command()
+@_CONFIG
+@click.option("--listen", default="127.0.0.1:10000", show_default=True, help="Where clients connect.")
+@click.option("--extproc", "extproc_address", help="Where Envoy finds extproc [default: listen.grpc].")
+@click.option("--admin", default="127.0.0.1:9901", show_default=True, help="Envoy's admin address.")
+@click.option(
+    "--ca-file",
+    default="/etc/ssl/certs/ca-certificates.crt",
+    show_default=True,
+    help="The CA bundle on Envoy's machine.",
+)
+def envoy(config_path: Path, listen: str, extproc_address: str | None, admin: str, ca_file: str) -> None:
+    """Print a complete Envoy bootstrap (YAML) that fits a configuration."""
+    from extproc.envoyconf.bootstrap import render
+
+    settings = _load(config_path)
+    click.echo(
+        render(settings, listen=listen, extproc_address=extproc_address, admin=admin, ca_file=ca_file),
+        nl=False,
+    )

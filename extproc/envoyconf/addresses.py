@@ -1,0 +1,25 @@
+"""Addresses as Envoy wants them."""
+
+from envoy_data_plane.envoy.config.core.v3 import Address, Pipe, SocketAddress
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+
+
+def envoy_address(address: str) -> Address:
+    """``HOST:PORT`` or ``unix:/path`` as an Envoy address."""
+    if address.startswith("unix:"):
+        return Address(pipe=Pipe(path=address.removeprefix("unix:")))
+    host, _, port = address.rpartition(":")
+    return Address(socket_address=SocketAddress(address=host.strip("[]"), port_value=int(port)))
+
+
+def load_assignment(cluster: str, address: str) -> ClusterLoadAssignment:
+    """One endpoint for a cluster."""
+    endpoint = LbEndpoint(endpoint=Endpoint(address=envoy_address(address)))
+    return ClusterLoadAssignment(
+        cluster_name=cluster, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
+    )

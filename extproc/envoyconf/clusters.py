@@ -1,0 +1,100 @@
+"""Where Envoy connects: our gRPC server, and each target over TLS with its name checked."""
+
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    HealthCheck,
+    HealthCheckGrpcHealthCheck,
+    Http2ProtocolOptions,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from extproc.config import Target
+from extproc.envoyconf.addresses import load_assignment
+
+EXTPROC_CLUSTER = "extproc"
+_CONNECT_TIMEOUT = timedelta(seconds=2)
+
+
+def target_cluster_name(target: Target) -> str:
+    """The cluster of a target."""
+    return f"target_{target.name}"
+
+
+def extproc_cluster(address: str) -> Cluster:
+    """Our gRPC server: HTTP/2, health-checked."""
+    http2 = HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=Http2ProtocolOptions()
+        )
+    )
+    cluster = Cluster(
+        name=EXTPROC_CLUSTER,
+        connect_timeout=_CONNECT_TIMEOUT,
+        load_assignment=load_assignment(EXTPROC_CLUSTER, address),
+        health_checks=[
+            HealthCheck(
+                timeout=timedelta(seconds=1),
+                interval=timedelta(seconds=2),
+                no_traffic_interval=timedelta(seconds=2),
+                unhealthy_threshold=2,
+                healthy_threshold=1,
+                grpc_health_check=HealthCheckGrpcHealthCheck(),
+            )
+        ],
+        typed_extension_protocol_options={
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(http2)
+        },
+    )
+    if not address.startswith("unix:"):
+        cluster.type = ClusterDiscoveryType.STRICT_DNS
+        cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
+    return cluster
+
+
+def target_cluster(target: Target, *, ca_file: str) -> Cluster:
+    """One target; TLS with SNI and the exact host name, unless its endpoint is explicitly ``http:``."""
+    url = urlsplit(target.endpoint_url or f"https://{target.host}")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    name = target_cluster_name(target)
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STRICT_DNS,
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        connect_timeout=_CONNECT_TIMEOUT,
+        load_assignment=load_assignment(name, f"{url.hostname}:{port}"),
+        transport_socket=_tls(target.host.partition(":")[0], ca_file) if url.scheme == "https" else None,
+    )
+
+
+def _tls(host: str, ca_file: str) -> TransportSocket:
+    context = UpstreamTlsContext(
+        sni=host,
+        common_tls_context=CommonTlsContext(
+            validation_context=CertificateValidationContext(
+                trusted_ca=DataSource(filename=ca_file),
+                match_typed_subject_alt_names=[
+                    SubjectAltNameMatcher(
+                        san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(exact=host)
+                    )
+                ],
+            )
+        ),
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
