@@ -89,3 +89,15 @@ def envoy(config_path: Path, listen: str, extproc_address: str | None, admin: st
         render(settings, listen=listen, extproc_address=extproc_address, admin=admin, ca_file=ca_file),
         nl=False,
     )
+
+
+@main.command()
+@click.option("--keep", is_flag=True, help="Stay up afterwards and print commands to try by hand.")
+def demo(*, keep: bool) -> None:
+    """Run the embedded stack and drive it with a real MCP client. Needs the extra "demo"."""
+    try:
+        from extproc.demo.command import run
+    except ModuleNotFoundError as error:
+        click.echo(f"extproc demo needs {error.name}: pip install 'extproc-sigv4[demo]'", err=True)
+        sys.exit(1)
+    sys.exit(0 if run(keep=keep) else 1)

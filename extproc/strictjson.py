@@ -5,6 +5,8 @@ parsers that differ there are a way around a check. Here each of them is an erro
 """
 
 import json
+import math
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 MAX_DEPTH = 32
@@ -23,7 +25,9 @@ def loads(document: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """
     try:
         text = document.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant
+        )
         if "\\u" in text:
             # An escaped lone surrogate survives parsing and cannot be encoded again.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -51,20 +55,28 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if not math.isfinite(number):  # 1e999 is valid JSON, but no number that two parsers agree on
+        raise AmbiguousJSONError("a number is out of range")
+    return number
+
+
 def _refuse_constant(_name: str) -> NoReturn:
     raise AmbiguousJSONError("NaN and Infinity are not JSON")
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:
     """Walk level by level, so that hostile nesting costs no recursion."""
-    level = [value]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
+    level = _containers([value])
+    for _ in range(limit):
+        level = _containers(
+            child for node in level for child in (node.values() if isinstance(node, dict) else node)
+        )
         if not level:
             return False
-    return True
+    return bool(level)
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, dict | list)]

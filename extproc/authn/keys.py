@@ -31,6 +31,8 @@ EC_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512
 SUPPORTED_ALGORITHMS = RSA_ALGORITHMS | frozenset(EC_ALGORITHMS.values())
 """What STS accepts of a web identity token; never ``none``, never HMAC."""
 
+_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})  # RFC 7518 6.2.2, 6.3.2
+
 _log = structlog.get_logger(__name__)
 
 
@@ -76,6 +78,7 @@ def parse_key_set(document: bytes) -> KeySet:
 
     Refused: symmetric and private keys, RSA below 2048 bits, unknown types and curves, keys
     for encryption, and every key whose ``kid`` is used twice, since either could be meant.
+    A key without a ``kid`` serves only tokens without one.
 
     Raises:
         KeyDocumentError: not a JWK Set, or no usable key in it.
@@ -92,7 +95,7 @@ def parse_key_set(document: bytes) -> KeySet:
     for position, entry in enumerate(entries):
         try:
             key = _admit(entry)
-            if kid_count[key.kid] > 1:
+            if key.kid is not None and kid_count[key.kid] > 1:
                 raise KeyDocumentError("kid is used twice")  # noqa: TRY301 - one place collects refusals
             admitted.append(key)
         except KeyDocumentError as error:
@@ -112,7 +115,7 @@ def _admit(entry: object) -> VerificationKey:
         raise KeyDocumentError("not a JWK with a text kid")
     if entry.get("kty") not in ("RSA", "EC"):
         raise KeyDocumentError("key type is not RSA or EC")
-    if "d" in entry:
+    if not _PRIVATE_MEMBERS.isdisjoint(entry):
         raise KeyDocumentError("a private key is published")
     if entry.get("use", "sig") != "sig":  # RFC 7517 4.2
         raise KeyDocumentError("not for signatures")
@@ -173,6 +176,7 @@ class RefreshPolicy:
     cooldown: float = 30.0  # between fetches that unknown kids or failures ask for
     max_staleness: float = 86_400.0
     wait: float = 5.0  # the longest that a request waits for a fetch
+    fetch_limit: float = 30.0  # the longest that a fetch takes before it counts as failed
 
 
 class KeyStore:
@@ -225,7 +229,8 @@ class KeyStore:
 
     async def _refresh_within_cooldown(self) -> None:
         """Join the running fetch, or start one unless one was started a moment ago."""
-        if self._fetching is None and self._clock() - self._attempted_at < self._policy.cooldown:
+        # A negative age: the clock was set back, and must not hold up fetching until it has caught up.
+        if self._fetching is None and 0 <= self._clock() - self._attempted_at < self._policy.cooldown:
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.refresh()), self._policy.wait)
@@ -240,7 +245,8 @@ class KeyStore:
     async def _fetch(self) -> None:
         policy = self._policy
         try:
-            document = await self._source.fetch()
+            async with asyncio.timeout(policy.fetch_limit):  # name resolution may hang for longer
+                document = await self._source.fetch()
             keys = parse_key_set(document.body)
         except Exception as error:  # noqa: BLE001 - whatever the provider does, the last good set stays
             self._failure = str(error) if isinstance(error, KeyDocumentError) else type(error).__name__
@@ -261,9 +267,9 @@ class KeyStore:
     async def keep_fresh(self) -> None:
         """Fetch at start and then on schedule, until cancelled."""
         while True:
-            delay = self._next_due - self._clock()
-            if delay > 0:
+            now = self._clock()
+            if self._attempted_at <= now < self._next_due:
                 # Short naps: the clock may be stepped, and a fetch may have moved the due time.
-                await asyncio.sleep(min(delay, 5.0))
+                await asyncio.sleep(min(self._next_due - now, 5.0))
             else:
                 await self.refresh()

@@ -5,21 +5,21 @@ must be allowed for an issuer by name, and is meant for loopback.
 """
 
 import asyncio
+import contextlib
+import http.client
 import re
-import time
+import socket
+import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import urllib3
+from urllib.parse import SplitResult, urlsplit
 
 from extproc import strictjson
 from extproc.authn.keys import KeyDocument, KeyDocumentError
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
-CONNECT_TIMEOUT = 2.0  # seconds
+CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host
 TOTAL_TIMEOUT = 5.0  # seconds, for one document
-_CHUNK = 64 * 1024
-_MAX_AGE = re.compile(r"(?:^|[,\s])max-age=\"?(\d{1,9})", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"""([\w!#$%&'*+.^`|~-]+)(?:=("(?:[^"\\]|\\.)*"|[^\s,;"]*))?""", re.ASCII)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -27,7 +27,7 @@ class HttpDocuments:
     """GET for JSON documents, in worker threads."""
 
     def __init__(self, *, ca_file: str | None = None) -> None:
-        self._pool = urllib3.PoolManager(num_pools=8, maxsize=2, retries=False, ca_certs=ca_file)
+        self._tls = ssl.create_default_context(cafile=ca_file)
 
     async def get(self, url: str, *, allow_http: bool) -> KeyDocument:
         """Fetch one document.
@@ -35,43 +35,109 @@ class HttpDocuments:
         Raises:
             KeyDocumentError: wrong scheme, unreachable, slow, too large, redirected, or not a 200.
         """
-        scheme = urlsplit(url).scheme
-        if scheme != "https" and not (scheme == "http" and allow_http):
-            raise KeyDocumentError(f"{url}: HTTPS is required")
-        return await asyncio.to_thread(self._get, url)
-
-    def _get(self, url: str) -> KeyDocument:
-        deadline = time.monotonic() + TOTAL_TIMEOUT
+        call = _Call(_destination(url, allow_http=allow_http), self._tls)
         try:
-            response = self._pool.request(
-                "GET",
-                url,
-                headers={"accept": "application/json, application/jwk-set+json"},
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=TOTAL_TIMEOUT),
-                redirect=False,
-                preload_content=False,
-            )
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            async with asyncio.timeout(TOTAL_TIMEOUT):
+                return await asyncio.to_thread(call.run)
+        except KeyDocumentError as error:
+            raise KeyDocumentError(f"{url}: {error}") from None
+        except TimeoutError:
+            raise KeyDocumentError(f"{url}: timed out") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise KeyDocumentError(f"{url}: {type(error).__name__}") from None
-        try:
-            if response.status != 200:  # noqa: PLR2004 - RFC 9110 15.3.1
-                raise KeyDocumentError(f"{url}: HTTP status {response.status}")
-            body = bytearray()
-            # read1 returns what has arrived, so a drip-feeding server meets the deadline too.
-            while chunk := response.read1(_CHUNK):
-                body += chunk
-                if len(body) > MAX_DOCUMENT_BYTES:
-                    raise KeyDocumentError(f"{url}: larger than {MAX_DOCUMENT_BYTES} bytes")
-                if time.monotonic() > deadline:
-                    raise KeyDocumentError(f"{url}: took longer than {TOTAL_TIMEOUT} s")
-        except urllib3.exceptions.HTTPError as error:
-            raise KeyDocumentError(f"{url}: {type(error).__name__}") from None
-        else:
-            match = _MAX_AGE.search(response.headers.get("cache-control", ""))
-            return KeyDocument(bytes(body), max_age=float(match[1]) if match else None)
         finally:
-            # Closing rather than reusing: an answer cut short must not taint the next one.
-            response.close()
+            call.abort()
+
+
+def _destination(url: str, *, allow_http: bool) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None:
+        raise KeyDocumentError("not the URL of a document")  # not quoted: it may hold a password
+    if parts.scheme != "https" and not (parts.scheme == "http" and allow_http):
+        raise KeyDocumentError(f"{url}: HTTPS is required")
+    return parts
+
+
+class _Call:
+    """One blocking GET on a connection of its own, which another thread may cut off.
+
+    Timeouts of a socket bound single reads only: a server that sends a byte now and then
+    would hold the worker thread for ever, in the handshake, the headers or a chunk's size.
+    """
+
+    def __init__(self, destination: SplitResult, tls: ssl.SSLContext) -> None:
+        self._destination = destination
+        self._tls = tls
+        self._handle: socket.socket | None = None
+        self._aborted = False
+
+    def abort(self) -> None:
+        """End the connection, whatever it is doing; a pending ``run`` then raises."""
+        self._aborted = True
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                self._handle.shutdown(socket.SHUT_RDWR)
+            self._handle.close()
+
+    def run(self) -> KeyDocument:
+        secure = self._destination.scheme == "https"
+        host = self._destination.hostname or ""
+        port = self._destination.port or (443 if secure else 80)
+        with socket.create_connection((host, port), CONNECT_TIMEOUT) as plain:
+            self._handle = plain.dup()  # the same connection, still ours once TLS owns the socket
+            if self._aborted:
+                self.abort()
+                raise KeyDocumentError("aborted")
+            plain.settimeout(TOTAL_TIMEOUT)
+            if not secure:
+                return self._exchange(http.client.HTTPConnection(host, port), plain)
+            with self._tls.wrap_socket(plain, server_hostname=host) as encrypted:
+                return self._exchange(http.client.HTTPSConnection(host, port, context=self._tls), encrypted)
+
+    def _exchange(self, connection: http.client.HTTPConnection, connected: socket.socket) -> KeyDocument:
+        connection.sock = connected
+        target = self._destination.path or "/"
+        if self._destination.query:
+            target += f"?{self._destination.query}"
+        connection.request(
+            "GET",
+            target,
+            headers={
+                "accept": "application/json, application/jwk-set+json",
+                "accept-encoding": "identity",
+                "connection": "close",
+            },
+        )
+        with connection.getresponse() as response:
+            if response.status != http.client.OK:  # redirects too: none is followed
+                raise KeyDocumentError(f"HTTP status {response.status}")
+            if response.getheader("content-encoding", "identity").lower() != "identity":
+                raise KeyDocumentError("compressed, though that was not asked for")
+            body = response.read(MAX_DOCUMENT_BYTES + 1)
+            if len(body) > MAX_DOCUMENT_BYTES:
+                raise KeyDocumentError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
+            if response.length:  # read(n) returns what there is when the server hangs up
+                raise KeyDocumentError("cut short")
+            return KeyDocument(body, max_age=_max_age(response.getheader("cache-control", "")))
+
+
+def _max_age(cache_control: str) -> float | None:
+    """Seconds of freshness that Cache-Control grants (RFC 9111 5.2.2), or None if it is silent.
+
+    The strictest directive wins. ``s-maxage`` is for shared caches, which this is not.
+    """
+    ages: list[float] = []
+    for match in _DIRECTIVE.finditer(cache_control):
+        name, argument = match[1].lower(), (match[2] or "").strip('"')
+        if name in ("no-store", "no-cache"):
+            ages.append(0.0)
+        elif name == "max-age" and re.fullmatch(r"[0-9]{1,10}", argument):
+            ages.append(float(argument))
+    return min(ages, default=None)
 
 
 class JwksUri:

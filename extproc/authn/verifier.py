@@ -64,6 +64,8 @@ class Verifier:
         if not issuers:
             raise ValueError("at least one issuer is required")
         self._issuers = {trusted.issuer: trusted for trusted in issuers}
+        if len(self._issuers) != len(issuers):
+            raise ValueError("an issuer is configured twice")
         self._clock = clock
 
     async def verify(self, unverified_token: str) -> Identity:
@@ -119,17 +121,26 @@ class Verifier:
 def _parse(unverified_token: str) -> _Parsed:
     if len(unverified_token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(unverified_token):
         raise Denied(Reason.TOKEN_MALFORMED, "not a compact JWS of at most 20,000 bytes")
-    header, claims, _ = unverified_token.split(".")
+    header, claims, _ = (_decode(segment) for segment in unverified_token.split("."))
     try:
-        return _Parsed(_segment(header), _segment(claims))
-    except ValueError as error:
-        detail = str(error) if isinstance(error, strictjson.AmbiguousJSONError) else "not base64url"
-        raise Denied(Reason.TOKEN_MALFORMED, detail) from None
+        return _Parsed(strictjson.loads_object(header), strictjson.loads_object(claims))
+    except strictjson.AmbiguousJSONError as error:
+        raise Denied(Reason.TOKEN_MALFORMED, str(error)) from None
 
 
-def _segment(encoded: str) -> dict[str, Any]:
-    raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-    return strictjson.loads_object(raw)
+def _decode(segment: str) -> bytes:
+    """Base64url without padding, in its only canonical form (RFC 4648 3.5).
+
+    Unused trailing bits must be zero: otherwise one signature has several spellings, and
+    one token several digests.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError:
+        raise Denied(Reason.TOKEN_MALFORMED, "not base64url") from None
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != segment.encode():
+        raise Denied(Reason.TOKEN_MALFORMED, "not canonical base64url")
+    return raw
 
 
 def _check_header(header: Mapping[str, Any], trusted: TrustedIssuer) -> str:
@@ -141,8 +152,8 @@ def _check_header(header: Mapping[str, Any], trusted: TrustedIssuer) -> str:
         raise Denied(Reason.TOKEN_MALFORMED, "typ is not expected from this issuer")
     if "crit" in header or "b64" in header:  # RFC 7515 4.1.11, RFC 7797: we know no extension
         raise Denied(Reason.TOKEN_MALFORMED, "critical header parameters are not supported")
-    kid = header.get("kid")
-    if kid is not None and not (isinstance(kid, str) and len(kid) <= MAX_KID_LENGTH):
+    kid = header.get("kid", "")
+    if not isinstance(kid, str) or len(kid) > MAX_KID_LENGTH:
         raise Denied(Reason.TOKEN_MALFORMED, "kid is not a short text")
     return algorithm
 

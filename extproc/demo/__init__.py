@@ -1,1 +1,1 @@
-"""The embedded stack: everything around the server, real enough to prove it."""
+"""The embedded demo: an OIDC provider, an STS emulator and a signed MCP server."""

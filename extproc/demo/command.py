@@ -1,0 +1,100 @@
+"""``extproc demo``: start the stack, drive it, show a table, stop it (or keep it)."""
+
+import asyncio
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from extproc.demo.driver import Row, drive
+from extproc.demo.stack import Stack, StackError
+
+
+def run(*, keep: bool) -> bool:
+    """Run the demo; returns whether everything was as expected."""
+    console = Console()
+    started = time.monotonic()
+    # SIGTERM must clean up like Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="extproc-demo-") as directory:
+        console.print("Starting identity provider, STS emulator, MCP server, extproc and Envoy ...")
+        stack = Stack(Path(directory), progress=lambda line: console.print(f"  {line}"))
+        try:
+            with stack:
+                table = _table()
+                with console.status("Calling tools through Envoy ...") as status:
+
+                    def show(row: Row) -> None:
+                        status.update(f"Calling tools through Envoy: {row.who}, {row.how}")
+                        table.add_row(*_cells(row))
+
+                    as_expected = asyncio.run(drive(stack, show))
+                console.print(table)
+                exchanges = stack.control("sts", "stats")["calls"]
+                console.print(
+                    f"STS was called {exchanges} times; "
+                    f"the whole demo took {time.monotonic() - started:.1f} s."
+                )
+                if keep:
+                    _keep(console, stack)
+        except StackError as error:
+            console.print(f"[red]extproc demo:[/red] {error}", highlight=False)
+            return False
+        except KeyboardInterrupt:
+            console.print("Stopped.")
+            return keep
+    verdict = "[green]Everything was as expected.[/green]" if as_expected else "[red]Not as expected.[/red]"
+    console.print(verdict)
+    return as_expected
+
+
+def _table() -> Table:
+    table = Table(title="What came of it")
+    for column in ("account", "how", "role seen by the upstream"):
+        table.add_column(column, overflow="fold")
+    table.add_column("cold", justify="right")
+    table.add_column("warm", justify="right")
+    table.add_column("ok")
+    return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    verdict = "[green]yes[/green]" if row.expected else "[red]NO[/red]"
+    return (row.who, row.how, row.outcome, _milliseconds(row.cold), _milliseconds(row.warm), verdict)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+def _keep(console: Console, stack: Stack) -> None:
+    at = stack.addresses
+    lines = f"""
+The stack stays up until Ctrl-C. To try by hand, paste:
+
+TOKEN=$(curl -s {at.issuer}/token -d grant_type=password -d username=demo-admin -d password=demo \\
+  | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
+
+curl -s {at.resource} -H "Authorization: Bearer $TOKEN" \\
+  -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
+  -H 'MCP-Protocol-Version: 2026-07-28' -H 'Mcp-Method: tools/call' -H 'Mcp-Name: whoami' \\
+  -d '{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"whoami","arguments":{{}},"_meta":{{\
+"io.modelcontextprotocol/protocolVersion":"2026-07-28",\
+"io.modelcontextprotocol/clientInfo":{{"name":"curl","version":"8"}},\
+"io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}'
+
+curl -si {at.resource} -d '{{}}'                    # no token: 401 and where to get one
+curl -s http://{at.extproc_admin}/metrics | grep ^extproc
+grpcurl -plaintext {at.extproc} list
+grpcurl -plaintext {at.extproc} grpc.health.v1.Health/Check
+curl -s http://{at.sts}/_control/faults -H 'content-type: application/json' \\
+  -d '{{"mode":"throttle"}}'                        # make STS throttle; null ends it
+
+Configuration and logs: {stack.directory}
+"""
+    console.print(lines, highlight=False, markup=False, soft_wrap=True)
+    threading.Event().wait()

@@ -1,0 +1,266 @@
+"""A small OpenID Connect provider for the demo: discovery, JWKS and a token endpoint.
+
+Its token endpoint knows the password grant only, for three built-in accounts. That grant is not for
+production (OAuth 2.1 drops it); here it lets a shell script log in.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from extproc.demo.forms import FormError, read_form
+from extproc.demo.idp_keys import ALGORITHMS, KeyRing
+
+ACCOUNTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "demo-admin": ("admins",),
+    "demo-developer": ("developers",),
+    "demo-guest": (),
+}
+PASSWORD: Final = "demo"  # noqa: S105 - printed in the demo's instructions
+DEFAULT_LIFETIME: Final = 3600
+MAX_LIFETIME: Final = 30 * 86400
+FAULTS: Final = (None, "error", "hang", "malformed")
+HANG_SECONDS: Final = 30.0  # longer than any sensible client waits
+FORM_LIMIT: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class IdpSettings:
+    """What the provider says about itself.
+
+    Attributes:
+        issuer: the URL clients and verifiers reach it at, without a trailing slash. Endpoints live under
+            its path.
+        audience: the ``aud`` of tokens when the client asks for no other.
+    """
+
+    issuer: str
+    audience: str
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.issuer)
+        if url.scheme not in ("http", "https") or not url.netloc or self.issuer.endswith("/"):
+            raise ValueError("issuer must be an http(s) URL without a trailing slash")
+        if not self.audience:
+            raise ValueError("audience must not be empty")
+
+
+class OAuthError(Exception):
+    """An error response of RFC 6749 section 5.2."""
+
+    def __init__(self, error: str, description: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(f"{error}: {description}")
+        self.error = error
+        self.description = description
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What a token is to say, whichever grant asked for it."""
+
+    subject: str
+    groups: tuple[str, ...]
+    audience: str
+    client_id: str
+    scope: str
+    lifetime: int
+    algorithm: str
+
+
+class Provider:
+    """The provider's state and endpoints. A new grant or endpoint adds a method and a route."""
+
+    def __init__(self, settings: IdpSettings) -> None:
+        self._settings = settings
+        self._keys = KeyRing()
+        self._faults: dict[str, str | None] = {"jwks": None, "discovery": None}
+        self._hits: Counter[str] = Counter()
+        # One entry for each grant_type; discovery publishes the names.
+        self._grants = {"password": self._password_grant}
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the document of OpenID Connect Discovery section 3, which RFC 8414 shares."""
+        issuer = self._settings.issuer
+        return {
+            "issuer": issuer,
+            "jwks_uri": f"{issuer}/jwks.json",
+            "token_endpoint": f"{issuer}/token",
+            "grant_types_supported": sorted(self._grants),
+            "response_types_supported": [],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": list(ALGORITHMS),
+            "token_endpoint_auth_methods_supported": ["none"],
+            "scopes_supported": ["openid", "mcp"],
+            "claims_supported": ["iss", "sub", "aud", "exp", "iat", "groups", "email"],
+        }
+
+    def issue(self, wanted: TokenRequest) -> str:
+        """Sign an access token in the profile of RFC 9068."""
+        now = int(time.time())
+        # A token that is born expired was still issued before it expired.
+        issued = now if wanted.lifetime > 0 else now + wanted.lifetime - DEFAULT_LIFETIME
+        claims = {
+            "iss": self._settings.issuer,
+            "sub": wanted.subject,
+            "aud": wanted.audience,
+            "iat": issued,
+            "nbf": issued,
+            "exp": now + wanted.lifetime,
+            "jti": str(uuid.uuid4()),
+            "client_id": wanted.client_id,
+            "scope": wanted.scope,
+            "groups": list(wanted.groups),
+            "email": f"{wanted.subject}@demo.example",
+        }
+        return self._keys.sign(claims, algorithm=wanted.algorithm)
+
+    async def discovery(self, request: Request) -> Response:
+        """Serve the metadata, or the fault asked for."""
+        self._count(request)
+        return await self._faulty("discovery") or JSONResponse(self.metadata())
+
+    async def jwks(self, request: Request) -> Response:
+        """Serve the key set, or the fault asked for."""
+        self._count(request)
+        headers = {"cache-control": "max-age=300"}
+        return await self._faulty("jwks") or JSONResponse(self._keys.jwks(), headers=headers)
+
+    async def token(self, request: Request) -> Response:
+        """Answer the token endpoint (RFC 6749 sections 4.3, 5.1 and 5.2)."""
+        self._count(request)
+        try:
+            wanted = self._granted(await read_form(request, limit=FORM_LIMIT))
+        except FormError as error:
+            return _oauth_error(OAuthError("invalid_request", str(error)))
+        except OAuthError as error:
+            return _oauth_error(error)
+        body: dict[str, Any] = {
+            "access_token": self.issue(wanted),
+            "token_type": "Bearer",
+            "expires_in": max(wanted.lifetime, 0),
+            "scope": wanted.scope,
+        }
+        return JSONResponse(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
+
+    async def healthz(self, _request: Request) -> Response:
+        """Say that the process serves."""
+        return JSONResponse({"status": "ok"})
+
+    async def rotate(self, request: Request) -> Response:
+        """Replace the signing keys; ``?drop=1`` unpublishes the old ones."""
+        kids = self._keys.rotate(drop=request.query_params.get("drop") == "1")
+        return JSONResponse({"kids": kids, "published": [key["kid"] for key in self._keys.jwks()["keys"]]})
+
+    async def faults(self, request: Request) -> Response:
+        """Set the faults named in the JSON body; the others stay as they are."""
+        try:
+            wanted = await request.json()
+        except ValueError:
+            wanted = None
+        if not isinstance(wanted, dict) or not wanted.keys() <= self._faults.keys():
+            return JSONResponse({"error": f"expected an object with keys of {sorted(self._faults)}"}, 400)
+        if any(value not in FAULTS for value in wanted.values()):
+            return JSONResponse({"error": f"a fault is one of {FAULTS}"}, 400)
+        self._faults.update(wanted)
+        return JSONResponse(self._faults)
+
+    async def stats(self, _request: Request) -> Response:
+        """Return the number of hits by endpoint path."""
+        return JSONResponse({"hits": dict(self._hits)})
+
+    def _count(self, request: Request) -> None:
+        self._hits[request.url.path] += 1  # only routed paths come here, so the counter is bounded
+
+    async def _faulty(self, endpoint: str) -> Response | None:
+        match self._faults[endpoint]:
+            case "error":
+                return JSONResponse({"error": "fault injected"}, status_code=500)
+            case "malformed":
+                return Response(b'{"keys": [', media_type="application/json")
+            case "hang":
+                await asyncio.sleep(HANG_SECONDS)
+                return JSONResponse({"error": "fault injected"}, status_code=504)
+            case _:
+                return None
+
+    def _granted(self, form: Mapping[str, str]) -> TokenRequest:
+        grant = self._grants.get(_required(form, "grant_type"))
+        if grant is None:
+            raise OAuthError("unsupported_grant_type", f"use one of {sorted(self._grants)}")
+        return grant(form)
+
+    def _password_grant(self, form: Mapping[str, str]) -> TokenRequest:
+        username, password = _required(form, "username"), _required(form, "password")
+        if username not in ACCOUNTS or password != PASSWORD:
+            raise OAuthError("invalid_grant", "unknown user or wrong password")
+        algorithm = form.get("alg", ALGORITHMS[0])
+        if algorithm not in ALGORITHMS:
+            raise OAuthError("invalid_request", f"alg must be one of {ALGORITHMS}")
+        audience = form.get("audience") or form.get("resource") or self._settings.audience
+        groups = ACCOUNTS[username]
+        if "groups" in form:
+            groups = tuple(group for group in form["groups"].split(",") if group)
+        return TokenRequest(
+            subject=form.get("user") or username,
+            groups=groups,
+            audience=audience,
+            client_id=form.get("client_id") or "demo-cli",
+            scope=form.get("scope") or "openid mcp",
+            lifetime=_lifetime(form.get("lifetime")),
+            algorithm=algorithm,
+        )
+
+
+def _oauth_error(error: OAuthError) -> Response:
+    body = {"error": error.error, "error_description": error.description}
+    return JSONResponse(body, status_code=error.status, headers={"cache-control": "no-store"})
+
+
+def _required(form: Mapping[str, str], name: str) -> str:
+    value = form.get(name)
+    if not value:
+        raise OAuthError("invalid_request", f"{name} is missing")
+    return value
+
+
+def _lifetime(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIFETIME
+    try:
+        seconds = int(text)
+    except ValueError:
+        raise OAuthError("invalid_request", "lifetime must be a whole number of seconds") from None
+    if abs(seconds) > MAX_LIFETIME:
+        raise OAuthError("invalid_request", f"lifetime must be within {MAX_LIFETIME} seconds")
+    return seconds
+
+
+def create_app(settings: IdpSettings) -> Starlette:
+    """Build the provider; its keys are made here, so this takes about 0.1 s."""
+    provider = Provider(settings)
+    # OpenID Connect appends the well-known suffix to the issuer; RFC 8414 section 3.1 inserts it.
+    prefix = urlsplit(settings.issuer).path
+    return Starlette(
+        routes=[
+            Route(f"{prefix}/.well-known/openid-configuration", provider.discovery, methods=["GET"]),
+            Route(f"/.well-known/oauth-authorization-server{prefix}", provider.discovery, methods=["GET"]),
+            Route(f"{prefix}/jwks.json", provider.jwks, methods=["GET"]),
+            Route(f"{prefix}/token", provider.token, methods=["POST"]),
+            Route("/healthz", provider.healthz, methods=["GET"]),
+            Route("/_control/rotate", provider.rotate, methods=["POST"]),
+            Route("/_control/faults", provider.faults, methods=["POST"]),
+            Route("/_control/stats", provider.stats, methods=["GET"]),
+        ]
+    )

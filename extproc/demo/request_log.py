@@ -1,0 +1,124 @@
+"""What arrived at the demo's upstream: a bounded log that proves what was, and was not, sent.
+
+Secrets do not enter it. Of an Authorization value its scheme and a digest prefix are kept;
+of a session token a digest prefix; anywhere else a JWT is replaced by its digest prefix.
+"""
+
+import hashlib
+import re
+from collections import deque
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from extproc.demo.sigv4_verifier import ReceivedRequest
+
+CAPACITY: Final = 2000
+# A JWT's header is JSON, so its base64url form starts with that of '{"'.
+_JWT: Final = re.compile(rb"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """One request; ``outcome`` is ``verified`` or the code it was rejected with."""
+
+    method: str
+    raw_path: str
+    raw_query: str
+    http_version: str
+    headers: tuple[tuple[str, str], ...]
+    authorization_count: int
+    bearer_seen: bool
+    body_length: int
+    body_sha256: str
+    request_id: str | None
+    outcome: str = "pending"
+    access_key_id: str | None = None
+    arn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counters since the start or the last reset; they do not forget, as the log does."""
+
+    received: int = 0
+    verified: int = 0
+    rejected: int = 0
+    bearer_seen: int = 0
+
+
+class RequestLog:
+    """The last ``CAPACITY`` requests and totals over all of them."""
+
+    def __init__(self) -> None:
+        self._requests: deque[RecordedRequest] = deque(maxlen=CAPACITY)
+        self._totals = Totals()
+
+    def add(self, record: RecordedRequest) -> None:
+        """Count a request whose outcome is known, and keep it."""
+        totals = self._totals
+        verified = record.outcome == "verified"
+        self._totals = Totals(
+            received=totals.received + 1,
+            verified=totals.verified + verified,
+            rejected=totals.rejected + (not verified),
+            bearer_seen=totals.bearer_seen + record.bearer_seen,
+        )
+        self._requests.append(record)
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the kept requests, oldest first, ready for JSON."""
+        return [asdict(record) for record in self._requests]
+
+    def totals(self) -> dict[str, int]:
+        """Return the counters by name."""
+        return asdict(self._totals)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._requests.clear()
+        self._totals = Totals()
+
+
+def describe(request: ReceivedRequest, *, http_version: str) -> RecordedRequest:
+    """Describe a request without its secrets; the outcome is still to be filled in."""
+    request_ids = request.values("x-request-id")
+    return RecordedRequest(
+        method=request.method,
+        raw_path=_text(request.raw_path),
+        raw_query=_text(request.raw_query),
+        http_version=http_version,
+        headers=tuple(_header(name, value) for name, value in request.headers),
+        authorization_count=len(request.values("authorization")),
+        bearer_seen=any(_JWT.search(value) is not None for _, value in request.headers),
+        body_length=len(request.body),
+        body_sha256=hashlib.sha256(request.body).hexdigest(),
+        request_id=_text(request_ids[0]) if request_ids else None,
+    )
+
+
+def concluded(
+    record: RecordedRequest, *, outcome: str, access_key_id: str | None = None, arn: str | None = None
+) -> RecordedRequest:
+    """Return the record with how verification ended."""
+    return replace(record, outcome=outcome, access_key_id=access_key_id, arn=arn)
+
+
+def _header(name: bytes, value: bytes) -> tuple[str, str]:
+    label = name.decode("latin-1")
+    match label.lower():
+        case "authorization" | "proxy-authorization":
+            # Without a space the whole value may be a secret, so there is no scheme to show.
+            scheme, space, _ = value.partition(b" ")
+            return label, f"{scheme.decode('latin-1') if space else ''} sha256:{_digest(value)}".strip()
+        case "x-amz-security-token":
+            return label, f"sha256:{_digest(value)}"
+        case _:
+            return label, _text(value)
+
+
+def _text(value: bytes) -> str:
+    return _JWT.sub(lambda match: f"<jwt sha256:{_digest(match[0])}>".encode(), value).decode("latin-1")
+
+
+def _digest(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()[:16]

@@ -1,0 +1,197 @@
+"""Run one service of the demo: ``python -m extproc.demo.service idp|sts|mcp --listen HOST:PORT``."""
+
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Any, Final
+
+import click
+import uvicorn
+from starlette.types import ASGIApp
+
+from extproc.demo import idp, mcp_server, sts
+
+DEFAULT_ISSUER: Final = "http://127.0.0.1:9000"
+DEFAULT_AUDIENCE: Final = "https://mcp.example/mcp"
+DEFAULT_ROLES: Final = (
+    "arn:aws:iam::123456789012:role/DemoAdmin=*",
+    "arn:aws:iam::123456789012:role/DemoDeveloper=*",
+)
+# SIGTERM must end the process within two seconds, event streams included.
+GRACE: Final = 1  # seconds
+HEADER_LIMIT: Final = 256 * 1024  # bytes of request head; session tokens alone may take kilobytes
+
+
+class AnnouncingServer(uvicorn.Server):
+    """A server that says once where it listens, so that a parent process can wait for it."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then print ``listening on http://HOST:PORT`` with the real port."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            print(f"listening on http://{host}:{port}", flush=True)
+
+
+def config(app: ASGIApp, *, host: str, port: int, date_header: bool = True) -> uvicorn.Config:
+    """Return the HTTP/1.1 settings all services share; port 0 takes a free one."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        # h11 hands over the request target as received; a verifier needs the raw bytes.
+        http="h11",
+        ws="none",
+        lifespan="on",
+        h11_max_incomplete_event_size=HEADER_LIMIT,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=date_header,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
+def serve(app: ASGIApp, listen: tuple[str, int], *, date_header: bool = True) -> None:
+    """Serve until SIGTERM or SIGINT, then exit with status 0."""
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    # uvicorn repeats the signal after its own shutdown, to whatever handler was there before.
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    host, port = listen
+    AnnouncingServer(config(app, host=host, port=port, date_header=date_header)).run()
+
+
+class Listen(click.ParamType[tuple[str, int]]):
+    """``HOST:PORT``; an IPv6 host may stand in brackets."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """Split and check one value."""
+        host, colon, port = str(value).rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - a port
+            self.fail(f"{value!r} is not HOST:PORT", param, ctx)
+        return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class Role(click.ParamType[tuple[str, str]]):
+    """``ROLE_ARN=SUBJECT_PATTERN``."""
+
+    name = "arn=pattern"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split one value at its last equals sign: a role's name may hold some, a pattern may not."""
+        arn, equals, pattern = str(value).rpartition("=")
+        if not equals or not arn.startswith("arn:") or not pattern:
+            self.fail(f"{value!r} is not ROLE_ARN=SUBJECT_PATTERN", param, ctx)
+        return arn, pattern
+
+
+_listen = click.option("--listen", type=Listen(), required=True, help="Address to serve at; port 0 is any.")
+
+
+@click.group()
+def main() -> None:
+    """Services of the demo. None of them is for production."""
+
+
+@main.command("idp")
+@_listen
+@click.option("--issuer", default=DEFAULT_ISSUER, show_default=True, help="URL the provider is reached at.")
+@click.option("--audience", default=DEFAULT_AUDIENCE, show_default=True, help="Default aud of tokens.")
+def run_idp(listen: tuple[str, int], issuer: str, audience: str) -> None:
+    """Run the OIDC provider."""
+    serve(idp.create_app(idp.IdpSettings(issuer=issuer, audience=audience)), listen)
+
+
+@main.command("sts")
+@_listen
+@click.option("--issuer", "issuers", multiple=True, default=[DEFAULT_ISSUER], show_default=True)
+@click.option("--audience", "audiences", multiple=True, default=[DEFAULT_AUDIENCE], show_default=True)
+@click.option(
+    "--role",
+    "roles",
+    type=Role(),
+    multiple=True,
+    default=DEFAULT_ROLES,
+    show_default=True,
+    help="A role and a pattern of subjects it trusts; repeat a role to add patterns.",
+)
+@click.option("--max-session-duration", default=3600, show_default=True, type=click.IntRange(3600, 43200))
+@click.option("--credential-lifetime", type=int, help="Seconds every credential lives, whatever was asked.")
+def run_sts(
+    *,
+    listen: tuple[str, int],
+    issuers: tuple[str, ...],
+    audiences: tuple[str, ...],
+    roles: tuple[tuple[str, str], ...],
+    max_session_duration: int,
+    credential_lifetime: int | None,
+) -> None:
+    """Run the STS emulator."""
+    admitted = frozenset(audiences)
+    patterns: dict[str, tuple[str, ...]] = {}
+    for arn, pattern in roles:
+        patterns[arn] = (*patterns.get(arn, ()), pattern)
+    settings = sts.StsSettings(
+        providers=dict.fromkeys(issuers, admitted),
+        roles={
+            arn: sts.TrustPolicy(
+                audiences=admitted, subjects=subjects, max_session_duration=max_session_duration
+            )
+            for arn, subjects in patterns.items()
+        },
+        credential_lifetime=credential_lifetime,
+    )
+    # The emulator writes its own Date header, as STS does.
+    serve(sts.create_app(settings), listen, date_header=False)
+
+
+@main.command("mcp")
+@_listen
+@click.option("--sts-url", default="http://127.0.0.1:9001", show_default=True, help="The STS emulator.")
+@click.option("--host", default="aws-mcp.us-east-1.api.aws", show_default=True, help="The signing host.")
+@click.option("--region", default="us-east-1", show_default=True)
+@click.option("--service", default="aws-mcp", show_default=True)
+@click.option(
+    "--body-limit", default=mcp_server.DEFAULT_BODY_LIMIT, show_default=True, type=click.IntRange(1)
+)
+@click.option("--allow-unsigned-payload", is_flag=True, help="Accept UNSIGNED-PAYLOAD.")
+@click.option("--s3-style", is_flag=True, help="Canonicalise paths as S3 does.")
+def run_mcp(
+    *,
+    listen: tuple[str, int],
+    sts_url: str,
+    host: str,
+    region: str,
+    service: str,
+    body_limit: int,
+    allow_unsigned_payload: bool,
+    s3_style: bool,
+) -> None:
+    """Run the MCP server behind its SigV4 check."""
+    settings = mcp_server.UpstreamSettings(
+        sts_url=sts_url.rstrip("/"),
+        host=host,
+        region=region,
+        service=service,
+        body_limit=body_limit,
+        allow_unsigned_payload=allow_unsigned_payload,
+        s3_style=s3_style,
+    )
+    serve(mcp_server.create_app(settings), listen)
+
+
+if __name__ == "__main__":
+    main()

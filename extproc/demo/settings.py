@@ -1,0 +1,66 @@
+"""The demo's configuration: one provider, one target, two roles. Addresses differ by where it runs."""
+
+from dataclasses import dataclass
+
+import yaml
+
+ACCOUNT_ID = "123456789012"
+ADMIN_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/DemoAdmin"
+DEVELOPER_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/DemoDeveloper"
+SIGNING_HOST = "aws-mcp.us-east-1.api.aws"
+REGION = "us-east-1"
+SERVICE = "aws-mcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """``HOST:PORT`` of every part of the stack, as the other parts reach it."""
+
+    idp: str
+    sts: str
+    mcp: str
+    extproc: str
+    extproc_admin: str
+    envoy: str
+    envoy_admin: str
+
+    @property
+    def issuer(self) -> str:
+        """The identity provider's issuer identifier."""
+        return f"http://{self.idp}"
+
+    @property
+    def resource(self) -> str:
+        """The MCP endpoint as clients call it; also the audience of their tokens."""
+        return f"http://{self.envoy}/mcp"
+
+
+def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False) -> str:
+    """The server's configuration. ``listen_on_all``: for containers, whose network is private."""
+    grpc, admin = addresses.extproc, addresses.extproc_admin
+    if listen_on_all:
+        grpc, admin = (f"0.0.0.0:{address.rpartition(':')[2]}" for address in (grpc, admin))
+    settings = {
+        "listen": {"grpc": grpc, "admin": admin, "insecure_plaintext": listen_on_all},
+        "resource": {"url": addresses.resource},
+        "issuers": [
+            {
+                "issuer": addresses.issuer,
+                "audiences": [addresses.resource],
+                "allow_insecure_http": True,
+            }
+        ],
+        "targets": [{"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": f"http://{addresses.mcp}"}],
+        "sts": {"endpoint_url": f"http://{addresses.sts}"},
+        "session_duration": 900,
+        "role_mappings": [
+            {"name": "admins", "claim": "admins", "role_arn": ADMIN_ROLE, "priority": 1},
+            {
+                "name": "developers",
+                "matcher": '"developers" in claims.groups && !has(claims.act)',
+                "role_arn": DEVELOPER_ROLE,
+                "priority": 2,
+            },
+        ],
+    }
+    return yaml.safe_dump(settings, sort_keys=False, width=110)

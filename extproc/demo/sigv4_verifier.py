@@ -1,0 +1,397 @@
+"""An independent SigV4 verifier: what AWS's front door does to a signed request.
+
+Written from "Create a signed AWS API request" and "Elements of an AWS API request signature"
+(https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html). It shares no code with the signer,
+so that a mistake made there is not repeated here.
+
+Not checked: presigned URLs (a signature in the query counts as a missing one), SigV4A, chunked
+``STREAMING-*`` payloads, long-term credentials (a session token is always wanted) and replays inside the
+time window.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+TERMINATOR: Final = "aws4_request"
+UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
+
+# "The request must reach AWS within five minutes of the time stamp in the request."
+DEFAULT_WINDOW: Final = timedelta(minutes=5)
+
+# RFC 3986 unreserved characters, the only ones UriEncode() leaves alone (urllib adds letters and digits).
+_UNRESERVED: Final = "-_.~"
+
+_FIELD: Final = re.compile(r"(Credential|SignedHeaders|Signature)=([^\s,=]+)", re.ASCII)
+_SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_AMZ_DATE: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
+_SINGLE_HEADERS: Final = (
+    "host",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+    "content-type",
+)
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class SignatureRejected(Exception):  # noqa: N818 - the term of the domain: AWS rejects a signature
+    """The request is not authentic.
+
+    Attributes:
+        code: AWS's error code, e.g. ``SignatureDoesNotMatch``.
+        message: a sentence for the caller; it never holds key material.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCredential:
+    """A temporary credential as the service that issued it knows it; ``expiration`` is timezone-aware."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expiration: datetime
+    arn: str
+    session_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A request exactly as it arrived: nothing decoded, header names lower case, order kept.
+
+    ``raw_query`` has no leading question mark; ``body`` is the de-chunked content.
+    """
+
+    method: str
+    raw_path: bytes
+    raw_query: bytes
+    headers: Headers = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def values(self, name: str) -> list[bytes]:
+        """Return every value of one header, in order of arrival."""
+        wanted = name.encode("ascii")
+        return [value for key, value in self.headers if key.lower() == wanted]
+
+    def names(self) -> set[str]:
+        """Return the lower-case names present."""
+        return {key.lower().decode("latin-1") for key, _ in self.headers}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What this endpoint demands of every signature.
+
+    Attributes:
+        host: the only Host header value accepted, compared exactly.
+        region: the region the credential scope must name.
+        service: the signing name the credential scope must name.
+        s3_style: take the path once encoded and not normalised, as S3 does.
+        allow_unsigned_payload: accept ``x-amz-content-sha256: UNSIGNED-PAYLOAD``.
+        window: how far X-Amz-Date may be from our clock, either way.
+    """
+
+    host: str
+    region: str
+    service: str
+    s3_style: bool = False
+    allow_unsigned_payload: bool = False
+    window: timedelta = DEFAULT_WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedRequest:
+    """Who signed, and what the signature covers."""
+
+    access_key_id: str
+    arn: str
+    session_name: str
+    region: str
+    service: str
+    signed_headers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Authorization:
+    access_key_id: str
+    date: str
+    region: str
+    service: str
+    signed_headers: tuple[str, ...]
+    signature: str
+
+
+def unverified_access_key_id(request: ReceivedRequest) -> str:
+    """Return the access key id the request claims, so that a caller can fetch its secret.
+
+    Raises:
+        SignatureRejected: the Authorization header is missing or not understood.
+    """
+    return _parse_authorization(request).access_key_id
+
+
+def verify(
+    request: ReceivedRequest,
+    *,
+    endpoint: Endpoint,
+    lookup: Callable[[str], KnownCredential | None],
+    now: datetime,
+) -> VerifiedRequest:
+    """Verify one request; ``now`` is timezone-aware.
+
+    Raises:
+        SignatureRejected: at the first check that fails. The steps are numbered in the order they run.
+    """
+    # 1. Exactly one Authorization header, in the form SigV4 gives it.
+    claim = _parse_authorization(request)
+    # 2. The headers a verifier reads one value of are there once.
+    _require_single_headers(request, endpoint)
+    # 3. The scope is ours and of the day of X-Amz-Date, which is close to now.
+    amz_date = _check_scope_and_time(request, claim, endpoint, now)
+    # 4. The signature covers all that carries authority.
+    _check_signed_headers(request, claim.signed_headers)
+    # 5. The key is known, the token is the one issued with it, and neither is spent.
+    credential = _check_credential(request, claim, lookup, now)
+    # 6. The payload hash is that of the bytes received.
+    payload_hash = _payload_hash(request, endpoint)
+    # 7. The signature is the one we compute.
+    canonical = canonical_request(
+        request, signed_headers=claim.signed_headers, payload_hash=payload_hash, s3_style=endpoint.s3_style
+    )
+    scope = f"{claim.date}/{claim.region}/{claim.service}/{TERMINATOR}"
+    string_to_sign = "\n".join((ALGORITHM, amz_date, scope, hashlib.sha256(canonical).hexdigest()))
+    expected = _signature(credential.secret_access_key, claim, string_to_sign)
+    if not hmac.compare_digest(expected.encode("ascii"), claim.signature.encode("ascii")):
+        raise SignatureRejected(
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided.",
+        )
+    return VerifiedRequest(
+        access_key_id=credential.access_key_id,
+        arn=credential.arn,
+        session_name=credential.session_name,
+        region=claim.region,
+        service=claim.service,
+        signed_headers=claim.signed_headers,
+    )
+
+
+def canonical_request(
+    request: ReceivedRequest, *, signed_headers: Sequence[str], payload_hash: str, s3_style: bool
+) -> bytes:
+    """Build the canonical request: method, URI, query, headers, signed header names, payload hash."""
+    lines = [
+        request.method.encode("ascii"),
+        canonical_path(request.raw_path, s3_style=s3_style),
+        canonical_query(request.raw_query),
+    ]
+    for name in signed_headers:
+        joined = b",".join(_trim_all(value) for value in request.values(name))
+        lines.append(name.encode("ascii") + b":" + joined)
+    lines += [b"", ";".join(signed_headers).encode("ascii"), payload_hash.encode("ascii")]
+    return b"\n".join(lines)
+
+
+def canonical_path(raw_path: bytes, *, s3_style: bool) -> bytes:
+    """Return the canonical URI of a path as received.
+
+    "Normalize URI paths according to RFC 3986 by removing redundant and relative path components. Each path
+    segment must be URI-encoded twice (except for Amazon S3, which only gets URI-encoded once)." What arrives
+    was encoded once by the client, so it is encoded once more here. A path that ends in a dot segment keeps
+    no trailing slash; the documents do not settle that case and SDKs differ.
+    """
+    if s3_style:
+        segments = raw_path.split(b"/")
+        return b"/".join(_uri_encode(unquote_to_bytes(segment)) for segment in segments) or b"/"
+    kept: list[bytes] = []
+    for segment in raw_path.split(b"/"):
+        if segment == b"..":
+            del kept[-1:]
+        elif segment not in (b"", b"."):
+            kept.append(segment)
+    trailing = b"/" if kept and raw_path.endswith(b"/") else b""
+    return b"/" + b"/".join(_uri_encode(segment) for segment in kept) + trailing
+
+
+def canonical_query(raw_query: bytes) -> bytes:
+    """Return the canonical query string: every name and value decoded, encoded strictly, then sorted.
+
+    A plus sign is a plus sign ("a space is %20, not +"); ``name`` and ``name=`` are the same parameter.
+    """
+    pairs = []
+    for part in raw_query.split(b"&"):
+        if not part:
+            continue
+        name, _, value = part.partition(b"=")
+        pairs.append((_uri_encode(unquote_to_bytes(name)), _uri_encode(unquote_to_bytes(value))))
+    return b"&".join(name + b"=" + value for name, value in sorted(pairs))
+
+
+def _uri_encode(value: bytes) -> bytes:
+    return quote_from_bytes(value, safe=_UNRESERVED).encode("ascii")
+
+
+def _trim_all(value: bytes) -> bytes:
+    return re.sub(rb"[ \t]+", b" ", value).strip(b" ")
+
+
+def _parse_authorization(request: ReceivedRequest) -> _Authorization:
+    fields = _authorization_fields(request)
+    # An access key id has no slash, so a credential has exactly five parts.
+    credential = fields["Credential"].split("/")
+    if len(credential) != 5 or credential[4] != TERMINATOR or "" in credential:  # noqa: PLR2004 - see above
+        raise SignatureRejected(
+            "IncompleteSignature", "Credential must have exactly 5 slash-delimited elements."
+        )
+    if _SIGNATURE.fullmatch(fields["Signature"]) is None:
+        raise SignatureRejected("IncompleteSignature", "Signature must be 64 lower-case hexadecimal digits.")
+    signed = tuple(fields["SignedHeaders"].split(";"))
+    if list(signed) != sorted(set(signed)) or any(not name or name != name.lower() for name in signed):
+        raise SignatureRejected(
+            "SignatureDoesNotMatch", "SignedHeaders must be sorted, unique and lower case."
+        )
+    return _Authorization(
+        access_key_id=credential[0],
+        date=credential[1],
+        region=credential[2],
+        service=credential[3],
+        signed_headers=signed,
+        signature=fields["Signature"],
+    )
+
+
+def _authorization_fields(request: ReceivedRequest) -> dict[str, str]:
+    values = request.values("authorization")
+    if not values:
+        raise SignatureRejected("MissingAuthenticationToken", "Request is missing Authentication Token")
+    if len(values) > 1:
+        raise SignatureRejected("IncompleteSignature", "More than one Authorization header was sent.")
+    try:
+        text = values[0].decode("ascii").strip(" \t")
+    except UnicodeDecodeError:
+        raise SignatureRejected("IncompleteSignature", "The Authorization header is not ASCII.") from None
+    scheme, _, rest = text.partition(" ")
+    if scheme != ALGORITHM:
+        # The value itself is not echoed: it may be somebody's bearer token.
+        raise SignatureRejected("IncompleteSignature", f"Unsupported AWS 'algorithm'; use {ALGORITHM}.")
+    fields: dict[str, str] = {}
+    for part in rest.split(","):
+        match = _FIELD.fullmatch(part.strip(" \t"))
+        if match is None or match[1] in fields:
+            raise SignatureRejected("IncompleteSignature", "The Authorization header is not understood.")
+        fields[match[1]] = match[2]
+    missing = {"Credential", "SignedHeaders", "Signature"} - fields.keys()
+    if missing:
+        raise SignatureRejected("IncompleteSignature", f"Authorization header requires {sorted(missing)}.")
+    return fields
+
+
+def _require_single_headers(request: ReceivedRequest, endpoint: Endpoint) -> None:
+    for name in _SINGLE_HEADERS:
+        if len(request.values(name)) > 1:
+            raise SignatureRejected("SignatureDoesNotMatch", f"Header '{name}' was sent more than once.")
+    if request.values("host") != [endpoint.host.encode("ascii")]:
+        raise SignatureRejected("SignatureDoesNotMatch", "The Host header does not name this endpoint.")
+
+
+def _check_scope_and_time(
+    request: ReceivedRequest, claim: _Authorization, endpoint: Endpoint, now: datetime
+) -> str:
+    dates = request.values("x-amz-date")
+    if not dates:
+        raise SignatureRejected(
+            "IncompleteSignature", "Authorization header requires an 'X-Amz-Date' header."
+        )
+    amz_date = dates[0].decode("latin-1")
+    try:
+        # The pattern comes first: strptime alone accepts fields of fewer digits.
+        if _AMZ_DATE.fullmatch(amz_date) is None:
+            raise ValueError(amz_date)  # noqa: TRY301 - one handler for both ways a date is wrong
+        when = datetime.strptime(amz_date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise SignatureRejected(
+            "IncompleteSignature", "X-Amz-Date must be in ISO-8601 'basic format'."
+        ) from None
+    if not hmac.compare_digest(claim.date.encode(), amz_date[:8].encode()):
+        raise SignatureRejected(
+            "SignatureDoesNotMatch", "Date in Credential scope does not match X-Amz-Date."
+        )
+    if claim.region != endpoint.region:
+        raise SignatureRejected("SignatureDoesNotMatch", "Credential should be scoped to a valid region.")
+    if claim.service != endpoint.service:
+        raise SignatureRejected(
+            "SignatureDoesNotMatch", f"Credential should be scoped to correct service: '{endpoint.service}'."
+        )
+    if abs(now - when) > endpoint.window:
+        raise SignatureRejected(
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+        )
+    return amz_date
+
+
+def _check_signed_headers(request: ReceivedRequest, signed: Sequence[str]) -> None:
+    present = request.names()
+    required = {"host", "x-amz-date", "x-amz-security-token"}
+    required |= {name for name in present if name.startswith("x-amz-") or name == "content-type"}
+    for name in sorted(required - set(signed)):
+        raise SignatureRejected("SignatureDoesNotMatch", f"'{name}' must be a signed header.")
+    for name in signed:
+        if name not in present:
+            raise SignatureRejected("SignatureDoesNotMatch", f"Signed header '{name}' was not sent.")
+
+
+def _check_credential(
+    request: ReceivedRequest,
+    claim: _Authorization,
+    lookup: Callable[[str], KnownCredential | None],
+    now: datetime,
+) -> KnownCredential:
+    invalid = SignatureRejected(
+        "InvalidClientTokenId", "The security token included in the request is invalid."
+    )
+    credential = lookup(claim.access_key_id)
+    if credential is None or credential.access_key_id != claim.access_key_id:
+        raise invalid
+    # Step 4 made sure the header is there; step 2 that it is there once.
+    token = request.values("x-amz-security-token")[0]
+    if not hmac.compare_digest(token, credential.session_token.encode("utf-8")):
+        raise invalid
+    if now >= credential.expiration:
+        raise SignatureRejected("ExpiredToken", "The security token included in the request is expired")
+    return credential
+
+
+def _payload_hash(request: ReceivedRequest, endpoint: Endpoint) -> str:
+    actual = hashlib.sha256(request.body).hexdigest()
+    declared = request.values("x-amz-content-sha256")
+    if not declared:
+        return actual
+    if declared[0] == UNSIGNED_PAYLOAD.encode() and endpoint.allow_unsigned_payload:
+        return UNSIGNED_PAYLOAD
+    if not hmac.compare_digest(declared[0], actual.encode("ascii")):
+        raise SignatureRejected(
+            "XAmzContentSHA256Mismatch",
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        )
+    return actual
+
+
+def _signature(secret: str, claim: _Authorization, string_to_sign: str) -> str:
+    key = b"AWS4" + secret.encode("utf-8")
+    for part in (claim.date, claim.region, claim.service, TERMINATOR):
+        key = hmac.digest(key, part.encode("utf-8"), "sha256")
+    return hmac.digest(key, string_to_sign.encode("utf-8"), "sha256").hex()

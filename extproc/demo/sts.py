@@ -1,0 +1,299 @@
+"""An emulator of the one STS call the product makes: AssumeRoleWithWebIdentity.
+
+It really checks the token, the trust policy and every limit, and answers as AWS does. The credentials it
+issues are good at the demo's own upstream, which asks for them at ``/_control/credentials``; at AWS that
+distribution happens inside IAM. Nothing under ``/_control`` is protected: keep it on a loopback address.
+"""
+
+import base64
+import hashlib
+import math
+import secrets
+import string
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from typing import Final
+
+import httpx2
+from cachetools import LRUCache
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from extproc.demo.forms import FormError, read_form
+from extproc.demo.sts_faults import Fault, act
+from extproc.demo.sts_tokens import FETCH_TIMEOUT, TokenVerifier, WebIdentity
+from extproc.demo.sts_wire import (
+    MAX_POLICY,
+    AssumeRoleRequest,
+    StsError,
+    Xml,
+    error_response,
+    parse_assume_role,
+    success_response,
+    with_aws_headers,
+)
+
+FORM_LIMIT: Final = 128 * 1024  # bytes; the longest token is 20,000
+MAX_CREDENTIALS: Final = 50_000
+MAX_SUBJECTS: Final = 10_000
+MIN_SESSION_TOKEN_SIZE: Final = 400  # characters, about what AWS issues
+_KEY_ALPHABET: Final = string.ascii_uppercase + "234567"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """Who may assume a role. Empty ``audiences`` or ``subjects`` admit nobody.
+
+    Attributes:
+        audiences: ``aud`` values admitted.
+        subjects: case-sensitive ``fnmatch`` patterns of ``sub``, any of which admits.
+        max_session_duration: seconds, IAM's MaxSessionDuration.
+    """
+
+    audiences: frozenset[str]
+    subjects: tuple[str, ...]
+    max_session_duration: int = 3600
+
+    def admits(self, identity: WebIdentity) -> bool:
+        """Say whether the verified identity may assume the role."""
+        return identity.audience in self.audiences and any(
+            fnmatchcase(identity.subject, pattern) for pattern in self.subjects
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StsSettings:
+    """The account the emulator stands for.
+
+    Attributes:
+        providers: registered audiences by issuer, the account's IAM OIDC providers.
+        roles: trust policies by role ARN.
+        credential_lifetime: seconds every credential lives, whatever was asked for; None obeys the request.
+    """
+
+    providers: Mapping[str, frozenset[str]]
+    roles: Mapping[str, TrustPolicy]
+    credential_lifetime: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCredential:
+    """A temporary credential and what it stands for."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expiration: datetime
+    arn: str
+    request: AssumeRoleRequest
+
+
+class StsEmulator:
+    """The emulator's state and endpoints."""
+
+    def __init__(self, settings: StsSettings, *, tokens: TokenVerifier) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._lifetime: int | None = None
+        self._credentials: LRUCache[str, IssuedCredential] = LRUCache(maxsize=MAX_CREDENTIALS)
+        self._reset()
+
+    async def call(self, request: Request) -> Response:
+        """Answer one call of the query protocol."""
+        request_id = str(uuid.uuid4())
+        self._calls += 1
+        mode, delay = self._fault.take()
+        try:
+            broken = await act(mode, delay)
+            if broken is not None:
+                self._errors[str(mode)] += 1
+                return with_aws_headers(broken, request_id=request_id)
+            result = await self._assume_role(request)
+        except StsError as error:
+            self._errors[error.code] += 1
+            return error_response(error, request_id=request_id)
+        self._ok += 1
+        return success_response(result, request_id=request_id)
+
+    async def _assume_role(self, request: Request) -> Mapping[str, Xml]:
+        # 1. The call is unsigned; credentials on it mean a client that signs what it should not.
+        if "authorization" in request.headers:
+            raise StsError(
+                "InvalidClientTokenId", "This call takes no Authorization header", HTTPStatus.FORBIDDEN
+            )
+        # 2. Parameters are within the limits of the service model.
+        try:
+            wanted = parse_assume_role(await read_form(request, limit=FORM_LIMIT))
+        except FormError as error:
+            raise StsError("MalformedInput", str(error)) from None
+        # 3. The token is genuine, current and meant for this account.
+        identity = await self._tokens.verify(wanted.unverified_token)
+        # 4. The role exists and trusts it; AWS does not say which of the two failed.
+        policy = self._settings.roles.get(wanted.role.text)
+        if policy is None or not policy.admits(identity):
+            raise StsError(
+                "AccessDenied",
+                "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+                HTTPStatus.FORBIDDEN,
+            )
+        # 5. The role allows so long a session.
+        if wanted.duration > policy.max_session_duration:
+            raise StsError(
+                "ValidationError",
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            )
+        credential = self._issue(wanted)
+        self._by_subject[identity.subject] = self._by_subject.get(identity.subject, 0) + 1
+        return _result(credential, identity)
+
+    def _issue(self, wanted: AssumeRoleRequest) -> IssuedCredential:
+        lifetime = wanted.duration if self._lifetime is None else self._lifetime
+        role = wanted.role
+        token_size = max(MIN_SESSION_TOKEN_SIZE, wanted.session_token_size)
+        credential = IssuedCredential(
+            access_key_id="ASIA" + "".join(secrets.choice(_KEY_ALPHABET) for _ in range(16)),
+            secret_access_key=base64.b64encode(secrets.token_bytes(30)).decode("ascii"),
+            session_token=base64.b64encode(secrets.token_bytes(math.ceil(token_size / 4) * 3)).decode(
+                "ascii"
+            ),
+            # Whole seconds, since that is what the XML can say.
+            expiration=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=lifetime),
+            arn=f"arn:{role.partition}:sts::{role.account}:assumed-role/{role.name}/{wanted.session_name}",
+            request=wanted,
+        )
+        self._credentials[credential.access_key_id] = credential
+        return credential
+
+    async def credentials(self, request: Request) -> Response:
+        """Hand out one credential with its secret, or 404."""
+        credential = self._credentials.get(request.path_params["access_key_id"])
+        if credential is None:
+            return JSONResponse({"error": "unknown access key id"}, status_code=HTTPStatus.NOT_FOUND)
+        return JSONResponse(
+            {
+                "secret_access_key": credential.secret_access_key,
+                "session_token": credential.session_token,
+                "expiration": _iso(credential.expiration),
+                "arn": credential.arn,
+                "role_arn": credential.request.role.text,
+                "session_name": credential.request.session_name,
+                "policy": credential.request.policy,
+                "policy_arns": list(credential.request.policy_arns),
+            }
+        )
+
+    async def faults(self, request: Request) -> Response:
+        """Replace the fault in force, and the credential lifetime when the body names one."""
+        try:
+            document = await request.json()
+            if not isinstance(document, dict):
+                raise ValueError("expected a JSON object")  # noqa: TRY004, TRY301 - one answer for all of these
+            unknown = document.keys() - {"mode", "delay", "count", "credential_lifetime"}
+            if unknown:
+                raise ValueError(f"unknown fields {sorted(unknown)}")  # noqa: TRY301 - as above
+            lifetime = document.get("credential_lifetime", self._lifetime)
+            if lifetime is not None and type(lifetime) is not int:
+                raise ValueError("credential_lifetime must be null or whole seconds")  # noqa: TRY301 - as above
+            self._fault = Fault.from_json(document)
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, status_code=HTTPStatus.BAD_REQUEST)
+        self._lifetime = lifetime
+        return JSONResponse(
+            {
+                "mode": self._fault.mode,
+                "delay": self._fault.delay,
+                "count": self._fault.count,
+                "credential_lifetime": self._lifetime,
+            }
+        )
+
+    async def stats(self, _request: Request) -> Response:
+        """Return counters since the start or the last reset."""
+        return JSONResponse(
+            {
+                "calls": self._calls,
+                "ok": self._ok,
+                "errors": dict(self._errors),
+                "by_subject": dict(self._by_subject.items()),
+            }
+        )
+
+    async def reset(self, _request: Request) -> Response:
+        """Clear faults and counters. Issued credentials stay good, as a client may hold them."""
+        self._reset()
+        return JSONResponse({"status": "ok"})
+
+    async def healthz(self, _request: Request) -> Response:
+        """Say that the process serves."""
+        return JSONResponse({"status": "ok"})
+
+    def _reset(self) -> None:
+        self._fault = Fault()
+        self._lifetime = self._settings.credential_lifetime
+        self._calls = 0
+        self._ok = 0
+        self._errors: Counter[str] = Counter()
+        self._by_subject: LRUCache[str, int] = LRUCache(maxsize=MAX_SUBJECTS)
+
+
+def _iso(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _result(credential: IssuedCredential, identity: WebIdentity) -> Mapping[str, Xml]:
+    wanted = credential.request
+    # AWS's role ids are fixed for a role, so this one is a function of its ARN.
+    digest = base64.b32encode(hashlib.sha256(wanted.role.text.encode()).digest()).decode("ascii")
+    result: dict[str, Xml] = {
+        "Credentials": {
+            "AccessKeyId": credential.access_key_id,
+            "SecretAccessKey": credential.secret_access_key,
+            "SessionToken": credential.session_token,
+            "Expiration": _iso(credential.expiration),
+        },
+        "SubjectFromWebIdentityToken": identity.subject,
+        "AssumedRoleUser": {
+            "AssumedRoleId": f"AROA{digest[:17]}:{wanted.session_name}",
+            "Arn": credential.arn,
+        },
+        "Provider": identity.issuer,
+        "Audience": identity.audience,
+    }
+    size = len(wanted.policy or "") + sum(map(len, wanted.policy_arns))
+    if size:
+        result["PackedPolicySize"] = str(math.ceil(100 * size / MAX_POLICY))
+    return result
+
+
+def create_app(settings: StsSettings, *, transport: httpx2.AsyncBaseTransport | None = None) -> Starlette:
+    """Build the emulator; ``transport`` replaces the network towards the providers, for tests."""
+    # Proxy variables of the environment are not for the demo's own processes.
+    http = httpx2.AsyncClient(
+        transport=transport, timeout=FETCH_TIMEOUT, trust_env=False, follow_redirects=False
+    )
+    emulator = StsEmulator(settings, tokens=TokenVerifier(providers=settings.providers, http=http))
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with http:
+            yield
+
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/", emulator.call, methods=["POST"]),
+            Route("/_control/credentials/{access_key_id}", emulator.credentials, methods=["GET"]),
+            Route("/_control/faults", emulator.faults, methods=["POST"]),
+            Route("/_control/stats", emulator.stats, methods=["GET"]),
+            Route("/_control/reset", emulator.reset, methods=["POST"]),
+            Route("/healthz", emulator.healthz, methods=["GET"]),
+        ],
+    )

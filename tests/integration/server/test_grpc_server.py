@@ -1,0 +1,150 @@
+"""The gRPC server on loopback: a stream ends with a last answer or with a status that is not OK."""
+
+import asyncio
+import contextlib
+import subprocess
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from extproc.demo.stack import find_program
+from extproc.server.grpc_server import EXT_PROC_SERVICE, TARGET_METADATA, GrpcServer
+from support.envoy_messages import Seen, body_message, headers_message
+from support.pipelines import Parts
+
+
+@contextlib.asynccontextmanager
+async def running(parts, **options):
+    server = GrpcServer(addresses=["127.0.0.1:0"], pipeline=lambda: parts.pipeline, max_body_bytes=8 * 2**20)
+    await server.start()
+    await server.set_serving(serving=True)
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel:
+            yield server, channel
+    finally:
+        await server.stop(grace=0)
+
+
+def process(channel, metadata=()):
+    return channel.stream_stream(f"/{EXT_PROC_SERVICE}/Process")(metadata=metadata)
+
+
+async def test_a_signed_exchange_ends_ok_right_after_the_last_answer():
+    async with running(Parts()) as (_, channel):
+        call = process(channel)
+        await call.write(headers_message())
+        assert Seen(await call.read()).is_continue
+        await call.write(body_message())
+        assert Seen(await call.read()).is_signed
+        # We have not half-closed: the server ends the stream by itself.
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() == grpc.StatusCode.OK
+
+
+async def test_an_empty_stream_does_not_end_ok():
+    async with running(Parts()) as (_, channel):
+        call = process(channel)
+        await call.done_writing()
+        assert await call.code() == grpc.StatusCode.ABORTED
+
+
+async def test_a_stream_half_closed_while_its_body_is_awaited_does_not_end_ok():
+    async with running(Parts()) as (_, channel):
+        call = process(channel)
+        await call.write(headers_message())
+        await call.read()
+        await call.done_writing()
+        assert await call.code() == grpc.StatusCode.ABORTED
+        assert await call.details() == "no answer"
+
+
+async def test_a_failure_outside_the_stream_object_does_not_end_ok_and_tells_nothing():
+    def broken():
+        raise RuntimeError("canary-secret")
+
+    parts = Parts()
+    async with running(parts) as (server, channel):
+        server._pipeline = broken
+        call = process(channel)
+        await call.write(headers_message())
+        assert await call.code() != grpc.StatusCode.OK
+        assert "canary" not in (await call.details())
+
+
+async def test_a_stream_cancelled_by_a_shutdown_does_not_end_ok():
+    parts = Parts()
+    parts.exchange.gate.clear()
+    async with running(parts) as (server, channel):
+        call = process(channel)
+        await call.write(headers_message(method="GET", end_of_stream=True))
+        await asyncio.sleep(0.1)
+        await server.stop(grace=0.05)
+        assert await call.code() != grpc.StatusCode.OK
+
+
+async def test_a_waiting_stream_finishes_within_the_grace_period():
+    parts = Parts()
+    parts.exchange.gate.clear()
+    async with running(parts) as (server, channel):
+        call = process(channel)
+        await call.write(headers_message(method="GET", end_of_stream=True))
+        await asyncio.sleep(0.1)
+        stopping = asyncio.create_task(server.stop(grace=5))
+        await asyncio.sleep(0.05)
+        parts.exchange.gate.set()
+        assert Seen(await call.read()).is_signed
+        await stopping
+
+
+async def test_the_route_names_the_target_in_the_initial_metadata():
+    async with running(Parts()) as (_, channel):
+        call = process(channel, metadata=((TARGET_METADATA, "unknown"),))
+        await call.write(headers_message())
+        assert Seen(await call.read()).status == 404
+
+
+async def test_a_body_larger_than_grpcs_default_limit_is_received():
+    parts = Parts(max_body_bytes=8 * 2**20)
+    async with running(parts) as (_, channel):
+        call = process(channel)
+        await call.write(headers_message())
+        await call.read()
+        await call.write(body_message(b"x" * (6 * 2**20)))
+        assert Seen(await call.read()).is_signed
+
+
+async def test_two_servers_do_not_share_a_port():
+    async with running(Parts()) as (server, _):
+        with pytest.raises(RuntimeError):
+            GrpcServer(
+                addresses=[f"127.0.0.1:{server.ports[0]}"], pipeline=lambda: None, max_body_bytes=1024
+            )
+
+
+@pytest.mark.parametrize("service", ["", EXT_PROC_SERVICE])
+async def test_health_follows_readiness(service):
+    async with running(Parts()) as (server, channel):
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=service)
+        assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+        await server.set_serving(serving=False)
+        assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_the_real_grpcurl_lists_services_and_checks_health():
+    async with running(Parts()) as (server, _):
+
+        async def grpcurl(*arguments):
+            command = [find_program("grpcurl"), "-plaintext", f"127.0.0.1:{server.ports[0]}", *arguments]
+            done = await asyncio.to_thread(
+                subprocess.run, command, capture_output=True, text=True, timeout=20, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        assert EXT_PROC_SERVICE in await grpcurl("list")
+        assert "grpc.health.v1.Health" in await grpcurl("list")
+        assert '"SERVING"' in await grpcurl("grpc.health.v1.Health/Check")
+        assert "rpc Process" in await grpcurl("describe", EXT_PROC_SERVICE)

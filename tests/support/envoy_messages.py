@@ -1,0 +1,84 @@
+"""Envoy's side of the wire, written with envoy-data-plane: a codec that shares no code with ours."""
+
+from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode
+from envoy_data_plane.envoy.service.ext_proc.v3 import (
+    HttpBody,
+    HttpHeaders,
+    HttpTrailers,
+    ProcessingRequest,
+    ProcessingResponse,
+    ProtocolConfiguration,
+)
+
+BUFFERED = ProcessingModeBodySendMode.BUFFERED
+NO_BODY = ProcessingModeBodySendMode.NONE
+STREAMED = ProcessingModeBodySendMode.STREAMED
+
+
+def headers_message(
+    *,
+    method="POST",
+    path="/mcp",
+    authority="mcp.example",
+    token="eyJhbGciOiJub25lIn0.e30.c2ln",
+    headers=(),
+    end_of_stream=False,
+    body_mode=BUFFERED,
+    observability_mode=False,
+) -> bytes:
+    entries = [(":method", method), (":path", path), (":authority", authority), (":scheme", "https")]
+    if token is not None:
+        entries.append(("authorization", f"Bearer {token}"))
+    entries.extend(headers)
+    return bytes(
+        ProcessingRequest(
+            request_headers=HttpHeaders(
+                headers=HeaderMap(
+                    headers=[HeaderValue(key=k, raw_value=v.encode("latin-1")) for k, v in entries]
+                ),
+                end_of_stream=end_of_stream,
+            ),
+            protocol_config=ProtocolConfiguration(request_body_mode=body_mode),
+            observability_mode=observability_mode,
+        )
+    )
+
+
+def body_message(body=b"{}", *, end_of_stream=True) -> bytes:
+    return bytes(ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=end_of_stream)))
+
+
+def trailers_message() -> bytes:
+    return bytes(ProcessingRequest(request_trailers=HttpTrailers()))
+
+
+class Seen:
+    """An answer of ours as Envoy reads it."""
+
+    def __init__(self, message: bytes):
+        self.response = ProcessingResponse.parse(message)
+        immediate = self.response.immediate_response
+        self.status = int(immediate.status.code) if immediate else None
+        self.body = bytes(immediate.body) if immediate else None
+        common = None
+        if self.response.request_headers:
+            common = self.response.request_headers.response
+        if self.response.request_body:
+            common = self.response.request_body.response
+        mutation = immediate.headers if immediate else common.header_mutation if common else None
+        self.options = list(mutation.set_headers) if mutation else []
+        self.set = {o.header.key: o.header.raw_value.decode("latin-1") for o in self.options}
+        self.removed = list(mutation.remove_headers) if mutation else []
+
+    @property
+    def is_immediate(self):
+        return self.response.immediate_response is not None
+
+    @property
+    def is_continue(self):
+        return self.response.request_headers is not None and not self.set and not self.removed
+
+    @property
+    def is_signed(self):
+        return self.set.get("authorization", "").startswith("AWS4-HMAC-SHA256 ")

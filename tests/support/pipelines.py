@@ -1,0 +1,100 @@
+"""A real pipeline over fakes of its I/O seams (verifier and exchange), for tests of what drives it."""
+
+import asyncio
+
+from extproc.authn.challenge import ProtectedResource
+from extproc.credentials.cache import SessionCache
+from extproc.errors import Denied, Reason
+from extproc.pipeline import Pipeline
+from extproc.policy.rules import ClaimContains, Policy, Rule
+from extproc.signing.signer import Signer
+from extproc.signing.targets import Scope, Target, TargetTable
+from extproc.telemetry.metrics import Metrics
+from extproc.values import Credentials, Identity
+
+NOW = 1_790_000_000.0
+TOKEN = "eyJhbGciOiJub25lIn0.e30.c2ln"
+AWS_MCP = Target(
+    name="aws-mcp", host="aws-mcp.us-east-1.api.aws", scope=Scope(region="us-east-1", service="aws-mcp")
+)
+
+
+class FakeVerifier:
+    """Accepts every token, for the groups it is told."""
+
+    def __init__(self):
+        self.calls = 0
+        self.failure: BaseException | None = None
+        self.trusted = True
+        self.groups = ["admins"]
+
+    async def verify(self, unverified_token):
+        self.calls += 1
+        if self.failure is not None:
+            raise self.failure
+        return Identity(
+            issuer="https://idp.example",
+            subject="alice",
+            expires_at=NOW + 600,
+            claims={"sub": "alice", "groups": self.groups},
+            key_thumbprint=b"k",
+        )
+
+    def still_trusted(self, _identity):
+        if isinstance(self.trusted, BaseException):
+            raise self.trusted
+        return self.trusted
+
+
+class FakeExchange:
+    """Hands out credentials, when ``gate`` is open."""
+
+    def __init__(self):
+        self.calls = 0
+        self.failure: BaseException | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def exchange(self, _token, _grant):
+        self.calls += 1
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        return Credentials(f"ASIA{self.calls:016d}", "s" * 40, "session-token", NOW + 900)
+
+
+class Parts:
+    """A pipeline with its fakes at hand."""
+
+    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024):
+        self.now = NOW
+        self.verifier = FakeVerifier()
+        self.exchange = FakeExchange()
+        self.metrics = Metrics()
+        self.sessions = SessionCache(max_sessions=100, clock=lambda: self.now)
+        self.signer = Signer(lambda: self.now)
+        self.policy = Policy(
+            rules=[
+                Rule("admins", ClaimContains("groups", "admins"), "arn:aws:iam::123456789012:role/Admin", 1)
+            ],
+            fallback_role_arn=None,
+            session_name_claim="sub",
+            session_duration=900,
+        )
+        self.pipeline = Pipeline(
+            resource=ProtectedResource(
+                url="https://mcp.example/mcp", authorization_servers=["https://idp.example"]
+            ),
+            targets=TargetTable(list(targets)),
+            verifier=self.verifier,
+            policy=self.policy,
+            exchange=self.exchange,
+            sessions=self.sessions,
+            signer=self.signer,
+            metrics=self.metrics,
+            max_body_bytes=max_body_bytes,
+        )
+
+
+def denial(reason=Reason.NO_ROLE):
+    return Denied(reason, "told to")

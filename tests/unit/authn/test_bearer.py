@@ -1,0 +1,87 @@
+"""Exactly one bearer token, or the right refusal."""
+
+import pytest
+
+from extproc.authn.bearer import bearer_token
+from extproc.errors import Denied, Reason
+from extproc.values import RequestHead
+
+MISSING = Reason.TOKEN_MISSING
+MALFORMED = Reason.AUTHORIZATION_MALFORMED
+
+
+def _head(*values, path="/mcp", extra=()):
+    return RequestHead(
+        method="POST",
+        path=path,
+        authority="gateway.example",
+        headers=(*extra, *(("authorization", value) for value in values)),
+        has_body=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer abc", "abc"),
+        ("BEARER abc", "abc"),
+        ("bEaReR abc.def-_~+/", "abc.def-_~+/"),
+        ("Bearer   abc", "abc"),
+        (" \tBearer abc \t", "abc"),
+        ("Bearer abc==", "abc=="),
+        ("Bearer Bearer", "Bearer"),
+    ],
+)
+def test_one_token68_value_after_the_scheme_is_the_token(value, token):
+    assert bearer_token(_head(value)) == token
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        pytest.param([], MISSING, id="no header"),
+        pytest.param([""], MISSING, id="empty header"),
+        pytest.param(["Basic YTpi"], MISSING, id="another scheme"),
+        pytest.param(["AWS4-HMAC-SHA256 Credential=x"], MISSING, id="a signature"),
+        pytest.param(["Bearerabc"], MISSING, id="no space"),
+        pytest.param(["Bearer\tabc"], MISSING, id="a tab instead of the space"),
+        pytest.param(["Bearer\u00a0abc"], MISSING, id="a no-break space"),
+        pytest.param(["abc.def.ghi"], MISSING, id="no scheme"),
+        pytest.param(["DPoP abc"], MISSING, id="DPoP"),
+        pytest.param(["Bearer"], MALFORMED, id="scheme only"),
+        pytest.param(["Bearer   "], MALFORMED, id="scheme and spaces"),
+        pytest.param(["Bearer abc def"], MALFORMED, id="two tokens"),
+        pytest.param(["Bearer abc, Bearer def"], MALFORMED, id="joined values"),
+        pytest.param(["Bearer abc,"], MALFORMED, id="a comma at the end"),
+        pytest.param(["Basic YTpi, Bearer abc"], MALFORMED, id="another scheme first"),
+        pytest.param(["Bearer abc", "Bearer abc"], MALFORMED, id="the same twice"),
+        pytest.param(["Basic YTpi", "Bearer abc"], MALFORMED, id="two headers"),
+        pytest.param(["Bearer a=b"], MALFORMED, id="padding inside"),
+        pytest.param(["Bearer ="], MALFORMED, id="padding only"),
+        pytest.param(['Bearer "abc"'], MALFORMED, id="quoted"),
+        pytest.param(["Bearer token=abc"], MALFORMED, id="a parameter"),
+        pytest.param(["Bearer ab\x00c"], MALFORMED, id="NUL"),
+        pytest.param(["Bearer abc\n"], MALFORMED, id="line feed"),
+        pytest.param(["Bearer äbc"], MALFORMED, id="not ASCII"),
+        pytest.param(["Bearer \uff41bc"], MALFORMED, id="a full-width letter"),
+    ],
+)
+def test_anything_but_one_bearer_token_is_refused(values, reason):
+    with pytest.raises(Denied) as caught:
+        bearer_token(_head(*values))
+    assert caught.value.reason is reason
+
+
+def test_a_token_in_the_query_or_in_another_header_is_not_looked_for():
+    extra = (("x-forwarded-access-token", "abc"), ("proxy-authorization", "Bearer abc"))
+    with pytest.raises(Denied) as caught:
+        bearer_token(_head(path="/mcp?access_token=abc", extra=extra))
+    assert caught.value.reason is MISSING
+
+
+def test_refusals_do_not_repeat_what_was_sent():
+    for value in ("Basic s3cret", "Bearer s3cret s3cret", "Bearer s3cret, s3cret", 'Bearer "s3cret"'):
+        with pytest.raises(Denied) as caught:
+            bearer_token(_head(value))
+        assert "s3cret" not in str(caught.value)

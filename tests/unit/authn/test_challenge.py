@@ -1,0 +1,112 @@
+"""What a client is told about getting a token."""
+
+import json
+
+import pytest
+
+from extproc.authn.challenge import ProtectedResource
+from extproc.errors import Reason
+
+URL = "https://gateway.example/mcp"
+METADATA = "/.well-known/oauth-protected-resource"
+
+
+def _resource(url=URL, servers=("https://idp.example",)):
+    return ProtectedResource(url=url, authorization_servers=list(servers))
+
+
+def test_without_credentials_the_challenge_has_no_error_code():
+    assert _resource().challenge(Reason.TOKEN_MISSING) == (
+        'Bearer resource_metadata="https://gateway.example/.well-known/oauth-protected-resource/mcp"'
+    )
+
+
+def test_a_refused_token_is_named_invalid():
+    assert _resource().challenge(Reason.TOKEN_EXPIRED) == (
+        'Bearer resource_metadata="https://gateway.example/.well-known/oauth-protected-resource/mcp", '
+        'error="invalid_token", error_description="The access token has expired."'
+    )
+
+
+def test_a_malformed_header_is_an_invalid_request():
+    assert _resource().challenge(Reason.AUTHORIZATION_MALFORMED).endswith(
+        'error="invalid_request", '
+        'error_description="Exactly one bearer token is expected in the authorization header."'
+    )
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_challenge_stays_within_the_characters_of_rfc_6750(reason):
+    outcome = reason.outcome
+    assert all(0x20 <= ord(char) <= 0x7E and char not in '"\\' for char in outcome.text)
+    challenge = _resource().challenge(reason)
+    assert challenge.count('error="') == challenge.count("error_description=") == (outcome.error is not None)
+    assert challenge.count("resource_metadata=") == 1
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.ISSUER_UNKNOWN,
+        Reason.ALGORITHM_REFUSED,
+        Reason.KEY_UNKNOWN,
+        Reason.SIGNATURE_INVALID,
+        Reason.AUDIENCE_WRONG,
+        Reason.CLAIM_INVALID,
+    ],
+)
+def test_the_client_cannot_tell_which_check_refused_its_token(reason):
+    assert _resource().challenge(reason) == _resource().challenge(Reason.SIGNATURE_INVALID)
+
+
+def test_the_metadata_document_names_the_resource_and_its_authorization_servers():
+    document = _resource(servers=["https://idp.example", "https://other.example"]).metadata_for("GET", METADATA)
+    assert json.loads(document) == {
+        "resource": "https://gateway.example/mcp",
+        "authorization_servers": ["https://idp.example", "https://other.example"],
+        "bearer_methods_supported": ["header"],
+    }
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", [METADATA, f"{METADATA}/mcp", f"{METADATA}?x=1", f"{METADATA}/mcp?"])
+def test_the_document_is_at_both_well_known_paths(method, path):
+    assert _resource().metadata_for(method, path) is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", METADATA),
+        ("OPTIONS", METADATA),
+        ("get", METADATA),
+        ("GET", "/mcp"),
+        ("GET", f"{METADATA}/"),
+        ("GET", f"{METADATA}/mcp/"),
+        ("GET", f"{METADATA}/other"),
+        ("GET", f"/mcp{METADATA}"),
+        ("GET", f"/x/..{METADATA}"),
+        ("GET", "/.well-known/oauth-protected-resourc%65"),
+        ("GET", f"//{METADATA}"),
+        ("GET", ""),
+    ],
+)
+def test_nothing_else_is_answered_with_the_document(method, path):
+    assert _resource().metadata_for(method, path) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "metadata_url"),
+    [
+        ("https://gateway.example", f"https://gateway.example{METADATA}"),
+        ("https://gateway.example/", f"https://gateway.example{METADATA}"),
+        ("https://gateway.example:8443/mcp", f"https://gateway.example:8443{METADATA}/mcp"),
+        ("http://127.0.0.1:10000/a/b", f"http://127.0.0.1:10000{METADATA}/a/b"),
+        ("https://gateway.example/mcp/", f"https://gateway.example{METADATA}/mcp/"),
+    ],
+)
+def test_the_well_known_path_goes_between_host_and_path(url, metadata_url):
+    resource = _resource(url)
+    assert resource.challenge(Reason.TOKEN_MISSING) == f'Bearer resource_metadata="{metadata_url}"'
+    path = metadata_url[metadata_url.index("/.well-known") :]
+    assert json.loads(resource.metadata_for("GET", path))["resource"] == url

@@ -1,0 +1,339 @@
+"""One stream, message by message: every message gets an answer, and none lets a request out unsigned."""
+
+import asyncio
+import inspect
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from extproc.errors import Denied, Reason
+from extproc.server.stream import Stream
+from extproc.signing.targets import Scope, Target
+from support.envoy_messages import (
+    BUFFERED,
+    NO_BODY,
+    STREAMED,
+    Seen,
+    body_message,
+    headers_message,
+    trailers_message,
+)
+from support.pipelines import NOW, TOKEN, Parts
+
+
+async def answer(stream, message):
+    step = stream.receive(message)
+    if inspect.isawaitable(step):
+        step = await step
+    return Seen(step.message), step.last
+
+
+async def drive(parts, *messages, target_name=None):
+    stream = Stream(parts.pipeline, target_name=target_name)
+    answers = []
+    for message in messages:
+        seen, last = await answer(stream, message)
+        answers.append(seen)
+        if last:
+            break
+    return answers
+
+
+async def test_a_post_gets_continue_and_then_a_signature_over_its_body():
+    first, second = await drive(Parts(), headers_message(), body_message(b"hello"))
+    assert first.is_continue
+    assert second.is_signed
+    assert second.response.request_body is not None
+    assert set(second.set) == {"authorization", "x-amz-date", "x-amz-security-token", "content-length"}
+    assert second.set["content-length"] == "5"
+    assert second.removed == ["authorization"]
+
+
+async def test_a_request_without_a_body_is_signed_at_its_head():
+    (only,) = await drive(Parts(), headers_message(method="GET", end_of_stream=True, body_mode=NO_BODY))
+    assert only.is_signed
+    assert only.response.request_headers is not None
+    assert "content-length" not in only.set
+
+
+async def test_a_known_session_is_answered_without_awaiting_anything():
+    parts = Parts()
+    await drive(parts, headers_message(), body_message())
+    stream = Stream(parts.pipeline, target_name=None)
+    assert not inspect.isawaitable(stream.receive(headers_message()))
+    assert not inspect.isawaitable(stream.receive(body_message()))
+    assert (parts.verifier.calls, parts.exchange.calls) == (1, 1)
+
+
+async def test_content_length_is_left_alone_when_the_client_sent_one():
+    _, second = await drive(Parts(), headers_message(headers=[("content-length", "5")]), body_message(b"hello"))
+    assert "content-length" not in second.set
+
+
+async def test_the_buffered_body_before_trailers_is_complete_although_the_stream_goes_on():
+    _, second = await drive(Parts(), headers_message(), body_message(b"x", end_of_stream=False))
+    assert second.is_signed
+
+
+async def test_headers_are_set_in_raw_value_with_overwrite_and_without_append():
+    _, second = await drive(Parts(), headers_message(), body_message())
+    for option in second.options:
+        assert option.header.value == ""
+        assert option.header.raw_value
+        assert option.append is None
+        assert int(option.append_action) == 2  # OVERWRITE_IF_EXISTS_OR_ADD
+
+
+async def test_the_clients_own_signature_headers_and_cookies_are_removed():
+    hostile = [
+        ("x-amz-date", "20200101T000000Z"),
+        ("x-amz-security-token", "theirs"),
+        ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
+        ("x-amz-target", "Other.Action"),
+        ("proxy-authorization", "Basic eA=="),
+        ("cookie", "session=1"),
+        ("accept", "text/event-stream"),
+    ]
+    _, second = await drive(Parts(), headers_message(headers=hostile), body_message())
+    assert second.removed == [
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "x-amz-content-sha256",
+        "x-amz-date",
+        "x-amz-security-token",
+        "x-amz-target",
+    ]
+
+
+async def test_a_prefix_is_stripped_from_the_forwarded_path():
+    target = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), prefix="/aws")
+    _, second = await drive(Parts(targets=[target]), headers_message(path="/aws/mcp?b=2&a=1"), body_message())
+    assert second.set[":path"] == "/mcp?b=2&a=1"
+
+
+async def test_an_unsigned_payload_is_signed_at_the_head_whatever_the_body_mode():
+    target = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), payload="unsigned")
+    (only,) = await drive(Parts(targets=[target]), headers_message(body_mode=STREAMED))
+    assert only.is_signed
+    assert only.set["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+
+
+@pytest.mark.parametrize("mode", [NO_BODY, STREAMED])
+async def test_a_body_mode_in_which_the_body_would_not_come_whole_is_refused(mode):
+    (only,) = await drive(Parts(), headers_message(body_mode=mode))
+    assert only.status == 500
+    assert json.loads(only.body)["error"] == "server_error"
+
+
+async def test_observability_mode_is_refused():
+    (only,) = await drive(Parts(), headers_message(observability_mode=True))
+    assert only.status == 500
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [body_message()],
+        [trailers_message()],
+        [headers_message(), headers_message()],
+        [headers_message(), trailers_message()],
+        [b""],
+        [b"\xff\xff\xff"],
+        [b"not protobuf at all"],
+    ],
+    ids=["body-first", "trailers-first", "head-twice", "trailers-for-body", "empty", "noise", "text"],
+)
+async def test_a_message_out_of_order_or_unknown_is_denied(messages):
+    answers = await drive(Parts(), *messages)
+    assert answers[-1].status == 500
+    assert not any(seen.is_signed for seen in answers)
+
+
+async def test_no_token_is_a_401_with_the_way_to_get_one_before_any_body_is_read():
+    (only,) = await drive(Parts(), headers_message(token=None, headers=[("x-request-id", "r-1")]))
+    assert only.status == 401
+    assert only.set["www-authenticate"] == (
+        'Bearer resource_metadata="https://mcp.example/.well-known/oauth-protected-resource/mcp"'
+    )
+    assert json.loads(only.body) == {
+        "error": None,
+        "error_description": "A bearer token is required.",
+        "request_id": "r-1",
+    }
+
+
+async def test_two_tokens_are_a_400():
+    (only,) = await drive(Parts(), headers_message(token=f"{TOKEN},Bearer {TOKEN}"))
+    assert only.status == 400
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        headers_message(method="CONNECT"),
+        headers_message(headers=[("upgrade", "websocket")]),
+        headers_message(path=""),
+    ],
+)
+async def test_upgrades_and_connect_are_refused_at_the_head(head):
+    (only,) = await drive(Parts(), head)
+    assert only.status == 400
+
+
+@pytest.mark.parametrize("path", ["/mcp/../x", "/mcp?X-Amz-Signature=1", "//mcp", "/a%2e%2e/..;/"])
+async def test_ambiguous_requests_are_a_400(path):
+    (only,) = await drive(Parts(), headers_message(path=path))
+    assert only.status == 400
+
+
+async def test_a_body_over_the_limit_is_a_413():
+    _, second = await drive(Parts(max_body_bytes=4), headers_message(), body_message(b"12345"))
+    assert second.status == 413
+
+
+@pytest.mark.parametrize("path", ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_resource_metadata_needs_no_token(path, method):
+    (only,) = await drive(Parts(), headers_message(method=method, path=path, token=None, end_of_stream=True))
+    assert only.status == 200
+    assert json.loads(only.body)["authorization_servers"] == ["https://idp.example"]
+
+
+async def test_an_unknown_target_name_from_the_route_is_refused():
+    (only,) = await drive(Parts(), headers_message(), target_name="other")
+    assert only.status == 404
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "error"),
+    [
+        (Reason.TOKEN_EXPIRED, 401, "invalid_token"),
+        (Reason.NO_ROLE, 403, "access_denied"),
+        (Reason.STS_THROTTLED, 503, "temporarily_unavailable"),
+    ],
+)
+async def test_a_denial_while_the_session_opens_answers_the_body_message(reason, status, error):
+    parts = Parts()
+    parts.exchange.failure = Denied(reason, "detail for operators")
+    first, second = await drive(parts, headers_message(), body_message())
+    assert first.is_continue
+    assert second.status == status
+    assert json.loads(second.body)["error"] == error
+    assert b"detail for operators" not in second.body
+    assert ("retry-after" in second.set) == (status == 503)
+
+
+async def test_one_exchange_serves_every_stream_that_waits_for_it():
+    parts = Parts()
+    parts.exchange.gate.clear()
+    streams = [Stream(parts.pipeline, target_name=None) for _ in range(50)]
+    for stream in streams:
+        stream.receive(headers_message())
+    waiting = [asyncio.ensure_future(stream.receive(body_message())) for stream in streams]
+    await asyncio.sleep(0)
+    parts.exchange.gate.set()
+    answers = await asyncio.gather(*waiting)
+    assert all(Seen(step.message).is_signed for step in answers)
+    assert parts.exchange.calls == 1
+
+
+async def test_a_stream_that_goes_away_leaves_the_exchange_to_the_others():
+    parts = Parts()
+    parts.exchange.gate.clear()
+    leaving, staying = (Stream(parts.pipeline, target_name=None) for _ in range(2))
+    leaving.receive(headers_message())
+    staying.receive(headers_message())
+    left = asyncio.ensure_future(leaving.receive(body_message()))
+    stayed = asyncio.ensure_future(staying.receive(body_message()))
+    await asyncio.sleep(0)
+    left.cancel()
+    parts.exchange.gate.set()
+    assert Seen((await stayed).message).is_signed
+    assert parts.exchange.calls == 1
+
+
+async def test_an_expired_session_is_opened_anew():
+    parts = Parts()
+    await drive(parts, headers_message(), body_message())
+    parts.now = NOW + 600
+    await drive(parts, headers_message(), body_message())
+    assert parts.exchange.calls == 2
+
+
+async def test_a_session_ends_when_its_key_is_no_longer_published():
+    parts = Parts()
+    await drive(parts, headers_message(), body_message())
+    parts.verifier.trusted = False
+    parts.verifier.failure = Denied(Reason.KEY_UNKNOWN)
+    _, second = await drive(parts, headers_message(), body_message())
+    assert second.status == 401
+
+
+class Boom(Exception):
+    pass
+
+
+SECRET = "canary-secret-7f3a"
+
+
+def _break(parts, where, error):
+    def raising(*_args, **_kwargs):
+        raise error
+
+    if where == "verify":
+        parts.verifier.failure = error
+    elif where == "exchange":
+        parts.exchange.failure = error
+    elif where == "trust":
+        parts.verifier.trusted = error
+    elif where == "admit":
+        parts.pipeline._targets = type("T", (), {"select": raising})()
+    elif where == "policy":
+        parts.pipeline._policy = type("P", (), {"grant": raising})()
+    elif where == "sign":
+        parts.pipeline._signer = type("S", (), {"sign": raising})()
+    elif where == "lookup":
+        parts.pipeline._sessions = type("C", (), {"get": raising})()
+
+
+@pytest.mark.parametrize("kind", [Boom, ValueError, KeyError, RecursionError, MemoryError, AssertionError])
+@pytest.mark.parametrize("where", ["admit", "lookup", "verify", "policy", "exchange", "sign"])
+async def test_an_exception_at_any_step_denies_and_tells_nobody_its_message(where, kind, capfd):
+    parts = Parts()
+    _break(parts, where, kind(SECRET))
+    answers = await drive(parts, headers_message(), body_message())
+    assert answers[-1].status == 500
+    assert not any(seen.is_signed for seen in answers)
+    assert SECRET.encode() not in answers[-1].body
+    out, err = capfd.readouterr()
+    assert SECRET not in out + err
+
+
+async def test_an_exception_on_the_warm_way_denies_too():
+    parts = Parts()
+    await drive(parts, headers_message(), body_message())
+    _break(parts, "trust", Boom(SECRET))
+    answers = await drive(parts, headers_message(), body_message())
+    assert answers[-1].status == 500
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.binary(max_size=64), min_size=1, max_size=4))
+async def test_arbitrary_bytes_are_always_answered_and_never_signed(messages):
+    answers = await drive(Parts(), *messages)
+    assert answers[-1].is_immediate
+    assert not any(seen.is_signed for seen in answers)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(max_size=60).filter(lambda text: "\x00" not in text),
+    st.lists(st.tuples(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), st.text(st.characters(max_codepoint=255), max_size=30)), max_size=6),
+)
+async def test_arbitrary_heads_are_answered(path, headers):
+    path = path.encode("utf-8", "replace").decode("latin-1")
+    answers = await drive(Parts(), headers_message(path=path, headers=headers, body_mode=BUFFERED), body_message())
+    assert answers[-1].is_immediate or answers[-1].is_signed
