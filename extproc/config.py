@@ -15,7 +15,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -29,14 +28,15 @@ from extproc.policy.rules import cel_matcher
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import infer_scope
 
-_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::\d{1,5})?")
-_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
+_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
+_URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")  # RFC 3986 2; no quotes, no spaces
 _NEVER_SIGNED = frozenset(
     {
-        "authorization", "connection", "content-length", "cookie", "expect", "forwarded", "keep-alive",
-        "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
-        "x-request-id", "traceparent", "tracestate", "x-amz-date", "x-amz-security-token",
-        "x-amz-content-sha256", "x-amzn-trace-id", "host", "content-type",
+        "authorization", "b3", "baggage", "connection", "content-length", "cookie", "expect", "forwarded",
+        "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding",
+        "upgrade", "user-agent", "via", "x-request-id", "traceparent", "tracestate", "x-amz-date",
+        "x-amz-security-token", "x-amz-content-sha256", "x-amzn-trace-id", "host", "content-type",
     }
 )  # fmt: skip
 
@@ -53,6 +53,9 @@ def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must be an http(s) URL without query or fragment")
+    # urlsplit drops some control characters silently, and leaves the port unchecked until it is asked for.
+    if not _URL_CHARACTERS.fullmatch(value) or "@" in parts.netloc or parts.port == 0:
+        raise ValueError("must be an http(s) URL without user name, spaces or quotes")
     return value
 
 
@@ -93,7 +96,7 @@ def _signable(value: str) -> str:
     name = value.lower()
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise ValueError("must be a header name")
-    if name in _NEVER_SIGNED or name.startswith(("x-forwarded-", "x-envoy-")):
+    if name in _NEVER_SIGNED or name.startswith(("x-forwarded-", "x-envoy-", "x-b3-")):
         raise ValueError(f"{name} is signed already, or changes on the way and cannot be")
     return name
 
@@ -192,8 +195,8 @@ class Sts(_Model):
 
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None  # default: the first target's
     endpoint_url: Url | None = None
-    timeout: PositiveFloat = 2.0
-    deadline: PositiveFloat = 5.0
+    timeout: Annotated[float, Field(gt=0, le=60)] = 2.0
+    deadline: Annotated[float, Field(gt=0, le=60)] = 5.0
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     max_waiting: PositiveInt = 256
 
@@ -242,6 +245,9 @@ class Settings(_Model):
         _unique("issuers", "issuer", [entry.issuer for entry in self.issuers])
         _unique("targets", "name", [entry.name for entry in self.targets])
         _unique("targets", "prefix", [entry.prefix for entry in self.targets if entry.prefix])
+        plain = [entry.name for entry in self.targets if not entry.prefix]
+        if len(plain) > 1:
+            raise ValueError(f"targets: {', '.join(plain)}: only one target can do without a prefix")
         _unique("role_mappings", "name", [entry.name for entry in self.role_mappings if entry.name])
         if not self.role_mappings and self.fallback_role_arn is None:
             raise ValueError("role_mappings: no mapping and no fallback_role_arn: nobody would get a role")
@@ -255,15 +261,28 @@ def _unique(section: str, key: str, values: list[str]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without duplicate keys, of which PyYAML would silently keep the last."""
+    """YAML 1.1 without duplicate keys, of which PyYAML would silently keep the last.
+
+    Merge keys (``<<``) are refused: they hide duplicates, and nested ones grow without bound.
+    """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                line = node.value[position][0].start_mark.line + 1
+        seen = set()
+        for entry in node.value if isinstance(node, yaml.MappingNode) else []:
+            key_node = entry[0]
+            line = key_node.start_mark.line + 1
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise ConfigError([f"line {line}: merge keys (<<) are not supported"])
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError([f"line {line}: a key must be a plain text"])
+            key = self.construct_object(key_node)
+            if key in seen:
                 raise ConfigError([f"line {line}: {key!r} is set twice"])
+            seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Do nothing: there are no merge keys. The node would be changed, and nodes are shared by aliases."""
 
 
 def parse(text: str) -> Settings:
@@ -280,6 +299,10 @@ def parse(text: str) -> Settings:
         raise ConfigError(
             [f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be read'}"]
         ) from None
+    except ConfigError:
+        raise
+    except Exception:  # noqa: BLE001 - PyYAML lets out what int(), datetime and dicts raise for odd values
+        raise ConfigError(["document: not valid YAML: a value cannot be read"]) from None
     if not isinstance(document, dict):
         raise ConfigError(["document: must be a mapping"])
     try:

@@ -52,19 +52,17 @@ class SessionCache:
         if task is None:
             task = asyncio.create_task(self._open(digest, opener))
             self._opening[digest] = task
-            task.add_done_callback(_retrieve)
+            # Not in the task itself: one cancelled before its first step never runs a line of it.
+            task.add_done_callback(lambda done: self._opened(digest, done))
         return task
 
     async def _open(self, digest: TokenDigest, opener: Callable[[], Awaitable[Session]]) -> Session:
-        try:
-            session = await opener()
-            self._sessions[digest] = session
-            return session
-        finally:
-            del self._opening[digest]
+        session = await opener()
+        self._sessions[digest] = session
+        return session
 
-
-def _retrieve(task: asyncio.Task[Session]) -> None:
-    """Mark a failure as seen: the one who asked may have left, and nobody else needs to hear of it."""
-    if not task.cancelled():
-        task.exception()
+    def _opened(self, digest: TokenDigest, task: asyncio.Task[Session]) -> None:
+        del self._opening[digest]
+        if not task.cancelled():
+            # Mark a failure as seen: the one who asked may have left, and nobody else needs to hear of it.
+            task.exception()

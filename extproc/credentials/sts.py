@@ -6,6 +6,7 @@ The call is not signed; the token is the proof. The only module that touches bot
 """
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,6 +32,13 @@ _REASONS = {
     "ThrottlingException": Reason.STS_THROTTLED,
     "RequestLimitExceeded": Reason.STS_THROTTLED,
     "SlowDown": Reason.STS_THROTTLED,
+}
+# In botocore's form: key in the configuration file, environment variable, default, conversion.
+_BLIND_TO_THE_MACHINE = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+    "sts_regional_endpoints": (None, None, "regional", None),
 }
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
@@ -59,8 +67,8 @@ class StsExchange:
         self._waiting = 0
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="sts")
         # A fresh session, blind to profiles and credentials of the machine; addresses come
-        # from our configuration alone, never from AWS_ENDPOINT_URL*.
-        self._client = botocore.session.Session(profile=None).create_client(
+        # from our configuration alone, never from AWS_ENDPOINT_URL* or AWS_USE_*_ENDPOINT.
+        self._client = botocore.session.Session(session_vars=_BLIND_TO_THE_MACHINE).create_client(
             "sts",
             region_name=region,
             endpoint_url=endpoint_url,
@@ -72,6 +80,8 @@ class StsExchange:
                 max_pool_connections=workers,
                 retries={"mode": "standard", "total_max_attempts": 2},
                 ignore_configured_endpoint_urls=True,
+                use_fips_endpoint=False,
+                use_dualstack_endpoint=False,
                 user_agent_appid="extproc",
             ),
         )

@@ -1,4 +1,4 @@
-"""Drives the stack as users would: the official MCP client in both protocol modes, and those to be refused."""
+"""Drives the stack as users would: the official MCP client in both protocol modes, and who is refused."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ async def mcp_client(url: str, token: str, *, mode: str) -> AsyncIterator[Client
     headers = {"authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT) as http,
-        Client(streamable_http_client(url, http_client=http), mode=mode) as client,  # type: ignore[arg-type]
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
     ):
         yield client
 
@@ -66,11 +66,13 @@ async def _rows(stack: Stack) -> AsyncIterator[Row]:
     async with httpx2.AsyncClient(timeout=_TIMEOUT) as http:
         guest = await asyncio.to_thread(stack.token, "demo-guest")
         expired = await asyncio.to_thread(lambda: stack.token("demo-admin", **_EXPIRED))
-        yield await _refused(http, "demo-guest", "has no role", url, guest, 403)
-        yield await _refused(http, "nobody", "no token", url, None, 401)
-        yield await _refused(http, "demo-admin", "expired token", url, expired, 401)
+        yield await _refused(http, "demo-guest", "has no role", url=url, token=guest, status=403)
+        yield await _refused(http, "nobody", "no token", url=url, token=None, status=401)
+        yield await _refused(http, "demo-admin", "expired token", url=url, token=expired, status=401)
         direct = f"http://{stack.addresses.mcp}/mcp"
-        yield await _refused(http, "anybody", "unsigned, to the upstream itself", direct, None, 401)
+        yield await _refused(
+            http, "anybody", "unsigned, to the upstream itself", url=direct, token=None, status=401
+        )
 
 
 async def _allowed(stack: Stack, account: str, role: str, label: str, mode: str) -> Row:
@@ -108,12 +110,13 @@ async def _streamed(stack: Stack) -> Row:
     steps, pause = 5, 0.1
     arrivals: list[float] = []
 
-    async def progress(_done: float, _total: float | None, _message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        del progress, total, message  # when it came is all that counts
         arrivals.append(time.perf_counter())
 
     try:
         async with mcp_client(stack.addresses.resource, token, mode="legacy") as client:
-            await client.call_tool("countdown", {"n": steps, "delay": pause}, progress_callback=progress)
+            await client.call_tool("countdown", {"n": steps, "delay": pause}, progress_callback=on_progress)
     except Exception as error:  # noqa: BLE001 - as above
         return Row("demo-admin", "streamed answer", f"failed: {_innermost(error)!r}", expected=False)
     spread = arrivals[-1] - arrivals[0] if arrivals else 0.0
@@ -123,7 +126,7 @@ async def _streamed(stack: Stack) -> Row:
 
 
 async def _refused(
-    http: httpx2.AsyncClient, who: str, how: str, url: str, token: str | None, status: int
+    http: httpx2.AsyncClient, who: str, how: str, *, url: str, token: str | None, status: int
 ) -> Row:
     request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     headers = {"accept": "application/json, text/event-stream"}

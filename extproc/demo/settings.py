@@ -64,3 +64,25 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False) -> str:
         ],
     }
     return yaml.safe_dump(settings, sort_keys=False, width=110)
+
+
+def service_arguments(name: str, addresses: Addresses, *, listen_on_all: bool = False) -> list[str]:
+    """The arguments to Python for one of the emulated services: ``idp``, ``sts`` or ``mcp``."""
+    at: str = getattr(addresses, name)
+    listen = f"0.0.0.0:{at.rpartition(':')[2]}" if listen_on_all else at
+    tokens = ["--issuer", addresses.issuer, "--audience", addresses.resource]
+    signing = ["--host", SIGNING_HOST, "--region", REGION, "--service", SERVICE]
+    own = {"idp": tokens, "sts": tokens, "mcp": ["--sts-url", f"http://{addresses.sts}", *signing]}
+    return ["-m", "extproc.demo.service", name, "--listen", listen, *own[name]]
+
+
+COMPOSE = Addresses(
+    idp="idp:9000",
+    sts="sts:9001",
+    mcp="mcp:9002",
+    extproc="extproc:50051",
+    extproc_admin="extproc:9464",
+    envoy="localhost:10000",  # as clients on the host call it
+    envoy_admin="127.0.0.1:9901",
+)
+"""The addresses in ``docker-compose.yml``."""

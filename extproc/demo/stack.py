@@ -15,7 +15,7 @@ from typing import Any, Self
 import urllib3
 
 from extproc import config
-from extproc.demo.settings import REGION, SERVICE, SIGNING_HOST, Addresses, extproc_yaml
+from extproc.demo.settings import Addresses, extproc_yaml, service_arguments
 from extproc.envoyconf.bootstrap import render
 
 READY_WITHIN = 30.0  # seconds
@@ -159,24 +159,21 @@ class Stack:
         return answer.json()
 
     def _command(self, name: str) -> list[str]:
-        at = self.addresses
-        service = [sys.executable, "-m", "extproc.demo.service"]
-        commands = {
-            "idp": [*service, "idp", "--listen", at.idp, "--issuer", at.issuer, "--audience", at.resource],
-            "sts": [*service, "sts", "--listen", at.sts, "--issuer", at.issuer, "--audience", at.resource],
-            "mcp": [
-                *service, "mcp", "--listen", at.mcp, "--host", SIGNING_HOST,
-                "--region", REGION, "--service", SERVICE, "--sts-url", f"http://{at.sts}",
-            ],
-            "extproc": [
-                sys.executable, "-m", "extproc", "serve", "--config", str(self.directory / "extproc.yaml"),
-            ],
-            "envoy": [
-                find_program("envoy"), "-c", str(self.directory / "envoy.yaml"),
-                "--disable-hot-restart", "--log-level", "warning", "--concurrency", "1",
-            ],
-        }  # fmt: skip
-        return commands[name]
+        if name == "extproc":
+            settings = str(self.directory / "extproc.yaml")
+            return [sys.executable, "-m", "extproc", "serve", "--config", settings]
+        if name == "envoy":
+            bootstrap = ["-c", str(self.directory / "envoy.yaml")]
+            return [
+                find_program("envoy"),
+                *bootstrap,
+                "--disable-hot-restart",
+                "--log-level",
+                "warning",
+                "--concurrency",
+                "1",
+            ]
+        return [sys.executable, *service_arguments(name, self.addresses)]
 
     def _ready_url(self, name: str) -> str:
         at = self.addresses

@@ -1,8 +1,10 @@
 """The role session name: how CloudTrail will call the person.
 
 STS allows 2 to 64 of ``[A-Za-z0-9_+=,.@-]``. Whatever else is in the claim is replaced,
-and whenever anything was changed a short hash of issuer and subject is added, so that
-two people never end up under one name.
+and whenever anything was changed a short hash of issuer, subject and claim is added, so that
+cleaning never puts two people under one name. A claim that looks as if it had such a hash
+gets another one: nobody can ask for somebody else's changed name. That the claim itself tells
+people apart is for the identity provider to see to.
 """
 
 import hashlib
@@ -11,13 +13,14 @@ import re
 MIN_LENGTH = 2
 MAX_LENGTH = 64
 _HASH_LENGTH = 10  # hex digits: 40 bits, for telling people apart in a log
+_HASHED = re.compile(rf".*-[0-9a-f]{{{_HASH_LENGTH}}}", re.DOTALL)
 _FORBIDDEN = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
 
 def session_name(wanted: str, *, issuer: str, subject: str) -> str:
     """``wanted`` made fit for STS; unchanged if it already is."""
     cleaned = _FORBIDDEN.sub("-", wanted)
-    if cleaned == wanted and MIN_LENGTH <= len(wanted) <= MAX_LENGTH:
+    if cleaned == wanted and MIN_LENGTH <= len(wanted) <= MAX_LENGTH and not _HASHED.fullmatch(wanted):
         return wanted
     # Lengths make the encoding unambiguous.
     owner = f"{len(issuer)}:{issuer}{len(subject)}:{subject}{wanted}"

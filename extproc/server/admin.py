@@ -8,8 +8,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-_TEXT = [("content-type", "text/plain; charset=utf-8")]
-
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
@@ -23,7 +21,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 class AdminServer:
-    """Serves in daemon threads from ``start`` until ``stop``. ``unready`` returns reasons, none when ready."""
+    """Serves in daemon threads, ``start`` to ``stop``. ``unready`` returns reasons, none when ready."""
 
     def __init__(
         self, *, host: str, port: int, registry: CollectorRegistry, unready: Callable[[], list[str]]
@@ -52,11 +50,16 @@ class AdminServer:
             response: Iterable[bytes] = self._metrics(environ, start_response)
             return response
         if path == "/healthz":
-            start_response("200 OK", _TEXT)
-            return [b"ok\n"]
+            return _text(start_response, "200 OK", ["ok"])
         if path == "/readyz":
             reasons = self._unready()
-            start_response("503 Service Unavailable" if reasons else "200 OK", _TEXT)
-            return ["".join(f"{line}\n" for line in reasons or ["ok"]).encode()]
-        start_response("404 Not Found", _TEXT)
-        return [b"/metrics /healthz /readyz\n"]
+            return _text(
+                start_response, "503 Service Unavailable" if reasons else "200 OK", reasons or ["ok"]
+            )
+        return _text(start_response, "404 Not Found", ["/metrics /healthz /readyz"])
+
+
+def _text(start_response: Any, status: str, lines: list[str]) -> list[bytes]:
+    # A list of headers of its own for each response: wsgiref adds to the one it is given.
+    start_response(status, [("content-type", "text/plain; charset=utf-8")])
+    return ["".join(f"{line}\n" for line in lines).encode()]

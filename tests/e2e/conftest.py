@@ -60,7 +60,16 @@ def another_envoy(shared_stack, tmp_path):
             assert changed != text
             path = tmp_path / f"envoy-{port}.yaml"
             path.write_text(changed)
-            command = [find_program("envoy"), "-c", str(path), "--disable-hot-restart", "-l", "warning", "--concurrency", "1"]
+            command = [
+                find_program("envoy"),
+                "-c",
+                str(path),
+                "--disable-hot-restart",
+                "-l",
+                "warning",
+                "--concurrency",
+                "1",
+            ]
             log = cleanup.enter_context((tmp_path / f"envoy-{port}.log").open("wb"))
             process = subprocess.Popen(command, stdout=log, stderr=log)
             cleanup.callback(process.wait)

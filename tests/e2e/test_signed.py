@@ -36,7 +36,12 @@ async def test_1000_posts_are_all_accepted_by_the_independent_verifier(stack):
             for body, answer in zip(batch, answers, strict=True):
                 assert answer.status_code == 200
                 assert answer.json()["body_sha256"] == hashlib.sha256(body).hexdigest()
-    assert stack.control("mcp", "stats") == {"received": 1000, "verified": 1000, "rejected": 0, "bearer_seen": 0}
+    assert stack.control("mcp", "stats") == {
+        "received": 1000,
+        "verified": 1000,
+        "rejected": 0,
+        "bearer_seen": 0,
+    }
 
 
 @pytest.mark.parametrize("size", [0, 1, 100 * 1024, 4 * 2**20], ids=["0B", "1B", "100KiB", "4MiB"])
@@ -69,9 +74,7 @@ async def test_requests_without_a_body_verify(stack, method, http2):
 
 async def test_a_body_over_the_limit_gets_413_and_goes_nowhere(stack):
     async with client(token=stack.token("demo-admin")) as http:
-        answer = await http.post(
-            f"http://{stack.addresses.envoy}/echo", content=bytes(10 * 2**20 + 1)
-        )
+        answer = await http.post(f"http://{stack.addresses.envoy}/echo", content=bytes(10 * 2**20 + 1))
     assert answer.status_code == 413
     assert stack.control("mcp", "stats")["received"] == 0
 
@@ -93,7 +96,10 @@ def test_the_upstream_gets_one_authorization_and_none_of_the_clients_aws_headers
     assert seen["authorization_count"] == 1
     assert dict(seen["headers"])["authorization"].startswith("AWS4-HMAC-SHA256 ")
     assert dict(seen["headers"])["host"] == "aws-mcp.us-east-1.api.aws"
-    assert sorted(name for name in names if name.startswith("x-amz-")) == ["x-amz-date", "x-amz-security-token"]
+    assert sorted(name for name in names if name.startswith("x-amz-")) == [
+        "x-amz-date",
+        "x-amz-security-token",
+    ]
     assert "cookie" not in names
     assert "proxy-authorization" not in names
     assert not seen["bearer_seen"]

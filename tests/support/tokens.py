@@ -86,7 +86,9 @@ def mint(body=None, head=None, *, key=None, alg=None):
     ``alg`` is what the signature is really made with; by default what fits the key.
     """
     key = rsa_key() if key is None else key
-    signing_input = f"{segment(header() if head is None else head)}.{segment(claims() if body is None else body)}"
+    signing_input = (
+        f"{segment(header() if head is None else head)}.{segment(claims() if body is None else body)}"
+    )
     signature = jwt.get_algorithm_by_name(alg or algorithm_of(key)).sign(signing_input.encode(), key)
     return f"{signing_input}.{segment(signature)}"
 
@@ -135,9 +137,7 @@ def key_store(source=None, *, clock=None, issuer=ISSUER, **policy):
     """A key store; by default with one RSA key called ``KID``, and little patience."""
     source = FakeKeySource(key_set(public_jwk(rsa_key(), kid=KID))) if source is None else source
     policy = {"wait": 0.02, **policy}
-    return KeyStore(
-        issuer=issuer, source=source, clock=clock or FakeClock(), refresh=RefreshPolicy(**policy)
-    )
+    return KeyStore(issuer=issuer, source=source, clock=clock or FakeClock(), refresh=RefreshPolicy(**policy))
 
 
 def trusted_issuer(**changes):

@@ -29,9 +29,13 @@ def test_a_refused_token_is_named_invalid():
 
 
 def test_a_malformed_header_is_an_invalid_request():
-    assert _resource().challenge(Reason.AUTHORIZATION_MALFORMED).endswith(
-        'error="invalid_request", '
-        'error_description="Exactly one bearer token is expected in the authorization header."'
+    assert (
+        _resource()
+        .challenge(Reason.AUTHORIZATION_MALFORMED)
+        .endswith(
+            'error="invalid_request", '
+            'error_description="Exactly one bearer token is expected in the authorization header."'
+        )
     )
 
 
@@ -60,7 +64,9 @@ def test_the_client_cannot_tell_which_check_refused_its_token(reason):
 
 
 def test_the_metadata_document_names_the_resource_and_its_authorization_servers():
-    document = _resource(servers=["https://idp.example", "https://other.example"]).metadata_for("GET", METADATA)
+    document = _resource(servers=["https://idp.example", "https://other.example"]).metadata_for(
+        "GET", METADATA
+    )
     assert json.loads(document) == {
         "resource": "https://gateway.example/mcp",
         "authorization_servers": ["https://idp.example", "https://other.example"],

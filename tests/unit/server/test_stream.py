@@ -68,7 +68,9 @@ async def test_a_known_session_is_answered_without_awaiting_anything():
 
 
 async def test_content_length_is_left_alone_when_the_client_sent_one():
-    _, second = await drive(Parts(), headers_message(headers=[("content-length", "5")]), body_message(b"hello"))
+    _, second = await drive(
+        Parts(), headers_message(headers=[("content-length", "5")]), body_message(b"hello")
+    )
     assert "content-length" not in second.set
 
 
@@ -194,7 +196,9 @@ async def test_a_body_over_the_limit_is_a_413():
     assert second.status == 413
 
 
-@pytest.mark.parametrize("path", ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"])
+@pytest.mark.parametrize(
+    "path", ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"]
+)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_the_resource_metadata_needs_no_token(path, method):
     (only,) = await drive(Parts(), headers_message(method=method, path=path, token=None, end_of_stream=True))
@@ -272,7 +276,7 @@ async def test_a_session_ends_when_its_key_is_no_longer_published():
     assert second.status == 401
 
 
-class Boom(Exception):
+class BoomError(Exception):
     pass
 
 
@@ -299,7 +303,9 @@ def _break(parts, where, error):
         parts.pipeline._sessions = type("C", (), {"get": raising})()
 
 
-@pytest.mark.parametrize("kind", [Boom, ValueError, KeyError, RecursionError, MemoryError, AssertionError])
+@pytest.mark.parametrize(
+    "kind", [BoomError, ValueError, KeyError, RecursionError, MemoryError, AssertionError]
+)
 @pytest.mark.parametrize("where", ["admit", "lookup", "verify", "policy", "exchange", "sign"])
 async def test_an_exception_at_any_step_denies_and_tells_nobody_its_message(where, kind, capfd):
     parts = Parts()
@@ -315,7 +321,7 @@ async def test_an_exception_at_any_step_denies_and_tells_nobody_its_message(wher
 async def test_an_exception_on_the_warm_way_denies_too():
     parts = Parts()
     await drive(parts, headers_message(), body_message())
-    _break(parts, "trust", Boom(SECRET))
+    _break(parts, "trust", BoomError(SECRET))
     answers = await drive(parts, headers_message(), body_message())
     assert answers[-1].status == 500
 
@@ -331,9 +337,17 @@ async def test_arbitrary_bytes_are_always_answered_and_never_signed(messages):
 @settings(max_examples=200, deadline=None)
 @given(
     st.text(max_size=60).filter(lambda text: "\x00" not in text),
-    st.lists(st.tuples(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), st.text(st.characters(max_codepoint=255), max_size=30)), max_size=6),
+    st.lists(
+        st.tuples(
+            st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True),
+            st.text(st.characters(max_codepoint=255), max_size=30),
+        ),
+        max_size=6,
+    ),
 )
 async def test_arbitrary_heads_are_answered(path, headers):
     path = path.encode("utf-8", "replace").decode("latin-1")
-    answers = await drive(Parts(), headers_message(path=path, headers=headers, body_mode=BUFFERED), body_message())
+    answers = await drive(
+        Parts(), headers_message(path=path, headers=headers, body_mode=BUFFERED), body_message()
+    )
     assert answers[-1].is_immediate or answers[-1].is_signed

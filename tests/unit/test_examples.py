@@ -1,0 +1,114 @@
+"""The files a user copies: rendered Envoy configurations, the compose file, the commented example."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from extproc import config
+from extproc.cli import main
+from extproc.demo.settings import COMPOSE, Addresses, extproc_yaml, service_arguments
+from extproc.envoyconf.bootstrap import render
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = {
+    "aws-mcp": ["--listen", "0.0.0.0:10000"],
+    "demo": ["--listen", "0.0.0.0:10000", "--extproc", "extproc:50051"],
+}
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+
+def test_every_example_is_listed_here():
+    assert {path.name for path in (ROOT / "envoy").iterdir()} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_rendered_envoy_configuration_is_what_the_command_prints(name):
+    settings = str(ROOT / "envoy" / name / "extproc.yaml")
+    result = CliRunner().invoke(main, ["envoy", "--config", settings, *EXAMPLES[name]])
+    assert result.exit_code == 0
+    assert result.output == (ROOT / "envoy" / name / "envoy.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_rendered_configuration_fails_closed_and_buffers_bodies(name):
+    text = (ROOT / "envoy" / name / "envoy.yaml").read_text()
+    assert text.count("failure_mode_allow: false") == 1
+    assert "failure_mode_allow: true" not in text
+    assert "request_body_mode: BUFFERED" in text
+    assert "retry_policy" not in text
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_extproc_check_accepts_the_example(name):
+    settings = str(ROOT / "envoy" / name / "extproc.yaml")
+    assert CliRunner().invoke(main, ["check", "--config", settings]).exit_code == 0
+
+
+def test_the_compose_settings_are_the_embedded_demos_with_other_addresses():
+    text = (ROOT / "envoy" / "demo" / "extproc.yaml").read_text()
+    assert yaml.safe_load(text) == yaml.safe_load(extproc_yaml(COMPOSE, listen_on_all=True))
+
+
+def test_the_compose_envoy_configuration_is_the_embedded_demos_with_other_addresses():
+    embedded = Addresses(
+        idp="127.0.0.1:9000",
+        sts="127.0.0.1:9001",
+        mcp="127.0.0.1:9002",
+        extproc="127.0.0.1:50051",
+        extproc_admin="127.0.0.1:9464",
+        envoy="127.0.0.1:10000",
+        envoy_admin="127.0.0.1:9901",
+    )
+    rendered = render(config.parse(extproc_yaml(embedded)), listen=embedded.envoy, admin=embedded.envoy_admin)
+    expected = yaml.safe_load((ROOT / "envoy" / "demo" / "envoy.yaml").read_text())
+    assert _without_hosts(yaml.safe_load(rendered)) == _without_hosts(expected)
+
+
+def _without_hosts(node):
+    if isinstance(node, dict):
+        # A socket address is the only place with a host name or an IP address.
+        return {
+            key: _without_hosts(value)
+            for key, value in node.items()
+            if key != "address" or isinstance(value, dict)
+        }
+    return [_without_hosts(child) for child in node] if isinstance(node, list) else node
+
+
+@pytest.mark.parametrize("name", ["idp", "sts", "mcp"])
+def test_compose_runs_the_services_with_the_embedded_demos_arguments(compose, name):
+    assert _options(compose[name]["command"]) == _options(
+        service_arguments(name, COMPOSE, listen_on_all=True)
+    )
+
+
+def _options(arguments):
+    """Module and service, then options as pairs: their order means nothing."""
+    return arguments[:3], sorted(zip(arguments[3::2], arguments[4::2], strict=True))
+
+
+def test_compose_publishes_on_loopback_only_and_mounts_our_configurations(compose):
+    ports = [port for service in compose.values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert "127.0.0.1:10000:10000" in compose["envoy"]["ports"]
+    assert compose["envoy"]["volumes"] == ["./envoy/demo/envoy.yaml:/etc/envoy/envoy.yaml:ro"]
+    assert compose["extproc"]["volumes"] == ["./envoy/demo/extproc.yaml:/etc/extproc/extproc.yaml:ro"]
+
+
+def test_every_compose_service_has_a_health_check_and_ours_run_without_privileges(compose):
+    assert all("healthcheck" in service for service in compose.values())
+    ours = [service for name, service in compose.items() if name != "envoy"]
+    assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in ours)
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "USER 10001" in dockerfile
+
+
+def test_compose_uses_the_official_envoy_image_of_the_tested_version(compose):
+    assert compose["envoy"]["image"] == "${ENVOY_IMAGE:-envoyproxy/envoy:v1.40.0}"
