@@ -106,7 +106,7 @@ class Policy:
         """Evaluate the rules in order until one matches or cannot be evaluated."""
         evaluated: list[Evaluated] = []
         try:
-            variables = {"claims": to_cel(identity.claims)}
+            variables = {"claims": to_cel(dict(identity.claims))}
         except EvaluationError as error:
             return Decision(Denied(Reason.POLICY_ERROR, f"claims: {error}"), ())
         for rule in self._rules:
