@@ -13,7 +13,8 @@ from typing import Any
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectTimeoutError, HTTPClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from extproc.errors import Denied, Reason
 from extproc.values import Credentials, Grant
@@ -116,7 +117,7 @@ class StsExchange:
             return _credentials(answer["Credentials"])
         except ClientError as error:
             raise _denied(error) from None
-        except (HTTPClientError, ConnectTimeoutError, ReadTimeoutError) as error:
+        except (AwsConnectionError, HTTPClientError) as error:
             raise Denied(Reason.STS_UNAVAILABLE, type(error).__name__) from None
         except Exception as error:  # noqa: BLE001 - KeyError for HTML, ResponseParserError for empty errors
             raise Denied(Reason.STS_UNAVAILABLE, f"unusable answer ({type(error).__name__})") from None

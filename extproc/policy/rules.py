@@ -35,7 +35,10 @@ class ClaimContains:
 
     def matches(self, variables: Mapping[str, Any]) -> bool:
         """Whether the claim is a list that has the value; a claim of another type is an error."""
-        values = variables["claims"].get(self.claim)
+        claims = variables["claims"]
+        if self.claim not in claims:  # CEL maps have no get() with a default
+            return False
+        values = claims[self.claim]
         if values is None:
             return False
         if not isinstance(values, list):

@@ -108,39 +108,14 @@ NESTINGS = {
 @pytest.mark.parametrize("nesting", NESTINGS.values(), ids=NESTINGS.keys())
 def test_an_expression_is_either_refused_at_load_or_evaluates(nesting):
     refused = False
-    for depth in (
-        1,
-        2,
-        5,
-        8,
-        10,
-        11,
-        12,
-        13,
-        14,
-        15,
-        16,
-        20,
-        30,
-        60,
-        65,
-        70,
-        100,
-        120,
-        130,
-        140,
-        150,
-        200,
-        300,
-        1000,
-    ):
+    for depth in (1, 5, 10, 12, 13, 14, 15, 30, 65, 75, 100, 136, 145, 200, 1000):
         source = nesting(depth)
         if len(source) > MAX_EXPRESSION_LENGTH:
             break
         try:
             condition = compile_condition(source, variables=VARIABLES)
-        except ExpressionError as error:
-            assert str(error) == "nested too deeply"
+        except ExpressionError:
+            assert load_error(source) == "nested too deeply"
             refused = True
         else:
             assert not refused
@@ -242,7 +217,7 @@ def test_nothing_that_is_merely_truthy_matches(source, value):
     ],
 )
 def test_a_bool_is_no_number_and_a_number_no_bool(source, claims):
-    with pytest.raises(EvaluationError, match="^TypeError$"):
+    with pytest.raises(EvaluationError, match=r"^TypeError$"):
         matches(source, claims)
 
 
@@ -264,13 +239,13 @@ def test_a_bool_is_no_number_and_a_number_no_bool(source, claims):
     ],
 )
 def test_a_string_is_never_taken_for_a_list_or_a_map_at_any_depth(source):
-    with pytest.raises(EvaluationError, match="^TypeError$"):
+    with pytest.raises(EvaluationError, match=r"^TypeError$"):
         matches(source, {"v": "abc"})
 
 
 @pytest.mark.parametrize("function", ["contains", "startsWith", "endsWith"])
 def test_a_list_is_never_taken_for_a_string(function):
-    with pytest.raises(EvaluationError, match="^TypeError$"):
+    with pytest.raises(EvaluationError, match=r"^TypeError$"):
         matches(f'claims.groups.{function}("admin")', {"groups": ["admin"]})
 
 
@@ -324,7 +299,7 @@ def test_however_many_members_are_missing_it_is_no_match(source, claims):
     ],
 )
 def test_another_error_counts_more_than_a_missing_member(source):
-    with pytest.raises(EvaluationError, match="^TypeError$"):
+    with pytest.raises(EvaluationError, match=r"^TypeError$"):
         matches(source, {"sub": "alice"})
 
 
@@ -337,7 +312,7 @@ def test_a_decisive_operand_outweighs_errors_as_in_cel():
 
 @pytest.mark.parametrize("claims", [{"n": 2**63}, {"n": -(2**63) - 1}, {"l": [{"n": 2**70}]}])
 def test_numbers_beyond_64_bits_are_an_error(claims):
-    with pytest.raises(EvaluationError, match="^ValueError$"):
+    with pytest.raises(EvaluationError, match=r"^ValueError$"):
         to_cel(claims)
 
 
@@ -349,7 +324,7 @@ def test_claims_nested_beyond_the_interpreter_are_an_error():
     claims = {}
     for _ in range(100_000):
         claims = {"a": claims}
-    with pytest.raises(EvaluationError, match="^RecursionError$"):
+    with pytest.raises(EvaluationError, match=r"^RecursionError$"):
         to_cel(claims)
     while claims:  # unmade level by level: a deep value is freed by recursion otherwise
         claims = claims["a"]

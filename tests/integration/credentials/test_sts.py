@@ -1,0 +1,334 @@
+"""The exchange against a real HTTP server that gives STS's answers, and worse ones."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import threading
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import botocore.endpoint
+import pytest
+
+from extproc.credentials.sts import StsExchange
+from extproc.errors import Denied, Reason
+from extproc.values import Grant
+
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+GRANT = Grant(
+    role_arn="arn:aws:iam::123456789012:role/Admin",
+    session_name="alice@example.com",
+    duration=900,
+    mapping="admins",
+)
+EXPIRATION = "2030-01-02T03:04:05Z"
+GOOD = f"""\
+<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <AssumeRoleWithWebIdentityResult>
+    <SubjectFromWebIdentityToken>alice</SubjectFromWebIdentityToken>
+    <AssumedRoleUser>
+      <Arn>arn:aws:sts::123456789012:assumed-role/Admin/alice@example.com</Arn>
+      <AssumedRoleId>AROAEXAMPLE:alice@example.com</AssumedRoleId>
+    </AssumedRoleUser>
+    <Credentials>
+      <AccessKeyId>ASIAEXAMPLE</AccessKeyId>
+      <SecretAccessKey>hunter2</SecretAccessKey>
+      <SessionToken>tok3n</SessionToken>
+      <Expiration>{EXPIRATION}</Expiration>
+    </Credentials>
+  </AssumeRoleWithWebIdentityResult>
+  <ResponseMetadata><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ResponseMetadata>
+</AssumeRoleWithWebIdentityResponse>"""
+
+
+def error(code):
+    return f"""\
+<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <Error><Type>Sender</Type><Code>{code}</Code><Message>about {TOKEN} of alice</Message></Error>
+  <RequestId>00000000-0000-0000-0000-000000000000</RequestId>
+</ErrorResponse>"""
+
+
+class FakeSts(ThreadingHTTPServer):
+    """Answers every POST with ``answer`` (status, content type, body) and keeps what it was sent."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answer = (200, "text/xml", GOOD)
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.requests = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request, client_address):
+        """A client that has gone away is nothing to talk about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        self.server.requests.append((self.path, dict(self.headers.items()), body))
+        self.server.go_on.wait(10)
+        status, content_type, answer = self.server.answer
+        self.send_response(status)
+        self.send_header("content-type", content_type)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer.encode())
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def no_pause_between_attempts(monkeypatch):
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _seconds: None))
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = FakeSts()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.go_on.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def sts(server):
+    server.answer = (200, "text/xml", GOOD)
+    server.requests.clear()
+    yield server
+    server.go_on.set()
+
+
+@pytest.fixture(scope="module")
+def shared_exchange(server):
+    """One client for the tables: making one takes longer than the tests."""
+    with exchange_at(server.url) as exchange:
+        yield exchange
+
+
+@contextlib.contextmanager
+def exchange_at(url, *, timeout=2.0, deadline=5.0, workers=2, max_waiting=8, region="us-east-1"):
+    exchange = StsExchange(
+        region=region,
+        endpoint_url=url,
+        timeout=timeout,
+        deadline=deadline,
+        workers=workers,
+        max_waiting=max_waiting,
+    )
+    try:
+        yield exchange
+    finally:
+        exchange.close()
+
+
+async def denial_at(url, **options):
+    with exchange_at(url, **options) as exchange:
+        return await denial(exchange)
+
+
+async def denial(exchange):
+    with pytest.raises(Denied) as denied:
+        await exchange.exchange(TOKEN, GRANT)
+    for secret in (TOKEN, "alice", "hunter2", "tok3n"):
+        assert secret not in denied.value.detail
+    assert denied.value.__suppress_context__  # a traceback would quote botocore's message
+    return denied.value
+
+
+async def test_the_answer_becomes_credentials(sts):
+    with exchange_at(sts.url) as exchange:
+        credentials = await exchange.exchange(TOKEN, GRANT)
+    assert credentials.access_key_id == "ASIAEXAMPLE"
+    assert credentials.secret_access_key == "hunter2"
+    assert credentials.session_token == "tok3n"
+    assert credentials.expires_at == dt.datetime(2030, 1, 2, 3, 4, 5, tzinfo=dt.UTC).timestamp()
+    assert "hunter2" not in repr(credentials)
+    assert "tok3n" not in repr(credentials)
+
+
+def assert_unsigned_and_complete(request):
+    path, headers, body = request
+    assert path == "/"
+    assert {name.lower() for name in headers}.isdisjoint(
+        {"authorization", "x-amz-date", "x-amz-security-token"}
+    )
+    assert urllib.parse.parse_qs(body, strict_parsing=True) == {
+        "Action": ["AssumeRoleWithWebIdentity"],
+        "Version": ["2011-06-15"],
+        "RoleArn": [GRANT.role_arn],
+        "RoleSessionName": [GRANT.session_name],
+        "WebIdentityToken": [TOKEN],
+        "DurationSeconds": ["900"],
+    }
+    assert TOKEN not in str(headers)
+
+
+async def test_the_request_is_unsigned_and_has_the_role_the_name_the_token_and_the_duration(sts):
+    with exchange_at(sts.url) as exchange:
+        await exchange.exchange(TOKEN, GRANT)
+    (request,) = sts.requests
+    assert_unsigned_and_complete(request)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+        {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"},
+        {"AWS_PROFILE": "missing"},
+        {"AWS_DEFAULT_PROFILE": "missing"},
+        {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"},
+        {"AWS_USE_FIPS_ENDPOINT": "true"},
+        {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+        {"AWS_STS_REGIONAL_ENDPOINTS": "legacy"},
+        {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_REGION": "eu-west-1"},
+        {"AWS_MAX_ATTEMPTS": "9", "AWS_RETRY_MODE": "adaptive"},
+        {"AWS_CONFIG_FILE": "{broken}", "AWS_SHARED_CREDENTIALS_FILE": "{broken}"},
+    ],
+    ids=lambda environment: next(iter(environment)),
+)
+async def test_the_environment_changes_neither_where_nor_how_it_is_sent(
+    sts, environment, monkeypatch, tmp_path
+):
+    broken = tmp_path / "config"
+    broken.write_text("[profile\nendpoint_url = http://127.0.0.1:1\nnonsense")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value.replace("{broken}", str(broken)))
+    with exchange_at(sts.url) as exchange:
+        await exchange.exchange(TOKEN, GRANT)
+    (request,) = sts.requests
+    assert_unsigned_and_complete(request)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+        {"AWS_USE_FIPS_ENDPOINT": "true"},
+        {"AWS_STS_REGIONAL_ENDPOINTS": "legacy"},
+    ],
+    ids=str,
+)
+async def test_without_an_address_it_is_the_regional_endpoint(environment, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with exchange_at(None) as exchange:
+        assert exchange._client.meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (400, "ExpiredTokenException", Reason.STS_TOKEN_EXPIRED),
+        (400, "InvalidIdentityToken", Reason.STS_TOKEN_REFUSED),
+        (403, "IDPRejectedClaim", Reason.STS_TOKEN_REFUSED),
+        (400, "IDPCommunicationError", Reason.STS_UNAVAILABLE),
+        (403, "AccessDenied", Reason.STS_ACCESS_DENIED),
+        (400, "MalformedPolicyDocument", Reason.STS_MISCONFIGURED),
+        (400, "ValidationError", Reason.STS_MISCONFIGURED),
+        (400, "PackedPolicyTooLarge", Reason.STS_MISCONFIGURED),
+        (403, "RegionDisabledException", Reason.STS_MISCONFIGURED),
+        (400, "Throttling", Reason.STS_THROTTLED),
+        (400, "ThrottlingException", Reason.STS_THROTTLED),
+        (503, "RequestLimitExceeded", Reason.STS_THROTTLED),
+        (503, "Throttling", Reason.STS_THROTTLED),
+        (429, "TooManyRequests", Reason.STS_THROTTLED),
+        (500, "InternalFailure", Reason.STS_UNAVAILABLE),
+        (503, "ServiceUnavailable", Reason.STS_UNAVAILABLE),
+        (400, "SomethingNew", Reason.STS_MISCONFIGURED),
+    ],
+)
+async def test_an_error_of_sts_has_its_reason_and_only_its_code_is_told(
+    sts, shared_exchange, status, code, reason
+):
+    sts.answer = (status, "text/xml", error(code))
+    denied = await denial(shared_exchange)
+    assert denied.reason is reason
+    assert denied.detail == f"STS answered {status} {code}"
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body"),
+    [
+        (400, "text/xml", ""),
+        (429, "text/xml", ""),
+        (500, "text/xml", ""),
+        (200, "text/xml", ""),
+        (200, "text/html", "<html><body>a captive portal</body></html>"),
+        (403, "text/html", "<html><body>a proxy's refusal</body></html>"),
+        (502, "text/html", "<html><body>Bad Gateway</body></html>"),
+        (200, "text/xml", GOOD[: len(GOOD) // 2]),
+        (200, "text/xml", GOOD.replace("Expiration", "Expired")),
+        (200, "text/xml", GOOD.replace("SessionToken", "Token")),
+        (200, "text/xml", GOOD.replace(EXPIRATION, "soon")),
+        (200, "application/json", '{"Credentials": {}}'),
+        (400, "text/xml", error("Expired")[:60]),
+    ],
+)
+async def test_an_answer_that_sts_would_not_give_means_unavailable(
+    sts, shared_exchange, status, content_type, body
+):
+    sts.answer = (status, content_type, body)
+    assert (await denial(shared_exchange)).reason is Reason.STS_UNAVAILABLE
+
+
+async def test_a_refused_connection_means_unavailable():
+    with FakeSts() as closed:
+        url = closed.url
+    denied = await denial_at(url)
+    assert (denied.reason, denied.detail) == (Reason.STS_UNAVAILABLE, "EndpointConnectionError")
+
+
+async def test_a_connection_closed_without_an_answer_means_unavailable(sts, monkeypatch):
+    monkeypatch.setattr(_Handler, "do_POST", lambda _handler: None)
+    assert (await denial_at(sts.url)).reason is Reason.STS_UNAVAILABLE
+
+
+async def test_a_transient_error_is_tried_twice_and_a_final_one_once(sts):
+    sts.answer = (500, "text/xml", error("InternalFailure"))
+    await denial_at(sts.url)
+    assert len(sts.requests) == 2
+    sts.answer = (403, "text/xml", error("AccessDenied"))
+    await denial_at(sts.url)
+    assert len(sts.requests) == 3
+
+
+async def test_no_answer_within_the_deadline_means_unavailable(sts):
+    sts.go_on.clear()
+    denied = await denial_at(sts.url, deadline=0.2)
+    assert (denied.reason, denied.detail) == (Reason.STS_UNAVAILABLE, "no answer within 0.2 s")
+
+
+async def test_no_answer_within_the_read_timeout_means_unavailable(sts):
+    sts.go_on.clear()
+    denied = await denial_at(sts.url, timeout=0.1, deadline=5)
+    assert (denied.reason, denied.detail) == (Reason.STS_UNAVAILABLE, "ReadTimeoutError")
+
+
+async def test_a_full_queue_means_unavailable_at_once_and_room_is_made_again(sts):
+    sts.go_on.clear()
+    with exchange_at(sts.url, workers=1, max_waiting=2) as exchange:
+        waiting = [asyncio.create_task(exchange.exchange(TOKEN, GRANT)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Denied) as denied:
+            await asyncio.wait_for(exchange.exchange(TOKEN, GRANT), 0.1)
+        assert denied.value.reason is Reason.STS_UNAVAILABLE
+        assert denied.value.detail == "too many exchanges are waiting"
+        sts.go_on.set()
+        await asyncio.gather(*waiting)
+        await exchange.exchange(TOKEN, GRANT)
+    assert len(sts.requests) == 3

@@ -1,0 +1,47 @@
+"""Credentials stay in memory: no repr, no pickle."""
+
+import copy
+import pickle
+from types import MappingProxyType
+
+import pytest
+
+from extproc.values import Credentials, Grant, Identity, Session
+
+CREDENTIALS = Credentials(
+    access_key_id="ASIAEXAMPLE",
+    secret_access_key="hunter2",
+    session_token="tok3n",
+    expires_at=1_800_000_000.0,
+)
+SESSION = Session(
+    identity=Identity("https://idp.example.com/", "alice", 1.0, MappingProxyType({"email": "cl41m"}), b"k3y"),
+    grant=Grant("arn:aws:iam::123456789012:role/R", "alice", 900, None),
+    credentials=CREDENTIALS,
+    ends_at=1_800_000_000.0,
+)
+
+
+@pytest.mark.parametrize("value", [CREDENTIALS, SESSION, [SESSION], {"s": SESSION}])
+@pytest.mark.parametrize(
+    "show", [repr, str, "{}".format, "%s".__mod__], ids=["repr", "str", "format", "percent"]
+)
+def test_no_secret_shows(value, show):
+    text = show((value,)) if show.__name__ == "__mod__" else show(value)
+    assert "ASIAEXAMPLE" in text
+    for secret in ("hunter2", "tok3n", "cl41m", "k3y"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("value", [CREDENTIALS, SESSION])
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_credentials_refuse_to_be_pickled(value, protocol):
+    with pytest.raises(TypeError):
+        pickle.dumps(value, protocol)
+
+
+def test_credentials_refuse_to_be_copied():
+    with pytest.raises(TypeError):
+        copy.copy(CREDENTIALS)
+    with pytest.raises(TypeError):
+        copy.deepcopy(SESSION)

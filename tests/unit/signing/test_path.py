@@ -1,0 +1,206 @@
+"""What is signed and forwarded: one reading only, or a refusal."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.errors import Denied, Reason
+from extproc.signing.path import MAX_PATH_LENGTH, forwardable
+
+
+def refused(raw, *, slashes_matter=False):
+    with pytest.raises(Denied) as denied:
+        forwardable(raw, slashes_matter=slashes_matter)
+    return denied.value.reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "path", "query"),
+    [
+        ("/", "/", ""),
+        ("/mcp", "/mcp", ""),
+        ("/mcp/", "/mcp/", ""),
+        ("/mcp?", "/mcp", ""),
+        ("/mcp?&&", "/mcp", ""),
+        ("/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource/mcp", ""),
+        ("/...", "/...", ""),
+        ("/..a/b..", "/..a/b..", ""),
+        ("/a%2Fb", "/a%2Fb", ""),
+        ("/a%2fb", "/a%2fb", ""),
+        ("/runtimes/arn%3Aaws%3Ax%2Fy/invocations", "/runtimes/arn%3Aaws%3Ax%2Fy/invocations", ""),
+        ("/a;v=1/b", "/a;v=1/b", ""),
+        ("/a!$&'()*+,;=:@~", "/a!$&'()*+,;=:@~", ""),
+        ("/?a=1", "/", "a=1"),
+        ("/?b=2&a=1&b=1", "/", "b=2&a=1&b=1"),
+        ("/?a", "/", "a="),
+        ("/?a=b=c", "/", "a=b%3Dc"),
+        ("/?a=%2f/", "/", "a=%2F%2F"),
+        ("/?a=%7E~", "/", "a=~~"),
+        ("/?a=b?c", "/", "a=b%3Fc"),
+        ("/?a=%2B", "/", "a=%2B"),
+        ("/?a=%00", "/", "a=%00"),
+        ("/?a=../..", "/", "a=..%2F.."),
+        ("/?list[]=1&x={y}|z^`", "/", "list%5B%5D=1&x=%7By%7D%7Cz%5E%60"),
+        ("/?X-Amz-Target=x", "/", "X-Amz-Target=x"),
+        ("/?signature=x", "/", "signature=x"),
+    ],
+)
+def test_the_path_is_kept_and_the_query_strictly_encoded_in_the_clients_order(raw, path, query):
+    assert forwardable(raw, slashes_matter=False) == (path, query)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "mcp",
+        "*",
+        "?a=1",
+        "http://example.com/",
+        "/.",
+        "/..",
+        "/a/../b",
+        "/a/./b",
+        "/a/..",
+        "/a/.",
+        "/../",
+        "/%2e%2e/",
+        "/%2E%2e",
+        "/.%2e/a",
+        "/a/%2e/b",
+        "/a%2F..",
+        "/a%2F..%2Fb",
+        "/a%2f%2e%2e%2fb",
+        "/..;/a",
+        "/..;x=1/a",
+        "/.;/a",
+        "/a/..%3B/b",
+        "/a/%2e%2e;/b",
+        "/a/..%3b",
+        "/a%5C..%5Cb",
+        "/..%5Ca",
+        "/a\\..\\b",
+        "/a\\b",
+        "//",
+        "//mcp",
+        "/a//b",
+        "/a//",
+        "/a%00b",
+        "/%00",
+        "/a%0D%0Ab",
+        "/a%0a",
+        "/a%1f",
+        "/a%7F",
+        "/a\x00b",
+        "/a\nb",
+        "/a b",
+        "/a\tb",
+        "/é",
+        "/a\u2215b",
+        "/a%",
+        "/a%2",
+        "/a%zz",
+        "/a%2G",
+        "/a%u002e",
+        '/a"b',
+        "/a<b>",
+        "/a[0]",
+        "/a{b}",
+        "/a|b",
+        "/a^b",
+        "/a`b",
+        "/a#b",
+        "/?a=b+c",
+        "/?a+b=c",
+        "/?a=b c",
+        "/?a=é",
+        "/?a=%",
+        "/?a=%2",
+        "/?a=%xy",
+        '/?a="b"',
+        "/?a=<b>",
+        "/?a=b\\c",
+        "/?a=b#c",
+        "/?a=b\n",
+        "/mcp\n",
+    ],
+)
+def test_whatever_has_more_than_one_reading_is_refused(raw):
+    assert refused(raw) is Reason.REQUEST_AMBIGUOUS
+
+
+def test_empty_segments_are_for_services_that_tell_them_apart():
+    assert forwardable("/bucket//key//", slashes_matter=True) == ("/bucket//key//", "")
+    assert refused("/bucket//key", slashes_matter=False) is Reason.REQUEST_AMBIGUOUS
+    assert refused("/bucket//../key", slashes_matter=True) is Reason.REQUEST_AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Algorithm", "Credential", "Date", "Expires", "Signature", "SignedHeaders", "Security-Token"],
+)
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "/?X-Amz-{0}=x",
+        "/?x-amz-{0}=x",
+        "/?X-AMZ-{0}",
+        "/?a=1&X-Amz-{0}=x",
+        "/?%58-Amz-{0}=x",
+        "/?%78%2dAmz%2D{0}=x",
+        "/mcp?X-Amz-{0}",
+    ],
+)
+def test_a_query_signature_is_refused_however_it_is_spelled(name, spelling):
+    for written in (name, name.lower(), name.upper(), "".join(f"%{ord(letter):02x}" for letter in name)):
+        assert refused(spelling.format(written)) is Reason.SIGNATURE_IN_QUERY
+
+
+def test_the_length_of_path_and_query_is_bounded():
+    longest = "/" + "a" * (MAX_PATH_LENGTH - 1)
+    assert forwardable(longest, slashes_matter=False) == (longest, "")
+    assert refused(longest + "a") is Reason.REQUEST_AMBIGUOUS
+    assert refused("/?" + "a" * MAX_PATH_LENGTH) is Reason.REQUEST_AMBIGUOUS
+
+
+near_misses = st.lists(
+    st.sampled_from(
+        [
+            "/",
+            "a",
+            ".",
+            "..",
+            ";",
+            "%2e",
+            "%2F",
+            "%5c",
+            "%00",
+            "%25",
+            "\\",
+            "?",
+            "&",
+            "=",
+            "+",
+            "~",
+            "x-amz-signature",
+            "é",
+            "#",
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(
+    raw=st.text(max_size=60) | near_misses | near_misses.map(lambda text: "/" + text),
+    slashes_matter=st.booleans(),
+)
+def test_forwarding_twice_is_forwarding_once_and_nothing_but_denied_is_raised(raw, slashes_matter):
+    try:
+        path, query = forwardable(raw, slashes_matter=slashes_matter)
+    except Denied:
+        return
+    assert raw.startswith(path)
+    assert (path + query).isascii()
+    again = f"{path}?{query}" if query else path
+    assert forwardable(again, slashes_matter=slashes_matter) == (path, query)

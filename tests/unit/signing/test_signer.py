@@ -1,0 +1,155 @@
+"""Which headers are signed and set: an allow-list, whatever the client sends."""
+
+import dataclasses
+import hashlib
+import re
+
+import pytest
+
+from extproc.errors import Denied, Reason
+from extproc.signing.signer import Signer
+from extproc.signing.sigv4 import Scope
+from extproc.signing.targets import Target
+from extproc.values import Credentials, RequestHead
+
+NOW = 1_440_938_160.0
+CREDENTIALS = Credentials(
+    access_key_id="ASIAEXAMPLE",
+    secret_access_key="secret",
+    session_token="session-token",
+    expires_at=NOW + 900,
+)
+MCP = Target(name="mcp", host="aws-mcp.us-east-1.api.aws", scope=Scope("us-east-1", "aws-mcp"))
+S3 = Target(name="s3", host="b.s3.us-east-1.amazonaws.com", scope=Scope("us-east-1", "s3"))
+LATTICE = Target(name="lattice", host="x.on.aws", scope=Scope("us-east-1", "vpc-lattice-svcs"))
+
+
+def sign(*, headers=(), target=MCP, body=b"{}", method="POST", path="/mcp", query="", now=NOW):
+    head = RequestHead(
+        method=method,
+        path=path,
+        authority="gateway.example.com",
+        headers=tuple(headers),
+        has_body=bool(body),
+    )
+    return Signer(clock=lambda: now).sign(
+        head=head, path=path, query=query, target=target, credentials=CREDENTIALS, body=body
+    )
+
+
+def signed_names(signed):
+    return re.search(r"SignedHeaders=([^,]+), ", dict(signed.headers)["authorization"])[1].split(";")
+
+
+def signature(signed):
+    return dict(signed.headers)["authorization"].rpartition("=")[2]
+
+
+def test_the_headers_to_set_are_authorization_date_and_session_token():
+    signed = sign(headers=[("content-type", "application/json")])
+    assert [name for name, _ in signed.headers] == ["authorization", "x-amz-date", "x-amz-security-token"]
+    headers = dict(signed.headers)
+    assert headers["x-amz-date"] == "20150830T123600Z"
+    assert headers["x-amz-security-token"] == "session-token"
+    assert headers["authorization"].startswith(
+        "AWS4-HMAC-SHA256 Credential=ASIAEXAMPLE/20150830/us-east-1/aws-mcp/aws4_request, "
+        "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, Signature="
+    )
+
+
+UNSIGNED = [
+    "user-agent", "x-forwarded-for", "x-forwarded-proto", "content-length", "connection", "accept",
+    "x-request-id", "x-envoy-attempt-count", "traceparent", "forwarded", "cookie", "mcp-session-id",
+    "authorization", "x-amz-target", "expect", "transfer-encoding", "host",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSIGNED)
+def test_what_may_change_on_the_way_is_never_signed(name):
+    plain, with_header = sign(), sign(headers=[(name, "anything")])
+    assert with_header == plain
+    assert signed_names(with_header) == ["host", "x-amz-date", "x-amz-security-token"]
+
+
+@pytest.mark.parametrize("name", ["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"])
+@pytest.mark.parametrize("target", [MCP, S3], ids=["mcp", "s3"])
+def test_the_clients_own_signature_headers_have_no_effect(name, target):
+    assert sign(headers=[(name, "forged")], target=target) == sign(target=target)
+
+
+def test_the_host_is_the_targets_and_not_the_authority():
+    elsewhere = dataclasses.replace(MCP, host="other.example.com")
+    assert signature(sign(target=elsewhere)) != signature(sign())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"body": b"{} "},
+        {"method": "GET"},
+        {"path": "/mcp/"},
+        {"query": "a="},
+        {"headers": [("content-type", "text/plain")]},
+        {"now": NOW + 1},
+        {"target": dataclasses.replace(MCP, scope=Scope("us-east-2", "aws-mcp"))},
+        {"target": dataclasses.replace(MCP, scope=Scope("us-east-1", "other"))},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_the_signature_covers(changed):
+    assert signature(sign(**changed)) != signature(sign())
+
+
+def test_a_target_names_more_headers_to_sign():
+    target = dataclasses.replace(MCP, sign_headers=frozenset({"mcp-session-id", "x-absent"}))
+    signed = sign(headers=[("mcp-session-id", "s1"), ("accept", "*/*")], target=target)
+    assert signed_names(signed) == ["host", "mcp-session-id", "x-amz-date", "x-amz-security-token"]
+    assert signature(signed) != signature(sign(headers=[("mcp-session-id", "s2")], target=target))
+
+
+def test_two_content_type_headers_are_signed_as_one_list_in_their_order():
+    both = sign(headers=[("content-type", "a/b"), ("content-type", "c/d")])
+    assert signed_names(both)[0] == "content-type"
+    assert both == sign(headers=[("content-type", "a/b,c/d")])
+    assert signature(both) != signature(sign(headers=[("content-type", "c/d"), ("content-type", "a/b")]))
+
+
+@pytest.mark.parametrize("value", ["text/é", "a\x80b", "名"])
+def test_a_header_to_be_signed_that_is_not_ascii_is_refused(value):
+    with pytest.raises(Denied) as denied:
+        sign(headers=[("content-type", value)])
+    assert denied.value.reason is Reason.REQUEST_AMBIGUOUS
+    assert value not in denied.value.detail
+
+
+def test_a_header_that_is_not_signed_may_be_anything():
+    assert sign(headers=[("x-name", "é")]) == sign()
+
+
+def test_the_payload_hash_is_sent_for_s3_and_lattice_only():
+    digest = hashlib.sha256(b"{}").hexdigest()
+    assert "x-amz-content-sha256" not in dict(sign().headers)
+    for target in (S3, LATTICE):
+        signed = sign(target=target)
+        assert dict(signed.headers)["x-amz-content-sha256"] == digest
+        assert "x-amz-content-sha256" in signed_names(signed)
+
+
+@pytest.mark.parametrize("target", [MCP, S3, LATTICE], ids=lambda target: target.name)
+def test_an_unsigned_payload_is_announced_and_its_body_is_not_covered(target):
+    target = dataclasses.replace(target, payload="unsigned")
+    signed = sign(target=target, body=b"")
+    assert dict(signed.headers)["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+    assert "x-amz-content-sha256" in signed_names(signed)
+    assert sign(target=target, body=b"anything") == signed
+
+
+def test_an_s3_path_is_signed_as_sent_and_another_one_encoded_again():
+    assert signature(sign(target=S3, path="/a//b")) != signature(sign(target=S3, path="/a/b"))
+    assert signature(sign(path="/a//b")) == signature(sign(path="/a/b"))
+
+
+def test_no_secret_shows_in_the_repr():
+    signed = sign()
+    for secret in ("session-token", signature(signed)):
+        assert secret not in repr(signed)

@@ -1,0 +1,58 @@
+"""The closed list of denials: complete, constant, and fit for the wire."""
+
+import re
+
+import pytest
+
+from extproc.errors import Denied, Outcome, Reason
+
+ERROR_DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6750 3
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_an_outcome_that_is_an_error(reason):
+    assert isinstance(reason.outcome, Outcome)
+    assert 400 <= reason.outcome.status <= 599
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_text_and_code_fits_a_www_authenticate_attribute(reason):
+    assert ERROR_DESCRIPTION.fullmatch(reason.outcome.text)
+    if reason.outcome.error is not None:
+        assert re.fullmatch(r"[a-z_]+", reason.outcome.error)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_the_error_code_fits_the_status(reason):
+    expected = {
+        400: {"invalid_request"},
+        401: {"invalid_token", None},
+        403: {"access_denied"},
+        404: {"invalid_request"},
+        413: {None},
+        500: {"server_error"},
+        503: {"temporarily_unavailable"},
+    }
+    assert reason.outcome.error in expected[reason.outcome.status]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_client_is_asked_to_come_back_exactly_when_that_may_help(reason):
+    assert (reason.outcome.retry_after is not None) is (reason.outcome.status == 503)
+
+
+def test_no_error_code_is_sent_to_who_sent_no_token():
+    assert [reason for reason in Reason if reason.outcome.status == 401 and reason.outcome.error is None] == [
+        Reason.TOKEN_MISSING
+    ]
+
+
+def test_the_names_of_reasons_are_words_that_metrics_can_use():
+    assert all(
+        re.fullmatch(r"[a-z_]+", reason.value) and reason.name.lower() == reason.value for reason in Reason
+    )
+
+
+def test_a_denial_shows_its_reason_and_detail_to_the_operator():
+    assert str(Denied(Reason.NO_ROLE)) == "no_role"
+    assert str(Denied(Reason.NO_ROLE, "no mapping matched")) == "no_role: no mapping matched"
