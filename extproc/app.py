@@ -100,9 +100,10 @@ def build_targets(settings: Settings) -> TargetTable:
                 name=target.name,
                 host=target.host,
                 scope=target.scope,
-                payload=target.payload,
+                payload=target.payload_mode,
                 prefix=target.prefix,
                 sign_headers=frozenset(target.sign_headers),
+                default_aws_region=target.default_aws_region,
             )
             for target in settings.targets
         ]

@@ -55,6 +55,8 @@ def serve(config_path: Path, log_level: str) -> None:
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
     settings = _load(config_path)
+    for warning in config.warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
     click.echo(
         f"{config_path}: ok ({len(settings.issuers)} issuers, {len(settings.targets)} targets, "
         f"{len(settings.role_mappings)} role mappings)"

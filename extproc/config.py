@@ -25,8 +25,8 @@ from extproc.authn.provider import is_loopback
 from extproc.policy.arn import validate_role_arn
 from extproc.policy.cel import ExpressionError
 from extproc.policy.rules import cel_matcher
+from extproc.signing.hosts import default_payload, infer_scope
 from extproc.signing.sigv4 import Scope
-from extproc.signing.targets import infer_scope
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
@@ -39,6 +39,12 @@ _NEVER_SIGNED = frozenset(
         "x-amz-security-token", "x-amz-content-sha256", "x-amzn-trace-id", "host", "content-type",
     }
 )  # fmt: skip
+
+
+# Concurrent connections an account and region may hold:
+# https://docs.aws.amazon.com/general/latest/gr/aws-mcp.html
+_CONNECTION_QUOTAS = {"aws-mcp": 27}
+_MANY_CONNECTIONS = 1024  # Envoy's default
 
 
 class ConfigError(Exception):
@@ -169,16 +175,30 @@ class Target(_Model):
     host: Annotated[str, AfterValidator(_host)]
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
     service: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
-    payload: Literal["signed", "unsigned"] = "signed"
+    payload: Literal["signed", "unsigned"] | None = None  # default: what the service wants
     prefix: Annotated[str, AfterValidator(_prefix)] | None = None
     sign_headers: list[Annotated[str, AfterValidator(_signable)]] = []
     endpoint_url: Url | None = None  # where Envoy connects, if not https://HOST
+    default_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] | None = None  # Envoy's, to this target
 
     @model_validator(mode="after")
     def _scope_is_known(self) -> "Target":
         if infer_scope(self.host) is None and not (self.region and self.service):
             raise ValueError("region and service cannot be told from this host: set both")
+        if self.payload_mode == "unsigned" and self.default_aws_region is not None:
+            raise ValueError("default_aws_region changes the body, so it needs payload: signed")
         return self
+
+    @property
+    def connection_limit(self) -> int:
+        """Connections that Envoy may hold to the target, explicit or from the service's quota."""
+        return self.max_connections or _CONNECTION_QUOTAS.get(self.scope.service, _MANY_CONNECTIONS)
+
+    @property
+    def payload_mode(self) -> Literal["signed", "unsigned"]:
+        """The payload mode, explicit or what the service is known to want."""
+        return self.payload or default_payload(self.scope.service)
 
     @property
     def scope(self) -> Scope:
@@ -252,6 +272,18 @@ class Settings(_Model):
         if not self.role_mappings and self.fallback_role_arn is None:
             raise ValueError("role_mappings: no mapping and no fallback_role_arn: nobody would get a role")
         return self
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What is valid and yet likely wrong, as ``path: message`` lines."""
+    found = []
+    for position, target in enumerate(settings.targets):
+        if target.payload_mode == "unsigned" and target.scope.service == "lambda":
+            # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-lambda.html
+            found.append(f"targets[{position}].payload: Lambda does not support unsigned payloads")
+        if target.payload_mode == "signed" and target.scope.service == "vpc-lattice-svcs":
+            found.append(f"targets[{position}].payload: VPC Lattice does not support signed payloads")
+    return found
 
 
 def _unique(section: str, key: str, values: list[str]) -> None:

@@ -21,6 +21,7 @@ from extproc.credentials.sts import StsExchange
 from extproc.errors import Denied, Reason
 from extproc.policy.rules import Policy
 from extproc.signing.path import forwardable
+from extproc.signing.payload import Payload, payload_of
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.metrics import Metrics
@@ -134,14 +135,22 @@ class Pipeline:
         ends_at = min(identity.expires_at, credentials.expires_at - EXPIRY_MARGIN)
         return Session(identity, grant, credentials, ends_at)
 
-    def allow(self, admission: Admission, session: Session, body: bytes) -> Allow:
-        """Sign the request and say what Envoy must change in it.
+    def payload(self, admission: Admission, body: bytes) -> Payload:
+        """What is signed of the body. Hashes it, so a large one is better given to another thread.
 
         Raises:
-            Denied: ``BODY_TOO_LARGE``, or a header that cannot be signed.
+            Denied: ``BODY_TOO_LARGE``.
         """
         if len(body) > self._max_body_bytes:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes")
+        return payload_of(body, head=admission.head, target=admission.target)
+
+    def allow(self, admission: Admission, session: Session, payload: Payload) -> Allow:
+        """Sign the request and say what Envoy must change in it.
+
+        Raises:
+            Denied: a header cannot be signed.
+        """
         head, target = admission.head, admission.target
         signed = self._signer.sign(
             head=head,
@@ -149,16 +158,16 @@ class Pipeline:
             query=admission.query,
             target=target,
             credentials=session.credentials,
-            body=body,
+            payload=payload.hash,
         )
         mutation = list(signed.headers)
         forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
         if forwarded_path != head.path:
             mutation.append((":path", forwarded_path))
         names = {name for name, _ in head.headers}
-        if admission.needs_body and "content-length" not in names:
+        if payload.changed or (admission.needs_body and "content-length" not in names):
             # A request of unknown length would go upstream chunked, and AWS wants a length.
-            mutation.append(("content-length", str(len(body))))
+            mutation.append(("content-length", str(len(payload.body))))
         # What we set is removed first too: setting replaces the first of several values only.
         removed = sorted(
             name
@@ -166,7 +175,7 @@ class Pipeline:
             if name in _NEVER_FORWARDED or (name.startswith("x-amz-") and name not in target.sign_headers)
         )
         self._metrics.allowed(target.name)
-        return Allow(tuple(mutation), tuple(removed))
+        return Allow(tuple(mutation), tuple(removed), payload.body if payload.changed else None)
 
     def deny(self, error: BaseException, *, head: RequestHead | None, target: str = "") -> Reply:
         """The answer for whatever went wrong. Anything but ``Denied`` is a bug of ours, and denies too."""

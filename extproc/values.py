@@ -53,7 +53,7 @@ class Grant:
     mapping: str | None  # None: the fallback role
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Credentials:
     """Temporary AWS credentials. The secret parts never show in ``repr``."""
 
@@ -88,11 +88,13 @@ class SignedHeaders:
 class Allow:
     """Forward the request with this mutation: first ``remove``, then ``set``.
 
-    ``set`` replaces and never appends; it may hold the pseudo-header ``:path``.
+    ``set`` replaces and never appends; it may hold the pseudo-header ``:path``. A ``body``
+    replaces the request's; ``set`` then holds its ``content-length``.
     """
 
     set: tuple[tuple[str, str], ...] = field(repr=False)
     remove: tuple[str, ...]
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
+    BodyMutation,
     BodyResponse,
     CommonResponse,
     HeaderMutation,
@@ -88,13 +89,15 @@ def encode_continue() -> bytes:
 
 
 def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
-    """The header mutation, as the answer to the head or to the body."""
+    """The mutation, as the answer to the head or to the body. A new body fits the latter only."""
     common = CommonResponse(
         header_mutation=HeaderMutation(
             set_headers=[_set(name, value) for name, value in allow.set], remove_headers=allow.remove
         )
     )
     if to_body:
+        if allow.body is not None:
+            common.body_mutation.CopyFrom(BodyMutation(body=allow.body))
         response = ProcessingResponse(request_body=BodyResponse(response=common))
     else:
         response = ProcessingResponse(request_headers=HeadersResponse(response=common))

@@ -6,7 +6,7 @@ servers are known to read differently is refused.
 """
 
 import re
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from extproc.errors import Denied, Reason
 from extproc.signing.sigv4 import canonical_query_parts
@@ -14,6 +14,7 @@ from extproc.signing.sigv4 import canonical_query_parts
 MAX_PATH_LENGTH = 32_768
 _PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*,;=:@/?\[\]{}|^`]|%[0-9A-Fa-f]{2})*", re.ASCII)
+_ENCODED_SLASH = re.compile(r"%2[Ff]")
 _CONTROLS = frozenset(range(0x20)) | {0x7F}
 _SIGNATURE_PARAMETERS = frozenset(
     f"x-amz-{name}"
@@ -25,10 +26,13 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
     """Split ``:path`` into the path and the strictly encoded query, in the client's order.
 
     ``slashes_matter``: the service tells ``//`` from ``/`` (S3 does; others collapse them).
+    Such a service decodes the path and signs its own strict encoding of it, so the path is
+    brought into that encoding too. An encoded slash would be a slash there: refused.
 
     Raises:
         Denied: ``REQUEST_AMBIGUOUS`` for dot segments in any spelling, control characters,
-            invalid escapes, a plus sign in the query; ``SIGNATURE_IN_QUERY``.
+            invalid escapes, a plus sign in the query, an encoded slash where slashes matter;
+            ``SIGNATURE_IN_QUERY``.
     """
     path, _, query = raw.partition("?")
     if len(raw) > MAX_PATH_LENGTH or not _PATH.fullmatch(path):
@@ -46,6 +50,10 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
         segments = decoded.replace(b"\\", b"/").split(b"/")
         if any(segment.partition(b";")[0] in (b".", b"..") for segment in segments):
             raise Denied(Reason.REQUEST_AMBIGUOUS, "path has dot segments")
+    if slashes_matter:
+        if _ENCODED_SLASH.search(path):
+            raise Denied(Reason.REQUEST_AMBIGUOUS, "path has an encoded slash")
+        path = quote(decoded, safe="/-_.~")
     if not query:
         return path, ""
     parts = canonical_query_parts(query)

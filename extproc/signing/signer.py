@@ -1,10 +1,11 @@
 """From a request and credentials to the headers that make it a signed request for a target."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.signing import sigv4
+from extproc.signing.keys import SigningKeys
 from extproc.signing.targets import Target
 from extproc.values import Credentials, RequestHead, SignedHeaders
 
@@ -14,6 +15,7 @@ class Signer:
     """Signs requests as of ``clock``."""
 
     clock: Clock
+    _keys: SigningKeys = field(default_factory=SigningKeys, repr=False)
 
     def sign(
         self,
@@ -23,15 +25,17 @@ class Signer:
         query: str,
         target: Target,
         credentials: Credentials,
-        body: bytes,
+        payload: str,
     ) -> SignedHeaders:
-        """The headers to set. ``path`` and ``query`` are exactly what goes upstream.
+        """The headers to set. ``path``, ``query`` and the ``payload`` hash are exactly of what goes upstream.
 
         Signed are host, content-type, the ``x-amz-*`` we set, and what the target names:
         an allow-list, since Envoy and later hops may change anything else.
+
+        Raises:
+            Denied: ``REQUEST_AMBIGUOUS`` for a signed header that is not ASCII, or two content types.
         """
         at = sigv4.timestamp(self.clock())
-        payload = sigv4.UNSIGNED_PAYLOAD if target.payload == "unsigned" else sigv4.payload_hash(body)
         ours = [("x-amz-date", at), ("x-amz-security-token", credentials.session_token)]
         if target.sends_payload_hash:
             ours.append(("x-amz-content-sha256", payload))
@@ -42,6 +46,9 @@ class Signer:
         ]
         if not all(value.isascii() for _, value in clients):
             raise Denied(Reason.REQUEST_AMBIGUOUS, "a header to be signed is not ASCII")
+        if sum(name == "content-type" for name, _ in clients) > 1:
+            # Joined by a comma in the signature; upstream, some servers read the first and some the last.
+            raise Denied(Reason.REQUEST_AMBIGUOUS, "there are two content-type headers")
         signature = sigv4.sign(
             method=head.method,
             uri=sigv4.canonical_uri(path, normalize=not target.s3_style, double_encode=not target.s3_style),
@@ -51,6 +58,6 @@ class Signer:
             at=at,
             scope=target.scope,
             access_key_id=credentials.access_key_id,
-            secret_access_key=credentials.secret_access_key,
+            key=self._keys.key(credentials, at[:8], target.scope),
         )
         return SignedHeaders((("authorization", signature.authorization), *ours))

@@ -12,6 +12,7 @@ import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -19,7 +20,11 @@ EMPTY_PAYLOAD_HASH = hashlib.sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _UNRESERVED = "-_.~"  # RFC 3986 2.3, beside letters and digits
-_SPACES = re.compile(r"[ \t\r\n\f\v]+")
+# What most requests have; it is in canonical form already, so that the long way can be left out.
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?", re.ASCII)
+_PLAIN_QUERY = re.compile(
+    r"[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]*(?:&[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]*)*", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,7 @@ class Scope:
     service: str
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """A signature with the checkpoints it came from."""
 
     canonical_request: str
@@ -48,7 +52,12 @@ def payload_hash(body: bytes) -> str:
 
 def timestamp(now: float) -> str:
     """``now`` (seconds since the epoch) as ``x-amz-date`` wants it, in UTC."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    return _timestamp(int(now))
+
+
+@lru_cache(maxsize=2)  # a second has thousands of requests
+def _timestamp(second: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
 
 
 def canonical_uri(path: str, *, normalize: bool = True, double_encode: bool = True) -> str:
@@ -57,6 +66,8 @@ def canonical_uri(path: str, *, normalize: bool = True, double_encode: bool = Tr
     Services other than S3 encode each segment once more and resolve dot segments first;
     S3 signs the path as sent.
     """
+    if _PLAIN_PATH.fullmatch(path):
+        return path
     if normalize:
         path = _normalize(path)
     if not double_encode:
@@ -85,7 +96,11 @@ def canonical_query(query: str) -> str:
     """
     if not query:
         return ""
-    return "&".join(f"{name}={value}" for name, value in sorted(canonical_query_parts(query)))
+    if not _PLAIN_QUERY.fullmatch(query):
+        return "&".join(f"{name}={value}" for name, value in sorted(canonical_query_parts(query)))
+    if "&" not in query:
+        return query
+    return "&".join(map("".join, sorted(part.partition("=") for part in query.split("&"))))
 
 
 def canonical_query_parts(query: str) -> list[tuple[str, str]]:
@@ -102,33 +117,42 @@ def _strictly_encoded(part: str) -> str:
 
 def canonical_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Headers as they are signed: names in lower case, sorted; values trimmed, folded, joined by commas."""
-    folded: dict[str, list[str]] = {}
+    joined: dict[str, str] = {}
     for name, value in headers:
-        folded.setdefault(name.lower(), []).append(_SPACES.sub(" ", value.strip()))
-    return sorted((name, ",".join(values)) for name, values in folded.items())
+        key, folded = name.lower(), _folded(value)
+        joined[key] = f"{joined[key]},{folded}" if key in joined else folded
+    return sorted(joined.items())
+
+
+def _folded(value: str) -> str:
+    # Of bytes, split() knows ASCII whitespace only, as AWS does; of text it would know Unicode's too.
+    return b" ".join(value.encode("utf-8", "surrogatepass").split()).decode("utf-8", "surrogatepass")
 
 
 def canonical_request(
     *, method: str, uri: str, query: str, headers: list[tuple[str, str]], payload: str
 ) -> str:
     """The first checkpoint. ``uri``, ``query`` and ``headers`` are in canonical form already."""
-    lines = "".join(f"{name}:{value}\n" for name, value in headers)
-    names = ";".join(name for name, _ in headers)
+    lines = "".join([f"{name}:{value}\n" for name, value in headers])
+    names = ";".join([name for name, _ in headers])
     return f"{method}\n{uri}\n{query}\n{lines}\n{names}\n{payload}"
 
 
 def string_to_sign(*, at: str, scope: Scope, request: str) -> str:
     """The second checkpoint. ``at`` is a ``timestamp``."""
     digest = hashlib.sha256(request.encode("utf-8")).hexdigest()
-    return f"{ALGORITHM}\n{at}\n{at[:8]}/{scope.region}/{scope.service}/aws4_request\n{digest}"
+    return f"{ALGORITHM}\n{at}\n{credential_scope(at[:8], scope)}\n{digest}"
 
 
-# One key serves a user's requests of a whole day. All inputs are in the cache's key.
-@lru_cache(maxsize=20_000)
-def signing_key(secret_access_key: str, date: str, region: str, service: str) -> bytes:
+def credential_scope(date: str, scope: Scope) -> str:
+    """``date`` (YYYYMMDD), region and service as the signature's credential names them."""
+    return f"{date}/{scope.region}/{scope.service}/aws4_request"
+
+
+def signing_key(secret_access_key: str, date: str, scope: Scope) -> bytes:
     """The derived key of one day (``date`` as YYYYMMDD), region and service."""
     key = b"AWS4" + secret_access_key.encode("utf-8")
-    for part in (date, region, service, "aws4_request"):
+    for part in (date, scope.region, scope.service, "aws4_request"):
         key = hmac.digest(key, part.encode("utf-8"), "sha256")
     return key
 
@@ -143,16 +167,18 @@ def sign(
     at: str,
     scope: Scope,
     access_key_id: str,
-    secret_access_key: str,
+    key: bytes,
 ) -> Signature:
-    """Sign one request; ``uri``, ``query`` and ``headers`` are in canonical form already."""
+    """Sign one request with a ``signing_key`` of ``at``'s day and ``scope``.
+
+    ``uri``, ``query`` and ``headers`` are in canonical form already.
+    """
     request = canonical_request(method=method, uri=uri, query=query, headers=headers, payload=payload)
     to_sign = string_to_sign(at=at, scope=scope, request=request)
-    key = signing_key(secret_access_key, at[:8], scope.region, scope.service)
     signature = hmac.digest(key, to_sign.encode("utf-8"), "sha256").hex()
-    names = ";".join(name for name, _ in headers)
+    names = ";".join([name for name, _ in headers])
     authorization = (
-        f"{ALGORITHM} Credential={access_key_id}/{at[:8]}/{scope.region}/{scope.service}/aws4_request, "
+        f"{ALGORITHM} Credential={access_key_id}/{credential_scope(at[:8], scope)}, "
         f"SignedHeaders={names}, Signature={signature}"
     )
     return Signature(request, to_sign, names, signature, authorization)

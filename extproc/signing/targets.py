@@ -1,6 +1,5 @@
-"""Where signed requests go: targets, how a request finds its own, and what AWS host names tell."""
+"""Where signed requests go: targets, and how a request finds its own."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +9,7 @@ from extproc.values import RequestHead
 
 PayloadMode = Literal["signed", "unsigned"]
 
-_REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
-_HOSTS = [
-    (re.compile(rf"(?P<service>[a-z0-9-]+)\.{_REGION}\.api\.aws"), None),
-    (re.compile(rf"(?:[a-z0-9-]+\.)*bedrock-agentcore\.{_REGION}\.amazonaws\.com"), "bedrock-agentcore"),
-]
+_S3_STYLE = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +18,8 @@ class Target:
 
     ``host`` is the authority that is signed and that Envoy's route must set. ``prefix``
     is stripped from the path before signing and forwarding. ``sign_headers`` are signed
-    beside the fixed few, in lower case.
+    beside the fixed few, in lower case. ``default_aws_region`` fills JSON-RPC bodies that
+    name no region (``signing.meta_region``).
     """
 
     name: str
@@ -32,11 +28,12 @@ class Target:
     payload: PayloadMode = "signed"
     prefix: str | None = None
     sign_headers: frozenset[str] = frozenset()
+    default_aws_region: str | None = None
 
     @property
     def s3_style(self) -> bool:
         """Whether the path is signed as sent, neither normalised nor encoded again."""
-        return self.scope.service in ("s3", "s3express", "s3-outposts", "s3-object-lambda")
+        return self.scope.service in _S3_STYLE
 
     @property
     def sends_payload_hash(self) -> bool:
@@ -91,12 +88,3 @@ class TargetTable:
             if target.host == head.authority.lower():
                 return target
         raise Denied(Reason.TARGET_UNKNOWN, "no prefix or host fits, and there are several targets")
-
-
-def infer_scope(host: str) -> Scope | None:
-    """Region and service as far as an AWS host name tells both."""
-    for pattern, service in _HOSTS:
-        match = pattern.fullmatch(host)
-        if match:
-            return Scope(region=match["region"], service=service or match["service"])
-    return None

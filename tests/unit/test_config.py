@@ -74,7 +74,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "host": "aws-mcp.us-east-1.api.aws",
                 "region": None,
                 "service": None,
-                "payload": "signed",
+                "payload": None,
                 "prefix": None,
                 "sign_headers": [],
                 "endpoint_url": None,

@@ -3,8 +3,9 @@
 import pytest
 
 from extproc.errors import Denied, Reason
+from extproc.signing.hosts import infer_scope
 from extproc.signing.sigv4 import Scope
-from extproc.signing.targets import Target, TargetTable, infer_scope
+from extproc.signing.targets import Target, TargetTable
 from extproc.values import RequestHead
 
 SCOPE = Scope("us-east-1", "aws-mcp")

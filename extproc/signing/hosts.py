@@ -1,0 +1,94 @@
+"""What AWS host names tell about region, signing name and payload.
+
+https://docs.aws.amazon.com/general/latest/gr/rande.html
+A VPC endpoint's own name (``vpce-...``) and a private name tell nothing: such targets say
+region and service themselves. So does whatever else is not listed here.
+"""
+
+import re
+from typing import Literal
+
+from extproc.signing.sigv4 import Scope
+
+_REGION = r"(?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d{1,2})"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+# The DNS suffixes of the partitions: aws and aws-us-gov, aws-cn, aws-eusc.
+_AMAZONAWS = r"(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu)"
+_API_AWS = r"(?:api\.aws|api\.amazonwebservices\.com\.cn|api\.amazonwebservices\.eu)"
+
+# The signing name is fixed, or (None) the host's first label, translated below.
+_HOSTS = [
+    (re.compile(rf"(?:{_LABEL}\.)*bedrock-agentcore\.{_REGION}\.{_AMAZONAWS}"), "bedrock-agentcore"),
+    (re.compile(rf"{_LABEL}\.execute-api\.{_REGION}\.{_AMAZONAWS}"), "execute-api"),
+    (re.compile(rf"{_LABEL}\.lambda-url\.{_REGION}\.on\.aws"), "lambda"),
+    (re.compile(rf"(?:{_LABEL}\.)+vpc-lattice-svcs\.{_REGION}\.on\.aws"), "vpc-lattice-svcs"),
+    (re.compile(rf"(?P<service>{_LABEL})\.{_REGION}\.{_API_AWS}"), None),
+]
+
+# Services whose signing name is not the first label of ``<label>.<region>.api.aws``.
+# From the endpoint rules that botocore ships: every service with a dual-stack name there.
+_SIGNING_NAMES: dict[str, str] = {
+    "account-access-runtime": "account-access",
+    "agent-registry-control": "agent-registry",
+    "agreement-marketplace": "aws-marketplace",
+    "aos": "es",
+    "appconfigdata": "appconfig",
+    "appstream2": "appstream",
+    "bedrock-agent": "bedrock",
+    "bedrock-agent-runtime": "bedrock",
+    "bedrock-agentcore-control": "bedrock-agentcore",
+    "bedrock-data-automation": "bedrock",
+    "bedrock-data-automation-runtime": "bedrock",
+    "bedrock-runtime": "bedrock",
+    "cassandra-streams": "cassandra",
+    "cloudhsmv2": "cloudhsm",
+    "cloudsearchdomain": "cloudsearch",
+    "cloudwatch-omni": "cloudwatch",
+    "contact-lens": "connect",
+    "data-signer": "signer",
+    "deployment-marketplace": "aws-marketplace",
+    "discovery-marketplace": "aws-marketplace",
+    "email": "ses",
+    "entitlement-marketplace": "aws-marketplace",
+    "eventsv2": "events",
+    "forecastquery": "forecast",
+    "iam-toolbox": "iam",
+    "identity-chime": "chime",
+    "ivsrealtime": "ivs",
+    "mail-manager": "ses",
+    "media-pipelines-chime": "chime",
+    "meetings-chime": "chime",
+    "memory-db": "memorydb",
+    "messaging-chime": "chime",
+    "metering-marketplace": "aws-marketplace",
+    "migrationhub-config": "mgh",
+    "models-v2-lex": "lex",
+    "oidc": "sso-oauth",
+    "partnercentral-prm": "partnercentral",
+    "personalize-events": "personalize",
+    "personalize-runtime": "personalize",
+    "pinpoint": "mobiletargeting",
+    "reporting-marketplace": "aws-marketplace",
+    "runtime-v2-lex": "lex",
+    "servicecatalog-appregistry": "servicecatalog",
+    "voice-chime": "chime",
+}
+
+
+def infer_scope(host: str) -> Scope | None:
+    """Region and signing name as far as an AWS host name tells both."""
+    for pattern, service in _HOSTS:
+        match = pattern.fullmatch(host)
+        if match:
+            label = service or match["service"]
+            return Scope(region=match["region"], service=_SIGNING_NAMES.get(label, label))
+    return None
+
+
+def default_payload(service: str) -> Literal["signed", "unsigned"]:
+    """The payload mode a service wants, as far as that is documented; every other one hashes.
+
+    VPC Lattice does not support payload signing
+    (https://docs.aws.amazon.com/vpc-lattice/latest/ug/sigv4-authenticated-requests.html).
+    """
+    return "unsigned" if service == "vpc-lattice-svcs" else "signed"

@@ -1,0 +1,108 @@
+"""The body as it goes upstream, and its hash.
+
+Pure, and the only costly step of signing: callers may run it in another thread, where
+hashing a large body does not hold up others.
+"""
+
+import json
+from dataclasses import dataclass, field
+from json.decoder import scanstring
+
+from extproc import strictjson
+from extproc.signing.sigv4 import UNSIGNED_PAYLOAD, payload_hash
+from extproc.signing.targets import Target
+from extproc.values import RequestHead
+
+REGION_FIELD = "AWS_REGION"
+LARGEST_MESSAGE = 1024 * 1024
+"""Bytes; larger bodies keep the region they have. Parsing them would cost more than hashing them."""
+
+# Made over the body by somebody else, so that a changed body would belie them.
+_DIGESTS = frozenset({"content-md5", "digest", "content-digest", "repr-digest", "content-encoding"})
+_SPACE = " \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What is signed of a body: ``hash`` as the canonical request names it; ``changed``: the body is ours."""
+
+    body: bytes = field(repr=False)
+    hash: str
+    changed: bool = False
+
+
+def payload_of(body: bytes, *, head: RequestHead, target: Target) -> Payload:
+    """The payload that goes to the target: the body, with the default region where that applies."""
+    if target.payload == "unsigned":
+        return Payload(body, UNSIGNED_PAYLOAD)
+    if target.default_aws_region is not None and _is_plain_json(head):
+        filled = with_default_region(body, target.default_aws_region)
+        return Payload(filled, payload_hash(filled), changed=filled is not body)
+    return Payload(body, payload_hash(body))
+
+
+def _is_plain_json(head: RequestHead) -> bool:
+    types = head.values("content-type")
+    return (
+        len(types) == 1
+        and types[0].partition(";")[0].strip().lower() == "application/json"
+        and not any(name in _DIGESTS for name, _ in head.headers)
+    )
+
+
+def with_default_region(body: bytes, region: str) -> bytes:
+    """Add ``params._meta.AWS_REGION`` to a JSON-RPC request or notification that has none.
+
+    Every other byte stays: the member is spliced in, so numbers and spacing survive. What is
+    not one JSON-RPC object with one reading is returned as it came. A default is a
+    convenience and no check, so there is nothing to refuse: what the client wrote is signed.
+    """
+    if len(body) > LARGEST_MESSAGE:
+        return body
+    try:
+        message = strictjson.loads_object(body)
+    except strictjson.AmbiguousJSONError:
+        return body
+    params = message.get("params", {})
+    meta = params.get("_meta", {}) if isinstance(params, dict) else None
+    if message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
+        return body  # an answer has no params
+    if not isinstance(meta, dict) or REGION_FIELD in meta:
+        return body
+    member = f"{json.dumps(REGION_FIELD)}:{json.dumps(region)}"
+    if "_meta" not in params:
+        member = f'"_meta":{{{member}}}'
+    if "params" not in message:
+        member = f'"params":{{{member}}}'
+    text = body.decode("utf-8")
+    at = _skip_space(text, 0)
+    for name in ("params", "_meta"):
+        inner = _value_position(text, at, name)
+        if inner is None:
+            break
+        at = inner
+    rest = _skip_space(text, at + 1)
+    comma = "" if text[rest] == "}" else ","
+    return f"{text[: at + 1]}{member}{comma}{text[at + 1 :]}".encode()
+
+
+def _value_position(text: str, at: int, name: str) -> int | None:
+    """Where the member's value starts in the (valid) object that starts at ``at``."""
+    decoder = json.JSONDecoder()
+    position = _skip_space(text, at + 1)
+    while text[position] == '"':
+        key, position = scanstring(text, position + 1)
+        value = _skip_space(text, _skip_space(text, position) + 1)
+        if key == name:
+            return value
+        _, position = decoder.raw_decode(text, value)
+        position = _skip_space(text, position)
+        if text[position] == ",":
+            position = _skip_space(text, position + 1)
+    return None
+
+
+def _skip_space(text: str, position: int) -> int:
+    while text[position] in _SPACE:
+        position += 1
+    return position
