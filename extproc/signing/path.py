@@ -45,11 +45,8 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
     decoded = unquote_to_bytes(path)
     if not _CONTROLS.isdisjoint(decoded):
         raise Denied(Reason.REQUEST_AMBIGUOUS, "path has control characters")
-    if b"." in decoded or b"\\" in decoded:
-        # Some servers cut path parameters off (";..."), some take a backslash for a slash.
-        segments = decoded.replace(b"\\", b"/").split(b"/")
-        if any(segment.partition(b";")[0] in (b".", b"..") for segment in segments):
-            raise Denied(Reason.REQUEST_AMBIGUOUS, "path has dot segments")
+    if _has_dot_segments(decoded):
+        raise Denied(Reason.REQUEST_AMBIGUOUS, "path has dot segments")
     if slashes_matter:
         if _ENCODED_SLASH.search(path):
             raise Denied(Reason.REQUEST_AMBIGUOUS, "path has an encoded slash")
@@ -60,3 +57,11 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
     if any(name.lower() in _SIGNATURE_PARAMETERS for name, _ in parts):
         raise Denied(Reason.SIGNATURE_IN_QUERY)
     return path, "&".join(f"{name}={value}" for name, value in parts)
+
+
+def _has_dot_segments(decoded: bytes) -> bool:
+    if b"." not in decoded:
+        return False
+    # Some servers cut path parameters off (";..."), some take a backslash for a slash.
+    segments = decoded.replace(b"\\", b"/").split(b"/")
+    return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)

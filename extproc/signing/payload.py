@@ -6,7 +6,6 @@ hashing a large body does not hold up others.
 
 import json
 from dataclasses import dataclass, field
-from json.decoder import scanstring
 
 from extproc import strictjson
 from extproc.signing.sigv4 import UNSIGNED_PAYLOAD, payload_hash
@@ -91,7 +90,7 @@ def _value_position(text: str, at: int, name: str) -> int | None:
     decoder = json.JSONDecoder()
     position = _skip_space(text, at + 1)
     while text[position] == '"':
-        key, position = scanstring(text, position + 1)
+        key, position = decoder.raw_decode(text, position)
         value = _skip_space(text, _skip_space(text, position) + 1)
         if key == name:
             return value

@@ -78,6 +78,8 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "prefix": None,
                 "sign_headers": [],
                 "endpoint_url": None,
+                "default_aws_region": None,
+                "max_connections": None,
             }
         ],
         "sts": {

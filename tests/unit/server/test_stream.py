@@ -3,13 +3,14 @@
 import asyncio
 import inspect
 import json
+import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
-from extproc.server.stream import Stream
+from extproc.server.stream import LARGE_BODY, Stream
 from extproc.signing.targets import Scope, Target
 from support.envoy_messages import (
     BUFFERED,
@@ -121,6 +122,48 @@ async def test_an_unsigned_payload_is_signed_at_the_head_whatever_the_body_mode(
     (only,) = await drive(Parts(targets=[target]), headers_message(body_mode=STREAMED))
     assert only.is_signed
     assert only.set["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+
+
+async def test_a_default_region_changes_the_body_its_length_and_its_signature_together():
+    target = Target(
+        name="t", host="h.example", scope=Scope("us-east-1", "x"), default_aws_region="eu-central-1"
+    )
+    call = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
+    headers = [("content-type", "application/json"), ("content-length", str(len(call)))]
+    _, second = await drive(Parts(targets=[target]), headers_message(headers=headers), body_message(call))
+    changed = bytes(second.response.request_body.response.body_mutation.body)
+    assert json.loads(changed)["params"] == {"_meta": {"AWS_REGION": "eu-central-1"}}
+    assert second.set["content-length"] == str(len(changed))
+    # The same bytes from the client itself give the same signature, so it covers the changed body.
+    headers[1] = ("content-length", str(len(changed)))
+    _, same = await drive(Parts(targets=[target]), headers_message(headers=headers), body_message(changed))
+    assert same.response.request_body.response.body_mutation is None
+    assert same.set["authorization"] == second.set["authorization"]
+
+
+async def test_a_large_body_is_hashed_in_another_thread_with_the_same_result(monkeypatch):
+    body = bytes(LARGE_BODY)
+    parts = Parts(max_body_bytes=LARGE_BODY)
+    await drive(parts, headers_message(), body_message())
+    threads = []
+    plain = parts.pipeline.payload
+    monkeypatch.setattr(
+        parts.pipeline, "payload", lambda *given: threads.append(threading.get_ident()) or plain(*given)
+    )
+    stream = Stream(parts.pipeline, target_name=None)
+    stream.receive(headers_message())
+    assert inspect.isawaitable(step := stream.receive(body_message(body)))
+    there = Seen((await step).message)
+    _, here = await drive(parts, headers_message(), body_message(body[1:]))
+    assert there.is_signed
+    assert here.is_signed
+    assert threads[0] != threading.get_ident() == threads[1]
+
+
+async def test_a_large_body_over_the_limit_is_a_413_too():
+    parts = Parts(max_body_bytes=LARGE_BODY - 1)
+    _, second = await drive(parts, headers_message(), body_message(bytes(LARGE_BODY)))
+    assert second.status == 413
 
 
 @pytest.mark.parametrize("mode", [NO_BODY, STREAMED])
