@@ -94,6 +94,21 @@ def envoy(config_path: Path, listen: str, extproc_address: str | None, admin: st
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--compare", "error_body", help="AWS's SignatureDoesNotMatch error; show the first differing line."
+)
+def sign(*, as_json: bool, error_body: str | None) -> None:
+    """Sign one request, read as JSON from standard input, and show how.
+
+    Exit 0; 1 if --compare found a difference; 2 for bad input.
+    """
+    from extproc.commands.sign import run
+
+    sys.exit(run(sys.stdin.buffer.read(), as_json=as_json, error_body=error_body))
+
+
+@main.command()
 @click.option("--keep", is_flag=True, help="Stay up afterwards and print commands to try by hand.")
 def demo(*, keep: bool) -> None:
     """Run the embedded stack and drive it with a real MCP client. Needs the extra "demo"."""

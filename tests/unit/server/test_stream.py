@@ -152,7 +152,8 @@ async def test_a_large_body_is_hashed_in_another_thread_with_the_same_result(mon
     )
     stream = Stream(parts.pipeline, target_name=None)
     stream.receive(headers_message())
-    assert inspect.isawaitable(step := stream.receive(body_message(body)))
+    step = stream.receive(body_message(body))
+    assert inspect.isawaitable(step)
     there = Seen((await step).message)
     _, here = await drive(parts, headers_message(), body_message(body[1:]))
     assert there.is_signed
