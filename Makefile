@@ -35,6 +35,12 @@ lint: $(STAMP)
 # The Envoy configurations in envoy/ are rendered, never edited; tests compare them.
 examples: $(STAMP)
 	$(BIN)/extproc envoy --config envoy/aws-mcp/extproc.yaml --listen 0.0.0.0:10000 > envoy/aws-mcp/envoy.yaml
+	$(BIN)/extproc envoy --config envoy/several-targets/extproc.yaml --listen 0.0.0.0:10000 \
+	  > envoy/several-targets/envoy.yaml
+	$(BIN)/extproc envoy --config envoy/upstream/extproc.yaml --listen 0.0.0.0:10000 --placement upstream \
+	  > envoy/upstream/envoy.yaml
+	$(BIN)/extproc envoy --config envoy/uds-sidecar/extproc.yaml --listen 0.0.0.0:10000 \
+	  > envoy/uds-sidecar/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc extproc:50051 > envoy/demo/envoy.yaml
 

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -72,7 +73,12 @@ def _load(path: Path) -> config.Settings:
 
 
 @main.command()
-@_CONFIG
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="The configuration file (YAML); with --check it may be left out.",
+)
 @click.option("--listen", default="127.0.0.1:10000", show_default=True, help="Where clients connect.")
 @click.option("--extproc", "extproc_address", help="Where Envoy finds extproc [default: listen.grpc].")
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="Envoy's admin address.")
@@ -82,15 +88,46 @@ def _load(path: Path) -> config.Settings:
     show_default=True,
     help="The CA bundle on Envoy's machine.",
 )
-def envoy(config_path: Path, listen: str, extproc_address: str | None, admin: str, ca_file: str) -> None:
-    """Print a complete Envoy bootstrap (YAML) that fits a configuration."""
-    from extproc.envoyconf.bootstrap import render
+@click.option(
+    "--placement",
+    default="http",
+    type=click.Choice(["http", "upstream"]),
+    show_default=True,
+    help="Our filter in the listener, or in the targets' clusters.",
+)
+@click.option("--tls-cert", help="A certificate chain on Envoy's machine, for TLS towards clients.")
+@click.option("--tls-key", help="The private key to --tls-cert.")
+@click.option("--filter-only", is_flag=True, help="Print only the http_filters entry, to paste.")
+@click.option(
+    "--check",
+    "checked_path",
+    type=click.Path(path_type=Path),
+    help="Print nothing; look for what lets requests out unsigned in this Envoy configuration.",
+)
+def envoy(
+    *,
+    config_path: Path | None,
+    checked_path: Path | None,
+    filter_only: bool,
+    **options: Any,
+) -> None:
+    """Print a complete Envoy bootstrap (YAML) that fits a configuration, or check one.
 
-    settings = _load(config_path)
-    click.echo(
-        render(settings, listen=listen, extproc_address=extproc_address, admin=admin, ca_file=ca_file),
-        nl=False,
-    )
+    With --check: exit 0 without findings, 1 with one "path: message" line each, 2 if unreadable.
+    """
+    from extproc.commands import envoy as command
+    from extproc.envoyconf.options import EnvoyOptions
+
+    settings = _load(config_path) if config_path else None
+    if checked_path is not None:
+        sys.exit(command.check(checked_path, settings))
+    if settings is None:
+        raise click.UsageError("Missing option '--config'.")
+    try:
+        chosen = EnvoyOptions(**options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(command.rendered(settings, chosen, filter_only=filter_only), nl=False)
 
 
 @main.command()

@@ -17,6 +17,7 @@ import urllib3
 from extproc import config
 from extproc.demo.settings import Addresses, extproc_yaml, service_arguments
 from extproc.envoyconf.bootstrap import render
+from extproc.envoyconf.options import EnvoyOptions
 
 READY_WITHIN = 30.0  # seconds
 STOPPED_WITHIN = 10.0
@@ -86,7 +87,7 @@ class Stack:
         extproc_config = self.directory / "extproc.yaml"
         extproc_config.write_text(self._adjust(extproc_yaml(at)), encoding="utf-8")
         envoy_config = self.directory / "envoy.yaml"
-        rendered = render(config.load(extproc_config), listen=at.envoy, admin=at.envoy_admin)
+        rendered = render(config.load(extproc_config), EnvoyOptions(listen=at.envoy, admin=at.envoy_admin))
         envoy_config.write_text(self._adjust_envoy(rendered), encoding="utf-8")
         for parts in (("idp", "sts", "mcp"), ("extproc", "envoy")):
             for name in parts:

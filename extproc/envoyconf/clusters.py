@@ -3,14 +3,23 @@
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterDnsLookupFamily,
+)
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
     HealthCheck,
     HealthCheckGrpcHealthCheck,
+    Http1ProtocolOptions,
     Http2ProtocolOptions,
     TransportSocket,
 )
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
@@ -25,10 +34,12 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.config import Target
+from extproc.config import Settings, Target
 from extproc.envoyconf.addresses import load_assignment
+from extproc.envoyconf.ext_proc import EXTPROC_CLUSTER, ext_proc_filter
+from extproc.envoyconf.options import EnvoyOptions
 
-EXTPROC_CLUSTER = "extproc"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECT_TIMEOUT = timedelta(seconds=2)
 
 
@@ -58,9 +69,7 @@ def extproc_cluster(address: str) -> Cluster:
                 grpc_health_check=HealthCheckGrpcHealthCheck(),
             )
         ],
-        typed_extension_protocol_options={
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(http2)
-        },
+        typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(http2)},
     )
     if not address.startswith("unix:"):
         cluster.type = ClusterDiscoveryType.STRICT_DNS
@@ -68,19 +77,39 @@ def extproc_cluster(address: str) -> Cluster:
     return cluster
 
 
-def target_cluster(target: Target, *, ca_file: str) -> Cluster:
+def target_cluster(target: Target, settings: Settings, options: EnvoyOptions) -> Cluster:
     """One target; TLS with SNI and the exact host name, unless its endpoint is explicitly ``http:``."""
     url = urlsplit(target.endpoint_url or f"https://{target.host}")
     port = url.port or (443 if url.scheme == "https" else 80)
     name = target_cluster_name(target)
-    return Cluster(
+    cluster = Cluster(
         name=name,
         type=ClusterDiscoveryType.STRICT_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=_CONNECT_TIMEOUT,
         load_assignment=load_assignment(name, f"{url.hostname}:{port}"),
-        transport_socket=_tls(target.host.partition(":")[0], ca_file) if url.scheme == "https" else None,
+        circuit_breakers=CircuitBreakers(
+            thresholds=[CircuitBreakersThresholds(max_connections=target.connection_limit)]
+        ),
+        transport_socket=(
+            _tls(target.host.partition(":")[0], options.ca_file) if url.scheme == "https" else None
+        ),
     )
+    if options.placement == "upstream":
+        http = HttpProtocolOptions(
+            explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+                http_protocol_options=Http1ProtocolOptions()
+            ),
+            http_filters=upstream_filters(settings, target),
+        )
+        cluster.typed_extension_protocol_options = {_HTTP_OPTIONS: Any.pack(http)}
+    return cluster
+
+
+def upstream_filters(settings: Settings, target: Target) -> list[HttpFilter]:
+    """The filters of a target's cluster: ours, and the one that must be the last."""
+    codec = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
+    return [ext_proc_filter(settings, target=target), codec]
 
 
 def _tls(host: str, ca_file: str) -> TransportSocket:

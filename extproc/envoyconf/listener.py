@@ -1,74 +1,43 @@
-"""What clients connect to: the listener, the ext_proc filter, a route for each target."""
+"""What clients connect to: the listener and its filter chain."""
 
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
-from envoy_data_plane.envoy.config.core.v3 import (
-    GrpcService,
-    GrpcServiceEnvoyGrpc,
-    HeaderValue,
-    SubstitutionFormatString,
-)
+from envoy_data_plane.envoy.config.core.v3 import DataSource, Http2ProtocolOptions, TransportSocket
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
-from envoy_data_plane.envoy.config.route.v3 import (
-    DirectResponseAction,
-    Route,
-    RouteAction,
-    RouteConfiguration,
-    RouteMatch,
-    VirtualHost,
-)
-from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
-from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
-    ExternalProcessor,
-    ExtProcOverrides,
-    ExtProcPerRoute,
-    ProcessingMode,
-    ProcessingModeBodySendMode,
-    ProcessingModeHeaderSendMode,
-)
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpFilter,
 )
-from envoy_data_plane.google.protobuf import Any, Struct
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    TlsCertificate,
+    TlsParameters,
+    TlsParametersTlsProtocol,
+)
+from envoy_data_plane.google.protobuf import Any
 
-from extproc.authn.keys import RefreshPolicy
-from extproc.config import Settings, Target
+from extproc.config import Settings
+from extproc.envoyconf.access_log import json_access_log
 from extproc.envoyconf.addresses import envoy_address
-from extproc.envoyconf.clusters import EXTPROC_CLUSTER, target_cluster_name
-from extproc.server.grpc_server import TARGET_METADATA
+from extproc.envoyconf.ext_proc import ext_proc_filter
+from extproc.envoyconf.options import EnvoyOptions
+from extproc.envoyconf.routes import LONGEST_SSE_SILENCE, route_configuration
 
-EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
-_MARGIN = 2.0  # seconds that Envoy waits longer than we work at most
-_LONGEST_SSE_SILENCE = timedelta(hours=1)
 _SECONDS_FOR_A_REQUEST = 60
-_ACCESS_LOG = {
-    "time": "%START_TIME%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
-    "method": "%REQ(:METHOD)%",
-    "path": "%PATH(NQ:ORIG_OR_PATH)%",
-    "status": "%RESPONSE_CODE%",
-    "details": "%RESPONSE_CODE_DETAILS%",
-    "flags": "%RESPONSE_FLAGS%",
-    "bytes_received": "%BYTES_RECEIVED%",
-    "bytes_sent": "%BYTES_SENT%",
-    "duration_ms": "%DURATION%",
-    "upstream_cluster": "%UPSTREAM_CLUSTER%",
-    "upstream_ms": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
-}
+_STREAMS_A_CONNECTION = 256
+_STREAM_WINDOW = 1024 * 1024
+_CONNECTION_WINDOW = 4 * 1024 * 1024
 
 
-def listener(settings: Settings, *, address: str) -> Listener:
+def listener(settings: Settings, options: EnvoyOptions) -> Listener:
     """The listener with the whole filter chain."""
-    routes = [_target_route(target) for target in settings.targets if target.prefix]
-    routes += [_target_route(target) for target in settings.targets if not target.prefix][:1]
-    if all(target.prefix for target in settings.targets):
-        # The resource metadata is answered by our filter, and filters run only where a route matches.
-        not_found = Route(match=RouteMatch(prefix="/"), direct_response=DirectResponseAction(status=404))
-        routes.append(not_found)
+    filters = [ext_proc_filter(settings)] if options.placement == "http" else []
+    # Without its own x-envoy-* headers: nobody upstream is to read them.
+    router = Router(suppress_envoy_headers=True)
+    filters.append(HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(router)))
     manager = HttpConnectionManager(
         stat_prefix="ingress",
         use_remote_address=True,
@@ -77,71 +46,42 @@ def listener(settings: Settings, *, address: str) -> Listener:
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
         request_headers_timeout=timedelta(seconds=10),
         request_timeout=timedelta(seconds=_SECONDS_FOR_A_REQUEST),
-        stream_idle_timeout=_LONGEST_SSE_SILENCE,
-        route_config=RouteConfiguration(
-            name="targets",
-            virtual_hosts=[
-                VirtualHost(
-                    name="targets",
-                    domains=["*"],
-                    routes=routes,
-                    request_body_buffer_limit=settings.limits.request_body_bytes,
-                )
-            ],
+        stream_idle_timeout=LONGEST_SSE_SILENCE,
+        http2_protocol_options=Http2ProtocolOptions(
+            max_concurrent_streams=_STREAMS_A_CONNECTION,
+            initial_stream_window_size=_STREAM_WINDOW,
+            initial_connection_window_size=_CONNECTION_WINDOW,
         ),
-        http_filters=[
-            HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(ext_proc_filter(settings))),
-            HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router())),
-        ],
-        access_log=[_access_log()],
+        route_config=route_configuration(settings, placement=options.placement),
+        http_filters=filters,
+        access_log=[json_access_log()],
     )
     chain = FilterChain(
-        filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(manager))]
+        filters=[
+            Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(manager))
+        ],
+        transport_socket=_tls(options),
     )
-    return Listener(name="ingress", address=envoy_address(address), filter_chains=[chain])
+    result = Listener(name="ingress", address=envoy_address(options.listen), filter_chains=[chain])
+    if options.placement == "upstream":
+        # What a filter in a cluster may buffer is bounded by the listener, not by the route.
+        result.per_connection_buffer_limit_bytes = settings.limits.request_body_bytes
+    return result
 
 
-def ext_proc_filter(settings: Settings) -> ExternalProcessor:
-    """Our filter: head and whole body of requests, nothing of responses."""
-    longest = settings.sts.deadline + RefreshPolicy().wait + _MARGIN
-    return ExternalProcessor(
-        grpc_service=GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER)),
-        message_timeout=timedelta(seconds=longest),
-        failure_mode_allow=False,
-        processing_mode=ProcessingMode(
-            request_header_mode=ProcessingModeHeaderSendMode.SEND,
-            request_body_mode=ProcessingModeBodySendMode.BUFFERED,
-            request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
-            response_header_mode=ProcessingModeHeaderSendMode.SKIP,
-            response_body_mode=ProcessingModeBodySendMode.NONE,
-            response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
-        ),
-    )
-
-
-def _target_route(target: Target) -> Route:
-    overrides = ExtProcPerRoute(
-        overrides=ExtProcOverrides(
-            grpc_initial_metadata=[HeaderValue(key=TARGET_METADATA, value=target.name)]
+def _tls(options: EnvoyOptions) -> TransportSocket | None:
+    if options.tls_cert is None or options.tls_key is None:
+        return None
+    context = DownstreamTlsContext(
+        common_tls_context=CommonTlsContext(
+            alpn_protocols=["h2", "http/1.1"],
+            tls_params=TlsParameters(tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2),
+            tls_certificates=[
+                TlsCertificate(
+                    certificate_chain=DataSource(filename=options.tls_cert),
+                    private_key=DataSource(filename=options.tls_key),
+                )
+            ],
         )
     )
-    match = RouteMatch(path_separated_prefix=target.prefix) if target.prefix else RouteMatch(prefix="/")
-    return Route(
-        name=target.name,
-        match=match,
-        route=RouteAction(
-            cluster=target_cluster_name(target),
-            host_rewrite_literal=target.host,
-            timeout=timedelta(0),  # a streamed answer may last
-            idle_timeout=_LONGEST_SSE_SILENCE,
-        ),
-        # The upstream's own challenge would lead our clients to another authorization server.
-        response_headers_to_remove=["www-authenticate"],
-        typed_per_filter_config={EXT_PROC_FILTER: Any.pack(overrides)},
-    )
-
-
-def _access_log() -> AccessLog:
-    line = SubstitutionFormatString(json_format=Struct.from_dict(_ACCESS_LOG))
-    stdout = StdoutAccessLog(log_format=line)
-    return AccessLog(name="envoy.access_loggers.stdout", typed_config=Any.pack(stdout))
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))

@@ -10,10 +10,14 @@ from extproc import config
 from extproc.cli import main
 from extproc.demo.settings import COMPOSE, Addresses, extproc_yaml, service_arguments
 from extproc.envoyconf.bootstrap import render
+from extproc.envoyconf.options import EnvoyOptions
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
     "aws-mcp": ["--listen", "0.0.0.0:10000"],
+    "several-targets": ["--listen", "0.0.0.0:10000"],
+    "upstream": ["--listen", "0.0.0.0:10000", "--placement", "upstream"],
+    "uds-sidecar": ["--listen", "0.0.0.0:10000"],
     "demo": ["--listen", "0.0.0.0:10000", "--extproc", "extproc:50051"],
 }
 
@@ -39,6 +43,7 @@ def test_the_rendered_envoy_configuration_is_what_the_command_prints(name):
 def test_a_rendered_configuration_fails_closed_and_buffers_bodies(name):
     text = (ROOT / "envoy" / name / "envoy.yaml").read_text()
     assert text.count("failure_mode_allow: false") == 1
+    assert text.count("disallow_is_error: true") == 1
     assert "failure_mode_allow: true" not in text
     assert "request_body_mode: BUFFERED" in text
     assert "retry_policy" not in text
@@ -65,7 +70,9 @@ def test_the_compose_envoy_configuration_is_the_embedded_demos_with_other_addres
         envoy="127.0.0.1:10000",
         envoy_admin="127.0.0.1:9901",
     )
-    rendered = render(config.parse(extproc_yaml(embedded)), listen=embedded.envoy, admin=embedded.envoy_admin)
+    rendered = render(
+        config.parse(extproc_yaml(embedded)), EnvoyOptions(listen=embedded.envoy, admin=embedded.envoy_admin)
+    )
     expected = yaml.safe_load((ROOT / "envoy" / "demo" / "envoy.yaml").read_text())
     assert _without_hosts(yaml.safe_load(rendered)) == _without_hosts(expected)
 

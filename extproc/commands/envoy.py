@@ -1,0 +1,38 @@
+"""``extproc envoy``: print Envoy's configuration, or look for what is dangerous in one."""
+
+import sys
+from pathlib import Path
+
+from extproc.config import Settings
+from extproc.envoyconf.bootstrap import render, render_filter
+from extproc.envoyconf.ext_proc import longest_answer
+from extproc.envoyconf.lint import Expectations, findings
+from extproc.envoyconf.lint_document import UnreadableError, load
+from extproc.envoyconf.options import EnvoyOptions
+
+CLEAN, FOUND, UNREADABLE = 0, 1, 2
+
+
+def rendered(settings: Settings, options: EnvoyOptions, *, filter_only: bool) -> str:
+    """The bootstrap, or only the filter."""
+    return render_filter(settings, options) if filter_only else render(settings, options)
+
+
+def check(path: Path, settings: Settings | None) -> int:
+    """Print a line a finding; returns the exit status."""
+    try:
+        document = load(path)
+    except UnreadableError as error:
+        print(f"{path}: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return UNREADABLE
+    expectations = Expectations()
+    if settings is not None:
+        expectations = Expectations(
+            seconds=longest_answer(settings),
+            body_bytes=settings.limits.request_body_bytes,
+            hosts=frozenset(target.host for target in settings.targets),
+        )
+    found = findings(document, expectations)
+    for finding in found:
+        print(f"{finding.path}: {finding.message}")  # noqa: T201
+    return FOUND if found else CLEAN

@@ -1,0 +1,65 @@
+"""Comments for the rendered YAML: why the important blocks are as they are."""
+
+# The start of a line and what to say before its first occurrence.
+_COMMENTS = [
+    ("- name: ingress", "Where clients connect."),
+    (
+        "request_headers_to_remove:",
+        "Kept from AWS: whose network this is. x-request-id goes on, to join logs with.",
+    ),
+    (
+        "response_headers_to_remove:",
+        "The upstream's own challenge would lead clients to another authorization server.",
+    ),
+    (
+        "host_rewrite_literal:",
+        "The host that is signed. Nothing else may change host, path or signed headers after our filter.",
+    ),
+    ("grpc_initial_metadata:", "Tells extproc the target. Clients cannot set a stream's metadata."),
+    ("timeout: 0s", "No limit on the whole answer: an event stream may last."),
+    ("request_body_buffer_limit:", "Equal to limits.request_body_bytes; Envoy's own default is 1 MiB."),
+    (
+        "per_connection_buffer_limit_bytes:",
+        "Equal to limits.request_body_bytes: it bounds what a filter in a cluster can buffer.",
+    ),
+    (
+        "- name: envoy.filters.http.ext_proc",
+        "extproc. It comes right before the router, so that nothing changes what was signed.",
+    ),
+    (
+        "request_body_mode: BUFFERED",
+        "The signature covers the whole body. extproc refuses to sign in any other mode.",
+    ),
+    (
+        "message_timeout:",
+        "Longer than fetching keys and an STS exchange may take; Envoy's default is 200 ms.",
+    ),
+    ("failure_mode_allow: false", "Without an answer of extproc nothing is forwarded. Never true."),
+    ("mutation_rules:", "What extproc may set or remove, and an error if it tried anything else."),
+    ("metadata_options:", "Metadata that extproc hands over for the access log."),
+    ("normalize_path: false", "Paths go upstream as they came: an encoded slash in an ARN must survive."),
+    ("- name: extproc", "extproc's gRPC server, with its health checked."),
+    ("circuit_breakers:", "Concurrent connections that this target's service allows."),
+    (
+        "match_typed_subject_alt_names:",
+        "The certificate must be of a known authority and for exactly this host.",
+    ),
+    ("overload_manager:", "An upper bound on clients' connections; a flood ends here."),
+    ("admin:", "Envoy's admin interface has no authentication: loopback only."),
+]
+
+
+def commented(document: str) -> str:
+    """The YAML text with comments; the same text, the same comments."""
+    waiting = dict(_COMMENTS)
+    lines = []
+    for line in document.splitlines():
+        content = line.lstrip(" ")
+        bare = content.removeprefix("- ") if not content.startswith("- name: ") else content
+        for start in waiting:
+            if bare.startswith(start) and (start[-1:] != "c" or bare == start):
+                indent = line[: len(line) - len(content)]
+                lines.append(f"{indent}# {waiting.pop(start)}")
+                break
+        lines.append(line)
+    return "\n".join(lines) + "\n"

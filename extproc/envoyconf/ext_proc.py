@@ -1,0 +1,74 @@
+"""Our filter as Envoy is to run it: whole requests in, nothing of responses, closed on failure."""
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
+from envoy_data_plane.envoy.config.core.v3 import GrpcService, GrpcServiceEnvoyGrpc, HeaderValue
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
+    ExternalProcessor,
+    ExtProcOverrides,
+    ExtProcPerRoute,
+    MetadataOptions,
+    MetadataOptionsMetadataNamespaces,
+    ProcessingMode,
+    ProcessingModeBodySendMode,
+    ProcessingModeHeaderSendMode,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from extproc.authn.keys import RefreshPolicy
+from extproc.config import Settings, Target
+from extproc.server.grpc_server import TARGET_METADATA
+
+EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
+EXTPROC_CLUSTER = "extproc"
+METADATA_NAMESPACE = "extproc"
+MUTABLE_HEADERS = r"authorization|proxy-authorization|cookie|x-amz-.+|content-length|:path"
+"""What we set or remove; Envoy refuses anything else of us."""
+
+_MARGIN = 2.0  # seconds that Envoy waits longer than we work at most
+
+
+def longest_answer(settings: Settings) -> float:
+    """Seconds that Envoy has to wait for us at least: a cold key fetch, an exchange, and some more."""
+    return settings.sts.deadline + RefreshPolicy().wait + _MARGIN
+
+
+def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> HttpFilter:
+    """Our entry of ``http_filters``. In a cluster, the filter itself names the ``target``."""
+    processor = ExternalProcessor(
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER),
+            initial_metadata=[_names(target)] if target else [],
+        ),
+        message_timeout=timedelta(seconds=longest_answer(settings)),
+        failure_mode_allow=False,
+        processing_mode=ProcessingMode(
+            request_header_mode=ProcessingModeHeaderSendMode.SEND,
+            request_body_mode=ProcessingModeBodySendMode.BUFFERED,
+            request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
+            response_header_mode=ProcessingModeHeaderSendMode.SKIP,
+            response_body_mode=ProcessingModeBodySendMode.NONE,
+            response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
+        ),
+        mutation_rules=HeaderMutationRules(
+            disallow_all=True,
+            allow_expression=RegexMatcher(regex=MUTABLE_HEADERS),
+            disallow_is_error=True,
+        ),
+        metadata_options=MetadataOptions(
+            receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE])
+        ),
+    )
+    return HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(processor))
+
+
+def names_target(target: Target) -> ExtProcPerRoute:
+    """A route's word to us which target it leads to. Clients cannot set a stream's metadata."""
+    return ExtProcPerRoute(overrides=ExtProcOverrides(grpc_initial_metadata=[_names(target)]))
+
+
+def _names(target: Target) -> HeaderValue:
+    return HeaderValue(key=TARGET_METADATA, value=target.name)

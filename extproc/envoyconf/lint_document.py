@@ -1,0 +1,74 @@
+"""Any Envoy configuration as a plain tree: bootstrap, fragment or config_dump, YAML or JSON."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_IDENTIFIER = re.compile(r"[a-z]+[A-Za-z0-9]*")
+
+
+class UnreadableError(ValueError):
+    """The file is no YAML or JSON mapping or list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A mapping somewhere in the tree; ``parents`` are the mappings around it, the nearest first."""
+
+    path: str
+    value: dict[str, Any]
+    parents: tuple["Node", ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The last part of the message's type, if it says one."""
+        return str(self.value.get("@type", "")).rpartition(".")[2]
+
+
+def load(path: Path) -> Any:
+    """Read a file; keys in JSON's camelCase become snake_case.
+
+    Raises:
+        UnreadableError: with what is wrong.
+    """
+    try:
+        # JSON is YAML, nearly: tabs between tokens are the exception that occurs.
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8").replace("\t", " ")))
+    except OSError as error:
+        raise UnreadableError(error.strerror or "cannot be read") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise UnreadableError("not valid YAML or JSON") from None
+    document = documents[0] if len(documents) == 1 else documents
+    if not isinstance(document, dict | list) or not document:
+        raise UnreadableError("not an Envoy configuration")
+    return _snake(document)
+
+
+def _snake(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {_snake_key(str(key)): _snake(child) for key, child in node.items()}
+    return [_snake(child) for child in node] if isinstance(node, list) else node
+
+
+def _snake_key(key: str) -> str:
+    return _CAMEL.sub(r"_\1", key).lower() if _IDENTIFIER.fullmatch(key) else key
+
+
+def nodes(tree: Any, path: str = "", parents: tuple[Node, ...] = ()) -> Iterator[Node]:
+    """Every mapping of the tree, outer ones first."""
+    if isinstance(tree, dict):
+        node = Node(path or "document", tree, parents)
+        yield node
+        for key, child in tree.items():
+            inner = f"{path}.{key}" if path else key
+            yield from nodes(
+                child, inner if re.fullmatch(r"[\w@]+", key) else f"{path}[{key}]", (node, *parents)
+            )
+    elif isinstance(tree, list):
+        for position, child in enumerate(tree):
+            yield from nodes(child, f"{path}[{position}]", parents)

@@ -1,0 +1,104 @@
+"""Faults of the ext_proc filter itself, and of a route's overrides of it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from extproc.envoyconf.lint_document import Node
+from extproc.envoyconf.lint_values import Expectations, Finding, is_true, seconds
+
+_NEEDED = (
+    "authorization",
+    "x-amz-date",
+    "x-amz-security-token",
+    "content-length",
+    "proxy-authorization",
+    "cookie",
+)
+_NEEDED_PSEUDO = ":path"
+
+
+def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding]:
+    """Of the entry in ``http_filters``."""
+    config: dict[str, Any] = entry.value["typed_config"]
+    path = f"{entry.path}.typed_config"
+    for key in ("disabled", "is_optional"):
+        if is_true(entry.value.get(key)):
+            yield Finding(f"{entry.path}.{key}", "the filter may not run: requests would go out unsigned")
+    yield from _flags(config, path)
+    mode = config.get("processing_mode")
+    yield from _mode(mode if isinstance(mode, dict) else {}, f"{path}.processing_mode", complete=True)
+    timeout = config.get("message_timeout")
+    waited = seconds(timeout)
+    if waited is None or waited < expectations.seconds:
+        shown = "missing, so 200 ms" if timeout is None else timeout
+        yield Finding(
+            f"{path}.message_timeout", f"{shown}: too short for an STS exchange ({expectations.seconds:g}s)"
+        )
+    rules = config.get("mutation_rules")
+    if isinstance(rules, dict):
+        yield from _rules(rules, f"{path}.mutation_rules")
+
+
+def _flags(config: dict[str, Any], path: str) -> Iterator[Finding]:
+    for key, message in (
+        ("failure_mode_allow", "fails open: without an answer the request goes out with its bearer token"),
+        ("observability_mode", "extproc's answers are ignored: requests go out with their bearer token"),
+        ("disable_immediate_response", "denials become 500s, and clients never learn how to log in"),
+    ):
+        if is_true(config.get(key)):
+            yield Finding(f"{path}.{key}", message)
+
+
+def _mode(mode: dict[str, Any], path: str, *, complete: bool) -> Iterator[Finding]:
+    body = mode.get("request_body_mode", "NONE" if complete else "BUFFERED")
+    if body not in ("BUFFERED", 2):
+        yield Finding(
+            f"{path}.request_body_mode", f"{body}: must be BUFFERED, the signature covers the whole body"
+        )
+    if mode.get("request_header_mode") in ("SKIP", 2):
+        yield Finding(f"{path}.request_header_mode", "SKIP: extproc never sees the request")
+
+
+def _rules(rules: dict[str, Any], path: str) -> Iterator[Finding]:
+    def refused(name: str) -> bool:
+        if _matches(rules.get("disallow_expression"), name):
+            return True
+        if _matches(rules.get("allow_expression"), name):
+            return False
+        return is_true(rules.get("disallow_all")) or (
+            name[:1] == ":" and is_true(rules.get("disallow_system"))
+        )
+
+    names = [name for name in (*_NEEDED, _NEEDED_PSEUDO) if refused(name)]
+    if names:
+        yield Finding(path, f"forbid what signing has to change: {', '.join(names)}")
+
+
+def _matches(matcher: Any, name: str) -> bool:
+    if not isinstance(matcher, dict):
+        return False
+    try:
+        return re.fullmatch(str(matcher.get("regex", "")), name) is not None
+    except re.error:
+        return False
+
+
+def per_route_findings(node: Node) -> Iterator[Finding]:
+    """Of an entry of ``typed_per_filter_config``."""
+    per_route = node.kind == "ExtProcPerRoute"
+    if node.kind == "FilterConfig" and "ext_proc" in node.path.rpartition("[")[2]:
+        per_route = True
+    if not per_route:
+        return
+    for key in ("disabled", "is_optional"):
+        if is_true(node.value.get(key)):
+            yield Finding(
+                f"{node.path}.{key}", "requests of this route go out unsigned, with their bearer token"
+            )
+    overrides = node.value.get("overrides")
+    if isinstance(overrides, dict):
+        yield from _flags(overrides, f"{node.path}.overrides")
+        mode = overrides.get("processing_mode")
+        if isinstance(mode, dict):
+            yield from _mode(mode, f"{node.path}.overrides.processing_mode", complete=True)

@@ -1,0 +1,115 @@
+"""Faults of routes: hosts, rewrites, retries, buffers, headers changed after signing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from extproc.envoyconf.lint_document import Node, nodes
+from extproc.envoyconf.lint_values import Expectations, Finding, cluster_hosts
+
+_ENVOY_BUFFER = 1024 * 1024  # per_connection_buffer_limit_bytes, by default
+_SIGNED = ("authorization", "content-type", "content-length", "host", ":authority", ":path", ":method")
+_REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite", "path_rewrite_policy")
+_LIMITS = ("request_body_buffer_limit", "per_request_buffer_limit_bytes")
+
+
+def route_findings(
+    configuration: Node,
+    *,
+    clusters: dict[str, Node],
+    upstream: set[str],
+    downstream: bool,
+    expectations: Expectations,
+) -> Iterator[Finding]:
+    """Of one route configuration. ``upstream``: the clusters that have our filter themselves."""
+    manager = next((parent for parent in configuration.parents if "http_filters" in parent.value), None)
+    ours = manager is None or any(
+        str(node.kind) == "ExternalProcessor" for node in nodes(manager.value["http_filters"])
+    )
+    for node in nodes(configuration.value, configuration.path, configuration.parents):
+        action = node.value.get("route")
+        if not isinstance(action, dict) or "match" not in node.value:
+            continue
+        names = _clusters(action)
+        in_cluster = bool(names & upstream)
+        in_listener = downstream and ours
+        if not (in_cluster or in_listener):
+            continue
+        known = [clusters[name] for name in names if name in clusters]
+        yield from _host(action, f"{node.path}.route", known, expectations)
+        yield from _buffer(node, expectations, in_cluster=in_cluster)
+        if in_cluster:
+            yield from _retries(node)
+        if in_listener:
+            yield from _changes_after_signing(node, action)
+
+
+def _clusters(action: dict[str, Any]) -> set[str]:
+    weighted = action.get("weighted_clusters")
+    entries = weighted.get("clusters", []) if isinstance(weighted, dict) else []
+    return {str(entry.get("name")) for entry in entries} | {str(action.get("cluster"))}
+
+
+def _host(
+    action: dict[str, Any], path: str, clusters: list[Node], expectations: Expectations
+) -> Iterator[Finding]:
+    literal = action.get("host_rewrite_literal")
+    if literal is not None:
+        served = set[str]().union(*(_names(cluster) for cluster in clusters))
+        signed = expectations.hosts or served
+        if signed and literal not in signed:
+            yield Finding(f"{path}.host_rewrite_literal", f"{literal} is not the host that is signed")
+    elif action.get("auto_host_rewrite"):
+        if not all(expectations.is_target(cluster) for cluster in clusters):
+            yield Finding(f"{path}.auto_host_rewrite", "the host may not be the one that is signed")
+    else:
+        yield Finding(
+            path, "no host_rewrite_literal: the client's host goes upstream, and not the signed one"
+        )
+
+
+def _names(cluster: Node) -> set[str]:
+    """Names that may be a signing host: those of TLS. An address is where to connect, and may be any."""
+    return {str(node.value["sni"]) for node in nodes(cluster.value) if "sni" in node.value} & cluster_hosts(
+        cluster
+    )
+
+
+def _buffer(route: Node, expectations: Expectations, *, in_cluster: bool) -> Iterator[Finding]:
+    holders = [route, *route.parents]
+    listener = next((parent for parent in holders if "filter_chains" in parent.value), None)
+    limit = (listener.value if listener else {}).get("per_connection_buffer_limit_bytes", _ENVOY_BUFFER)
+    where = f"{listener.path}.per_connection_buffer_limit_bytes" if listener else route.path
+    if not in_cluster:
+        for holder in holders:
+            key = next((name for name in _LIMITS if name in holder.value), None)
+            if key is not None:
+                limit, where = holder.value[key], f"{holder.path}.{key}"
+                break
+    limit = limit.get("value", 0) if isinstance(limit, dict) else limit
+    if str(limit).isdecimal() and int(limit) < expectations.body_bytes:
+        message = f"{limit} is less than extproc's limit of {expectations.body_bytes}: larger bodies get 413"
+        yield Finding(where, message)
+
+
+def _retries(route: Node) -> Iterator[Finding]:
+    holders = [(route, "route.retry_policy"), *((parent, "retry_policy") for parent in route.parents)]
+    for holder, key in holders:
+        owner = holder.value["route"] if key.startswith("route.") else holder.value
+        if isinstance(owner, dict) and owner.get("retry_policy"):
+            message = "a filter in the cluster runs again on each retry, with headers that are signed already"
+            yield Finding(f"{holder.path}.{key}", message)
+            return
+
+
+def _changes_after_signing(route: Node, action: dict[str, Any]) -> Iterator[Finding]:
+    for key in _REWRITES:
+        if action.get(key):
+            yield Finding(
+                f"{route.path}.route.{key}", "changes the path after it was signed; set the target's prefix"
+            )
+    for holder in (route, *route.parents):
+        for key in ("request_headers_to_remove", "request_headers_to_add"):
+            for entry in holder.value.get(key) or []:
+                name = str(entry.get("header", {}).get("key") if isinstance(entry, dict) else entry).lower()
+                if name in _SIGNED or name.startswith("x-amz-"):
+                    yield Finding(f"{holder.path}.{key}", f"changes {name} after it was signed")

@@ -1,0 +1,29 @@
+"""What the operator chooses about Envoy, beside extproc's own settings."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Placement = Literal["http", "upstream"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyOptions:
+    """Where Envoy listens and finds things, and which chain our filter is in.
+
+    ``placement``: ``http`` puts the filter before routing's rewrites, in the listener;
+    ``upstream`` in each target's cluster, after them. ``extproc_address``: where Envoy finds
+    us, if not at ``listen.grpc``. ``ca_file``: the CA bundle on Envoy's machine.
+    ``tls_cert`` and ``tls_key``: files there, for TLS towards clients.
+    """
+
+    listen: str = "127.0.0.1:10000"
+    extproc_address: str | None = None
+    admin: str = "127.0.0.1:9901"
+    ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    placement: Placement = "http"
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("a certificate and its key belong together")

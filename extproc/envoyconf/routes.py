@@ -1,0 +1,96 @@
+"""A route for each target: its host, no prefix rewrite (we do that), nothing that tells of the client."""
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.google.protobuf import Any
+
+from extproc.config import Settings, Target
+from extproc.envoyconf.clusters import target_cluster_name
+from extproc.envoyconf.ext_proc import EXT_PROC_FILTER, names_target
+from extproc.envoyconf.options import Placement
+
+_METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 3.1
+LONGEST_SSE_SILENCE = timedelta(hours=1)
+# Of no use to AWS, and somebody's network or address. x-request-id stays: operators join logs on it.
+_REMOVED_REQUEST_HEADERS = [
+    "forwarded",
+    "via",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-envoy-decorator-operation",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    # No trailers are sent to AWS's HTTP/1.1, and a hop-by-hop header ends at the hop.
+    "te",
+]
+# The upstream's own challenge would lead our clients to another authorization server.
+_REMOVED_RESPONSE_HEADERS = ["www-authenticate"]
+
+
+def route_configuration(settings: Settings, *, placement: Placement) -> RouteConfiguration:
+    """All routes, the targets with a prefix first; what fits none of them is a 404."""
+    targets = sorted(
+        (t for t in settings.targets if t.prefix), key=lambda t: len(t.prefix or ""), reverse=True
+    )
+    rest = [target for target in settings.targets if not target.prefix][:1]
+    routes = [_target_route(target, placement) for target in [*targets, *rest]]
+    if not rest:
+        # The resource metadata is answered by our filter, and filters run only where a route matches.
+        if placement == "upstream":
+            routes.insert(0, _metadata_route(targets[0]))
+        not_found = Route(
+            name="no-target", match=RouteMatch(prefix="/"), direct_response=DirectResponseAction(status=404)
+        )
+        routes.append(not_found)
+    return RouteConfiguration(
+        name="targets",
+        request_headers_to_remove=_REMOVED_REQUEST_HEADERS,
+        response_headers_to_remove=_REMOVED_RESPONSE_HEADERS,
+        virtual_hosts=[
+            VirtualHost(
+                name="targets",
+                domains=["*"],
+                routes=routes,
+                request_body_buffer_limit=settings.limits.request_body_bytes,
+            )
+        ],
+    )
+
+
+def _target_route(target: Target, placement: Placement) -> Route:
+    match = RouteMatch(path_separated_prefix=target.prefix) if target.prefix else RouteMatch(prefix="/")
+    route = Route(name=target.name, match=match, route=_to(target))
+    if placement == "http":
+        route.typed_per_filter_config = {EXT_PROC_FILTER: Any.pack(names_target(target))}
+    return route
+
+
+def _metadata_route(target: Target) -> Route:
+    """Any target's cluster will do: our filter in it answers, and nothing is forwarded."""
+    return Route(name="resource-metadata", match=RouteMatch(prefix=_METADATA_PATH), route=_to(target))
+
+
+def _to(target: Target) -> RouteAction:
+    return RouteAction(
+        cluster=target_cluster_name(target),
+        host_rewrite_literal=target.host,
+        timeout=timedelta(0),  # a streamed answer may last
+        idle_timeout=LONGEST_SSE_SILENCE,
+    )
