@@ -14,19 +14,23 @@ from extproc.demo.stack import Stack, find_program, free_ports
 def shared_stack(tmp_path_factory):
     # Session scope also means: started by the main thread, which outlives every test. Envoy
     # gets SIGTERM when the thread that started it ends.
-    with Stack(tmp_path_factory.mktemp("stack"), adjust=_with_a_second_target) as stack:
+    with Stack(tmp_path_factory.mktemp("stack"), adjust=_with_more_targets) as stack:
         yield stack
 
 
-def _with_a_second_target(text):
-    """A target for the same upstream under a service name that the upstream refuses."""
+def _with_more_targets(text):
+    """The same upstream under a service name that it refuses, and with a default region."""
     first = "targets:\n"
     endpoint = text.split("endpoint_url: ")[1].split("\n")[0]
     wrong = (
         "- name: refused\n  host: aws-mcp.us-east-1.api.aws\n  service: other\n  prefix: /refused\n"
         f"  endpoint_url: {endpoint}\n"
     )
-    return text.replace(first, first + wrong)
+    regional = (
+        "- name: regional\n  host: aws-mcp.us-east-1.api.aws\n  prefix: /regional\n"
+        f"  default_aws_region: eu-central-1\n  endpoint_url: {endpoint}\n"
+    )
+    return text.replace(first, first + wrong + regional)
 
 
 @pytest.fixture

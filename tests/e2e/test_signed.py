@@ -44,7 +44,9 @@ async def test_1000_posts_are_all_accepted_by_the_independent_verifier(stack):
     }
 
 
-@pytest.mark.parametrize("size", [0, 1, 100 * 1024, 4 * 2**20], ids=["0B", "1B", "100KiB", "4MiB"])
+@pytest.mark.parametrize(
+    "size", [0, 1, 100 * 1024, 4 * 2**20, 10 * 2**20], ids=["0B", "1B", "100KiB", "4MiB", "10MiB"]
+)
 @pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
 @pytest.mark.parametrize("sized", [True, False], ids=["content-length", "unsized"])
 async def test_bodies_of_any_size_and_framing_verify(stack, size, http2, sized):

@@ -1,0 +1,257 @@
+"""``extproc envoy --check``: each way to leak or break signatures is found, and none in our own examples."""
+
+import copy
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from extproc import config
+from extproc.cli import main
+from extproc.envoyconf.bootstrap import render, render_filter
+from extproc.envoyconf.lint import Expectations, findings
+from extproc.envoyconf.lint_document import load
+from extproc.envoyconf.options import EnvoyOptions
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted(path.parent.name for path in (ROOT / "envoy").glob("*/envoy.yaml"))
+EXT_PROC = "envoy.filters.http.ext_proc"
+PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
+
+
+def settings(name="aws-mcp"):
+    return config.load(ROOT / "envoy" / name / "extproc.yaml")
+
+
+@functools.cache
+def _rendered(placement):
+    return yaml.safe_load(render(settings(), EnvoyOptions(placement=placement)))
+
+
+class Config:
+    """A rendered configuration with the parts at hand that tests break."""
+
+    def __init__(self, placement="http"):
+        self.document = copy.deepcopy(_rendered(placement))
+        static = self.document["static_resources"]
+        self.listener = static["listeners"][0]
+        self.manager = self.listener["filter_chains"][0]["filters"][0]["typed_config"]
+        self.cluster = static["clusters"][1]
+        self.host = self.manager["route_config"]["virtual_hosts"][0]
+        self.route = self.host["routes"][0]
+        chain = self.manager
+        if placement == "upstream":
+            (chain,) = self.cluster["typed_extension_protocol_options"].values()
+        self.filters = chain["http_filters"]
+        self.filter = self.filters[0]["typed_config"] if EXT_PROC in self.filters[0]["name"] else None
+
+
+def found(document, **expectations):
+    return [
+        f"{finding.path}: {finding.message}" for finding in findings(document, Expectations(**expectations))
+    ]
+
+
+def per_route(broken, **values):
+    broken.route["typed_per_filter_config"][EXT_PROC] = {"@type": PER_ROUTE, **values}
+
+
+def after_ours(broken, name, kind, **values):
+    broken.filters.insert(1, {"name": name, "typed_config": {"@type": f"{FILTERS}.{kind}", **values}})
+
+
+HTTP_FAULTS = {
+    "failure_mode_allow": lambda c: c.filter.update(failure_mode_allow=True),
+    "overrides.failure_mode_allow": lambda c: per_route(c, overrides={"failure_mode_allow": True}),
+    "wrapped failure_mode_allow": lambda c: per_route(c, overrides={"failure_mode_allow": {"value": True}}),
+    "request_body_mode: STREAMED": lambda c: c.filter["processing_mode"].update(request_body_mode="STREAMED"),
+    "request_body_mode: NONE": lambda c: c.filter["processing_mode"].pop("request_body_mode"),
+    "request_body_mode: no": lambda c: c.filter.pop("processing_mode"),
+    "request_body_mode: route": lambda c: per_route(
+        c, overrides={"processing_mode": {"request_body_mode": "BUFFERED_PARTIAL"}}
+    ),
+    "request_header_mode": lambda c: c.filter["processing_mode"].update(request_header_mode="SKIP"),
+    "].disabled: route": lambda c: per_route(c, disabled=True),
+    "].disabled: host": lambda c: c.host.update(
+        typed_per_filter_config={
+            EXT_PROC: {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+        }
+    ),
+    "].disabled: chain": lambda c: c.filters[0].update(disabled=True),
+    "].is_optional": lambda c: c.filters[0].update(is_optional=True),
+    "lua runs after": lambda c: after_ours(c, "lua", "lua.v3.Lua"),
+    "header_mutation runs after": lambda c: after_ours(
+        c, "header_mutation", "header_mutation.v3.HeaderMutation"
+    ),
+    "unheard-of runs after": lambda c: after_ours(c, "unheard-of", "unheard_of.v3.Of"),
+    "host_rewrite_literal: wrong": lambda c: c.route["route"].update(host_rewrite_literal="other.example"),
+    "no host_rewrite_literal": lambda c: c.route["route"].pop("host_rewrite_literal"),
+    "route.prefix_rewrite": lambda c: c.route["route"].update(prefix_rewrite="/"),
+    "route.regex_rewrite": lambda c: c.route["route"].update(
+        regex_rewrite={"pattern": {"regex": "x"}, "substitution": "y"}
+    ),
+    "message_timeout: missing": lambda c: c.filter.pop("message_timeout"),
+    "message_timeout: 0.2s": lambda c: c.filter.update(message_timeout="0.2s"),
+    "request_body_buffer_limit": lambda c: c.host.update(request_body_buffer_limit=65536),
+    "larger bodies get 413": lambda c: c.host.pop("request_body_buffer_limit"),
+    "observability_mode": lambda c: c.filter.update(observability_mode=True),
+    "disable_immediate_response": lambda c: c.filter.update(disable_immediate_response=True),
+    "forbid what signing has to change: authorization": lambda c: c.filter.update(
+        mutation_rules={"disallow_all": True}
+    ),
+    "has to change: :path": lambda c: c.filter.update(mutation_rules={"disallow_system": True}),
+    "change: x-amz-date": lambda c: c.filter.update(
+        mutation_rules={"disallow_expression": {"regex": "x-amz-date"}}
+    ),
+    "no ext_proc filter": lambda c: c.filters.pop(0),
+    "changes x-amz-date": lambda c: c.host.update(request_headers_to_remove=["X-Amz-Date"]),
+    "changes content-type": lambda c: c.route.update(
+        request_headers_to_add=[{"header": {"key": "Content-Type", "value": "x"}}]
+    ),
+    "breaks encoded ARNs": lambda c: c.manager.update(
+        path_with_escaped_slashes_action="UNESCAPE_AND_FORWARD"
+    ),
+}
+UPSTREAM_FAULTS = {
+    "failure_mode_allow": lambda c: c.filter.update(failure_mode_allow=True),
+    "retry_policy: route": lambda c: c.route["route"].update(retry_policy={"retry_on": "5xx"}),
+    "retry_policy: host": lambda c: c.host.update(retry_policy={"retry_on": "5xx"}),
+    "per_connection_buffer_limit_bytes": lambda c: c.listener.pop("per_connection_buffer_limit_bytes"),
+    "no host_rewrite_literal": lambda c: c.route["route"].pop("host_rewrite_literal"),
+    "lua runs after": lambda c: after_ours(c, "lua", "lua.v3.Lua"),
+}
+
+
+def seeds():
+    for placement, faults in (("http", HTTP_FAULTS), ("upstream", UPSTREAM_FAULTS)):
+        for name, seed in faults.items():
+            yield pytest.param(placement, name, seed, id=f"{placement} {name}")
+
+
+@pytest.mark.parametrize(("placement", "name", "seed"), list(seeds()))
+@pytest.mark.parametrize("form", ["snake", "camel", "config_dump"])
+def test_a_seeded_fault_is_found_and_nothing_else(placement, name, seed, form):
+    broken = Config(placement)
+    assert found(broken.document) == []
+    seed(broken)
+    document = broken.document
+    if form == "camel":
+        document = camel(document)
+    elif form == "config_dump":
+        document = config_dump(document)
+    lines = found(snake(document))
+    fault, _, detail = name.partition(": ")
+    assert lines, "nothing was found"
+    if detail in ("route", "host", "chain", "no", "wrong"):
+        assert all(fault in line for line in lines)
+    else:
+        assert all(name.removeprefix("overrides.").removeprefix("wrapped ") in line for line in lines)
+
+
+def snake(document):
+    """What reading a file makes of it."""
+    path = Path(tempfile.mkdtemp()) / "envoy.json"
+    path.write_text(json.dumps(document, indent="\t"))
+    return load(path)
+
+
+def camel(node):
+    def key(name):
+        if name[:1] == "@" or "." in name or "-" in name:
+            return name
+        first, *rest = name.split("_")
+        return first + "".join(part.capitalize() for part in rest)
+
+    if isinstance(node, dict):
+        return {key(name): camel(child) for name, child in node.items()}
+    return [camel(child) for child in node] if isinstance(node, list) else node
+
+
+def config_dump(document):
+    static = document["static_resources"]
+    return {
+        "configs": [
+            {"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump", "bootstrap": {"node": {}}},
+            {
+                "@type": "x/ClustersConfigDump",
+                "static_clusters": [{"cluster": c} for c in static["clusters"]],
+            },
+            {
+                "@type": "x/ListenersConfigDump",
+                "dynamic_listeners": [{"name": "l", "active_state": {"listener": static["listeners"][0]}}],
+            },
+        ]
+    }
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("with_settings", [True, False])
+def test_our_own_examples_have_no_faults(name, with_settings):
+    folder = ROOT / "envoy" / name
+    options = ["--config", str(folder / "extproc.yaml")] if with_settings else []
+    result = CliRunner().invoke(main, ["envoy", "--check", str(folder / "envoy.yaml"), *options])
+    assert (result.exit_code, result.output) == (0, "")
+
+
+@pytest.mark.parametrize("placement", ["http", "upstream"])
+def test_a_filter_to_paste_has_no_faults_and_its_faults_are_found(placement):
+    document = yaml.safe_load(render_filter(settings(), EnvoyOptions(placement=placement)))
+    assert found(document) == []
+    document[0]["typed_config"]["failure_mode_allow"] = True
+    assert len(found(document)) == 1
+
+
+def test_findings_are_lines_with_their_path_and_the_status_is_1(tmp_path):
+    broken = Config()
+    broken.filter["failure_mode_allow"] = True
+    path = tmp_path / "envoy.yaml"
+    path.write_text(yaml.safe_dump(broken.document))
+    result = CliRunner().invoke(main, ["envoy", "--check", str(path)])
+    assert result.exit_code == 1
+    assert result.output.startswith(
+        "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0]"
+        ".typed_config.failure_mode_allow: fails open"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "a: [", "just text", "[]", "\x00", None])
+def test_what_cannot_be_read_is_status_2(content, tmp_path):
+    path = tmp_path / "envoy.yaml"
+    if content is not None:
+        path.write_text(content)
+    result = CliRunner().invoke(main, ["envoy", "--check", str(path)])
+    assert result.exit_code == 2
+    assert str(path) in result.stderr
+
+
+def test_settings_make_the_measure_stricter():
+    document = Config().document
+    assert found(document, seconds=30.0) != []
+    assert found(document, body_bytes=64 * 2**20) != []
+    assert found(document, hosts=frozenset({"other.example"})) != []
+
+
+def test_a_second_listener_without_our_filter_that_reaches_a_target_is_found():
+    broken = Config()
+    second = copy.deepcopy(broken.listener)
+    second["name"] = "second"
+    manager = second["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"].pop(0)
+    del manager["route_config"]["virtual_hosts"][0]["routes"][0]["typed_per_filter_config"]
+    broken.document["static_resources"]["listeners"].append(second)
+    assert any("without an ext_proc filter" in line for line in found(broken.document))
+
+
+def test_harmless_filters_after_ours_and_other_ext_proc_filters_are_fine():
+    document = Config()
+    after_ours(document, "cors", "cors.v3.Cors")
+    other = copy.deepcopy(document.filters[0])
+    other["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "somebody-else"
+    other["typed_config"]["failure_mode_allow"] = True
+    document.filters.insert(0, other)
+    assert found(document.document) == []

@@ -1,0 +1,135 @@
+"""The rendered bootstrap: what is in it for which options."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from extproc import config
+from extproc.cli import main
+from extproc.envoyconf.bootstrap import render
+from extproc.envoyconf.options import EnvoyOptions
+
+ROOT = Path(__file__).parents[3]
+SETTINGS = str(ROOT / "envoy" / "aws-mcp" / "extproc.yaml")
+
+
+def rendered(name="aws-mcp", **options):
+    text = render(config.load(ROOT / "envoy" / name / "extproc.yaml"), EnvoyOptions(**options))
+    return yaml.safe_load(text), text
+
+
+def manager(document):
+    return document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def test_the_same_settings_give_the_same_bytes():
+    assert rendered()[1] == rendered()[1]
+
+
+def test_comments_change_nothing_and_stand_before_what_they_explain():
+    document, text = rendered()
+    bare = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    assert yaml.safe_load(bare) == document
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[lines.index("failure_mode_allow: false") - 1].startswith("# Without an answer")
+    assert sum(line.startswith("#") for line in lines) >= 15
+
+
+def test_internal_headers_stay_from_aws_and_the_request_id_goes_on():
+    removed = manager(rendered()[0])["route_config"]["request_headers_to_remove"]
+    assert {"x-forwarded-for", "x-forwarded-proto", "forwarded", "via"} <= set(removed)
+    assert "x-request-id" not in removed
+    assert manager(rendered()[0])["route_config"]["response_headers_to_remove"] == ["www-authenticate"]
+
+
+def test_the_circuit_breaker_is_the_services_quota_or_the_configured_one():
+    clusters = {c["name"]: c for c in rendered("several-targets")[0]["static_resources"]["clusters"]}
+    limits = {
+        name: cluster["circuit_breakers"]["thresholds"][0]["max_connections"]
+        for name, cluster in clusters.items()
+        if "circuit_breakers" in cluster
+    }
+    assert limits == {
+        "target_aws-mcp": 27, "target_agent-gateway": 1024, "target_function": 100, "target_private-api": 1024,
+    }  # fmt: skip
+
+
+def test_tls_towards_the_target_checks_its_exact_name_even_behind_another_endpoint():
+    clusters = {c["name"]: c for c in rendered("several-targets")[0]["static_resources"]["clusters"]}
+    private = clusters["target_private-api"]
+    endpoint = private["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
+    assert endpoint["socket_address"]["address"].startswith("vpce-")
+    tls = private["transport_socket"]["typed_config"]
+    assert tls["sni"] == "a1b2c3.execute-api.us-east-1.amazonaws.com"
+
+
+def test_upstream_placement_puts_the_filter_into_each_cluster_with_its_target():
+    document, text = rendered("several-targets", placement="upstream")
+    assert [entry["name"] for entry in manager(document)["http_filters"]] == ["envoy.filters.http.router"]
+    for cluster in document["static_resources"]["clusters"][1:]:
+        (options,) = cluster["typed_extension_protocol_options"].values()
+        ours, codec = options["http_filters"]
+        assert codec["name"] == "envoy.filters.http.upstream_codec"
+        (named,) = ours["typed_config"]["grpc_service"]["initial_metadata"]
+        assert cluster["name"] == f"target_{named['value']}"
+    assert "per_connection_buffer_limit_bytes: 10485760" in text
+    routes = manager(document)["route_config"]["virtual_hosts"][0]["routes"]
+    assert routes[0]["name"] == "resource-metadata"
+    assert "retry_policy" not in text
+
+
+def test_the_longest_prefix_is_routed_first():
+    text = (ROOT / "envoy" / "several-targets" / "extproc.yaml").read_text()
+    settings = config.parse(text.replace("prefix: /agent", "prefix: /aws/agent"))
+    document = yaml.safe_load(render(settings, EnvoyOptions()))
+    routes = manager(document)["route_config"]["virtual_hosts"][0]["routes"]
+    names = [route["name"] for route in routes]
+    assert names.index("agent-gateway") < names.index("aws-mcp")
+    assert names[-1] == "no-target"
+
+
+def test_downstream_tls_needs_certificate_and_key():
+    chain = rendered(tls_cert="/c.pem", tls_key="/k.pem")[0]["static_resources"]["listeners"][0][
+        "filter_chains"
+    ][0]
+    tls = chain["transport_socket"]["typed_config"]["common_tls_context"]
+    assert tls["tls_params"] == {"tls_minimum_protocol_version": "TLSv1_2"}
+    assert tls["alpn_protocols"] == ["h2", "http/1.1"]
+    result = CliRunner().invoke(main, ["envoy", "--config", SETTINGS, "--tls-cert", "/c.pem"])
+    assert result.exit_code == 2
+
+
+def test_a_unix_socket_is_a_pipe():
+    cluster = rendered("uds-sidecar")[0]["static_resources"]["clusters"][0]
+    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    assert endpoint["address"] == {"pipe": {"path": "/run/extproc/extproc.sock"}}
+
+
+@pytest.mark.parametrize(
+    ("placement", "names"), [("http", ["ext_proc"]), ("upstream", ["ext_proc", "upstream_codec"])]
+)
+def test_filter_only_is_a_list_to_paste(placement, names):
+    arguments = ["envoy", "--config", SETTINGS, "--filter-only", "--placement", placement]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert result.output.startswith("# For http_filters of ")
+    entries = yaml.safe_load(result.output)
+    assert [entry["name"] for entry in entries] == [f"envoy.filters.http.{name}" for name in names]
+
+
+def test_without_a_configuration_there_is_nothing_to_render():
+    assert CliRunner().invoke(main, ["envoy"]).exit_code == 2
+
+
+def test_the_access_log_names_user_role_decision_and_latency():
+    line = manager(rendered()[0])["access_log"][0]["typed_config"]["log_format"]["json_format"]
+    assert line["user"] == "%DYNAMIC_METADATA(extproc:subject)%"
+    assert {"role", "decision", "reason", "extproc_head_us"} <= set(line)
+    namespaces = manager(rendered()[0])["http_filters"][0]["typed_config"]["metadata_options"]
+    assert namespaces == {"receiving_namespaces": {"untyped": ["extproc"]}}
+
+
+def test_admin_is_on_loopback_unless_told_otherwise():
+    assert rendered()[0]["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
