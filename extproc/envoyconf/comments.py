@@ -35,7 +35,10 @@ _COMMENTS = [
         "Longer than fetching keys and an STS exchange may take; Envoy's default is 200 ms.",
     ),
     ("failure_mode_allow: false", "Without an answer of extproc nothing is forwarded. Never true."),
-    ("mutation_rules:", "What extproc may set or remove, and an error if it tried anything else."),
+    (
+        "mutation_rules:",
+        "What extproc has no business with; trying it is an error, and nothing is forwarded.",
+    ),
     ("metadata_options:", "Metadata that extproc hands over for the access log."),
     ("normalize_path: false", "Paths go upstream as they came: an encoded slash in an ARN must survive."),
     ("- name: extproc", "extproc's gRPC server, with its health checked."),

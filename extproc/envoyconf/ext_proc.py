@@ -25,8 +25,11 @@ from extproc.server.grpc_server import TARGET_METADATA
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 EXTPROC_CLUSTER = "extproc"
 METADATA_NAMESPACE = "extproc"
-MUTABLE_HEADERS = r"authorization|proxy-authorization|cookie|x-amz-.+|content-length|:path"
-"""What we set or remove; Envoy refuses anything else of us."""
+IMMUTABLE_HEADERS = (
+    r"host|:authority|:method|:scheme|connection|te|transfer-encoding|upgrade|x-(envoy|forwarded)-.+"
+)
+"""What we never touch, and Envoy is to refuse of us. An allow-list would have to name the headers of
+our own replies to clients too: Envoy applies these rules to both."""
 
 _MARGIN = 2.0  # seconds that Envoy waits longer than we work at most
 
@@ -54,8 +57,7 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
             response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
         ),
         mutation_rules=HeaderMutationRules(
-            disallow_all=True,
-            allow_expression=RegexMatcher(regex=MUTABLE_HEADERS),
+            disallow_expression=RegexMatcher(regex=IMMUTABLE_HEADERS),
             disallow_is_error=True,
         ),
         metadata_options=MetadataOptions(

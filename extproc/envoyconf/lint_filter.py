@@ -13,6 +13,7 @@ _NEEDED = (
     "x-amz-security-token",
     "content-length",
     "proxy-authorization",
+    "www-authenticate",
     "cookie",
 )
 _NEEDED_PSEUDO = ":path"
@@ -72,7 +73,7 @@ def _rules(rules: dict[str, Any], path: str) -> Iterator[Finding]:
 
     names = [name for name in (*_NEEDED, _NEEDED_PSEUDO) if refused(name)]
     if names:
-        yield Finding(path, f"forbid what signing has to change: {', '.join(names)}")
+        yield Finding(path, f"forbid what extproc has to change: {', '.join(names)}")
 
 
 def _matches(matcher: Any, name: str) -> bool:

@@ -1,6 +1,6 @@
 """Every configuration in ``envoy/``: accepted by the real Envoy, and one real request through it."""
 
-import datetime
+import datetime as dt
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_envoy_accepts_downstream_tls(tmp_path, options):
 def _self_signed(key_path, certificate_path):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mcp.example")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -52,7 +52,7 @@ def _self_signed(key_path, certificate_path):
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .sign(key, hashes.SHA256())
     )
     encoding = serialization.Encoding.PEM

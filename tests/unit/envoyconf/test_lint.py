@@ -101,7 +101,7 @@ HTTP_FAULTS = {
     "larger bodies get 413": lambda c: c.host.pop("request_body_buffer_limit"),
     "observability_mode": lambda c: c.filter.update(observability_mode=True),
     "disable_immediate_response": lambda c: c.filter.update(disable_immediate_response=True),
-    "forbid what signing has to change: authorization": lambda c: c.filter.update(
+    "forbid what extproc has to change: authorization": lambda c: c.filter.update(
         mutation_rules={"disallow_all": True}
     ),
     "has to change: :path": lambda c: c.filter.update(mutation_rules={"disallow_system": True}),
