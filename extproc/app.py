@@ -12,9 +12,14 @@ from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
 from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, is_loopback
 from extproc.authn.verifier import TrustedIssuer, Verifier
 from extproc.clock import Clock, system_clock
-from extproc.config import Issuer, RoleMapping, Settings
-from extproc.credentials.cache import SessionCache
-from extproc.credentials.sts import StsExchange
+from extproc.config import Chain, Issuer, RoleMapping, Settings
+from extproc.credentials.aws_clock import AwsClock
+from extproc.credentials.breaker import CircuitBreaker
+from extproc.credentials.cache import CachePolicy, CredentialCache
+from extproc.credentials.exchange import StsExchange
+from extproc.credentials.revocation import DenyList, Revocation
+from extproc.credentials.sessions import SessionCache
+from extproc.credentials.sts import StsClient
 from extproc.pipeline import Pipeline
 from extproc.policy.rules import ClaimContains, Matcher, Policy, Rule, cel_matcher
 from extproc.server.admin import AdminServer
@@ -22,6 +27,7 @@ from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.metrics import Metrics
+from extproc.values import ChainedRole
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +41,7 @@ def build_policy(settings: Settings) -> Policy:
                 matcher=_matcher(mapping, settings.role_claim),
                 role_arn=mapping.role_arn,
                 priority=mapping.priority,
+                chain=_chain(mapping.chain),
             )
             for position, mapping in enumerate(settings.role_mappings)
         ],
@@ -48,6 +55,10 @@ def _matcher(mapping: RoleMapping, role_claim: str) -> Matcher:
     if mapping.claim is not None:
         return ClaimContains(claim=role_claim, value=mapping.claim)
     return cel_matcher(mapping.matcher or "")
+
+
+def _chain(chain: Chain | None) -> ChainedRole | None:
+    return ChainedRole(chain.role_arn, chain.external_id) if chain else None
 
 
 def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
@@ -116,16 +127,47 @@ class App:
         self._settings = settings
         self._metrics = Metrics()
         self._key_stores = build_key_stores(settings, clock)
+        self._aws_clock = AwsClock(system=clock)
+        self._breaker = CircuitBreaker(
+            failures=settings.sts.breaker_failures, open_for=settings.sts.breaker_seconds, clock=clock
+        )
         self._exchange = StsExchange(
-            region=settings.sts.region or settings.targets[0].scope.region,
-            endpoint_url=settings.sts.endpoint_url,
-            timeout=settings.sts.timeout,
+            sts=StsClient(
+                region=settings.sts.region or settings.targets[0].scope.region,
+                endpoint_url=settings.sts.endpoint_url,
+                timeout=settings.sts.timeout,
+                connections=settings.sts.workers,
+                on_date=self._aws_clock.observe,
+            ),
+            breaker=self._breaker,
             deadline=settings.sts.deadline,
             workers=settings.sts.workers,
             max_waiting=settings.sts.max_waiting,
+            on_outcome=self._metrics.exchanged,
         )
-        sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
-        self._metrics.sessions.set_function(lambda: len(sessions))
+        self._sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
+        self._credentials = CredentialCache(
+            exchange=self._exchange,
+            clock=self._aws_clock,
+            policy=CachePolicy(
+                max_entries=settings.limits.sessions,
+                margin=settings.cache.margin,
+                negative_ttl=settings.cache.negative_ttl,
+                reuse_by_identity=settings.cache.reuse == "identity",
+            ),
+        )
+        self._revocation = Revocation(
+            sessions=self._sessions,
+            credentials=self._credentials,
+            deny_list=DenyList(clock=clock),
+            clock=clock,
+        )
+        self._metrics.follow(
+            sessions=lambda: len(self._sessions),
+            breaker=lambda: self._breaker.state,
+            clock_offset=lambda: self._aws_clock.offset,
+            exchanges_waiting=lambda: self._exchange.waiting,
+        )
         self._pipeline = Pipeline(
             resource=ProtectedResource(
                 url=settings.resource.url, authorization_servers=[entry.issuer for entry in settings.issuers]
@@ -133,9 +175,11 @@ class App:
             targets=build_targets(settings),
             verifier=build_verifier(settings, self._key_stores, clock),
             policy=build_policy(settings),
-            exchange=self._exchange,
-            sessions=sessions,
-            signer=Signer(clock),
+            sessions=self._sessions,
+            credentials=self._credentials,
+            revocation=self._revocation,
+            deadline=settings.sts.deadline + RefreshPolicy().wait,
+            signer=Signer(self._aws_clock),
             metrics=self._metrics,
             max_body_bytes=settings.limits.request_body_bytes,
         )
@@ -157,9 +201,9 @@ class App:
             admin = self._start_admin()
             if admin is not None:
                 cleanup.push_async_callback(asyncio.to_thread, admin.stop)
-            refreshing = [asyncio.create_task(store.keep_fresh()) for store in self._key_stores.values()]
-            for task in refreshing:
-                cleanup.callback(task.cancel)
+            background = [store.keep_fresh() for store in self._key_stores.values()]
+            for work in (*background, self._credentials.keep_fresh()):
+                cleanup.callback(asyncio.create_task(work).cancel)
             await server.start()
             readiness = asyncio.create_task(self._follow_readiness(server))
             _log.info("listening", grpc=self._settings.listen.grpc, admin=self._settings.listen.admin)

@@ -27,6 +27,7 @@ from extproc.policy.cel import ExpressionError
 from extproc.policy.rules import cel_matcher
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import infer_scope
+from extproc.values import MAX_CHAINED_DURATION
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
@@ -199,6 +200,25 @@ class Sts(_Model):
     deadline: Annotated[float, Field(gt=0, le=60)] = 5.0
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     max_waiting: PositiveInt = 256
+    breaker_failures: PositiveInt = 5  # in a row
+    breaker_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0  # until one exchange may probe
+
+
+class Cache(_Model):
+    """How credentials are kept. Times in seconds."""
+
+    margin: Annotated[float, Field(ge=0, le=600)] = 60.0
+    negative_ttl: Annotated[float, Field(gt=0, le=600)] = 30.0
+    reuse: Literal["token", "identity"] = "token"
+
+
+class Chain(_Model):
+    """A second role, assumed with the credentials of the first."""
+
+    role_arn: RoleArn
+    external_id: (
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@:/-]*$", min_length=2, max_length=1224)] | None
+    ) = None
 
 
 class RoleMapping(_Model):
@@ -209,6 +229,7 @@ class RoleMapping(_Model):
     matcher: Annotated[str, AfterValidator(_matcher)] | None = None
     role_arn: RoleArn
     priority: int | None = None
+    chain: Chain | None = None
 
     @model_validator(mode="after")
     def _one_condition(self) -> "RoleMapping":
@@ -238,6 +259,7 @@ class Settings(_Model):
     fallback_role_arn: RoleArn | None = None
     role_mappings: list[RoleMapping] = []
     limits: Limits = Limits()
+    cache: Cache = Cache()
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
 
     @model_validator(mode="after")
@@ -249,6 +271,12 @@ class Settings(_Model):
         if len(plain) > 1:
             raise ValueError(f"targets: {', '.join(plain)}: only one target can do without a prefix")
         _unique("role_mappings", "name", [entry.name for entry in self.role_mappings if entry.name])
+        for position, mapping in enumerate(self.role_mappings):
+            if mapping.chain and self.session_duration > MAX_CHAINED_DURATION:
+                raise ValueError(
+                    f"role_mappings[{position}].chain: STS ends chained sessions after "
+                    f"{MAX_CHAINED_DURATION} s, and session_duration is longer"
+                )
         if not self.role_mappings and self.fallback_role_arn is None:
             raise ValueError("role_mappings: no mapping and no fallback_role_arn: nobody would get a role")
         return self

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     AUDIENCE_WRONG = "audience_wrong"
     CLAIM_INVALID = "claim_invalid"
     KEYS_UNAVAILABLE = "keys_unavailable"
+    REVOKED = "revoked"
     # The policy.
     NO_ROLE = "no_role"
     POLICY_ERROR = "policy_error"
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     STS_TOKEN_EXPIRED = "sts_token_expired"  # noqa: S105
     STS_UNAVAILABLE = "sts_unavailable"
     STS_THROTTLED = "sts_throttled"
+    STS_PROVIDER_UNREACHABLE = "sts_provider_unreachable"
     STS_MISCONFIGURED = "sts_misconfigured"
     # Envoy and we.
     BODY_MODE_WRONG = "body_mode_wrong"
@@ -99,6 +101,7 @@ _OUTCOMES = {
     Reason.AUDIENCE_WRONG: _invalid_token(),
     Reason.CLAIM_INVALID: _invalid_token(),
     Reason.KEYS_UNAVAILABLE: _UNAVAILABLE,
+    Reason.REVOKED: _invalid_token("The access token has been revoked."),
     Reason.NO_ROLE: _ACCESS_DENIED,
     Reason.POLICY_ERROR: _ACCESS_DENIED,
     Reason.SESSION_NAME_INVALID: _ACCESS_DENIED,
@@ -107,6 +110,7 @@ _OUTCOMES = {
     Reason.STS_TOKEN_EXPIRED: _invalid_token("The access token has expired."),
     Reason.STS_UNAVAILABLE: _UNAVAILABLE,
     Reason.STS_THROTTLED: _UNAVAILABLE,
+    Reason.STS_PROVIDER_UNREACHABLE: _UNAVAILABLE,
     Reason.STS_MISCONFIGURED: _OUR_FAULT,
     Reason.BODY_MODE_WRONG: _OUR_FAULT,
     Reason.PROTOCOL_VIOLATION: _OUR_FAULT,

@@ -1,10 +1,11 @@
-"""The straight way of one request: admit → session → allow; or deny.
+"""The straight way of one request: admit → authorize → allow; or deny.
 
     bearer token → Identity → Grant → Credentials → SignedHeaders
         authn        authn    policy   credentials     signing
 
-``admit``, ``allow`` and ``deny`` do no I/O; ``session`` does only for a token not seen
-before. Whoever drives this (``server.stream``) turns every exception into ``deny``.
+``admit``, ``allow`` and ``deny`` do no I/O; ``authorize`` does only for a token not seen
+before, or when its credentials have ended. Whoever drives this (``server.stream``)
+turns every exception into ``deny``.
 """
 
 import asyncio
@@ -16,18 +17,17 @@ import structlog
 from extproc.authn.bearer import bearer_token
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.verifier import Verifier
-from extproc.credentials.cache import SessionCache, TokenDigest, token_digest
-from extproc.credentials.sts import StsExchange
+from extproc.credentials.cache import CredentialCache
+from extproc.credentials.revocation import Revocation
+from extproc.credentials.sessions import SessionCache, token_digest
+from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
 from extproc.policy.rules import Policy
 from extproc.signing.path import forwardable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.metrics import Metrics
-from extproc.values import Allow, Reply, RequestHead, Session
-
-EXPIRY_MARGIN = 60.0
-"""Seconds before their expiry from which credentials are no longer used."""
+from extproc.values import Allow, Authorized, Reply, RequestHead, Session, TokenDigest
 
 _NEVER_FORWARDED = frozenset({"authorization", "proxy-authorization", "cookie"})
 _MAX_REQUEST_ID = 128
@@ -62,8 +62,10 @@ class Pipeline:
         targets: TargetTable,
         verifier: Verifier,
         policy: Policy,
-        exchange: StsExchange,
         sessions: SessionCache,
+        credentials: CredentialCache,
+        revocation: Revocation,
+        deadline: float,
         signer: Signer,
         metrics: Metrics,
         max_body_bytes: int,
@@ -72,8 +74,11 @@ class Pipeline:
         self._targets = targets
         self._verifier = verifier
         self._policy = policy
-        self._exchange = exchange
         self._sessions = sessions
+        self._credentials = credentials
+        self._revocation = revocation
+        self._deadline = deadline
+        self._authorizing: SingleFlight[TokenDigest, Authorized] = SingleFlight()
         self._signer = signer
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -101,40 +106,46 @@ class Pipeline:
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
         return Admission(head, target, path, query, unverified_token, token_digest(unverified_token))
 
-    def session(self, admission: Admission) -> Session | asyncio.Task[Session]:
-        """The token's session, or the shared task that opens it (await it shielded).
+    def authorize(self, admission: Admission) -> Authorized | asyncio.Future[Authorized]:
+        """Credentials for the request at hand, or the future of what is still being obtained.
 
-        The task raises ``Denied``.
+        The future raises ``Denied``. Whoever waits for it may leave without harm to others.
         """
-        session = self._sessions.get(admission.digest)
+        session = self._living_session(admission)
         if session is not None:
-            if self._verifier.still_trusted(session.identity):
-                return session
-            self._sessions.drop(admission.digest)
-        return self._sessions.open(admission.digest, lambda: self._open(admission.unverified_token))
+            credentials = self._credentials.get(session)
+            if credentials is not None:
+                return Authorized(session, credentials)
+        return self._authorizing.run(admission.digest, lambda: self._authorize(admission))
 
-    async def _open(self, unverified_token: str) -> Session:
-        identity = await self._verifier.verify(unverified_token)
-        grant = self._policy.grant(identity)
+    async def _authorize(self, admission: Admission) -> Authorized:
         try:
-            credentials = await self._exchange.exchange(unverified_token, grant)
-        except Denied as denied:
-            self._metrics.exchanged(denied.reason.value)
-            raise
-        self._metrics.exchanged("ok")
-        _log.info(
-            "session_opened",
-            issuer=identity.issuer,
-            subject=identity.subject,
-            mapping=grant.mapping,
-            role_arn=grant.role_arn,
-            session_name=grant.session_name,
-            access_key_id=credentials.access_key_id,
-        )
-        ends_at = min(identity.expires_at, credentials.expires_at - EXPIRY_MARGIN)
-        return Session(identity, grant, credentials, ends_at)
+            async with asyncio.timeout(self._deadline):
+                session = self._living_session(admission) or await self._open(admission)
+                credentials = self._credentials.get(session)
+                if credentials is None:
+                    credentials = await asyncio.shield(self._credentials.obtain(session))
+        except TimeoutError:
+            raise Denied(Reason.STS_UNAVAILABLE, f"not authorized within {self._deadline} s") from None
+        return Authorized(session, credentials)
 
-    def allow(self, admission: Admission, session: Session, body: bytes) -> Allow:
+    def _living_session(self, admission: Admission) -> Session | None:
+        session = self._sessions.get(admission.digest)
+        if session is not None and not self._verifier.still_trusted(session.identity):
+            self._sessions.drop(admission.digest)
+            return None
+        return session
+
+    async def _open(self, admission: Admission) -> Session:
+        identity = await self._verifier.verify(admission.unverified_token)
+        if self._revocation.refuses(identity):
+            raise Denied(Reason.REVOKED, "the deny list names this identity")
+        grant = self._policy.grant(identity)
+        session = Session(admission.digest, identity, grant, admission.unverified_token)
+        self._sessions.put(session)
+        return session
+
+    def allow(self, admission: Admission, authorized: Authorized, body: bytes) -> Allow:
         """Sign the request and say what Envoy must change in it.
 
         Raises:
@@ -148,7 +159,7 @@ class Pipeline:
             path=admission.path,
             query=admission.query,
             target=target,
-            credentials=session.credentials,
+            credentials=authorized.credentials,
             body=body,
         )
         mutation = list(signed.headers)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Admission, Pipeline
 from extproc.server import codec
-from extproc.values import Allow, Reply, RequestHead, Session
+from extproc.values import Allow, Authorized, Reply, RequestHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,17 @@ _CONTINUE = Answer(codec.encode_continue(), last=False)
 class Stream:
     """The state of one stream. ``target_name`` comes from its gRPC initial metadata."""
 
-    __slots__ = ("_admission", "_head", "_pipeline", "_session", "_target_name")
+    __slots__ = ("_admission", "_authorized", "_head", "_pipeline", "_target_name")
 
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
         self._pipeline = pipeline
         self._target_name = target_name
         self._head: RequestHead | None = None
         self._admission: Admission | None = None
-        self._session: Session | asyncio.Task[Session] | None = None
+        self._authorized: Authorized | asyncio.Future[Authorized] | None = None
 
     def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
-        """The answer to Envoy's next message; to be awaited only if the session is still being opened."""
+        """The answer to Envoy's next message; to be awaited only if there are no credentials yet."""
         try:
             received = codec.decode(message, target_name=self._target_name)
             if isinstance(received, codec.HeadersMessage):
@@ -62,29 +62,29 @@ class Stream:
             raise Denied(
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
-        self._session = self._pipeline.session(admission)
-        return _CONTINUE if admission.needs_body else self._when_open(b"")
+        self._authorized = self._pipeline.authorize(admission)
+        return _CONTINUE if admission.needs_body else self._answer(b"")
 
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
         if self._admission is None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
-        return self._when_open(received.body)
+        return self._answer(received.body)
 
-    def _when_open(self, body: bytes) -> Answer | Awaitable[Answer]:
-        if isinstance(self._session, Session):
-            return self._allow(self._session, body)
-        return self._after_opening(body)
+    def _answer(self, body: bytes) -> Answer | Awaitable[Answer]:
+        if isinstance(self._authorized, Authorized):
+            return self._allow(self._authorized, body)
+        return self._when_authorized(body)
 
-    async def _after_opening(self, body: bytes) -> Answer:
+    async def _when_authorized(self, body: bytes) -> Answer:
         try:
-            assert isinstance(self._session, asyncio.Task)  # noqa: S101 - narrowed by the caller
-            return self._allow(await asyncio.shield(self._session), body)
+            assert isinstance(self._authorized, asyncio.Future)  # noqa: S101 - narrowed by the caller
+            return self._allow(await asyncio.shield(self._authorized), body)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
 
-    def _allow(self, session: Session, body: bytes) -> Answer:
-        assert self._admission is not None  # noqa: S101 - set before any session
-        allow: Allow = self._pipeline.allow(self._admission, session, body)
+    def _allow(self, authorized: Authorized, body: bytes) -> Answer:
+        assert self._admission is not None  # noqa: S101 - set before anything is authorized
+        allow: Allow = self._pipeline.allow(self._admission, authorized, body)
         return Answer(codec.encode_allow(allow, to_body=self._admission.needs_body), last=True)
 
     def _deny(self, error: Exception) -> Answer:

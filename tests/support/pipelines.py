@@ -3,7 +3,9 @@
 import asyncio
 
 from extproc.authn.challenge import ProtectedResource
-from extproc.credentials.cache import SessionCache
+from extproc.credentials.cache import CachePolicy, CredentialCache
+from extproc.credentials.revocation import DenyList, Revocation
+from extproc.credentials.sessions import SessionCache
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Pipeline
 from extproc.policy.rules import ClaimContains, Policy, Rule
@@ -81,6 +83,15 @@ class Parts:
             session_name_claim="sub",
             session_duration=900,
         )
+        self.credentials = CredentialCache(
+            exchange=self.exchange, clock=lambda: self.now, policy=CachePolicy(max_entries=100)
+        )
+        self.revocation = Revocation(
+            sessions=self.sessions,
+            credentials=self.credentials,
+            deny_list=DenyList(clock=lambda: self.now),
+            clock=lambda: self.now,
+        )
         self.pipeline = Pipeline(
             resource=ProtectedResource(
                 url="https://mcp.example/mcp", authorization_servers=["https://idp.example"]
@@ -88,8 +99,10 @@ class Parts:
             targets=TargetTable(list(targets)),
             verifier=self.verifier,
             policy=self.policy,
-            exchange=self.exchange,
             sessions=self.sessions,
+            credentials=self.credentials,
+            revocation=self.revocation,
+            deadline=5.0,
             signer=self.signer,
             metrics=self.metrics,
             max_body_bytes=max_body_bytes,
