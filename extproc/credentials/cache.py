@@ -8,6 +8,7 @@ token. Belongs to one event loop; writes nothing to disk.
 import asyncio
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class _Entry:
     grant: Grant
     obtained_at: float
     used_at: float
+    renew_at: float = math.inf
 
     @property
     def lifetime(self) -> float:
@@ -138,20 +140,23 @@ class CredentialCache:
         """Renew what is due, until cancelled."""
         while True:
             await asyncio.sleep(_TICK)
+            self._entries.expire()
             self.refresh_due()
 
     def refresh_due(self) -> list[asyncio.Future[Credentials]]:
-        """Start to renew what is due now, sweep out what has ended; returns what was started."""
+        """Start to renew what is due now, a few at a time; returns what was started.
+
+        Whenever one is done the next one due is started, so that many sessions that began
+        together are all renewed in time without keeping first requests from STS.
+        """
         now = self._clock()
-        self._entries.expire()
         started = []
         while self._due and self._due[0][0] <= now and self._refreshing < _REFRESHES_AT_ONCE:
-            _, _, key = heapq.heappop(self._due)
-            # Looked up without counting as a use: what nobody asks for must stay evictable.
-            entry = self._entries.get(key) if key in self._entries else None
-            if entry is None or not self._worth_renewing(entry):
+            at, _, key = heapq.heappop(self._due)
+            entry = self._entries.get(key)
+            if entry is None or entry.renew_at != at:  # gone, or planned anew meanwhile
                 continue
-            self._schedule(key, now + _RETRY * entry.lifetime)  # unless it succeeds, look again
+            self._schedule(key, entry, now + _RETRY * entry.lifetime)  # unless it succeeds, look again
             if now - entry.used_at <= _RECENT * entry.lifetime:
                 started.append(self._renew(key, entry))
         return started
@@ -161,15 +166,19 @@ class CredentialCache:
 
         def finished(_task: asyncio.Future[Credentials]) -> None:
             self._refreshing -= 1
+            self.refresh_due()
 
         task = self._exchanging.run(key, lambda: self._obtain(key, entry.session, used_at=entry.used_at))
         task.add_done_callback(finished)
         return task
 
     def _worth_renewing(self, entry: _Entry) -> bool:
-        """Whether the token lives on after the credentials; the session ends with it in any case."""
-        expires_at = entry.session.identity.expires_at
-        return expires_at > entry.credentials.expires_at - self._policy.margin and expires_at > self._clock()
+        """Whether the token outlives the credentials, and not just by the margin.
+
+        A token's first use comes right after it is issued, and often both live for an hour:
+        a second exchange would double the load on STS for the sake of the last minute.
+        """
+        return entry.session.identity.expires_at > entry.credentials.expires_at
 
     async def _obtain(self, key: Key, session: Session, used_at: float | None = None) -> Credentials:
         taken_over = self._take_over(session) if used_at is None else None
@@ -193,7 +202,7 @@ class CredentialCache:
             self._by_identity[fingerprint(session.identity), session.grant] = key
         if self._worth_renewing(entry):
             share = REFRESH_AT + _JITTER * (2 * self._random_share() - 1)
-            self._schedule(key, now + share * entry.lifetime)
+            self._schedule(key, entry, now + share * entry.lifetime)
 
     def _take_over(self, session: Session) -> Credentials | None:
         """Living credentials of the same identity under an earlier token, if that is allowed."""
@@ -203,7 +212,8 @@ class CredentialCache:
         entry = self._entries.get(key) if key is not None else None
         return entry.credentials if entry is not None else None
 
-    def _schedule(self, key: Key, at: float) -> None:
+    def _schedule(self, key: Key, entry: _Entry, at: float) -> None:
+        entry.renew_at = at
         heapq.heappush(self._due, (at, next(self._sequence), key))
 
     def _ends_at(self, entry: _Entry) -> float:
