@@ -191,6 +191,16 @@ class CredentialCache:
             if denied.reason in DEFINITE:
                 self._refused[key] = (denied.reason, denied.detail)
             raise
+        _log.info(
+            "credentials_obtained",
+            issuer=session.identity.issuer,
+            subject=session.identity.subject,
+            mapping=session.grant.mapping,
+            role_arn=session.grant.role_arn,
+            session_name=session.grant.session_name,
+            access_key_id=credentials.access_key_id,
+            renewal=used_at is not None,
+        )
         self._store(key, session, credentials, used_at=self._clock() if used_at is None else used_at)
         return credentials
 

@@ -32,7 +32,7 @@ class Parts:
     async def tick(self, to):
         self.clock.now = to
         self.cache.refresh_due()
-        while self.cache._refreshing:
+        while self.cache._refreshing:  # noqa: ASYNC110 - each turn lets the exchanges go on
             await asyncio.sleep(0)
 
 
