@@ -224,6 +224,10 @@ class CredentialCache:
 
     def _schedule(self, key: Key, entry: _Entry, at: float) -> None:
         entry.renew_at = at
+        if len(self._due) > 2 * self._policy.max_entries:
+            # What was evicted is still planned; without this the plan would grow with every user seen.
+            self._due = [planned for planned in self._due if planned[2] in self._entries]
+            heapq.heapify(self._due)
         heapq.heappush(self._due, (at, next(self._sequence), key))
 
     def _ends_at(self, entry: _Entry) -> float:

@@ -234,6 +234,14 @@ async def test_the_least_recently_used_credentials_make_room():
     assert len(parts.cache) == 2
 
 
+async def test_the_plan_of_renewals_does_not_grow_with_users_long_gone():
+    parts = Parts(max_entries=10)
+    for n in range(500):
+        await parts.obtain(session(f"t.o.{n}"))
+    assert len(parts.cache) == 10
+    assert len(parts.cache._due) <= 2 * 10 + 1
+
+
 async def test_what_has_ended_is_swept_out_of_memory():
     parts = Parts()
     for n in range(20):
