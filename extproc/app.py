@@ -182,6 +182,7 @@ class App:
             signer=Signer(self._aws_clock),
             metrics=self._metrics,
             max_body_bytes=settings.limits.request_body_bytes,
+            observes_upstream=settings.observe_upstream,
         )
         self._draining = False
 

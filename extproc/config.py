@@ -260,6 +260,7 @@ class Settings(_Model):
     role_mappings: list[RoleMapping] = []
     limits: Limits = Limits()
     cache: Cache = Cache()
+    observe_upstream: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
 
     @model_validator(mode="after")

@@ -31,6 +31,18 @@ from extproc.values import Allow, Authorized, Reply, RequestHead, Session, Token
 
 _NEVER_FORWARDED = frozenset({"authorization", "proxy-authorization", "cookie"})
 _MAX_REQUEST_ID = 128
+_CREDENTIAL_ERRORS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "UnrecognizedClientException",
+    }
+)
+"""``x-amzn-ErrorType`` for credentials that are expired, invalid or unknown, or for a skewed clock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -69,6 +81,7 @@ class Pipeline:
         signer: Signer,
         metrics: Metrics,
         max_body_bytes: int,
+        observes_upstream: bool,
     ) -> None:
         self._resource = resource
         self._targets = targets
@@ -82,6 +95,7 @@ class Pipeline:
         self._signer = signer
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self.observes_upstream = observes_upstream
 
     def admit(self, head: RequestHead) -> Admission | Reply:
         """Check the request's form, before any of its body is read.
@@ -178,6 +192,21 @@ class Pipeline:
         )
         self._metrics.allowed(target.name)
         return Allow(tuple(mutation), tuple(removed))
+
+    def observe(self, authorized: Authorized, status: int, error_type: str | None) -> None:
+        """Look at the upstream's answer: does AWS no longer take these credentials?
+
+        Then the next request obtains new ones. Bounded in how often it may do so, since an
+        upstream that refuses everything must not turn every request into an exchange.
+        """
+        says_so = error_type in _CREDENTIAL_ERRORS or (error_type is None and status == 401)  # noqa: PLR2004
+        if status in (401, 403) and says_so and self._credentials.forget_stale(authorized):
+            _log.warning(
+                "upstream_refused_credentials",
+                status=status,
+                error_type=error_type,
+                access_key_id=authorized.credentials.access_key_id,
+            )
 
     def deny(self, error: BaseException, *, head: RequestHead | None, target: str = "") -> Reply:
         """The answer for whatever went wrong. Anything but ``Denied`` is a bug of ours, and denies too."""

@@ -21,7 +21,7 @@ from extproc.clock import Clock
 from extproc.credentials.fingerprint import IdentityFingerprint, fingerprint
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
-from extproc.values import Credentials, Grant, Session, TokenDigest
+from extproc.values import Authorized, Credentials, Grant, Session, TokenDigest
 
 REFRESH_AT = 0.8
 """The share of the credentials' life after which they are renewed, give or take ``_JITTER``."""
@@ -31,6 +31,7 @@ _RECENT = 0.5  # of the lifetime: sessions idle for longer are not renewed
 _RETRY = 0.04  # of the lifetime: between attempts to renew
 _TICK = 1.0  # seconds between looks at what is due
 _REFRESHES_AT_ONCE = 4
+_HEALING_INTERVAL = 30.0  # seconds: credentials younger than this are not replaced for being refused
 
 DEFINITE = frozenset(
     {Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED, Reason.STS_TOKEN_EXPIRED, Reason.STS_MISCONFIGURED}
@@ -125,9 +126,16 @@ class CredentialCache:
             raise Denied(reason, f"{detail} (remembered)")
         return self._exchanging.run(key, lambda: self._obtain(key, session))
 
-    def forget(self, session: Session) -> bool:
-        """Drop a session's credentials; returns whether there were any."""
-        return self._entries.pop((session.digest, session.grant), None) is not None
+    def forget_stale(self, authorized: Authorized) -> bool:
+        """Drop credentials that AWS refused, unless they are newer or were obtained a moment ago."""
+        key = (authorized.session.digest, authorized.session.grant)
+        entry = self._entries.get(key)
+        if entry is None or entry.credentials is not authorized.credentials:
+            return False  # somebody was faster
+        if self._clock() - entry.obtained_at < _HEALING_INTERVAL:
+            return False
+        del self._entries[key]
+        return True
 
     def drop_where(self, ends: Callable[[Session], bool]) -> int:
         """Drop the credentials of all sessions of which ``ends`` is true; returns how many."""

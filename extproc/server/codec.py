@@ -36,7 +36,18 @@ class BodyMessage:
     body: bytes = field(repr=False)
 
 
-def decode(message: bytes, *, target_name: str | None) -> HeadersMessage | BodyMessage:
+@dataclass(frozen=True, slots=True)
+class ResponseMessage:
+    """What the upstream answered: its status and the kind of error it names, if any."""
+
+    status: int
+    error_type: str | None
+
+
+Message = HeadersMessage | BodyMessage | ResponseMessage
+
+
+def decode(message: bytes, *, target_name: str | None) -> Message:
     """Read one message of Envoy's.
 
     Raises:
@@ -58,7 +69,21 @@ def decode(message: bytes, *, target_name: str | None) -> HeadersMessage | BodyM
     if kind == "request_body":
         # end_of_stream is false when trailers follow, although the body is complete.
         return BodyMessage(request.request_body.body)
+    if kind == "response_headers":
+        return _response(request.response_headers)
     raise Denied(Reason.PROTOCOL_VIOLATION, f"unexpected message {kind}")
+
+
+def _response(message: object) -> ResponseMessage:
+    headers = {
+        header.key: header.raw_value.decode("latin-1") or header.value
+        for header in message.headers.headers  # type: ignore[attr-defined]
+        if header.key in (":status", "x-amzn-errortype")
+    }
+    status = headers.get(":status", "")
+    # AWS may add the shape's address behind a colon: "ExpiredTokenException:http://…".
+    error_type = headers.get("x-amzn-errortype", "").partition(":")[0]
+    return ResponseMessage(int(status) if status.isdecimal() else 0, error_type or None)
 
 
 def _head(message: object, target_name: str | None) -> RequestHead:
@@ -84,6 +109,12 @@ def _head(message: object, target_name: str | None) -> RequestHead:
 def encode_continue() -> bytes:
     """Go on, unchanged: the answer to the head while the body is awaited."""
     response = ProcessingResponse(request_headers=HeadersResponse(response=CommonResponse()))
+    return bytes(response.SerializeToString())
+
+
+def encode_response_continue() -> bytes:
+    """Let the upstream's answer pass, unchanged."""
+    response = ProcessingResponse(response_headers=HeadersResponse(response=CommonResponse()))
     return bytes(response.SerializeToString())
 
 

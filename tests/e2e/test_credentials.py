@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sys
 import time
 
 import pytest
@@ -71,6 +72,37 @@ async def test_a_looping_client_that_sts_refuses_does_not_hammer_sts(stack):
         answers = [await post(http, stack) for _ in range(40)]
     assert {answer.status_code for answer in answers} == {403}
     assert stack.control("sts", "stats")["calls"] == 1
+
+
+@pytest.fixture
+def observing(tmp_path):
+    """A stack whose server looks at upstream answers, and replaces refused credentials without waiting."""
+
+    class Observing(Stack):
+        def _command(self, name):
+            if name != "extproc":
+                return super()._command(name)
+            impatient = (
+                "import extproc.credentials.cache as cache; cache._HEALING_INTERVAL = 0.0; "
+                "from extproc.cli import main; main()"
+            )
+            return [sys.executable, "-c", impatient, *super()._command(name)[3:]]
+
+    with Observing(tmp_path, adjust=lambda text: text + "observe_upstream: true\n") as stack:
+        yield stack
+
+
+async def test_credentials_that_the_upstream_no_longer_knows_are_replaced(observing):
+    async with client(token=observing.token("demo-admin")) as http:
+        assert [(await post(http, observing)).status_code for _ in range(5)] == [200] * 5
+        # An STS that was restarted has forgotten what it issued, and so has the upstream.
+        await asyncio.to_thread(observing.stop_part, "sts")
+        observing.start_part("sts")
+        await asyncio.to_thread(observing.wait_ready, "sts")
+        observing.control("mcp", "reset", {})
+        assert (await post(http, observing)).status_code == 403
+        assert (await post(http, observing)).status_code == 200
+    assert observing.control("sts", "stats")["calls"] == 1
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class FakeExchange:
 class Parts:
     """A pipeline with its fakes at hand."""
 
-    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024):
+    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024, observes_upstream=False):
         self.now = NOW
         self.verifier = FakeVerifier()
         self.exchange = FakeExchange()
@@ -106,6 +106,7 @@ class Parts:
             signer=self.signer,
             metrics=self.metrics,
             max_body_bytes=max_body_bytes,
+            observes_upstream=observes_upstream,
         )
 
 

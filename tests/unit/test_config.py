@@ -106,6 +106,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         ],
         "limits": {"request_body_bytes": 10 * 1024 * 1024, "sessions": 10_000},
         "cache": {"margin": 60.0, "negative_ttl": 30.0, "reuse": "token"},
+        "observe_upstream": False,
         "drain_seconds": 20.0,
     }
 

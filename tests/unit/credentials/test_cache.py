@@ -7,7 +7,7 @@ import pytest
 
 from extproc.credentials.cache import CachePolicy, CredentialCache
 from extproc.errors import Denied, Reason
-from extproc.values import ChainedRole
+from extproc.values import Authorized, ChainedRole
 from support.credentials import HOUR, START, FakeClock, FakeExchange, grant, session
 
 
@@ -294,12 +294,24 @@ async def test_taken_over_credentials_end_with_the_new_token():
     assert parts.cache.get(taker) is None
 
 
-async def test_dropped_credentials_are_gone():
+async def test_credentials_that_aws_refused_are_dropped_once_they_are_not_brand_new():
     parts = Parts()
-    await parts.obtain()
-    assert parts.cache.forget(session())
-    assert not parts.cache.forget(session())
+    refused = Authorized(session(), await parts.obtain())
+    assert not parts.cache.forget_stale(refused)
+    parts.clock.now = START + 30
+    assert parts.cache.forget_stale(refused)
     assert parts.cache.get(session()) is None
+
+
+async def test_credentials_obtained_meanwhile_are_not_dropped_for_their_predecessors_fault():
+    parts = Parts()
+    refused = Authorized(session(), await parts.obtain())
+    parts.clock.now = START + 30
+    assert parts.cache.forget_stale(refused)
+    newer = await parts.obtain()
+    parts.clock.now = START + 90
+    assert not parts.cache.forget_stale(refused)
+    assert parts.cache.get(session()) is newer
 
 
 async def test_a_day_of_1000_users_with_one_hour_tokens_makes_one_exchange_a_token():
