@@ -47,7 +47,9 @@ class Stream:
     def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
         """The answer to Envoy's next message; to be awaited only if there are no credentials yet."""
         try:
-            received = codec.decode(message, target_name=self._target_name)
+            received = codec.decode(
+                message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
+            )
             if isinstance(received, codec.HeadersMessage):
                 return self._on_headers(received)
             if isinstance(received, codec.BodyMessage):

@@ -3,6 +3,7 @@
 import asyncio
 
 from extproc.authn.challenge import ProtectedResource
+from extproc.authn.origin import Origins
 from extproc.credentials.cache import CachePolicy, CredentialCache
 from extproc.credentials.revocation import DenyList, Revocation
 from extproc.credentials.sessions import SessionCache
@@ -29,8 +30,10 @@ class FakeVerifier:
         self.failure: BaseException | None = None
         self.trusted = True
         self.groups = ["admins"]
+        self.reads_jwt_payload = False
+        self.exchange_headers = frozenset()
 
-    async def verify(self, unverified_token):
+    async def verify(self, unverified_token, *, jwt_payload=None):
         self.calls += 1
         if self.failure is not None:
             raise self.failure
@@ -42,7 +45,10 @@ class FakeVerifier:
             key_thumbprint=b"k",
         )
 
-    def still_trusted(self, _identity):
+    async def for_exchange(self, identity, unverified_token, _exchange_tokens):
+        return identity, unverified_token
+
+    def still_trusted(self, _identity, _jwt_payload):
         if isinstance(self.trusted, BaseException):
             raise self.trusted
         return self.trusted
@@ -68,9 +74,9 @@ class FakeExchange:
 class Parts:
     """A pipeline with its fakes at hand."""
 
-    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024, observes_upstream=False):
+    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024, allowed_origins=(), verifier=None, observes_upstream=False):
         self.now = NOW
-        self.verifier = FakeVerifier()
+        self.verifier = verifier or FakeVerifier()
         self.exchange = FakeExchange()
         self.metrics = Metrics()
         self.sessions = SessionCache(max_sessions=100, clock=lambda: self.now)
@@ -96,6 +102,7 @@ class Parts:
             resource=ProtectedResource(
                 url="https://mcp.example/mcp", authorization_servers=["https://idp.example"]
             ),
+            origins=Origins(frozenset(allowed_origins)),
             targets=TargetTable(list(targets)),
             verifier=self.verifier,
             policy=self.policy,
