@@ -112,13 +112,23 @@ def explain(config_path: Path, token: Path | None, claims: Path | None, *, as_js
     show_default=True,
     help="The CA bundle on Envoy's machine.",
 )
-def envoy(config_path: Path, listen: str, extproc_address: str | None, admin: str, ca_file: str) -> None:
+@click.option("--jwt-authn", is_flag=True, help="Let Envoy verify tokens too, before extproc does.")
+def envoy(
+    config_path: Path, listen: str, extproc_address: str | None, admin: str, ca_file: str, *, jwt_authn: bool
+) -> None:
     """Print a complete Envoy bootstrap (YAML) that fits a configuration."""
     from extproc.envoyconf.bootstrap import render
 
     settings = _load(config_path)
     click.echo(
-        render(settings, listen=listen, extproc_address=extproc_address, admin=admin, ca_file=ca_file),
+        render(
+            settings,
+            listen=listen,
+            extproc_address=extproc_address,
+            admin=admin,
+            ca_file=ca_file,
+            jwt_authn=jwt_authn,
+        ),
         nl=False,
     )
 
