@@ -74,9 +74,10 @@ class FakeExchange:
 class Parts:
     """A pipeline with its fakes at hand."""
 
-    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024, allowed_origins=(), verifier=None, observes_upstream=False):
+    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024, allowed_origins=(), exchange_headers=(), observes_upstream=False):
         self.now = NOW
-        self.verifier = verifier or FakeVerifier()
+        self.verifier = FakeVerifier()
+        self.verifier.exchange_headers = frozenset(exchange_headers)
         self.exchange = FakeExchange()
         self.metrics = Metrics()
         self.sessions = SessionCache(max_sessions=100, clock=lambda: self.now)
