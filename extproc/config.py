@@ -328,6 +328,9 @@ class Settings(_Model):
     def _consistent(self) -> "Settings":
         _unique("issuers", "issuer", [entry.issuer for entry in self.issuers])
         token_headers = {entry.sts_token_header for entry in self.issuers}
+        if self.cache.reuse == "identity" and token_headers != {None}:
+            # Identities are compared by the bearer token; session tags come from the other one.
+            raise ValueError("cache.reuse: identity and sts_token_header exclude each other")
         for target in self.targets:
             if not token_headers.isdisjoint(target.sign_headers):
                 raise ValueError(f"targets: {target.name}: sign_headers has a header that carries tokens")

@@ -136,6 +136,11 @@ def test_the_resource_url_is_safe_in_a_quoted_string(url):
     assert _problem(resource={"url": url}).startswith("resource.url: ")
 
 
+def test_credentials_of_another_token_are_not_reused_when_sts_gets_a_token_of_its_own():
+    problem = _problem({"sts_token_header": "x-id-token"}, cache={"reuse": "identity"})
+    assert "exclude each other" in problem
+
+
 def test_a_header_that_carries_tokens_is_never_signed_and_forwarded():
     targets = [{**BASE["targets"][0], "sign_headers": ["x-id-token"]}]
     assert "carries tokens" in _problem({"sts_token_header": "x-id-token"}, targets=targets)
