@@ -49,9 +49,7 @@ class ResponseMessage:
 Message = HeadersMessage | BodyMessage | ResponseMessage
 
 
-def decode(
-    message: bytes, *, target_name: str | None, with_jwt_payload: bool = False
-) -> Message:
+def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = False) -> Message:
     """Read one message of Envoy's; ``with_jwt_payload``: also what its jwt_authn filter verified.
 
     Raises:

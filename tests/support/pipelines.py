@@ -74,7 +74,15 @@ class FakeExchange:
 class Parts:
     """A pipeline with its fakes at hand."""
 
-    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024, allowed_origins=(), exchange_headers=(), observes_upstream=False):
+    def __init__(
+        self,
+        *,
+        targets=(AWS_MCP,),
+        max_body_bytes=1024,
+        allowed_origins=(),
+        exchange_headers=(),
+        observes_upstream=False,
+    ):
         self.now = NOW
         self.verifier = FakeVerifier()
         self.verifier.exchange_headers = frozenset(exchange_headers)
