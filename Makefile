@@ -41,6 +41,7 @@ examples: $(STAMP)
 	  > envoy/upstream/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/uds-sidecar/extproc.yaml --listen 0.0.0.0:10000 \
 	  > envoy/uds-sidecar/envoy.yaml
+	$(BIN)/extproc envoy --config envoy/jwt-authn/extproc.yaml --listen 0.0.0.0:10000 > envoy/jwt-authn/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc extproc:50051 > envoy/demo/envoy.yaml
 

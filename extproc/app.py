@@ -8,13 +8,21 @@ from pathlib import Path
 import structlog
 
 from extproc.authn.challenge import ProtectedResource
+from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
+from extproc.authn.origin import Origins
 from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, is_loopback
+from extproc.authn.token import TokenLimits
 from extproc.authn.verifier import TrustedIssuer, Verifier
 from extproc.clock import Clock, system_clock
-from extproc.config import Issuer, RoleMapping, Settings
-from extproc.credentials.cache import SessionCache
-from extproc.credentials.sts import StsExchange
+from extproc.config import Chain, Issuer, Refresh, RoleMapping, Settings
+from extproc.credentials.aws_clock import AwsClock
+from extproc.credentials.breaker import CircuitBreaker
+from extproc.credentials.cache import CachePolicy, CredentialCache
+from extproc.credentials.exchange import StsExchange
+from extproc.credentials.revocation import DenyList, Revocation
+from extproc.credentials.sessions import SessionCache
+from extproc.credentials.sts import StsClient
 from extproc.pipeline import Pipeline
 from extproc.policy.rules import ClaimContains, Matcher, Policy, Rule, cel_matcher
 from extproc.server.admin import AdminServer
@@ -22,6 +30,7 @@ from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.metrics import Metrics
+from extproc.values import ChainedRole
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +44,7 @@ def build_policy(settings: Settings) -> Policy:
                 matcher=_matcher(mapping, settings.role_claim),
                 role_arn=mapping.role_arn,
                 priority=mapping.priority,
+                chain=_chain(mapping.chain),
             )
             for position, mapping in enumerate(settings.role_mappings)
         ],
@@ -50,18 +60,33 @@ def _matcher(mapping: RoleMapping, role_claim: str) -> Matcher:
     return cel_matcher(mapping.matcher or "")
 
 
+def _chain(chain: Chain | None) -> ChainedRole | None:
+    return ChainedRole(chain.role_arn, chain.external_id) if chain else None
+
+
 def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
-    """One key store an issuer."""
+    """One key store an issuer, but for those whose tokens Envoy verifies."""
     documents = HttpDocuments()
     return {
         issuer.issuer: KeyStore(
             issuer=issuer.issuer,
             source=_key_source(issuer, documents),
             clock=clock,
-            refresh=RefreshPolicy(),
+            refresh=_refresh_policy(issuer.refresh or settings.refresh),
         )
         for issuer in settings.issuers
+        if issuer.verified_by == "extproc"
     }
+
+
+def _refresh_policy(refresh: Refresh) -> RefreshPolicy:
+    return RefreshPolicy(
+        interval=refresh.interval,
+        shortest=refresh.shortest,
+        longest=refresh.longest,
+        cooldown=refresh.cooldown,
+        max_staleness=refresh.max_staleness,
+    )
 
 
 def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
@@ -84,11 +109,37 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
                 algorithms=frozenset(issuer.algorithms),
                 token_types=frozenset(token_type.lower() for token_type in issuer.token_types),
                 leeway=issuer.leeway,
-                keys=stores[issuer.issuer],
+                keys=stores.get(issuer.issuer),
+                required_claims={
+                    name: _values(required) for name, required in issuer.required_claims.items()
+                },
+                required_scopes=tuple(issuer.required_scopes),
+                exchange_header=issuer.sts_token_header,
+                exchange_audiences=frozenset(issuer.sts_token_audiences or issuer.audiences),
             )
             for issuer in settings.issuers
         ],
         clock=clock,
+        limits=TokenLimits(
+            size=settings.limits.token_bytes,
+            nesting=settings.limits.claims_depth,
+            values=settings.limits.claims_values,
+        ),
+    )
+
+
+def _values(required: ClaimValue | list[ClaimValue]) -> tuple[ClaimValue, ...]:
+    return tuple(required) if isinstance(required, list) else (required,)
+
+
+def build_resource(settings: Settings) -> ProtectedResource:
+    """The resource as clients see it, with the scopes of all issuers."""
+    scopes = [scope for issuer in settings.issuers for scope in issuer.required_scopes]
+    return ProtectedResource(
+        url=settings.resource.url,
+        authorization_servers=[issuer.issuer for issuer in settings.issuers],
+        name=settings.resource.name,
+        scopes=list(dict.fromkeys(scopes)),
     )
 
 
@@ -117,28 +168,62 @@ class App:
         self._settings = settings
         self._metrics = Metrics()
         self._key_stores = build_key_stores(settings, clock)
+        self._aws_clock = AwsClock(system=clock)
+        self._breaker = CircuitBreaker(
+            failures=settings.sts.breaker_failures, open_for=settings.sts.breaker_seconds, clock=clock
+        )
         self._exchange = StsExchange(
-            region=settings.sts.region or settings.targets[0].scope.region,
-            endpoint_url=settings.sts.endpoint_url,
-            timeout=settings.sts.timeout,
+            sts=StsClient(
+                region=settings.sts.region or settings.targets[0].scope.region,
+                endpoint_url=settings.sts.endpoint_url,
+                timeout=settings.sts.timeout,
+                connections=settings.sts.workers,
+                on_date=self._aws_clock.observe,
+            ),
+            breaker=self._breaker,
             deadline=settings.sts.deadline,
             workers=settings.sts.workers,
             max_waiting=settings.sts.max_waiting,
+            on_outcome=self._metrics.exchanged,
         )
-        sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
-        self._metrics.sessions.set_function(lambda: len(sessions))
-        self._pipeline = Pipeline(
-            resource=ProtectedResource(
-                url=settings.resource.url, authorization_servers=[entry.issuer for entry in settings.issuers]
-            ),
-            targets=build_targets(settings),
-            verifier=build_verifier(settings, self._key_stores, clock),
-            policy=build_policy(settings),
+        self._sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
+        self._credentials = CredentialCache(
             exchange=self._exchange,
-            sessions=sessions,
-            signer=Signer(clock),
+            clock=self._aws_clock,
+            policy=CachePolicy(
+                max_entries=settings.limits.sessions,
+                margin=settings.cache.margin,
+                negative_ttl=settings.cache.negative_ttl,
+                reuse_by_identity=settings.cache.reuse == "identity",
+            ),
+        )
+        self._revocation = Revocation(
+            sessions=self._sessions,
+            credentials=self._credentials,
+            deny_list=DenyList(clock=clock),
+            clock=clock,
+        )
+        self._metrics.follow(
+            sessions=lambda: len(self._sessions),
+            breaker=lambda: self._breaker.state,
+            clock_offset=lambda: self._aws_clock.offset,
+            exchanges_waiting=lambda: self._exchange.waiting,
+        )
+        verifier = build_verifier(settings, self._key_stores, clock)
+        self._pipeline = Pipeline(
+            resource=build_resource(settings),
+            origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
+            targets=build_targets(settings),
+            verifier=verifier,
+            policy=build_policy(settings),
+            sessions=self._sessions,
+            credentials=self._credentials,
+            revocation=self._revocation,
+            deadline=settings.sts.deadline + RefreshPolicy().wait,
+            signer=Signer(self._aws_clock),
             metrics=self._metrics,
             max_body_bytes=settings.limits.request_body_bytes,
+            observes_upstream=settings.observe_upstream,
         )
         self._draining = False
 
@@ -158,9 +243,9 @@ class App:
             admin = self._start_admin()
             if admin is not None:
                 cleanup.push_async_callback(asyncio.to_thread, admin.stop)
-            refreshing = [asyncio.create_task(store.keep_fresh()) for store in self._key_stores.values()]
-            for task in refreshing:
-                cleanup.callback(task.cancel)
+            background = [store.keep_fresh() for store in self._key_stores.values()]
+            for work in (*background, self._credentials.keep_fresh()):
+                cleanup.callback(asyncio.create_task(work).cancel)
             await server.start()
             readiness = asyncio.create_task(self._follow_readiness(server))
             _log.info("listening", grpc=self._settings.listen.grpc, admin=self._settings.listen.admin)
@@ -177,6 +262,8 @@ class App:
             return ["draining"]
         if any(store.current() for store in self._key_stores.values()):
             return []
+        if len(self._key_stores) < len(self._settings.issuers):
+            return []  # Envoy has the keys of the others
         return [
             f"no keys of {issuer}: {store.failure or 'not fetched yet'}"
             for issuer, store in self._key_stores.items()

@@ -76,6 +76,38 @@ def _load(path: Path) -> config.Settings:
 @click.option(
     "--config",
     "config_path",
+    default="extproc.yaml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The configuration file (YAML).",
+)
+@click.option(
+    "--token", type=click.Path(path_type=Path), help='A file with a token to verify; "-" is standard input.'
+)
+@click.option("--claims", type=click.Path(path_type=Path), help="A JSON file with claims, taken as verified.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def explain(config_path: Path, token: Path | None, claims: Path | None, *, as_json: bool) -> None:
+    """Say which role a token or claims get, and why. Exit 0 allow, 1 deny, 2 bad input."""
+    from extproc import explain as explanations
+    from extproc.telemetry import logs
+
+    if (token is None) == (claims is None):
+        raise click.UsageError("exactly one of --token and --claims is required")
+    settings = _load(config_path)
+    logs.configure("error")
+    try:
+        explanation = explanations.explain(settings, token=token, claims=claims)
+    except explanations.BadInputError as error:
+        click.echo(f"extproc: {error}", err=True)
+        sys.exit(2)
+    click.echo(explanations.to_json(explanation) if as_json else explanations.to_text(explanation))
+    sys.exit(0 if explanation.allowed else 1)
+
+
+@main.command()
+@click.option(
+    "--config",
+    "config_path",
     type=click.Path(path_type=Path),
     help="The configuration file (YAML); with --check it may be left out.",
 )
@@ -95,6 +127,7 @@ def _load(path: Path) -> config.Settings:
     show_default=True,
     help="Our filter in the listener, or in the targets' clusters.",
 )
+@click.option("--jwt-authn", is_flag=True, help="Let Envoy verify tokens too, before extproc does.")
 @click.option("--tls-cert", help="A certificate chain on Envoy's machine, for TLS towards clients.")
 @click.option("--tls-key", help="The private key to --tls-cert.")
 @click.option("--filter-only", is_flag=True, help="Print only the http_filters entry, to paste.")

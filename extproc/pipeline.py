@@ -1,23 +1,28 @@
-"""The straight way of one request: admit → session → allow; or deny.
+"""The straight way of one request: admit → authorize → allow; or deny.
 
     bearer token → Identity → Grant → Credentials → SignedHeaders
         authn        authn    policy   credentials     signing
 
-``admit``, ``allow`` and ``deny`` do no I/O; ``session`` does only for a token not seen
-before. Whoever drives this (``server.stream``) turns every exception into ``deny``.
+``admit``, ``allow`` and ``deny`` do no I/O; ``authorize`` does only for a token not seen
+before, or when its credentials have ended. Whoever drives this (``server.stream``)
+turns every exception into ``deny``.
 """
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
-from extproc.authn.bearer import bearer_token
+from extproc.authn.bearer import bearer_token, exchange_tokens
 from extproc.authn.challenge import ProtectedResource
+from extproc.authn.origin import Origins
 from extproc.authn.verifier import Verifier
-from extproc.credentials.cache import SessionCache, TokenDigest, token_digest
-from extproc.credentials.sts import StsExchange
+from extproc.credentials.cache import CredentialCache
+from extproc.credentials.revocation import Revocation
+from extproc.credentials.sessions import SessionCache, token_digest
+from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
 from extproc.policy.rules import Policy
 from extproc.signing.path import forwardable
@@ -25,13 +30,22 @@ from extproc.signing.payload import Payload, payload_of
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.metrics import Metrics
-from extproc.values import Allow, Reply, RequestHead, Session
-
-EXPIRY_MARGIN = 60.0
-"""Seconds before their expiry from which credentials are no longer used."""
+from extproc.values import Allow, Authorized, Reply, RequestHead, Session, TokenDigest
 
 _NEVER_FORWARDED = frozenset({"authorization", "proxy-authorization", "cookie"})
 _MAX_REQUEST_ID = 128
+_CREDENTIAL_ERRORS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "UnrecognizedClientException",
+    }
+)
+"""``x-amzn-ErrorType`` for credentials that are expired, invalid or unknown, or for a skewed clock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -45,6 +59,7 @@ class Admission:
     path: str
     query: str
     unverified_token: str = field(repr=False)
+    unverified_exchange_tokens: Mapping[str, str] = field(repr=False)  # by header name
     digest: TokenDigest = field(repr=False)
 
     @property
@@ -60,80 +75,107 @@ class Pipeline:
         self,
         *,
         resource: ProtectedResource,
+        origins: Origins,
         targets: TargetTable,
         verifier: Verifier,
         policy: Policy,
-        exchange: StsExchange,
         sessions: SessionCache,
+        credentials: CredentialCache,
+        revocation: Revocation,
+        deadline: float,
         signer: Signer,
         metrics: Metrics,
         max_body_bytes: int,
+        observes_upstream: bool,
     ) -> None:
         self._resource = resource
+        self._origins = origins
         self._targets = targets
         self._verifier = verifier
         self._policy = policy
-        self._exchange = exchange
         self._sessions = sessions
+        self._credentials = credentials
+        self._revocation = revocation
+        self._deadline = deadline
+        self._authorizing: SingleFlight[TokenDigest, Authorized] = SingleFlight()
         self._signer = signer
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
+        self.reads_jwt_payload = verifier.reads_jwt_payload
+        """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
+        self.observes_upstream = observes_upstream
 
     def admit(self, head: RequestHead) -> Admission | Reply:
         """Check the request's form, before any of its body is read.
 
-        Returns a ``Reply`` for the resource metadata, which needs no token.
+        Returns a ``Reply`` for the resource metadata and for CORS preflights, which need no token.
 
         Raises:
-            Denied: the request is malformed, has no single bearer token or no target.
+            Denied: a page of a foreign origin sent it, it is malformed, has no single bearer
+                token or no target.
         """
+        reply = self._resource.metadata_for(head.method, head.path)  # public: before the origin counts
+        if reply is not None:
+            return reply
+        self._origins.check(head)
         if head.method == "CONNECT" or not head.path or head.values("upgrade"):
             raise Denied(Reason.UPGRADE_REFUSED)
-        metadata = self._resource.metadata_for(head.method, head.path)
-        if metadata is not None:
-            headers = (
-                ("content-type", "application/json"),
-                ("cache-control", "public, max-age=300"),
-                ("access-control-allow-origin", "*"),
-            )
-            return Reply(200, headers, metadata, None)
+        preflight = self._origins.preflight(head)
+        if preflight is not None:
+            return preflight
         unverified_token = bearer_token(head)
+        others = exchange_tokens(head, self._verifier.exchange_headers)
         target = self._targets.select(head)
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
-        return Admission(head, target, path, query, unverified_token, token_digest(unverified_token))
-
-    def session(self, admission: Admission) -> Session | asyncio.Task[Session]:
-        """The token's session, or the shared task that opens it (await it shielded).
-
-        The task raises ``Denied``.
-        """
-        session = self._sessions.get(admission.digest)
-        if session is not None:
-            if self._verifier.still_trusted(session.identity):
-                return session
-            self._sessions.drop(admission.digest)
-        return self._sessions.open(admission.digest, lambda: self._open(admission.unverified_token))
-
-    async def _open(self, unverified_token: str) -> Session:
-        identity = await self._verifier.verify(unverified_token)
-        grant = self._policy.grant(identity)
-        try:
-            credentials = await self._exchange.exchange(unverified_token, grant)
-        except Denied as denied:
-            self._metrics.exchanged(denied.reason.value)
-            raise
-        self._metrics.exchanged("ok")
-        _log.info(
-            "session_opened",
-            issuer=identity.issuer,
-            subject=identity.subject,
-            mapping=grant.mapping,
-            role_arn=grant.role_arn,
-            session_name=grant.session_name,
-            access_key_id=credentials.access_key_id,
+        return Admission(
+            head, target, path, query, unverified_token, others, _digest(unverified_token, others)
         )
-        ends_at = min(identity.expires_at, credentials.expires_at - EXPIRY_MARGIN)
-        return Session(identity, grant, credentials, ends_at)
+
+    def authorize(self, admission: Admission) -> Authorized | asyncio.Future[Authorized]:
+        """Credentials for the request at hand, or the future of what is still being obtained.
+
+        The future raises ``Denied``. Whoever waits for it may leave without harm to others.
+        """
+        session = self._living_session(admission)
+        if session is not None:
+            credentials = self._credentials.get(session)
+            if credentials is not None:
+                return Authorized(session, credentials)
+        return self._authorizing.run(admission.digest, lambda: self._authorize(admission))
+
+    async def _authorize(self, admission: Admission) -> Authorized:
+        try:
+            async with asyncio.timeout(self._deadline):
+                session = self._living_session(admission) or await self._open(admission)
+                credentials = self._credentials.get(session)
+                if credentials is None:
+                    credentials = await asyncio.shield(self._credentials.obtain(session))
+        except TimeoutError:
+            raise Denied(Reason.STS_UNAVAILABLE, f"not authorized within {self._deadline} s") from None
+        return Authorized(session, credentials)
+
+    def _living_session(self, admission: Admission) -> Session | None:
+        session = self._sessions.get(admission.digest)
+        if session is not None and not self._verifier.still_trusted(
+            session.identity, admission.head.jwt_payload
+        ):
+            self._sessions.drop(admission.digest)
+            return None
+        return session
+
+    async def _open(self, admission: Admission) -> Session:
+        unverified_token = admission.unverified_token
+        identity = await self._verifier.verify(unverified_token, jwt_payload=admission.head.jwt_payload)
+        identity, exchange_token = await self._verifier.for_exchange(
+            identity, unverified_token, admission.unverified_exchange_tokens
+        )
+        if self._revocation.refuses(identity):
+            raise Denied(Reason.REVOKED, "the deny list names this identity")
+        grant = self._policy.grant(identity)
+        session = Session(admission.digest, identity, grant, exchange_token)
+        self._sessions.put(session)
+        return session
 
     def payload(self, admission: Admission, body: bytes) -> Payload:
         """What is signed of the body. Hashes it, so a large one is better given to another thread.
@@ -145,7 +187,7 @@ class Pipeline:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes")
         return payload_of(body, head=admission.head, target=admission.target)
 
-    def allow(self, admission: Admission, session: Session, payload: Payload) -> Allow:
+    def allow(self, admission: Admission, authorized: Authorized, payload: Payload) -> Allow:
         """Sign the request and say what Envoy must change in it.
 
         Raises:
@@ -157,7 +199,7 @@ class Pipeline:
             path=admission.path,
             query=admission.query,
             target=target,
-            credentials=session.credentials,
+            credentials=authorized.credentials,
             payload=payload.hash,
         )
         mutation = list(signed.headers)
@@ -172,10 +214,26 @@ class Pipeline:
         removed = sorted(
             name
             for name in names
-            if name in _NEVER_FORWARDED or (name.startswith("x-amz-") and name not in target.sign_headers)
+            if name in self._never_forwarded
+            or (name.startswith("x-amz-") and name not in target.sign_headers)
         )
         self._metrics.allowed(target.name)
         return Allow(tuple(mutation), tuple(removed), payload.body if payload.changed else None)
+
+    def observe(self, authorized: Authorized, status: int, error_type: str | None) -> None:
+        """Look at the upstream's answer: does AWS no longer take these credentials?
+
+        Then the next request obtains new ones. Bounded in how often it may do so, since an
+        upstream that refuses everything must not turn every request into an exchange.
+        """
+        says_so = error_type in _CREDENTIAL_ERRORS or (error_type is None and status == 401)  # noqa: PLR2004
+        if status in (401, 403) and says_so and self._credentials.forget_stale(authorized):
+            _log.warning(
+                "upstream_refused_credentials",
+                status=status,
+                error_type=error_type,
+                access_key_id=authorized.credentials.access_key_id,
+            )
 
     def deny(self, error: BaseException, *, head: RequestHead | None, target: str = "") -> Reply:
         """The answer for whatever went wrong. Anything but ``Denied`` is a bug of ours, and denies too."""
@@ -191,12 +249,20 @@ class Pipeline:
         self._metrics.denied(reason, target)
         outcome = reason.outcome
         headers = [("content-type", "application/json"), ("cache-control", "no-store")]
-        if outcome.status == 401:  # noqa: PLR2004 - RFC 9110 15.5.2
-            headers.append(("www-authenticate", self._resource.challenge(reason)))
+        headers += self._origins.response_headers(head)
+        if outcome.status == 401 or reason is Reason.SCOPE_MISSING:  # noqa: PLR2004 - RFC 9110 15.5.2
+            scopes = error.scopes if isinstance(error, Denied) else ()
+            headers.append(("www-authenticate", self._resource.challenge(reason, scopes)))
         if outcome.retry_after is not None:
             headers.append(("retry-after", str(outcome.retry_after)))
         body = {"error": outcome.error, "error_description": outcome.text, "request_id": request_id}
         return Reply(outcome.status, tuple(headers), json.dumps(body).encode(), reason)
+
+
+def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:
+    """What a session is kept under: all tokens that count for it. None of them has a line feed in it."""
+    others = (f"{name}:{token}" for name, token in sorted(unverified_exchange_tokens.items()))
+    return token_digest("\n".join((unverified_token, *others)))
 
 
 def _place(error: BaseException) -> str:

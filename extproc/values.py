@@ -7,6 +7,7 @@ that STS honoured, ``SignedHeaders`` only for credentials and one exact request.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NewType
 
 from extproc.errors import Reason
 
@@ -17,7 +18,8 @@ class RequestHead:
 
     ``path`` is the raw ``:path`` (with query), ``headers`` the ordinary headers in order,
     names in lower case, duplicates kept. ``target_name`` comes from the route's gRPC
-    initial metadata, which clients cannot set.
+    initial metadata, which clients cannot set. ``jwt_payload`` is what Envoy's jwt_authn says
+    it verified, if the pipeline asked for it; every number in it is a double.
     """
 
     method: str
@@ -26,6 +28,7 @@ class RequestHead:
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     has_body: bool
     target_name: str | None = None
+    jwt_payload: Mapping[str, object] | None = field(default=None, repr=False)
 
     def values(self, name: str) -> list[str]:
         """All values of one header; ``name`` in lower case."""
@@ -40,21 +43,52 @@ class Identity:
     subject: str
     expires_at: float
     claims: Mapping[str, object] = field(repr=False)
-    key_thumbprint: bytes = field(repr=False)  # SHA-256 of the verifying key
+    key_thumbprint: bytes | None = field(repr=False)  # SHA-256 of the verifying key; None: Envoy verified
+    exchange_key_thumbprint: bytes | None = field(default=None, repr=False)  # of a separate token for STS
+
+
+MAX_CHAINED_DURATION = 3600
+"""Seconds: role chaining ends after an hour, and STS refuses to be asked for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainedRole:
+    """A second role, assumed with the credentials of the first, usually in another account."""
+
+    role_arn: str
+    external_id: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What policy gives an identity: one role, under one session name, for ``duration`` seconds."""
+    """What policy gives an identity: one role, under one session name, for ``duration`` seconds.
+
+    ``policy_arns`` and ``policy`` (JSON) restrict the session further. Equal grants are
+    interchangeable: a grant is part of the key under which credentials are kept.
+    """
 
     role_arn: str
     session_name: str
     duration: int
     mapping: str | None  # None: the fallback role
+    policy_arns: tuple[str, ...] = ()
+    policy: str | None = None
+    chain: ChainedRole | None = None
+
+
+class _InMemoryOnly:
+    """Refuses pickling and copying: what holds secrets stays where it is."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> str:
+        raise TypeError("secrets cannot be pickled")
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
-class Credentials:
+class Credentials(_InMemoryOnly):
     """Temporary AWS credentials. The secret parts never show in ``repr``."""
 
     access_key_id: str
@@ -62,19 +96,27 @@ class Credentials:
     session_token: str = field(repr=False)
     expires_at: float  # seconds since the epoch
 
-    def __reduce__(self) -> str:
-        """Refuse pickling: credentials live in this process's memory only."""
-        raise TypeError("credentials cannot be pickled")
+
+TokenDigest = NewType("TokenDigest", bytes)
+"""SHA-256 of a token: what identifies a session."""
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """A token's right to be signed for, until ``ends_at`` (seconds since the epoch)."""
+class Session(_InMemoryOnly):
+    """A verified token and what policy grants it. Ends when the token ends."""
 
+    digest: TokenDigest = field(repr=False)
     identity: Identity
     grant: Grant
+    unverified_for_sts: str = field(repr=False)  # the token that STS gets; kept to renew credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """A session with living credentials: all that signing needs."""
+
+    session: Session
     credentials: Credentials
-    ends_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,68 +1,242 @@
-"""Sessions by token digest: bounded, never past their end, opened once however many requests wait.
+"""Credentials by session and grant: one exchange for all who wait, renewed before they end.
 
-The key is the SHA-256 digest of the whole token, so nothing is ever shared between two
-tokens, let alone two users. Belongs to one event loop.
+The key is the token's digest together with the whole grant, as a structure, so nothing
+is shared between two tokens, nor between two roles, names or session policies of one
+token. Belongs to one event loop; writes nothing to disk.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable
-from typing import NewType
+import heapq
+import itertools
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from cachetools import TLRUCache
+import structlog
+from cachetools import LRUCache, TLRUCache, TTLCache
 
 from extproc.clock import Clock
-from extproc.values import Session
+from extproc.credentials.fingerprint import IdentityFingerprint, fingerprint
+from extproc.credentials.singleflight import SingleFlight
+from extproc.errors import Denied, Reason
+from extproc.values import Authorized, Credentials, Grant, Session, TokenDigest
 
-TokenDigest = NewType("TokenDigest", bytes)
+REFRESH_AT = 0.8
+"""The share of the credentials' life after which they are renewed, give or take ``_JITTER``."""
+
+_JITTER = 0.05  # of the lifetime: sessions that began together must not be renewed together
+_RECENT = 0.5  # of the lifetime: sessions idle for longer are not renewed
+_RETRY = 0.04  # of the lifetime: between attempts to renew
+_TICK = 1.0  # seconds between looks at what is due
+_REFRESHES_AT_ONCE = 4
+_HEALING_INTERVAL = 30.0  # seconds: credentials younger than this are not replaced for being refused
+
+DEFINITE = frozenset(
+    {Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED, Reason.STS_TOKEN_EXPIRED, Reason.STS_MISCONFIGURED}
+)
+"""What asking again at once would not change."""
+
+Key = tuple[TokenDigest, Grant]
+
+_log = structlog.get_logger(__name__)
 
 
-def token_digest(token: str) -> TokenDigest:
-    """SHA-256 of a token: what may be kept of it in memory and used as a key."""
-    return TokenDigest(hashlib.sha256(token.encode("ascii")).digest())
+class Exchange(Protocol):
+    """Where credentials come from."""
+
+    async def exchange(self, unverified_for_sts: str, grant: Grant) -> Credentials:
+        """Exchange a token under a grant; raises ``Denied``."""
+        ...
 
 
-class SessionCache:
-    """Open sessions, least-recently-used ones evicted first."""
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """How credentials are kept. Times in seconds."""
 
-    def __init__(self, *, max_sessions: int, clock: Clock) -> None:
-        self._sessions: TLRUCache[TokenDigest, Session] = TLRUCache(
-            maxsize=max_sessions, ttu=lambda _key, session, _now: session.ends_at, timer=clock
+    max_entries: int = 10_000
+    margin: float = 60.0  # credentials are not used so close to their end
+    negative_ttl: float = 30.0
+    reuse_by_identity: bool = False
+
+
+@dataclass(slots=True)
+class _Entry:
+    credentials: Credentials
+    session: Session
+    grant: Grant
+    obtained_at: float
+    used_at: float
+    renew_at: float = math.inf
+
+    @property
+    def lifetime(self) -> float:
+        return self.credentials.expires_at - self.obtained_at
+
+
+class CredentialCache:
+    """The credentials of all sessions."""
+
+    def __init__(
+        self,
+        *,
+        exchange: Exchange,
+        clock: Clock,
+        policy: CachePolicy,
+        random_share: Callable[[], float] = random.random,
+    ) -> None:
+        self._exchange = exchange
+        self._clock = clock
+        self._policy = policy
+        self._random_share = random_share
+        self._entries: TLRUCache[Key, _Entry] = TLRUCache(
+            maxsize=policy.max_entries, ttu=lambda _key, entry, _now: self._ends_at(entry), timer=clock
         )
-        self._opening: dict[TokenDigest, asyncio.Task[Session]] = {}
+        self._refused: TTLCache[Key, tuple[Reason, str]] = TTLCache(
+            maxsize=policy.max_entries, ttl=policy.negative_ttl, timer=clock
+        )
+        self._by_identity: LRUCache[tuple[IdentityFingerprint, Grant], Key] = LRUCache(policy.max_entries)
+        self._exchanging: SingleFlight[Key, Credentials] = SingleFlight()
+        self._due: list[tuple[float, int, Key]] = []
+        self._sequence = itertools.count()
+        self._refreshing = 0
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._entries)
 
-    def get(self, digest: TokenDigest) -> Session | None:
-        """The living session of a token, if there is one. No I/O."""
-        return self._sessions.get(digest)
+    def get(self, session: Session) -> Credentials | None:
+        """Living credentials of a session, if there are any. No I/O."""
+        entry = self._entries.get((session.digest, session.grant))
+        if entry is None:
+            return None
+        entry.used_at = self._clock()
+        return entry.credentials
 
-    def drop(self, digest: TokenDigest) -> None:
-        """Forget a session."""
-        self._sessions.pop(digest, None)
+    def obtain(self, session: Session) -> asyncio.Future[Credentials]:
+        """Exchange the session's token, or join whoever does; await it shielded.
 
-    def open(self, digest: TokenDigest, opener: Callable[[], Awaitable[Session]]) -> asyncio.Task[Session]:
-        """Open a session, or join whoever is opening it.
-
-        The task is shared by all that wait: await it through ``asyncio.shield``, so that
-        one who leaves does not take it away from the others.
+        Raises:
+            Denied: at once, if STS refused the same a moment ago.
         """
-        task = self._opening.get(digest)
-        if task is None:
-            task = asyncio.create_task(self._open(digest, opener))
-            self._opening[digest] = task
-            # Not in the task itself: one cancelled before its first step never runs a line of it.
-            task.add_done_callback(lambda done: self._opened(digest, done))
+        key = (session.digest, session.grant)
+        refused = self._refused.get(key)
+        if refused is not None:
+            reason, detail = refused
+            raise Denied(reason, f"{detail} (remembered)")
+        return self._exchanging.run(key, lambda: self._obtain(key, session))
+
+    def forget_stale(self, authorized: Authorized) -> bool:
+        """Drop credentials that AWS refused, unless they are newer or were obtained a moment ago."""
+        key = (authorized.session.digest, authorized.session.grant)
+        entry = self._entries.get(key)
+        if entry is None or entry.credentials is not authorized.credentials:
+            return False  # somebody was faster
+        if self._clock() - entry.obtained_at < _HEALING_INTERVAL:
+            return False
+        del self._entries[key]
+        return True
+
+    def drop_where(self, ends: Callable[[Session], bool]) -> int:
+        """Drop the credentials of all sessions of which ``ends`` is true; returns how many."""
+        keys = [key for key, entry in self._entries.items() if ends(entry.session)]
+        for key in keys:
+            del self._entries[key]
+        return len(keys)
+
+    async def keep_fresh(self) -> None:
+        """Renew what is due, until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK)
+            self._entries.expire()
+            self.refresh_due()
+
+    def refresh_due(self) -> list[asyncio.Future[Credentials]]:
+        """Start to renew what is due now, a few at a time; returns what was started.
+
+        Whenever one is done the next one due is started, so that many sessions that began
+        together are all renewed in time without keeping first requests from STS.
+        """
+        now = self._clock()
+        started = []
+        while self._due and self._due[0][0] <= now and self._refreshing < _REFRESHES_AT_ONCE:
+            at, _, key = heapq.heappop(self._due)
+            entry = self._entries.get(key)
+            if entry is None or entry.renew_at != at:  # gone, or planned anew meanwhile
+                continue
+            self._schedule(key, entry, now + _RETRY * entry.lifetime)  # unless it succeeds, look again
+            if now - entry.used_at <= _RECENT * entry.lifetime:
+                started.append(self._renew(key, entry))
+        return started
+
+    def _renew(self, key: Key, entry: _Entry) -> asyncio.Future[Credentials]:
+        self._refreshing += 1
+
+        def finished(_task: asyncio.Future[Credentials]) -> None:
+            self._refreshing -= 1
+            self.refresh_due()
+
+        task = self._exchanging.run(key, lambda: self._obtain(key, entry.session, used_at=entry.used_at))
+        task.add_done_callback(finished)
         return task
 
-    async def _open(self, digest: TokenDigest, opener: Callable[[], Awaitable[Session]]) -> Session:
-        session = await opener()
-        self._sessions[digest] = session
-        return session
+    def _worth_renewing(self, entry: _Entry) -> bool:
+        """Whether the token outlives the credentials, and not just by the margin.
 
-    def _opened(self, digest: TokenDigest, task: asyncio.Task[Session]) -> None:
-        del self._opening[digest]
-        if not task.cancelled():
-            # Mark a failure as seen: the one who asked may have left, and nobody else needs to hear of it.
-            task.exception()
+        A token's first use comes right after it is issued, and often both live for an hour:
+        a second exchange would double the load on STS for the sake of the last minute.
+        """
+        return entry.session.identity.expires_at > entry.credentials.expires_at
+
+    async def _obtain(self, key: Key, session: Session, used_at: float | None = None) -> Credentials:
+        taken_over = self._take_over(session) if used_at is None else None
+        if taken_over is not None:
+            self._store(key, session, taken_over, used_at=self._clock())
+            return taken_over
+        try:
+            credentials = await self._exchange.exchange(session.unverified_for_sts, session.grant)
+        except Denied as denied:
+            if denied.reason in DEFINITE:
+                self._refused[key] = (denied.reason, denied.detail)
+            raise
+        _log.info(
+            "credentials_obtained",
+            issuer=session.identity.issuer,
+            subject=session.identity.subject,
+            mapping=session.grant.mapping,
+            role_arn=session.grant.role_arn,
+            session_name=session.grant.session_name,
+            access_key_id=credentials.access_key_id,
+            renewal=used_at is not None,
+        )
+        self._store(key, session, credentials, used_at=self._clock() if used_at is None else used_at)
+        return credentials
+
+    def _store(self, key: Key, session: Session, credentials: Credentials, *, used_at: float) -> None:
+        now = self._clock()
+        entry = _Entry(credentials, session, session.grant, obtained_at=now, used_at=used_at)
+        self._entries[key] = entry
+        if self._policy.reuse_by_identity:
+            self._by_identity[fingerprint(session.identity), session.grant] = key
+        if self._worth_renewing(entry):
+            share = REFRESH_AT + _JITTER * (2 * self._random_share() - 1)
+            self._schedule(key, entry, now + share * entry.lifetime)
+
+    def _take_over(self, session: Session) -> Credentials | None:
+        """Living credentials of the same identity under an earlier token, if that is allowed."""
+        if not self._policy.reuse_by_identity:
+            return None
+        key = self._by_identity.get((fingerprint(session.identity), session.grant))
+        entry = self._entries.get(key) if key is not None else None
+        return entry.credentials if entry is not None else None
+
+    def _schedule(self, key: Key, entry: _Entry, at: float) -> None:
+        entry.renew_at = at
+        if len(self._due) > 2 * self._policy.max_entries:
+            # What was evicted is still planned; without this the plan would grow with every user seen.
+            self._due = [planned for planned in self._due if planned[2] in self._entries]
+            heapq.heapify(self._due)
+        heapq.heappush(self._due, (at, next(self._sequence), key))
+
+    def _ends_at(self, entry: _Entry) -> float:
+        return min(entry.session.identity.expires_at, entry.credentials.expires_at - self._policy.margin)

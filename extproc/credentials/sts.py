@@ -1,13 +1,15 @@
-"""The exchange: the user's own token for temporary credentials, by STS AssumeRoleWithWebIdentity.
+"""AWS STS: the user's own token for temporary credentials, by AssumeRoleWithWebIdentity.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
 
-The call is not signed; the token is the proof. The only module that touches botocore.
+The call is not signed; the token is the proof. An optional second hop (AssumeRole with the
+credentials of the first) leads into another account. The only module that touches botocore.
+Everything here blocks; ``exchange`` runs it in threads.
 """
 
-import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import botocore.session
@@ -17,13 +19,13 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from extproc.errors import Denied, Reason
-from extproc.values import Credentials, Grant
+from extproc.values import MAX_CHAINED_DURATION, ChainedRole, Credentials, Grant
 
 _REASONS = {
     "ExpiredTokenException": Reason.STS_TOKEN_EXPIRED,
     "InvalidIdentityToken": Reason.STS_TOKEN_REFUSED,
     "IDPRejectedClaim": Reason.STS_TOKEN_REFUSED,
-    "IDPCommunicationError": Reason.STS_UNAVAILABLE,
+    "IDPCommunicationError": Reason.STS_PROVIDER_UNREACHABLE,
     "AccessDenied": Reason.STS_ACCESS_DENIED,
     "MalformedPolicyDocument": Reason.STS_MISCONFIGURED,
     "PackedPolicyTooLarge": Reason.STS_MISCONFIGURED,
@@ -34,6 +36,33 @@ _REASONS = {
     "RequestLimitExceeded": Reason.STS_THROTTLED,
     "SlowDown": Reason.STS_THROTTLED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Hint:
+    """What an operator should do about a message of STS's; ``reason`` where the code alone misleads."""
+
+    phrase: str
+    advice: str
+    reason: Reason | None = None
+
+
+_HINTS = (
+    _Hint("No OpenIDConnect provider found", "create the IAM OIDC provider of this issuer in the account"),
+    _Hint("Incorrect token audience", "add the token's audience to the IAM OIDC provider"),
+    _Hint(
+        "HTTPS certificate", "the certificate of the issuer's HTTPS host does not fit the IAM OIDC provider"
+    ),
+    _Hint(
+        "Couldn't retrieve verification key",
+        "IAM could not fetch the issuer's keys; is its JWKS public?",
+        Reason.STS_PROVIDER_UNREACHABLE,
+    ),
+    _Hint("sts:TagSession", "the token carries session tags: allow sts:TagSession in the trust policy"),
+    _Hint("sts:SetSourceIdentity", "the token sets a source identity: allow sts:SetSourceIdentity"),
+    _Hint("MaxSessionDuration", "session_duration exceeds the role's maximum session duration"),
+)
+
 # In botocore's form: key in the configuration file, environment variable, default, conversion.
 _BLIND_TO_THE_MACHINE = {
     "profile": (None, None, None, None),
@@ -45,11 +74,10 @@ _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
 
 
-class StsExchange:
-    """Exchanges tokens at one STS endpoint, in a bounded pool of threads.
+class StsClient:
+    """Talks to one STS endpoint. ``timeout``: seconds for connecting, and for each read.
 
-    ``timeout`` bounds connecting and each read, ``deadline`` the whole exchange as a request
-    sees it; both in seconds. ``max_waiting`` exchanges may be under way or queued.
+    ``on_date`` is told the ``Date`` of every answer, from the calling thread.
     """
 
     def __init__(
@@ -58,64 +86,76 @@ class StsExchange:
         region: str,
         endpoint_url: str | None,
         timeout: float,
-        deadline: float,
-        workers: int,
-        max_waiting: int,
+        connections: int,
+        on_date: Callable[[str | None], None],
         ca_file: str | None = None,
     ) -> None:
-        self._deadline = deadline
-        self._max_waiting = max_waiting
-        self._waiting = 0
-        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="sts")
         # A fresh session, blind to profiles and credentials of the machine; addresses come
         # from our configuration alone, never from AWS_ENDPOINT_URL* or AWS_USE_*_ENDPOINT.
-        self._client = botocore.session.Session(session_vars=_BLIND_TO_THE_MACHINE).create_client(
-            "sts",
-            region_name=region,
-            endpoint_url=endpoint_url,
-            verify=ca_file,
-            config=Config(
-                signature_version=UNSIGNED,
-                connect_timeout=timeout,
-                read_timeout=timeout,
-                max_pool_connections=workers,
-                retries={"mode": "standard", "total_max_attempts": 2},
-                ignore_configured_endpoint_urls=True,
-                use_fips_endpoint=False,
-                use_dualstack_endpoint=False,
-                user_agent_appid="extproc",
-            ),
-        )
+        self._session = botocore.session.Session(session_vars=_BLIND_TO_THE_MACHINE)
+        self._on_date = on_date
+        self._options: dict[str, Any] = {
+            "region_name": region,
+            "endpoint_url": endpoint_url,
+            "verify": ca_file,
+        }
+        self._settings: dict[str, Any] = {
+            "connect_timeout": timeout,
+            "read_timeout": timeout,
+            "retries": {"mode": "standard", "total_max_attempts": 2},
+            "ignore_configured_endpoint_urls": True,
+            "use_fips_endpoint": False,
+            "use_dualstack_endpoint": False,
+            "user_agent_appid": "extproc",
+        }
+        config = Config(signature_version=UNSIGNED, max_pool_connections=connections, **self._settings)
+        self._client = self._session.create_client("sts", config=config, **self._options)
 
-    async def exchange(self, unverified_for_sts: str, grant: Grant) -> Credentials:
-        """Exchange one token under one grant.
+    def assume(self, unverified_for_sts: str, grant: Grant) -> Credentials:
+        """Exchange a token under a grant, over both hops if it has two.
 
         Raises:
-            Denied: with an STS reason; ``STS_UNAVAILABLE`` at once when the queue is full.
+            Denied: with an STS reason, and a detail that never quotes STS's message.
         """
-        if self._waiting >= self._max_waiting:
-            raise Denied(Reason.STS_UNAVAILABLE, "too many exchanges are waiting")
-        self._waiting += 1
-        try:
-            work = asyncio.get_running_loop().run_in_executor(
-                self._pool, self._assume, unverified_for_sts, grant
-            )
-            return await asyncio.wait_for(work, self._deadline)
-        except TimeoutError:
-            raise Denied(Reason.STS_UNAVAILABLE, f"no answer within {self._deadline} s") from None
-        finally:
-            self._waiting -= 1
+        credentials = self._call(
+            self._client.assume_role_with_web_identity,
+            RoleArn=grant.role_arn,
+            RoleSessionName=grant.session_name,
+            WebIdentityToken=unverified_for_sts,
+            DurationSeconds=grant.duration,
+            **_session_policy(grant.policy_arns, grant.policy),
+        )
+        return credentials if grant.chain is None else self._chained(credentials, grant, grant.chain)
 
-    def _assume(self, token: str, grant: Grant) -> Credentials:
+    def _chained(self, first: Credentials, grant: Grant, chain: ChainedRole) -> Credentials:
+        # Source identity and transitive tags come along by themselves; they cannot be changed here.
+        client = self._session.create_client(
+            "sts",
+            aws_access_key_id=first.access_key_id,
+            aws_secret_access_key=first.secret_access_key,
+            aws_session_token=first.session_token,
+            config=Config(max_pool_connections=1, **self._settings),
+            **self._options,
+        )
         try:
-            answer = self._client.assume_role_with_web_identity(
-                RoleArn=grant.role_arn,
+            return self._call(
+                client.assume_role,
+                RoleArn=chain.role_arn,
                 RoleSessionName=grant.session_name,
-                WebIdentityToken=token,
-                DurationSeconds=grant.duration,
+                DurationSeconds=min(grant.duration, MAX_CHAINED_DURATION),
+                **({"ExternalId": chain.external_id} if chain.external_id else {}),
+                **_session_policy(chain.policy_arns, chain.policy),
             )
+        finally:
+            client.close()
+
+    def _call(self, operation: Callable[..., dict[str, Any]], **parameters: Any) -> Credentials:
+        try:
+            answer = operation(**parameters)
+            self._on_date(_date(answer))
             return _credentials(answer["Credentials"])
         except ClientError as error:
+            self._on_date(_date(error.response))
             raise _denied(error) from None
         except (AwsConnectionError, HTTPClientError) as error:
             raise Denied(Reason.STS_UNAVAILABLE, type(error).__name__) from None
@@ -123,9 +163,17 @@ class StsExchange:
             raise Denied(Reason.STS_UNAVAILABLE, f"unusable answer ({type(error).__name__})") from None
 
     def close(self) -> None:
-        """Let running exchanges end; take no more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Close connections."""
         self._client.close()
+
+
+def _session_policy(policy_arns: tuple[str, ...], policy: str | None) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    if policy_arns:
+        parameters["PolicyArns"] = [{"arn": arn} for arn in policy_arns]
+    if policy is not None:
+        parameters["Policy"] = policy
+    return parameters
 
 
 def _credentials(answer: dict[str, Any]) -> Credentials:
@@ -137,9 +185,15 @@ def _credentials(answer: dict[str, Any]) -> Credentials:
     )
 
 
+def _date(answer: dict[str, Any]) -> str | None:
+    headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers.get("date")
+
+
 def _denied(error: ClientError) -> Denied:
-    """STS's errors as ours. Their messages are left out: some quote claims of the token."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
+    """STS's errors as ours. Their messages are left out, since some quote claims of the token."""
+    told = error.response.get("Error", {})
+    code = str(told.get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     reason = _REASONS.get(code)
     if reason is None:
@@ -149,4 +203,8 @@ def _denied(error: ClientError) -> Denied:
             reason = Reason.STS_UNAVAILABLE
         else:
             reason = Reason.STS_MISCONFIGURED
-    return Denied(reason, f"STS answered {status} {code or 'without an error code'}")
+    detail = f"STS answered {status} {code or 'without an error code'}"
+    for hint in _HINTS:
+        if hint.phrase in str(told.get("Message", "")):
+            return Denied(hint.reason or reason, f"{detail}; {hint.advice}")
+    return Denied(reason, detail)

@@ -16,6 +16,7 @@ from extproc.envoyconf.addresses import envoy_address
 from extproc.envoyconf.clusters import extproc_cluster, target_cluster, upstream_filters
 from extproc.envoyconf.comments import commented
 from extproc.envoyconf.ext_proc import ext_proc_filter
+from extproc.envoyconf.jwt_authn import issuers_of_envoy, jwks_clusters
 from extproc.envoyconf.listener import listener
 from extproc.envoyconf.options import EnvoyOptions
 
@@ -32,13 +33,15 @@ _UPSTREAM = """\
 
 def render(settings: Settings, options: EnvoyOptions) -> str:
     """The bootstrap as YAML."""
+    envoys_issuers = issuers_of_envoy(settings, all_issuers=options.jwt_authn)
     bootstrap = Bootstrap(
         admin=Admin(address=envoy_address(options.admin)),
         static_resources=BootstrapStaticResources(
-            listeners=[listener(settings, options)],
+            listeners=[listener(settings, options, envoys_issuers=envoys_issuers)],
             clusters=[
                 extproc_cluster(options.extproc_address or settings.listen.grpc),
                 *(target_cluster(target, settings, options) for target in settings.targets),
+                *jwks_clusters(envoys_issuers, ca_file=options.ca_file),
             ],
         ),
         overload_manager=OverloadManager(

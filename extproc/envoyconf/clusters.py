@@ -79,21 +79,11 @@ def extproc_cluster(address: str) -> Cluster:
 
 def target_cluster(target: Target, settings: Settings, options: EnvoyOptions) -> Cluster:
     """One target; TLS with SNI and the exact host name, unless its endpoint is explicitly ``http:``."""
-    url = urlsplit(target.endpoint_url or f"https://{target.host}")
-    port = url.port or (443 if url.scheme == "https" else 80)
+    address = target.endpoint_url or f"https://{target.host}"
     name = target_cluster_name(target)
-    cluster = Cluster(
-        name=name,
-        type=ClusterDiscoveryType.STRICT_DNS,
-        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
-        connect_timeout=_CONNECT_TIMEOUT,
-        load_assignment=load_assignment(name, f"{url.hostname}:{port}"),
-        circuit_breakers=CircuitBreakers(
-            thresholds=[CircuitBreakersThresholds(max_connections=target.connection_limit)]
-        ),
-        transport_socket=(
-            _tls(target.host.partition(":")[0], options.ca_file) if url.scheme == "https" else None
-        ),
+    cluster = cluster_at(name, address, ca_file=options.ca_file, tls_host=target.host.partition(":")[0])
+    cluster.circuit_breakers = CircuitBreakers(
+        thresholds=[CircuitBreakersThresholds(max_connections=target.connection_limit)]
     )
     if options.placement == "upstream":
         http = HttpProtocolOptions(
@@ -104,6 +94,21 @@ def target_cluster(target: Target, settings: Settings, options: EnvoyOptions) ->
         )
         cluster.typed_extension_protocol_options = {_HTTP_OPTIONS: Any.pack(http)}
     return cluster
+
+
+def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = None) -> Cluster:
+    """What a URL points to; TLS checks for ``tls_host``, or else for the URL's host."""
+    url = urlsplit(address)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    host = tls_host or url.hostname or ""
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STRICT_DNS,
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        connect_timeout=_CONNECT_TIMEOUT,
+        load_assignment=load_assignment(name, f"{url.hostname}:{port}"),
+        transport_socket=_tls(host, ca_file) if url.scheme == "https" else None,
+    )
 
 
 def upstream_filters(settings: Settings, target: Target) -> list[HttpFilter]:

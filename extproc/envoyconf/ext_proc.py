@@ -18,6 +18,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from envoy_data_plane.google.protobuf import Any
 
+from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
 from extproc.authn.keys import RefreshPolicy
 from extproc.config import Settings, Target
 from extproc.server.grpc_server import TARGET_METADATA
@@ -52,7 +53,9 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
             request_header_mode=ProcessingModeHeaderSendMode.SEND,
             request_body_mode=ProcessingModeBodySendMode.BUFFERED,
             request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
-            response_header_mode=ProcessingModeHeaderSendMode.SKIP,
+            response_header_mode=ProcessingModeHeaderSendMode.SEND
+            if settings.observe_upstream
+            else ProcessingModeHeaderSendMode.SKIP,
             response_body_mode=ProcessingModeBodySendMode.NONE,
             response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
         ),
@@ -60,11 +63,19 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
             disallow_expression=RegexMatcher(regex=IMMUTABLE_HEADERS),
             disallow_is_error=True,
         ),
-        metadata_options=MetadataOptions(
-            receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE])
-        ),
+        metadata_options=_metadata(settings),
     )
     return HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(processor))
+
+
+def _metadata(settings: Settings) -> MetadataOptions:
+    """Take ours for the access log; pass on what jwt_authn verified, if we are to trust it."""
+    options = MetadataOptions(
+        receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE])
+    )
+    if any(issuer.verified_by == "envoy" for issuer in settings.issuers):
+        options.forwarding_namespaces = MetadataOptionsMetadataNamespaces(untyped=[JWT_NAMESPACE])
+    return options
 
 
 def names_target(target: Target) -> ExtProcPerRoute:

@@ -19,10 +19,12 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.config import Settings
+from extproc.authn.envoy_jwt import METADATA_NAMESPACE
+from extproc.config import Issuer, Settings
 from extproc.envoyconf.access_log import json_access_log
 from extproc.envoyconf.addresses import envoy_address
 from extproc.envoyconf.ext_proc import ext_proc_filter
+from extproc.envoyconf.jwt_authn import jwt_authn_filter
 from extproc.envoyconf.options import EnvoyOptions
 from extproc.envoyconf.routes import LONGEST_SSE_SILENCE, route_configuration
 
@@ -32,9 +34,11 @@ _STREAM_WINDOW = 1024 * 1024
 _CONNECTION_WINDOW = 4 * 1024 * 1024
 
 
-def listener(settings: Settings, options: EnvoyOptions) -> Listener:
-    """The listener with the whole filter chain."""
-    filters = [ext_proc_filter(settings)] if options.placement == "http" else []
+def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[Issuer]) -> Listener:
+    """The listener with the whole filter chain. ``envoys_issuers``: whose tokens jwt_authn verifies."""
+    filters = _jwt_authn(settings, envoys_issuers)
+    if options.placement == "http":
+        filters.append(ext_proc_filter(settings))
     # Without its own x-envoy-* headers: nobody upstream is to read them.
     router = Router(suppress_envoy_headers=True)
     filters.append(HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(router)))
@@ -67,6 +71,12 @@ def listener(settings: Settings, options: EnvoyOptions) -> Listener:
         # What a filter in a cluster may buffer is bounded by the listener, not by the route.
         result.per_connection_buffer_limit_bytes = settings.limits.request_body_bytes
     return result
+
+
+def _jwt_authn(settings: Settings, issuers: list[Issuer]) -> list[HttpFilter]:
+    if not issuers:
+        return []
+    return [HttpFilter(name=METADATA_NAMESPACE, typed_config=Any.pack(jwt_authn_filter(settings, issuers)))]
 
 
 def _tls(options: EnvoyOptions) -> TransportSocket | None:

@@ -13,7 +13,8 @@ class EnvoyOptions:
     ``placement``: ``http`` puts the filter before routing's rewrites, in the listener;
     ``upstream`` in each target's cluster, after them. ``extproc_address``: where Envoy finds
     us, if not at ``listen.grpc``. ``ca_file``: the CA bundle on Envoy's machine.
-    ``tls_cert`` and ``tls_key``: files there, for TLS towards clients.
+    ``jwt_authn``: let Envoy verify tokens of all issuers whose keys it can find, not only of
+    those that are configured so. ``tls_cert`` and ``tls_key``: files there, for TLS towards clients.
     """
 
     listen: str = "127.0.0.1:10000"
@@ -21,6 +22,7 @@ class EnvoyOptions:
     admin: str = "127.0.0.1:9901"
     ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
     placement: Placement = "http"
+    jwt_authn: bool = False
     tls_cert: str | None = None
     tls_key: str | None = None
 

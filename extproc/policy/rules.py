@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from extproc.errors import Denied, Reason
 from extproc.policy.cel import Condition, EvaluationError, compile_condition, to_cel
 from extproc.policy.session_name import session_name
-from extproc.values import Grant, Identity
+from extproc.values import ChainedRole, Grant, Identity
 
 VARIABLES = frozenset({"claims"})
 """What a matcher can read."""
@@ -59,6 +59,7 @@ class Rule:
     matcher: Matcher
     role_arn: str
     priority: int | None
+    chain: ChainedRole | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,12 @@ class Policy:
                 return Decision(denied, tuple(evaluated))
             evaluated.append(Evaluated(rule, matched=matched, error=None))
             if matched:
-                return Decision(self._granted(identity, rule.role_arn, rule.name), tuple(evaluated))
+                return Decision(self._granted(identity, rule.role_arn, rule), tuple(evaluated))
         if self._fallback_role_arn is not None:
             return Decision(self._granted(identity, self._fallback_role_arn, None), tuple(evaluated))
         return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), tuple(evaluated))
 
-    def _granted(self, identity: Identity, role_arn: str, mapping: str | None) -> Grant | Denied:
+    def _granted(self, identity: Identity, role_arn: str, rule: Rule | None) -> Grant | Denied:
         wanted = identity.claims.get(self._session_name_claim)
         if not isinstance(wanted, str) or not wanted:
             return Denied(Reason.SESSION_NAME_INVALID, f"claim {self._session_name_claim} is not a text")
@@ -135,5 +136,6 @@ class Policy:
             role_arn=role_arn,
             session_name=session_name(wanted, issuer=identity.issuer, subject=identity.subject),
             duration=self._session_duration,
-            mapping=mapping,
+            mapping=rule.name if rule else None,
+            chain=rule.chain if rule else None,
         )

@@ -3,6 +3,8 @@
     HEAD ──no body to sign──▶ allow or reply, done
       └───body to sign──────▶ "continue" ──▶ BODY ──▶ allow or reply, done
 
+Where the upstream is observed, an "allow" is followed by the response's head, and then done.
+
 A stream that ends cleanly without its last answer would make Envoy forward the request
 as it came, bearer token and all. So ``receive`` answers every message, whatever happens.
 """
@@ -15,7 +17,7 @@ from extproc.errors import Denied, Reason
 from extproc.pipeline import Admission, Pipeline
 from extproc.server import codec
 from extproc.signing.payload import Payload
-from extproc.values import Allow, Reply, RequestHead, Session
+from extproc.values import Allow, Authorized, Reply, RequestHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +32,36 @@ LARGE_BODY = 256 * 1024
 """Bytes from which a body is hashed in another thread: about what hashing does in 200 microseconds."""
 
 _CONTINUE = Answer(codec.encode_continue(), last=False)
+_PASS = Answer(codec.encode_response_continue(), last=True)
 
 
 class Stream:
     """The state of one stream. ``target_name`` comes from its gRPC initial metadata."""
 
-    __slots__ = ("_admission", "_head", "_pipeline", "_session", "_target_name")
+    __slots__ = ("_admission", "_authorized", "_head", "_pipeline", "_signed_with", "_target_name")
 
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
         self._pipeline = pipeline
         self._target_name = target_name
         self._head: RequestHead | None = None
         self._admission: Admission | None = None
-        self._session: Session | asyncio.Task[Session] | None = None
+        self._authorized: Authorized | asyncio.Future[Authorized] | None = None
+        self._signed_with: Authorized | None = None
 
     def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
         """The answer to Envoy's next message.
 
-        To be awaited only while the session is being opened, or a large body hashed.
+        To be awaited only while there are no credentials yet, or a large body hashed.
         """
         try:
-            received = codec.decode(message, target_name=self._target_name)
+            received = codec.decode(
+                message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
+            )
             if isinstance(received, codec.HeadersMessage):
                 return self._on_headers(received)
-            return self._on_body(received)
+            if isinstance(received, codec.BodyMessage):
+                return self._on_body(received)
+            return self._on_response(received)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
 
@@ -69,18 +77,24 @@ class Stream:
             raise Denied(
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
-        self._session = self._pipeline.session(admission)
-        return _CONTINUE if admission.needs_body else self._when_open(b"")
+        self._authorized = self._pipeline.authorize(admission)
+        return _CONTINUE if admission.needs_body else self._answer(b"")
 
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
         if self._admission is None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
-        return self._when_open(received.body)
+        return self._answer(received.body)
 
-    def _when_open(self, body: bytes) -> Answer | Awaitable[Answer]:
+    def _on_response(self, received: codec.ResponseMessage) -> Answer:
+        if self._signed_with is None:
+            raise Denied(Reason.PROTOCOL_VIOLATION, "a response came before its request was signed")
+        self._pipeline.observe(self._signed_with, received.status, received.error_type)
+        return _PASS
+
+    def _answer(self, body: bytes) -> Answer | Awaitable[Answer]:
         assert self._admission is not None  # noqa: S101 - narrowed by the callers
-        if isinstance(self._session, Session) and len(body) < LARGE_BODY:
-            return self._allow(self._session, self._pipeline.payload(self._admission, body))
+        if isinstance(self._authorized, Authorized) and len(body) < LARGE_BODY:
+            return self._allow(self._authorized, self._pipeline.payload(self._admission, body))
         return self._later(self._admission, body)
 
     async def _later(self, admission: Admission, body: bytes) -> Answer:
@@ -89,18 +103,21 @@ class Stream:
                 payload = self._pipeline.payload(admission, body)
             else:
                 payload = await asyncio.to_thread(self._pipeline.payload, admission, body)
-            session = self._session
-            if isinstance(session, asyncio.Task):
-                session = await asyncio.shield(session)
-            assert session is not None  # noqa: S101 - set together with the admission
-            return self._allow(session, payload)
+            authorized = self._authorized
+            if isinstance(authorized, asyncio.Future):
+                authorized = await asyncio.shield(authorized)
+            assert authorized is not None  # noqa: S101 - set together with the admission
+            return self._allow(authorized, payload)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
 
-    def _allow(self, session: Session, payload: Payload) -> Answer:
-        assert self._admission is not None  # noqa: S101 - set before any session
-        allow: Allow = self._pipeline.allow(self._admission, session, payload)
-        return Answer(codec.encode_allow(allow, to_body=self._admission.needs_body), last=True)
+    def _allow(self, authorized: Authorized, payload: Payload) -> Answer:
+        assert self._admission is not None  # noqa: S101 - set before anything is authorized
+        allow: Allow = self._pipeline.allow(self._admission, authorized, payload)
+        self._signed_with = authorized
+        message = codec.encode_allow(allow, to_body=self._admission.needs_body)
+        # Leaving now keeps nothing of us on the way of a long response; only who observes stays.
+        return Answer(message, last=not self._pipeline.observes_upstream)
 
     def _deny(self, error: Exception) -> Answer:
         target = self._admission.target.name if self._admission else ""

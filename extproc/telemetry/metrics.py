@@ -1,5 +1,7 @@
 """Prometheus metrics. No label carries anything of a user."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from extproc.errors import Reason
@@ -22,7 +24,23 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-        self.sessions = Gauge("extproc_sessions", "Sessions held.", registry=self.registry)
+
+    def follow(
+        self,
+        *,
+        sessions: Callable[[], int],
+        breaker: Callable[[], int],
+        clock_offset: Callable[[], float],
+        exchanges_waiting: Callable[[], int],
+    ) -> None:
+        """Show the present value of each whenever metrics are asked for."""
+        for name, help_text, value in (
+            ("extproc_sessions", "Sessions held.", sessions),
+            ("extproc_sts_breaker", "STS circuit breaker: 0 closed, 1 half-open, 2 open.", breaker),
+            ("extproc_clock_offset_seconds", "Seconds by which AWS's clock is ahead of ours.", clock_offset),
+            ("extproc_exchanges_waiting", "Exchanges under way or queued.", exchanges_waiting),
+        ):
+            Gauge(name, help_text, registry=self.registry).set_function(value)
 
     def allowed(self, target: str) -> None:
         """Count a signed request."""

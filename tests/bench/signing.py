@@ -38,9 +38,7 @@ def main():
 
     def ours():
         payload = payload_of(BODY, head=head, target=target).hash
-        signer.sign(
-            head=head, path="/mcp", query="", target=target, credentials=credentials, payload=payload
-        )
+        signer.sign(head=head, path="/mcp", query="", target=target, credentials=credentials, payload=payload)
 
     def botocores():
         request = AWSRequest("POST", f"https://{HOST}/mcp", {"Content-Type": "application/json"}, BODY)
@@ -52,7 +50,7 @@ def main():
         ("botocore SigV4Auth", microseconds(botocores, number=2_000)),
     ]
     for name, cost in rows:
-        print(f"{name:32}{cost:8.1f} us")  # noqa: T201
+        print(f"{name:32}{cost:8.1f} us")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 import asyncio
 
 from extproc.authn.challenge import ProtectedResource
-from extproc.credentials.cache import SessionCache
+from extproc.authn.origin import Origins
+from extproc.credentials.cache import CachePolicy, CredentialCache
+from extproc.credentials.revocation import DenyList, Revocation
+from extproc.credentials.sessions import SessionCache
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Pipeline
 from extproc.policy.rules import ClaimContains, Policy, Rule
@@ -27,8 +30,10 @@ class FakeVerifier:
         self.failure: BaseException | None = None
         self.trusted = True
         self.groups = ["admins"]
+        self.reads_jwt_payload = False
+        self.exchange_headers = frozenset()
 
-    async def verify(self, unverified_token):
+    async def verify(self, unverified_token, *, jwt_payload=None):
         self.calls += 1
         if self.failure is not None:
             raise self.failure
@@ -40,7 +45,10 @@ class FakeVerifier:
             key_thumbprint=b"k",
         )
 
-    def still_trusted(self, _identity):
+    async def for_exchange(self, identity, unverified_token, _exchange_tokens):
+        return identity, unverified_token
+
+    def still_trusted(self, _identity, _jwt_payload):
         if isinstance(self.trusted, BaseException):
             raise self.trusted
         return self.trusted
@@ -66,9 +74,18 @@ class FakeExchange:
 class Parts:
     """A pipeline with its fakes at hand."""
 
-    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024):
+    def __init__(
+        self,
+        *,
+        targets=(AWS_MCP,),
+        max_body_bytes=1024,
+        allowed_origins=(),
+        exchange_headers=(),
+        observes_upstream=False,
+    ):
         self.now = NOW
         self.verifier = FakeVerifier()
+        self.verifier.exchange_headers = frozenset(exchange_headers)
         self.exchange = FakeExchange()
         self.metrics = Metrics()
         self.sessions = SessionCache(max_sessions=100, clock=lambda: self.now)
@@ -81,18 +98,31 @@ class Parts:
             session_name_claim="sub",
             session_duration=900,
         )
+        self.credentials = CredentialCache(
+            exchange=self.exchange, clock=lambda: self.now, policy=CachePolicy(max_entries=100)
+        )
+        self.revocation = Revocation(
+            sessions=self.sessions,
+            credentials=self.credentials,
+            deny_list=DenyList(clock=lambda: self.now),
+            clock=lambda: self.now,
+        )
         self.pipeline = Pipeline(
             resource=ProtectedResource(
                 url="https://mcp.example/mcp", authorization_servers=["https://idp.example"]
             ),
+            origins=Origins(frozenset(allowed_origins)),
             targets=TargetTable(list(targets)),
             verifier=self.verifier,
             policy=self.policy,
-            exchange=self.exchange,
             sessions=self.sessions,
+            credentials=self.credentials,
+            revocation=self.revocation,
+            deadline=5.0,
             signer=self.signer,
             metrics=self.metrics,
             max_body_bytes=max_body_bytes,
+            observes_upstream=observes_upstream,
         )
 
 

@@ -18,6 +18,7 @@ EXAMPLES = {
     "several-targets": ["--listen", "0.0.0.0:10000"],
     "upstream": ["--listen", "0.0.0.0:10000", "--placement", "upstream"],
     "uds-sidecar": ["--listen", "0.0.0.0:10000"],
+    "jwt-authn": ["--listen", "0.0.0.0:10000"],
     "demo": ["--listen", "0.0.0.0:10000", "--extproc", "extproc:50051"],
 }
 

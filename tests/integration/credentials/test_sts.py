@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import threading
+import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -11,7 +12,9 @@ from types import SimpleNamespace
 import botocore.endpoint
 import pytest
 
-from extproc.credentials.sts import StsExchange
+from extproc.credentials.breaker import CircuitBreaker
+from extproc.credentials.exchange import StsExchange
+from extproc.credentials.sts import StsClient
 from extproc.errors import Denied, Reason
 from extproc.values import Grant
 
@@ -121,9 +124,14 @@ def shared_exchange(server):
 @contextlib.contextmanager
 def exchange_at(url, *, timeout=2.0, deadline=5.0, workers=2, max_waiting=8, region="us-east-1"):
     exchange = StsExchange(
-        region=region,
-        endpoint_url=url,
-        timeout=timeout,
+        sts=StsClient(
+            region=region,
+            endpoint_url=url,
+            timeout=timeout,
+            connections=workers,
+            on_date=lambda _date: None,
+        ),
+        breaker=CircuitBreaker(failures=10**6, open_for=1, clock=time.time),
         deadline=deadline,
         workers=workers,
         max_waiting=max_waiting,
@@ -227,7 +235,7 @@ async def test_without_an_address_it_is_the_regional_endpoint(environment, monke
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with exchange_at(None) as exchange:
-        assert exchange._client.meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"
+        assert exchange._sts._client.meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +244,7 @@ async def test_without_an_address_it_is_the_regional_endpoint(environment, monke
         (400, "ExpiredTokenException", Reason.STS_TOKEN_EXPIRED),
         (400, "InvalidIdentityToken", Reason.STS_TOKEN_REFUSED),
         (403, "IDPRejectedClaim", Reason.STS_TOKEN_REFUSED),
-        (400, "IDPCommunicationError", Reason.STS_UNAVAILABLE),
+        (400, "IDPCommunicationError", Reason.STS_PROVIDER_UNREACHABLE),
         (403, "AccessDenied", Reason.STS_ACCESS_DENIED),
         (400, "MalformedPolicyDocument", Reason.STS_MISCONFIGURED),
         (400, "ValidationError", Reason.STS_MISCONFIGURED),

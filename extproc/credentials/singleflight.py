@@ -1,0 +1,41 @@
+"""One piece of work for all who ask for the same thing at the same time.
+
+Belongs to one event loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+
+
+class SingleFlight(Generic[Key, Result]):
+    """Running work by key."""
+
+    def __init__(self) -> None:
+        self._running: dict[Key, asyncio.Future[Result]] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> asyncio.Future[Result]:
+        """Start the work, or join whoever has started it.
+
+        All who ask share the task. Await it through ``asyncio.shield``, so that one who
+        leaves does not take it away from the others.
+        """
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.ensure_future(work())
+            self._running[key] = task
+            # A callback and not a `finally` in the work: a task cancelled before its first step runs neither.
+            task.add_done_callback(lambda done: self._finished(key, done))
+        return task
+
+    def _finished(self, key: Key, task: asyncio.Future[Result]) -> None:
+        del self._running[key]
+        if not task.cancelled():
+            # Mark a failure as seen: whoever asked may have left, and nobody else needs to hear of it.
+            task.exception()
