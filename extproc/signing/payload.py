@@ -5,7 +5,7 @@ hashing a large body does not hold up others.
 """
 
 import json
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from extproc import strictjson
 from extproc.signing.sigv4 import UNSIGNED_PAYLOAD, payload_hash
@@ -21,13 +21,15 @@ _DIGESTS = frozenset({"content-md5", "digest", "content-digest", "repr-digest", 
 _SPACE = " \t\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """What is signed of a body: ``hash`` as the canonical request names it; ``changed``: the body is ours."""
 
-    body: bytes = field(repr=False)
+    body: bytes
     hash: str
     changed: bool = False
+
+    def __repr__(self) -> str:
+        return f"Payload(hash={self.hash!r}, changed={self.changed})"
 
 
 def payload_of(body: bytes, *, head: RequestHead, target: Target) -> Payload:

@@ -39,16 +39,7 @@ class Signer:
         ours = [("x-amz-date", at), ("x-amz-security-token", credentials.session_token)]
         if target.sends_payload_hash:
             ours.append(("x-amz-content-sha256", payload))
-        clients = [
-            (name, value)
-            for name, value in head.headers
-            if name == "content-type" or name in target.sign_headers
-        ]
-        if not all(value.isascii() for _, value in clients):
-            raise Denied(Reason.REQUEST_AMBIGUOUS, "a header to be signed is not ASCII")
-        if sum(name == "content-type" for name, _ in clients) > 1:
-            # Joined by a comma in the signature; upstream, some servers read the first and some the last.
-            raise Denied(Reason.REQUEST_AMBIGUOUS, "there are two content-type headers")
+        clients = _signed_of_the_clients(head, target.sign_headers)
         signature = sigv4.sign(
             method=head.method,
             uri=sigv4.canonical_uri(path, normalize=not target.s3_style, double_encode=not target.s3_style),
@@ -61,3 +52,16 @@ class Signer:
             key=self._keys.key(credentials, at[:8], target.scope),
         )
         return SignedHeaders((("authorization", signature.authorization), *ours))
+
+
+def _signed_of_the_clients(head: RequestHead, more: frozenset[str]) -> list[tuple[str, str]]:
+    chosen = [pair for pair in head.headers if pair[0] == "content-type" or pair[0] in more]
+    types = 0
+    for name, value in chosen:
+        types += name == "content-type"
+        if not value.isascii():
+            raise Denied(Reason.REQUEST_AMBIGUOUS, "a header to be signed is not ASCII")
+    if types > 1:
+        # Joined by a comma in the signature; upstream, some servers read the first and some the last.
+        raise Denied(Reason.REQUEST_AMBIGUOUS, "there are two content-type headers")
+    return chosen
