@@ -83,7 +83,10 @@ def example_stack(request, tmp_path):
         _move(document["static_resources"]["listeners"][0]["address"], at.envoy)
         for cluster in document["static_resources"]["clusters"]:
             (place,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
-            if cluster["name"] != "extproc":
+            if cluster["name"].startswith("jwks_"):
+                cluster.pop("transport_socket", None)
+                _move(place["endpoint"]["address"], at.idp)
+            elif cluster["name"] != "extproc":
                 cluster.pop("transport_socket", None)  # the demo's upstream speaks clear text
                 _move(place["endpoint"]["address"], at.mcp)
             elif sockets["grpc"] is None:
