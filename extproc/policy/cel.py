@@ -37,6 +37,7 @@ _PASSED_THROUGH = frozenset(
 )
 _MACROS = frozenset({"map", "filter", "all", "exists", "exists_one"})
 _PLAIN_LITERAL = re.compile(r"""(?:"[^"\\\n]*"|'[^'\\\n]*')""")
+_TEXT_TESTS = frozenset({"contains", "startsWith", "endsWith", "matches"})
 _SPECIAL_FORMS = frozenset({"has", "dyn"})
 # duration() takes time exponential in a hostile text; timestamps have no use without it. The
 # others name types in CEL and convert nothing: here list("ab") would be ["a", "b"].
@@ -68,7 +69,19 @@ class _Evaluator(Evaluator):  # type: ignore[misc]
         child = tree.children[0]
         if child.data == "ident":
             return self._names[child.children[0].value]
+        if child.data == "literal":
+            return self.visit(child)
         return super().primary(tree)
+
+    def relation(self, tree: Any) -> Any:
+        # As the base class does it, which spends most of the time on type annotations.
+        operator, right = tree.children
+        function = _FUNCTIONS[_RELATIONS[operator.data]]
+        operands = self.visit(operator.children[0]), self.visit(right)
+        try:
+            return function(*operands)
+        except TypeError:
+            return _no_overload("no such overload")
 
     def macro_has_eval(self, exprlist: Any) -> Any:
         # The base class answers "no" to every error, so that !has() is true for a wrong type.
@@ -82,6 +95,8 @@ class _Evaluator(Evaluator):  # type: ignore[misc]
 
     def member_dot_arg(self, tree: Any) -> Any:
         receiver, method = tree.children[:2]
+        if method.value in _TEXT_TESTS and len(tree.children[2:]) == 1 == len(tree.children[2].children):
+            return _FUNCTIONS[method.value](self.visit(receiver), self.visit(tree.children[2].children[0]))
         if method.value not in _MACROS:
             return super().member_dot_arg(tree)
         values = self.visit(receiver)
@@ -200,11 +215,22 @@ _FUNCTIONS = {
     "_in_": _strict(_contained, _has_members),
     "_[_]": _strict(base_functions["_[_]"], _indexable),
     "size": _strict(base_functions["size"], lambda *operands: None not in operands),
-    **{name: _strict(base_functions[name], _are_texts) for name in ("contains", "startsWith", "endsWith")},
+    **{name: _strict(base_functions[name], _are_texts) for name in _TEXT_TESTS},
     **{
         name: _strict(base_functions[name], _comparable)
         for name in ("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_")
     },
+}
+
+
+_RELATIONS = {
+    "relation_lt": "_<_",
+    "relation_le": "_<=_",
+    "relation_ge": "_>=_",
+    "relation_gt": "_>_",
+    "relation_eq": "_==_",
+    "relation_ne": "_!=_",
+    "relation_in": "_in_",
 }
 
 
