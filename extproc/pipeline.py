@@ -256,11 +256,15 @@ class Pipeline:
             headers.append(("www-authenticate", self._resource.challenge(reason)))
         if outcome.retry_after is not None:
             headers.append(("retry-after", str(outcome.retry_after)))
-        body: dict[str, object] = {"error": outcome.error, "error_description": outcome.text, "request_id": request_id}
+        body: dict[str, object] = {
+            "error": outcome.error,
+            "error_description": outcome.text,
+            "request_id": request_id,
+        }
         message = inputs.message
-        if outcome.rpc_code is not None or (message and message.id is not None and outcome.status == 403):  # noqa: PLR2004 - RFC 9110 15.5.4
-            code = outcome.rpc_code or _RPC_DENIED
-            failure = {"code": code, "message": outcome.text, "data": body}
+        refused_call = message is not None and message.id is not None and outcome.status == 403  # noqa: PLR2004
+        if outcome.rpc_code is not None or refused_call:
+            failure = {"code": outcome.rpc_code or _RPC_DENIED, "message": outcome.text, "data": body}
             body = {"jsonrpc": "2.0", "id": message.id if message else None, "error": failure}
         return Reply(outcome.status, tuple(headers), json.dumps(body).encode(), reason)
 

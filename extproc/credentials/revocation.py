@@ -118,7 +118,8 @@ class Revocation:
         if deny_until is not None:
             self._deny_list.add(selector, until=deny_until)
         if selector.role_arn is None:
-            ended = len(self._sessions.drop_where(lambda session: selector.matches_identity(session.identity)))
+            dropped = self._sessions.drop_where(lambda session: selector.matches_identity(session.identity))
+            ended = len(dropped)
             self._credentials.drop_where(selector.matches)
         else:
             # The role is of the grant, not of the session: only its credentials end.

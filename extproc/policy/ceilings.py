@@ -8,7 +8,7 @@ further ones instead of intersecting them, so both at once cannot be granted.
 from dataclasses import dataclass
 
 from extproc.policy.matchers import Matcher
-from extproc.policy.session_policy import SessionPolicy
+from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,4 +19,4 @@ class Ceiling:
     matcher: Matcher
     priority: int | None = None
     max_mapping: str | None = None
-    session_policy: SessionPolicy = SessionPolicy()
+    session_policy: SessionPolicy = UNRESTRICTED

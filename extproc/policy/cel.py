@@ -204,7 +204,7 @@ def _are_texts(*operands: Any) -> bool:
     return all(isinstance(operand, celtypes.StringType) for operand in operands)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "_&&_": lambda *operands: _decided(operands, decisive=False),
     "_||_": lambda *operands: _decided(operands, decisive=True),
     "_?_:_": lambda condition, left, right: (

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from extproc.errors import Denied, Reason
-from extproc.policy.cel import Budget, EvaluationError, Path, Text, to_cel
 from extproc.policy.ceilings import Ceiling
+from extproc.policy.cel import Budget, EvaluationError, Path, Text, to_cel
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.policy.matchers import ClaimContains, Matcher, cel_matcher
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
-from extproc.policy.session_policy import SessionPolicy
+from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
 from extproc.values import ChainedRole, Grant, Identity
 
 __all__ = ["ClaimContains", "Decision", "Evaluated", "Policy", "Rule", "cel_matcher"]
@@ -48,7 +48,7 @@ class Rule:
     role_arn: str | None
     priority: int | None
     chain: ChainedRole | None = None
-    session_policy: SessionPolicy = SessionPolicy()
+    session_policy: SessionPolicy = UNRESTRICTED
     session_duration: int | None = None  # seconds; None: the policy's
     account: ChosenAccount | None = None
 
@@ -141,6 +141,16 @@ class Policy:
             return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), evaluated)
         if rule is not None and rule.role_arn is None:
             return Decision(Denied(Reason.POLICY_DENIED, f"mapping {rule.name} denies"), evaluated, (), rule)
+        return self._decide_grant(identity, rule, evaluated, variables, budget)
+
+    def _decide_grant(
+        self,
+        identity: Identity,
+        rule: Rule | None,
+        evaluated: tuple[Evaluated, ...],
+        variables: Mapping[str, Any],
+        budget: Budget,
+    ) -> Decision:
         ceiling, looked_at, error_text = _first_match(self.ceilings, variables, budget)
         if error_text is not None:
             return Decision(Denied(Reason.POLICY_ERROR, f"ceiling {error_text}"), evaluated, looked_at)
@@ -152,7 +162,7 @@ class Policy:
         return Decision(grant, evaluated, looked_at, rule)
 
     def _variables(self, identity: Identity, inputs: Inputs) -> dict[str, Any]:
-        """What rules read, as CEL values: of ``request`` and ``mcp`` only the members that some rule reads."""
+        """The variables as CEL values; of ``request`` and ``mcp`` only the members that some rule reads."""
         plain: dict[str, Any] = {"claims": dict(identity.claims)}
         for variable, members in (("request", inputs.request), ("mcp", inputs.mcp)):
             paths = [path for path in self.request_reads if path[0] == variable]
@@ -177,7 +187,7 @@ class Policy:
         variables: Mapping[str, Any],
         budget: Budget,
     ) -> Grant:
-        restrictions = rule.session_policy if rule else SessionPolicy()
+        restrictions = rule.session_policy if rule else UNRESTRICTED
         if ceiling is not None and ceiling.session_policy:
             if restrictions:
                 raise Denied(
@@ -195,7 +205,7 @@ class Policy:
             chain = dataclasses.replace(
                 chain, policy_arns=restrictions.policy_arns, policy=restrictions.policy
             )
-            restrictions = SessionPolicy()
+            restrictions = UNRESTRICTED
         return Grant(
             role_arn=role_arn,
             session_name=self._name(identity, variables, budget),

@@ -30,6 +30,9 @@ class SessionPolicy:
         return bool(self.policy_arns) or self.policy is not None
 
 
+UNRESTRICTED = SessionPolicy()
+
+
 def validate_policy_arn(arn: str) -> str:
     """Return the ARN if it names a managed policy; raises ``ValueError`` if not."""
     if not _POLICY_ARN.fullmatch(arn):

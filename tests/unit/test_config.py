@@ -87,15 +87,32 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
             "deadline": 5.0,
             "workers": 8,
             "max_waiting": 256,
+            "breaker_failures": 5,
+            "breaker_seconds": 10.0,
         },
         "session_duration": 3600,
         "session_name_claim": "sub",
+        "session_name": None,
+        "session_name_invalid": "replace",
         "role_claim": "groups",
         "fallback_role_arn": None,
         "role_mappings": [
-            {"name": None, "claim": "admins", "matcher": None, "role_arn": ROLE, "priority": None}
+            {
+                "name": None,
+                "claim": "admins",
+                "matcher": None,
+                "effect": "allow",
+                "role_arn": ROLE,
+                "priority": None,
+                "session_duration": None,
+                "policy_arns": [],
+                "policy": None,
+                "chain": None,
+            }
         ],
-        "limits": {"request_body_bytes": 10 * 1024 * 1024, "sessions": 10_000},
+        "ceilings": [],
+        "limits": {"request_body_bytes": 10 * 1024 * 1024, "mcp_body_bytes": 256 * 1024, "sessions": 10_000},
+        "cache": {"margin": 60.0, "negative_ttl": 30.0, "reuse": "token"},
         "drain_seconds": 20.0,
     }
 
