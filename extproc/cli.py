@@ -1,20 +1,42 @@
 """The ``extproc`` command; thin. What a command needs is imported when it runs."""
 
 import asyncio
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
 from extproc import config
 
-_CONFIG = click.option(
-    "--config",
-    "config_path",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The configuration file (YAML).",
-)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_SUPPLEMENT = "extproc.supplement"
+
+
+def _config_options(command: _Command) -> _Command:
+    """``--config``, and what a ToolHive resource in it may lack (kept aside for ``_load``)."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        context.meta.setdefault(_SUPPLEMENT, {})[parameter.name] = value
+
+    for name, text in (
+        ("target", "the host to sign for"),
+        ("audience", "the audience of tokens, and the endpoint's URL"),
+        ("issuer", "who issues tokens"),
+    ):
+        option = click.option(
+            f"--{name}", expose_value=False, callback=keep, help=f"With a ToolHive resource: {text}."
+        )
+        command = option(command)
+    path = click.Path(path_type=Path)
+    return click.option(
+        "--config", "config_path", required=True, type=path, help="The configuration file (YAML)."
+    )(command)
+
+
+_CONFIG = _config_options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,16 +76,73 @@ def serve(config_path: Path, log_level: str) -> None:
 @_CONFIG
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
+    from extproc.app import build_policy
+    from extproc.policy import review
+
     settings = _load(config_path)
+    policy = build_policy(settings)
+    for warning in review.warnings(policy):
+        click.echo(f"warning: {warning}", err=True)
+    click.echo("\n".join(review.reads(policy)))
     click.echo(
         f"{config_path}: ok ({len(settings.issuers)} issuers, {len(settings.targets)} targets, "
         f"{len(settings.role_mappings)} role mappings)"
     )
 
 
-def _load(path: Path) -> config.Settings:
+@main.command()
+@_CONFIG
+@click.option(
+    "--claims", "claims_path", required=True, type=click.File("rb"), help="A token's claims (JSON)."
+)
+@click.option("--request", "request_path", type=click.File("rb"), help="method, path, headers, body (JSON).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def explain(
+    config_path: Path, claims_path: BinaryIO, request_path: BinaryIO | None, *, as_json: bool
+) -> None:
+    """Tell which role claims get, and why. Verifies nothing. Exit 0 allow, 1 deny, 2 bad input."""
+    from rich.console import Console
+
+    from extproc.commands import explain as command
+
+    settings = _load(config_path)
     try:
-        return config.load(path)
+        request = request_path.read() if request_path else None
+        decision = command.explain(settings, claims_path.read(), request)
+    except command.BadInputError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    facts = command.as_json(decision)
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+    else:
+        command.show(decision, Console())
+    sys.exit(0 if facts["outcome"] == "allow" else 1)
+
+
+@main.command("import-toolhive")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--issuer", help="Who issues tokens.")
+@click.option("--audience", help="The audience of tokens, and the endpoint's URL.")
+@click.option("--target", help="The host to sign for.")
+def import_toolhive(path: Path, issuer: str | None, audience: str | None, target: str | None) -> None:
+    """Print a ToolHive MCPExternalAuthConfig (type awsSts) as our YAML."""
+    from extproc import toolhive
+
+    supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target)
+    try:
+        click.echo(toolhive.native_yaml(path, supplement), nl=False)
+    except config.ConfigError as error:
+        click.echo("\n".join(error.problems), err=True)
+        sys.exit(2)
+
+
+def _load(path: Path) -> config.Settings:
+    from extproc import toolhive
+
+    supplement = toolhive.Supplement(**click.get_current_context().meta[_SUPPLEMENT])
+    try:
+        return toolhive.load(path, supplement)
     except config.ConfigError as error:
         click.echo("\n".join(error.problems), err=True)
         sys.exit(2)

@@ -403,14 +403,10 @@ class _Loader(yaml.SafeLoader):
         """Do nothing: there are no merge keys. The node would be changed, and nodes are shared by aliases."""
 
 
-def parse(text: str) -> Settings:
-    """Parse and validate a configuration.
-
-    Raises:
-        ConfigError: with one line a problem.
-    """
+def read_documents(text: str) -> list[Any]:
+    """The YAML documents in a text; raises ``ConfigError``."""
     try:
-        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return list(yaml.load_all(text, _Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "document"
@@ -421,6 +417,10 @@ def parse(text: str) -> Settings:
         raise
     except Exception:  # noqa: BLE001 - PyYAML lets out what int(), datetime and dicts raise for odd values
         raise ConfigError(["document: not valid YAML: a value cannot be read"]) from None
+
+
+def validate(document: Any) -> Settings:
+    """A YAML document as settings; raises ``ConfigError``."""
     if not isinstance(document, dict):
         raise ConfigError(["document: must be a mapping"])
     try:
@@ -429,15 +429,31 @@ def parse(text: str) -> Settings:
         raise ConfigError([_problem(entry) for entry in error.errors()]) from None
 
 
-def load(path: Path) -> Settings:
-    """Read a configuration file; raises ``ConfigError``."""
+def parse(text: str) -> Settings:
+    """Parse and validate a configuration of one document.
+
+    Raises:
+        ConfigError: with one line a problem.
+    """
+    documents = read_documents(text)
+    if len(documents) > 1:
+        raise ConfigError(["document: one YAML document is expected"])
+    return validate(documents[0] if documents else None)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file; raises ``ConfigError``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: not UTF-8"]) from None
-    return parse(text)
+
+
+def load(path: Path) -> Settings:
+    """Read a configuration file; raises ``ConfigError``."""
+    return parse(read_text(path))
 
 
 def _problem(error: Any) -> str:
