@@ -200,6 +200,14 @@ def _indexable(container: Any, index: Any) -> bool:
     return isinstance(container, celtypes.MapType)
 
 
+def _added(left: Any, right: Any) -> Any:
+    """Python's concatenation forgets CEL's types."""
+    result = base_functions["_+_"](left, right)
+    if type(result) is str:
+        return celtypes.StringType(result)
+    return celtypes.ListType(result) if type(result) is list else result
+
+
 def _are_texts(*operands: Any) -> bool:
     return all(isinstance(operand, celtypes.StringType) for operand in operands)
 
@@ -212,6 +220,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         if isinstance(condition, CELEvalError)
         else celtypes.logical_condition(condition, left, right)
     ),
+    "_+_": _strict(_added, _comparable),
     "_in_": _strict(_contained, _has_members),
     "_[_]": _strict(base_functions["_[_]"], _indexable),
     "size": _strict(base_functions["size"], lambda *operands: None not in operands),
