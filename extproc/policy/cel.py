@@ -64,6 +64,21 @@ class _Evaluator(Evaluator):  # type: ignore[misc]
         self._names = names
         self._budget = budget
 
+    def visit(self, tree: Any) -> Any:
+        return getattr(self, tree.data)(tree)
+
+    _visit_tree = visit
+
+    def literal(self, tree: Any) -> Any:
+        try:
+            return tree.constant
+        except AttributeError:
+            # Threads may do this at the same time, and set the same.
+            value = super().literal(tree)
+            if not isinstance(value, CELEvalError):
+                tree.constant = value
+            return value
+
     def primary(self, tree: Any) -> Any:
         # What most of an expression is made of, without the base class's search through packages.
         child = tree.children[0]
@@ -187,6 +202,9 @@ def _comparable(left: Any, right: Any) -> bool:
 
 
 def _contained(item: Any, container: Any) -> Any:
+    if isinstance(item, celtypes.StringType) and set(map(type, container)) == {celtypes.StringType}:
+        # The usual case, compared as Python's texts: ten times faster for thousands of groups.
+        return celtypes.BoolType(any(map(str.__str__(item).__eq__, container)))
     return base_functions["_in_"](item, [entry for entry in container if _comparable(item, entry)])
 
 
@@ -252,6 +270,16 @@ class Budget:
 
     def __init__(self, seconds: float = MAX_DECISION_SECONDS) -> None:
         self._ends_at = time.thread_time() + seconds
+
+        self._texts: dict[int, tuple[list[Any], frozenset[str]]] = {}
+
+    def texts_in(self, values: list[Any]) -> frozenset[str]:
+        """The texts in a list, told once for all rules of the decision."""
+        known = self._texts.get(id(values))
+        if known is None:
+            texts = frozenset(str.__str__(value) for value in values if isinstance(value, str))
+            known = self._texts[id(values)] = values, texts  # holds the list, so that its id stays its own
+        return known[1]
 
     def check(self) -> None:
         """Raise if the budget is spent."""
@@ -382,7 +410,7 @@ def _collapsed(tree: Any) -> Any:
     while tree.data in _PASSED_THROUGH and len(tree.children) == 1 and _is_tree(tree.children[0]):
         tree = tree.children[0]
     children = [_collapsed(child) if _is_tree(child) else child for child in tree.children]
-    return lark.Tree(tree.data, children, tree.meta)
+    return lark.Tree(str(tree.data), children, tree.meta)
 
 
 def _reads(tree: Any, variables: frozenset[str]) -> Iterator[Path]:

@@ -55,7 +55,6 @@ class ClaimContains:
 
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
         """Whether the claim is a list that has the value; a claim of another type is an error."""
-        del budget  # one comparison an entry
         claims = variables["claims"]
         if self.claim not in claims:  # CEL maps have no get() with a default
             return False
@@ -64,7 +63,7 @@ class ClaimContains:
             return False
         if not isinstance(values, list):
             raise EvaluationError("the role claim is not a list")
-        return any(isinstance(entry, str) and entry == self.value for entry in values)
+        return self.value in (budget or Budget()).texts_in(values)
 
 
 def cel_matcher(source: str) -> Condition:
