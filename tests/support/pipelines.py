@@ -68,14 +68,14 @@ class FakeExchange:
 class Parts:
     """A pipeline with its fakes at hand."""
 
-    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024):
+    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024, policy=None):
         self.now = NOW
         self.verifier = FakeVerifier()
         self.exchange = FakeExchange()
         self.metrics = Metrics()
         self.sessions = SessionCache(max_sessions=100, clock=lambda: self.now)
         self.signer = Signer(lambda: self.now)
-        self.policy = Policy(
+        self.policy = policy or Policy(
             rules=[
                 Rule("admins", ClaimContains("groups", "admins"), "arn:aws:iam::123456789012:role/Admin", 1)
             ],
