@@ -35,6 +35,7 @@ lint: $(STAMP)
 # The Envoy configurations in envoy/ are rendered, never edited; tests compare them.
 examples: $(STAMP)
 	$(BIN)/extproc envoy --config envoy/aws-mcp/extproc.yaml --listen 0.0.0.0:10000 > envoy/aws-mcp/envoy.yaml
+	$(BIN)/extproc envoy --config envoy/jwt-authn/extproc.yaml --listen 0.0.0.0:10000 > envoy/jwt-authn/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc extproc:50051 > envoy/demo/envoy.yaml
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import structlog
 
 from extproc.authn.challenge import ProtectedResource
+from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
+from extproc.authn.origin import Origins
 from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, is_loopback
+from extproc.authn.token import TokenLimits
 from extproc.authn.verifier import TrustedIssuer, Verifier
 from extproc.clock import Clock, system_clock
-from extproc.config import Ceiling, Issuer, RoleMapping, Settings
+from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings
 from extproc.credentials.aws_clock import AwsClock
 from extproc.credentials.breaker import CircuitBreaker
 from extproc.credentials.cache import CachePolicy, CredentialCache
@@ -87,17 +90,28 @@ def _account(mapping: RoleMapping) -> ChosenAccount | None:
 
 
 def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
-    """One key store an issuer."""
+    """One key store an issuer, but for those whose tokens Envoy verifies."""
     documents = HttpDocuments()
     return {
         issuer.issuer: KeyStore(
             issuer=issuer.issuer,
             source=_key_source(issuer, documents),
             clock=clock,
-            refresh=RefreshPolicy(),
+            refresh=_refresh_policy(issuer.refresh or settings.refresh),
         )
         for issuer in settings.issuers
+        if issuer.verified_by == "extproc"
     }
+
+
+def _refresh_policy(refresh: Refresh) -> RefreshPolicy:
+    return RefreshPolicy(
+        interval=refresh.interval,
+        shortest=refresh.shortest,
+        longest=refresh.longest,
+        cooldown=refresh.cooldown,
+        max_staleness=refresh.max_staleness,
+    )
 
 
 def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
@@ -120,11 +134,37 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
                 algorithms=frozenset(issuer.algorithms),
                 token_types=frozenset(token_type.lower() for token_type in issuer.token_types),
                 leeway=issuer.leeway,
-                keys=stores[issuer.issuer],
+                keys=stores.get(issuer.issuer),
+                required_claims={
+                    name: _values(required) for name, required in issuer.required_claims.items()
+                },
+                required_scopes=tuple(issuer.required_scopes),
+                exchange_header=issuer.sts_token_header,
+                exchange_audiences=frozenset(issuer.sts_token_audiences or issuer.audiences),
             )
             for issuer in settings.issuers
         ],
         clock=clock,
+        limits=TokenLimits(
+            size=settings.limits.token_bytes,
+            nesting=settings.limits.claims_depth,
+            values=settings.limits.claims_values,
+        ),
+    )
+
+
+def _values(required: ClaimValue | list[ClaimValue]) -> tuple[ClaimValue, ...]:
+    return tuple(required) if isinstance(required, list) else (required,)
+
+
+def build_resource(settings: Settings) -> ProtectedResource:
+    """The resource as clients see it, with the scopes of all issuers."""
+    scopes = [scope for issuer in settings.issuers for scope in issuer.required_scopes]
+    return ProtectedResource(
+        url=settings.resource.url,
+        authorization_servers=[issuer.issuer for issuer in settings.issuers],
+        name=settings.resource.name,
+        scopes=list(dict.fromkeys(scopes)),
     )
 
 
@@ -193,12 +233,12 @@ class App:
             clock_offset=lambda: self._aws_clock.offset,
             exchanges_waiting=lambda: self._exchange.waiting,
         )
+        verifier = build_verifier(settings, self._key_stores, clock)
         self._pipeline = Pipeline(
-            resource=ProtectedResource(
-                url=settings.resource.url, authorization_servers=[entry.issuer for entry in settings.issuers]
-            ),
+            resource=build_resource(settings),
+            origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
             targets=build_targets(settings),
-            verifier=build_verifier(settings, self._key_stores, clock),
+            verifier=verifier,
             policy=build_policy(settings),
             sessions=self._sessions,
             credentials=self._credentials,
@@ -209,6 +249,7 @@ class App:
             max_body_bytes=settings.limits.request_body_bytes,
             max_mcp_bytes=settings.limits.mcp_body_bytes,
             max_sessions=settings.limits.sessions,
+            observes_upstream=settings.observe_upstream,
         )
         self._draining = False
 
@@ -248,6 +289,8 @@ class App:
             return ["draining"]
         if any(store.current() for store in self._key_stores.values()):
             return []
+        if len(self._key_stores) < len(self._settings.issuers):
+            return []  # Envoy has the keys of the others
         return [
             f"no keys of {issuer}: {store.failure or 'not fetched yet'}"
             for issuer, store in self._key_stores.items()

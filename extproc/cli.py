@@ -1,11 +1,10 @@
 """The ``extproc`` command; thin. What a command needs is imported when it runs."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -90,36 +89,6 @@ def check(config_path: Path) -> None:
     )
 
 
-@main.command()
-@_CONFIG
-@click.option(
-    "--claims", "claims_path", required=True, type=click.File("rb"), help="A token's claims (JSON)."
-)
-@click.option("--request", "request_path", type=click.File("rb"), help="method, path, headers, body (JSON).")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def explain(
-    config_path: Path, claims_path: BinaryIO, request_path: BinaryIO | None, *, as_json: bool
-) -> None:
-    """Tell which role claims get, and why. Verifies nothing. Exit 0 allow, 1 deny, 2 bad input."""
-    from rich.console import Console
-
-    from extproc.commands import explain as command
-
-    settings = _load(config_path)
-    try:
-        request = request_path.read() if request_path else None
-        decision = command.explain(settings, claims_path.read(), request)
-    except command.BadInputError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    facts = command.as_json(decision)
-    if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
-    else:
-        command.show(decision, Console())
-    sys.exit(0 if facts["outcome"] == "allow" else 1)
-
-
 @main.command("import-toolhive")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--issuer", help="Who issues tokens.")
@@ -150,6 +119,37 @@ def _load(path: Path) -> config.Settings:
 
 @main.command()
 @_CONFIG
+@click.option(
+    "--token", type=click.Path(path_type=Path), help='A file with a token to verify; "-" is standard input.'
+)
+@click.option("--claims", type=click.Path(path_type=Path), help="A JSON file with claims, taken as verified.")
+@click.option("--request", type=click.Path(path_type=Path), help="method, path, headers, body (JSON).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def explain(
+    config_path: Path, token: Path | None, claims: Path | None, request: Path | None, *, as_json: bool
+) -> None:
+    """Say which role a token or claims get, and why. Exit 0 allow, 1 deny, 2 bad input."""
+    from extproc import explain as explanations
+    from extproc.commands.explain import show_rules
+    from extproc.telemetry import logs
+
+    if (token is None) == (claims is None):
+        raise click.UsageError("exactly one of --token and --claims is required")
+    settings = _load(config_path)
+    logs.configure("error")
+    try:
+        explanation = explanations.explain(settings, token=token, claims=claims, request=request)
+    except (explanations.BadInputError, explanations.BadRequestError) as error:
+        click.echo(f"extproc: {error}", err=True)
+        sys.exit(2)
+    click.echo(explanations.to_json(explanation) if as_json else explanations.to_text(explanation))
+    if explanation.decision is not None and not as_json:
+        show_rules(explanation.decision)
+    sys.exit(0 if explanation.allowed else 1)
+
+
+@main.command()
+@_CONFIG
 @click.option("--listen", default="127.0.0.1:10000", show_default=True, help="Where clients connect.")
 @click.option("--extproc", "extproc_address", help="Where Envoy finds extproc [default: listen.grpc].")
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="Envoy's admin address.")
@@ -159,13 +159,23 @@ def _load(path: Path) -> config.Settings:
     show_default=True,
     help="The CA bundle on Envoy's machine.",
 )
-def envoy(config_path: Path, listen: str, extproc_address: str | None, admin: str, ca_file: str) -> None:
+@click.option("--jwt-authn", is_flag=True, help="Let Envoy verify tokens too, before extproc does.")
+def envoy(
+    config_path: Path, listen: str, extproc_address: str | None, admin: str, ca_file: str, *, jwt_authn: bool
+) -> None:
     """Print a complete Envoy bootstrap (YAML) that fits a configuration."""
     from extproc.envoyconf.bootstrap import render
 
     settings = _load(config_path)
     click.echo(
-        render(settings, listen=listen, extproc_address=extproc_address, admin=admin, ca_file=ca_file),
+        render(
+            settings,
+            listen=listen,
+            extproc_address=extproc_address,
+            admin=admin,
+            ca_file=ca_file,
+            jwt_authn=jwt_authn,
+        ),
         nl=False,
     )
 

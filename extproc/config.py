@@ -21,8 +21,11 @@ from pydantic import (
     model_validator,
 )
 
+from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import SUPPORTED_ALGORITHMS
 from extproc.authn.provider import is_loopback
+from extproc.authn.token import MAX_TOKEN_BYTES
+from extproc.authn.verifier import NEVER_ACCEPTED_TYPES
 from extproc.policy.arn import validate_role_arn
 from extproc.policy.cel import ExpressionError
 from extproc.policy.matchers import account_expression, cel_matcher, name_expression
@@ -35,6 +38,9 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")  # RFC 3986 2; no quotes, no spaces
 _ACCOUNT = "{account}"
+_DEFAULT_PORT = re.compile(r"(?:^http:.*:80|^https:.*:443)$")
+_SCOPE = r"^[\x21\x23-\x5B\x5D-\x7E]+$"  # RFC 6749 3.3
+_NOT_A_TOKENS_HEADER = ("x-amz", "x-b3-", "x-envoy-", "x-extproc-", "x-forwarded-", "x-request-id")
 _NEVER_SIGNED = frozenset(
     {
         "authorization", "b3", "baggage", "connection", "content-length", "cookie", "expect", "forwarded",
@@ -99,6 +105,20 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    parts = urlsplit(_http_url(value))
+    if value != f"{parts.scheme}://{parts.netloc}".lower() or _DEFAULT_PORT.search(value):
+        raise ValueError("must be scheme://host as browsers send it: lower case, no path, no default port")
+    return value
+
+
+def _token_header(value: str) -> str:
+    name = value.lower()
+    if not re.fullmatch(r"x-[a-z0-9-]{1,62}", name) or name.startswith(_NOT_A_TOKENS_HEADER):
+        raise ValueError("must be a header name like x-id-token, and not one that Envoy or AWS use")
+    return name
+
+
 def _signable(value: str) -> str:
     name = value.lower()
     if not re.fullmatch(r"[a-z0-9-]+", name):
@@ -142,7 +162,24 @@ class Listen(_Model):
 class Resource(_Model):
     """The protected resource as clients call it (RFC 9728)."""
 
-    url: Url
+    url: Url  # its characters are safe in quoted strings of headers (RFC 9110 5.6.4)
+    name: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+
+
+class Refresh(_Model):
+    """When an issuer's keys are fetched again. Times in seconds."""
+
+    interval: Annotated[int, Field(ge=10, le=86_400)] = 300  # where Cache-Control is silent
+    shortest: Annotated[int, Field(ge=10, le=86_400)] = 60
+    longest: Annotated[int, Field(ge=10, le=86_400)] = 3600
+    cooldown: Annotated[int, Field(ge=1, le=3600)] = 30
+    max_staleness: Annotated[int, Field(ge=60, le=604_800)] = 86_400
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Refresh":
+        if not self.shortest <= self.interval <= self.longest <= self.max_staleness:
+            raise ValueError("shortest, interval, longest and max_staleness must be in ascending order")
+        return self
 
 
 class Issuer(_Model):
@@ -156,12 +193,27 @@ class Issuer(_Model):
     jwks_uri: Url | None = None
     jwks_file: str | None = None
     allow_insecure_http: bool = False
+    required_claims: dict[str, ClaimValue | Annotated[list[ClaimValue], Field(min_length=1)]] = {}
+    required_scopes: list[Annotated[str, Field(pattern=_SCOPE)]] = []
+    refresh: Refresh | None = None  # default: the one for all issuers
+    verified_by: Literal["extproc", "envoy"] = "extproc"
+    sts_token_header: Annotated[str, AfterValidator(_token_header)] | None = None
+    sts_token_audiences: list[Annotated[str, Field(min_length=1)]] = []  # default: audiences
 
     @model_validator(mode="after")
     def _consistent(self) -> "Issuer":
         unsupported = sorted(set(self.algorithms) - SUPPORTED_ALGORITHMS)
         if unsupported:
             raise ValueError(f"algorithms: {unsupported} not supported; STS takes RS and ES only")
+        refused = [name for name in self.token_types if _bare_type(name) in NEVER_ACCEPTED_TYPES]
+        if refused:
+            raise ValueError(f"token_types: {refused[0]} is never an access token")
+        if self.sts_token_audiences and not self.sts_token_header:
+            raise ValueError("sts_token_audiences without sts_token_header")
+        if self.verified_by == "envoy" and not (self.jwks_uri or self.jwks_file):
+            raise ValueError("verified_by: envoy needs jwks_uri or jwks_file: jwt_authn does no discovery")
+        if self.verified_by == "envoy" and self.sts_token_header:
+            raise ValueError("verified_by: envoy and sts_token_header exclude each other")
         if self.jwks_uri and self.jwks_file:
             raise ValueError("jwks_uri and jwks_file exclude each other")
         url = self.jwks_uri or self.issuer
@@ -172,6 +224,10 @@ class Issuer(_Model):
         ):
             raise ValueError("keys are fetched over HTTPS only; allow_insecure_http: true is for tests")
         return self
+
+
+def _bare_type(token_type: str) -> str:
+    return token_type.lower().removeprefix("application/")
 
 
 class Target(_Model):
@@ -314,6 +370,9 @@ class Limits(_Model):
     request_body_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 10 * 1024 * 1024
     mcp_body_bytes: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
     sessions: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    token_bytes: Annotated[int, Field(ge=256, le=MAX_TOKEN_BYTES)] = MAX_TOKEN_BYTES
+    claims_depth: Annotated[int, Field(ge=2, le=32)] = 16
+    claims_values: Annotated[int, Field(ge=16, le=10_000)] = 2000
 
 
 class Settings(_Model):
@@ -321,6 +380,8 @@ class Settings(_Model):
 
     listen: Listen = Listen()
     resource: Resource
+    allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = []
+    refresh: Refresh = Refresh()
     issuers: Annotated[list[Issuer], Field(min_length=1)]
     targets: Annotated[list[Target], Field(min_length=1)]
     sts: Sts = Sts()
@@ -334,6 +395,7 @@ class Settings(_Model):
     ceilings: list[Ceiling] = []
     limits: Limits = Limits()
     cache: Cache = Cache()
+    observe_upstream: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
 
     @property
@@ -346,6 +408,13 @@ class Settings(_Model):
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         _unique("issuers", "issuer", [entry.issuer for entry in self.issuers])
+        token_headers = {entry.sts_token_header for entry in self.issuers}
+        if self.cache.reuse == "identity" and token_headers != {None}:
+            # Identities are compared by the bearer token; session tags come from the other one.
+            raise ValueError("cache.reuse: identity and sts_token_header exclude each other")
+        for target in self.targets:
+            if not token_headers.isdisjoint(target.sign_headers):
+                raise ValueError(f"targets: {target.name}: sign_headers has a header that carries tokens")
         _unique("targets", "name", [entry.name for entry in self.targets])
         _unique("targets", "prefix", [entry.prefix for entry in self.targets if entry.prefix])
         plain = [entry.name for entry in self.targets if not entry.prefix]

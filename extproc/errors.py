@@ -13,6 +13,7 @@ class Reason(StrEnum):
     """Every way a request can be denied. Names are stable: logs, metrics and alerts use them."""
 
     # What arrived.
+    ORIGIN_REFUSED = "origin_refused"
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason, not a secret
     AUTHORIZATION_MALFORMED = "authorization_malformed"
     SIGNATURE_IN_QUERY = "signature_in_query"
@@ -32,6 +33,11 @@ class Reason(StrEnum):
     TOKEN_NOT_YET_VALID = "token_not_yet_valid"  # noqa: S105
     AUDIENCE_WRONG = "audience_wrong"
     CLAIM_INVALID = "claim_invalid"
+    CLAIM_REQUIRED = "claim_required"
+    SCOPE_MISSING = "scope_missing"
+    ENVOY_UNVERIFIED = "envoy_unverified"
+    EXCHANGE_TOKEN_MISSING = "exchange_token_missing"  # noqa: S105
+    EXCHANGE_TOKEN_FOREIGN = "exchange_token_foreign"  # noqa: S105
     KEYS_UNAVAILABLE = "keys_unavailable"
     REVOKED = "revoked"
     # The policy.
@@ -72,12 +78,16 @@ class Outcome:
 
 
 class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outcome more than an error
-    """The request is denied for ``reason``; ``detail`` tells the operator, and only the operator, why."""
+    """The request is denied for ``reason``; ``detail`` tells the operator, and only the operator, why.
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    ``scopes``: for a missing scope, all those that the client must ask for.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", *, scopes: tuple[str, ...] = ()) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+        self.scopes = scopes
 
 
 def _invalid_token(text: str = "The access token is not valid for this resource.") -> Outcome:
@@ -90,6 +100,7 @@ _UNAVAILABLE = Outcome(503, "temporarily_unavailable", "A service this request n
 _OUR_FAULT = Outcome(500, "server_error", "The request could not be processed.")
 
 _OUTCOMES = {
+    Reason.ORIGIN_REFUSED: Outcome(403, "access_denied", "Requests from this origin are not accepted."),
     Reason.TOKEN_MISSING: Outcome(401, None, "A bearer token is required."),
     Reason.AUTHORIZATION_MALFORMED: Outcome(400, "invalid_request", _BAD_AUTHORIZATION),
     Reason.SIGNATURE_IN_QUERY: Outcome(400, "invalid_request", "SigV4 query parameters are not accepted."),
@@ -112,6 +123,11 @@ _OUTCOMES = {
     Reason.TOKEN_NOT_YET_VALID: _invalid_token("The access token is not valid yet."),
     Reason.AUDIENCE_WRONG: _invalid_token(),
     Reason.CLAIM_INVALID: _invalid_token(),
+    Reason.CLAIM_REQUIRED: _invalid_token(),
+    Reason.SCOPE_MISSING: Outcome(403, "insufficient_scope", "The access token lacks a required scope."),
+    Reason.ENVOY_UNVERIFIED: _invalid_token(),
+    Reason.EXCHANGE_TOKEN_MISSING: _invalid_token("The token to be exchanged is missing."),
+    Reason.EXCHANGE_TOKEN_FOREIGN: _invalid_token("The token to be exchanged is somebody else's."),
     Reason.KEYS_UNAVAILABLE: _UNAVAILABLE,
     Reason.REVOKED: _invalid_token("The access token has been revoked."),
     Reason.NO_ROLE: _ACCESS_DENIED,

@@ -10,12 +10,14 @@ turns every exception into ``deny``.
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
-from extproc.authn.bearer import bearer_token
+from extproc.authn.bearer import bearer_token, exchange_tokens
 from extproc.authn.challenge import ProtectedResource
+from extproc.authn.origin import Origins
 from extproc.authn.verifier import Verifier
 from extproc.credentials.cache import CredentialCache
 from extproc.credentials.revocation import Revocation
@@ -35,6 +37,18 @@ from extproc.values import Allow, Authorized, Reply, RequestHead, Session, Token
 _NEVER_FORWARDED = frozenset({"authorization", "proxy-authorization", "cookie"})
 _MAX_REQUEST_ID = 128
 _RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
+_CREDENTIAL_ERRORS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "UnrecognizedClientException",
+    }
+)
+"""``x-amzn-ErrorType`` for credentials that are expired, invalid or unknown, or for a skewed clock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +62,7 @@ class Admission:
     path: str
     query: str
     unverified_token: str = field(repr=False)
+    unverified_exchange_tokens: Mapping[str, str] = field(repr=False)  # by header name
     digest: TokenDigest = field(repr=False)
     decided_by_body: bool  # some rule reads the MCP message
 
@@ -64,6 +79,7 @@ class Pipeline:
         self,
         *,
         resource: ProtectedResource,
+        origins: Origins,
         targets: TargetTable,
         verifier: Verifier,
         policy: Policy,
@@ -74,10 +90,12 @@ class Pipeline:
         signer: Signer,
         metrics: Metrics,
         max_body_bytes: int,
+        observes_upstream: bool,
         max_mcp_bytes: int = 256 * 1024,
         max_sessions: int = 10_000,
     ) -> None:
         self._resource = resource
+        self._origins = origins
         self._targets = targets
         self._verifier = verifier
         self._policy = policy
@@ -92,6 +110,10 @@ class Pipeline:
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._max_mcp_bytes = max_mcp_bytes
+        self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
+        self.reads_jwt_payload = verifier.reads_jwt_payload
+        """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
+        self.observes_upstream = observes_upstream
 
     def close(self) -> None:
         """Make no more decisions."""
@@ -100,26 +122,35 @@ class Pipeline:
     def admit(self, head: RequestHead) -> Admission | Reply:
         """Check the request's form, before any of its body is read.
 
-        Returns a ``Reply`` for the resource metadata, which needs no token.
+        Returns a ``Reply`` for the resource metadata and for CORS preflights, which need no token.
 
         Raises:
-            Denied: the request is malformed, has no single bearer token or no target.
+            Denied: a page of a foreign origin sent it, it is malformed, has no single bearer
+                token or no target.
         """
+        reply = self._resource.metadata_for(head.method, head.path)  # public: before the origin counts
+        if reply is not None:
+            return reply
+        self._origins.check(head)
         if head.method == "CONNECT" or not head.path or head.values("upgrade"):
             raise Denied(Reason.UPGRADE_REFUSED)
-        metadata = self._resource.metadata_for(head.method, head.path)
-        if metadata is not None:
-            headers = (
-                ("content-type", "application/json"),
-                ("cache-control", "public, max-age=300"),
-                ("access-control-allow-origin", "*"),
-            )
-            return Reply(200, headers, metadata, None)
+        preflight = self._origins.preflight(head)
+        if preflight is not None:
+            return preflight
         unverified_token = bearer_token(head)
+        others = exchange_tokens(head, self._verifier.exchange_headers)
         target = self._targets.select(head)
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
-        digest = token_digest(unverified_token)
-        return Admission(head, target, path, query, unverified_token, digest, self._policy.reads_mcp)
+        return Admission(
+            head,
+            target,
+            path,
+            query,
+            unverified_token,
+            others,
+            _digest(unverified_token, others),
+            self._policy.reads_mcp,
+        )
 
     def open_early(self, admission: Admission) -> None:
         """Start to verify the token while the body that decides is still on its way."""
@@ -180,16 +211,22 @@ class Pipeline:
 
     def _living_session(self, admission: Admission) -> Session | None:
         session = self._sessions.get(admission.digest)
-        if session is not None and not self._verifier.still_trusted(session.identity):
+        if session is not None and not self._verifier.still_trusted(
+            session.identity, admission.head.jwt_payload
+        ):
             self._sessions.drop(admission.digest)
             return None
         return session
 
     async def _open(self, admission: Admission) -> Session:
-        identity = await self._verifier.verify(admission.unverified_token)
+        unverified_token = admission.unverified_token
+        identity = await self._verifier.verify(unverified_token, jwt_payload=admission.head.jwt_payload)
+        identity, exchange_token = await self._verifier.for_exchange(
+            identity, unverified_token, admission.unverified_exchange_tokens
+        )
         if self._revocation.refuses(identity):
             raise Denied(Reason.REVOKED, "the deny list names this identity")
-        session = Session(admission.digest, identity, admission.unverified_token)
+        session = Session(admission.digest, identity, exchange_token)
         self._sessions.put(session)
         return session
 
@@ -222,10 +259,26 @@ class Pipeline:
         removed = sorted(
             name
             for name in names
-            if name in _NEVER_FORWARDED or (name.startswith("x-amz-") and name not in target.sign_headers)
+            if name in self._never_forwarded
+            or (name.startswith("x-amz-") and name not in target.sign_headers)
         )
         self._metrics.allowed(target.name)
         return Allow(tuple(mutation), tuple(removed))
+
+    def observe(self, authorized: Authorized, status: int, error_type: str | None) -> None:
+        """Look at the upstream's answer: does AWS no longer take these credentials?
+
+        Then the next request obtains new ones. Bounded in how often it may do so, since an
+        upstream that refuses everything must not turn every request into an exchange.
+        """
+        says_so = error_type in _CREDENTIAL_ERRORS or (error_type is None and status == 401)  # noqa: PLR2004
+        if status in (401, 403) and says_so and self._credentials.forget_stale(authorized):
+            _log.warning(
+                "upstream_refused_credentials",
+                status=status,
+                error_type=error_type,
+                access_key_id=authorized.credentials.access_key_id,
+            )
 
     def deny(
         self,
@@ -252,8 +305,10 @@ class Pipeline:
         self._metrics.denied(reason, target)
         outcome = reason.outcome
         headers = [("content-type", "application/json"), ("cache-control", "no-store")]
-        if outcome.status == 401:  # noqa: PLR2004 - RFC 9110 15.5.2
-            headers.append(("www-authenticate", self._resource.challenge(reason)))
+        headers += self._origins.response_headers(head)
+        if outcome.status == 401 or reason is Reason.SCOPE_MISSING:  # noqa: PLR2004 - RFC 9110 15.5.2
+            scopes = error.scopes if isinstance(error, Denied) else ()
+            headers.append(("www-authenticate", self._resource.challenge(reason, scopes)))
         if outcome.retry_after is not None:
             headers.append(("retry-after", str(outcome.retry_after)))
         body: dict[str, object] = {
@@ -267,6 +322,12 @@ class Pipeline:
             failure = {"code": outcome.rpc_code or _RPC_DENIED, "message": outcome.text, "data": body}
             body = {"jsonrpc": "2.0", "id": message.id if message else None, "error": failure}
         return Reply(outcome.status, tuple(headers), json.dumps(body).encode(), reason)
+
+
+def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:
+    """What a session is kept under: all tokens that count for it. None of them has a line feed in it."""
+    others = (f"{name}:{token}" for name, token in sorted(unverified_exchange_tokens.items()))
+    return token_digest("\n".join((unverified_token, *others)))
 
 
 def _place(error: BaseException) -> str:

@@ -6,7 +6,6 @@ parsers that differ there are a way around a check. Here each of them is an erro
 
 import json
 import math
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 MAX_DEPTH = 32
@@ -17,8 +16,10 @@ class AmbiguousJSONError(ValueError):
     """The document is not JSON, or JSON with more than one reading. The message never quotes it."""
 
 
-def loads(document: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
+def loads(document: bytes, *, max_depth: int = MAX_DEPTH, max_values: int | None = None) -> Any:
     """Parse UTF-8 JSON, refusing duplicate members, non-finite numbers, lone surrogates and deep nesting.
+
+    ``max_values`` bounds the members and elements of all objects and lists together.
 
     Raises:
         AmbiguousJSONError: for anything that another parser could read otherwise.
@@ -35,14 +36,15 @@ def loads(document: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
         raise
     except (ValueError, RecursionError):
         raise AmbiguousJSONError("not valid JSON") from None
-    if _depth_exceeds(value, max_depth):
-        raise AmbiguousJSONError("nested too deeply")
+    _bound(value, max_depth, max_values)
     return value
 
 
-def loads_object(document: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+def loads_object(
+    document: bytes, *, max_depth: int = MAX_DEPTH, max_values: int | None = None
+) -> dict[str, Any]:
     """Parse like ``loads`` and require an object at the top."""
-    value = loads(document, max_depth=max_depth)
+    value = loads(document, max_depth=max_depth, max_values=max_values)
     if not isinstance(value, dict):
         raise AmbiguousJSONError("not a JSON object")
     return value
@@ -66,17 +68,20 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise AmbiguousJSONError("NaN and Infinity are not JSON")
 
 
-def _depth_exceeds(value: Any, limit: int) -> bool:
+def _bound(value: Any, max_depth: int, max_values: int | None) -> None:
     """Walk level by level, so that hostile nesting costs no recursion."""
-    level = _containers([value])
-    for _ in range(limit):
-        level = _containers(
-            child for node in level for child in (node.values() if isinstance(node, dict) else node)
-        )
+    level = [value] if isinstance(value, dict | list) else []
+    values = 0
+    for _ in range(max_depth):
         if not level:
-            return False
-    return bool(level)
-
-
-def _containers(values: Iterable[Any]) -> list[Any]:
-    return [value for value in values if isinstance(value, dict | list)]
+            return
+        below: list[Any] = []
+        for node in level:
+            values += len(node)
+            children = node.values() if isinstance(node, dict) else node
+            below += [child for child in children if isinstance(child, dict | list)]
+        if max_values is not None and values > max_values:
+            raise AmbiguousJSONError("too many values")
+        level = below
+    if level:
+        raise AmbiguousJSONError("nested too deeply")

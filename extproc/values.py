@@ -18,7 +18,8 @@ class RequestHead:
 
     ``path`` is the raw ``:path`` (with query), ``headers`` the ordinary headers in order,
     names in lower case, duplicates kept. ``target_name`` comes from the route's gRPC
-    initial metadata, which clients cannot set.
+    initial metadata, which clients cannot set. ``jwt_payload`` is what Envoy's jwt_authn says
+    it verified, if the pipeline asked for it; every number in it is a double.
     """
 
     method: str
@@ -27,6 +28,7 @@ class RequestHead:
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     has_body: bool
     target_name: str | None = None
+    jwt_payload: Mapping[str, object] | None = field(default=None, repr=False)
 
     def values(self, name: str) -> list[str]:
         """All values of one header; ``name`` in lower case."""
@@ -41,7 +43,8 @@ class Identity:
     subject: str
     expires_at: float
     claims: Mapping[str, object] = field(repr=False)
-    key_thumbprint: bytes = field(repr=False)  # SHA-256 of the verifying key
+    key_thumbprint: bytes | None = field(repr=False)  # SHA-256 of the verifying key; None: Envoy verified
+    exchange_key_thumbprint: bytes | None = field(default=None, repr=False)  # of a separate token for STS
 
 
 MAX_CHAINED_DURATION = 3600

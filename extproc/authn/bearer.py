@@ -1,6 +1,7 @@
-"""Exactly one bearer token from the ``authorization`` header (RFC 6750 section 2.1)."""
+"""The tokens a request carries: one bearer token (RFC 6750 section 2.1), and perhaps one for STS."""
 
 import re
+from collections.abc import Iterable
 
 from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
@@ -30,3 +31,20 @@ def bearer_token(head: RequestHead) -> str:
     if not _TOKEN68.fullmatch(unverified_token):
         raise Denied(Reason.AUTHORIZATION_MALFORMED, "not one token68 value")
     return unverified_token
+
+
+def exchange_tokens(head: RequestHead, names: Iterable[str]) -> dict[str, str]:
+    """The tokens in the headers of these names, still unverified; absent ones are left out.
+
+    Raises:
+        Denied: ``AUTHORIZATION_MALFORMED`` for several values or what is no token.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        values = head.values(name)
+        if not values:
+            continue
+        if len(values) > 1 or not _TOKEN68.fullmatch(values[0]):
+            raise Denied(Reason.AUTHORIZATION_MALFORMED, f"{name} is not one token")
+        found[name] = values[0]
+    return found

@@ -174,6 +174,7 @@ class RefreshPolicy:
     shortest: float = 60.0
     longest: float = 3600.0
     cooldown: float = 30.0  # between fetches that unknown kids or failures ask for
+    first_retry: float = 1.0  # while there are no keys at all; doubles up to the cooldown
     max_staleness: float = 86_400.0
     wait: float = 5.0  # the longest that a request waits for a fetch
     fetch_limit: float = 30.0  # the longest that a fetch takes before it counts as failed
@@ -192,6 +193,7 @@ class KeyStore:
         self._attempted_at = float("-inf")
         self._next_due = float("-inf")
         self._failure: str | None = None
+        self._failures_at_start = 0
         self._fetching: asyncio.Task[None] | None = None
 
     @property
@@ -250,7 +252,7 @@ class KeyStore:
             keys = parse_key_set(document.body)
         except Exception as error:  # noqa: BLE001 - whatever the provider does, the last good set stays
             self._failure = str(error) if isinstance(error, KeyDocumentError) else type(error).__name__
-            self._next_due = self._clock() + policy.cooldown
+            self._next_due = self._clock() + self._retry_delay()
             _log.warning("jwks_fetch_failed", issuer=self._issuer, error=self._failure)
         else:
             now = self._clock()
@@ -263,6 +265,14 @@ class KeyStore:
                 _log.warning("jwks_key_refused", issuer=self._issuer, key=refusal)
         finally:
             self._fetching = None
+
+    def _retry_delay(self) -> float:
+        """Soon while nothing works without it: the provider may be starting together with us."""
+        if self._current is not None:
+            return self._policy.cooldown
+        delay = self._policy.first_retry * 2.0 ** min(self._failures_at_start, 16)
+        self._failures_at_start += 1
+        return min(delay, self._policy.cooldown)
 
     async def keep_fresh(self) -> None:
         """Fetch at start and then on schedule, until cancelled."""

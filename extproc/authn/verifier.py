@@ -1,47 +1,86 @@
 """From an unverified token to an ``Identity``: the steps of RFC 8725 and RFC 9068, in order.
 
-1. format   compact form, three base64url segments, bounded length (RFC 7515 3.1)
-2. header   one JSON object; algorithm allowed; type expected; nothing critical that we do not know
-3. issuer   chosen by the exact ``iss``, before any key is looked at
-4. key      of that issuer only; fits the algorithm
-5. signature
-6. times    ``exp`` required; ``nbf`` and ``iat`` when present
-7. audience one of the issuer's, exactly
-8. subject  a non-empty text
+ 1. format    compact form, three base64url segments, bounded length, two unambiguous JSON objects
+ 2. issuer    chosen by the exact ``iss``, before anything else is looked at
+ 3. header    algorithm allowed; type expected; nothing critical that we do not know
+ 4. key       of that issuer only; fits the algorithm
+ 5. signature ours to check, or Envoy's jwt_authn verified this very token (then there is no step 4)
+ 6. times     ``exp`` required; ``nbf`` and ``iat`` when present
+ 7. audience  one of the issuer's, exactly
+ 8. subject   a non-empty text
+ 9. claims    those that the issuer's configuration requires
+10. scopes    all that the issuer's configuration requires
 
 Not checked here: whether STS would accept the token, and revocation at the provider.
 """
 
-import base64
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import Any
 
 import jwt
 
-from extproc import strictjson
+from extproc.authn.claims import (
+    ClaimValue,
+    check_audience,
+    check_required_claims,
+    check_scopes,
+    check_subject,
+    check_times,
+)
+from extproc.authn.envoy_jwt import check_same_token, is_same_token
 from extproc.authn.keys import MAX_KID_LENGTH, SUPPORTED_ALGORITHMS, KeyStore, VerificationKey
+from extproc.authn.token import TokenLimits, UnverifiedToken, parse
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.values import Identity
 
-MAX_TOKEN_BYTES = 20_000  # STS's limit for WebIdentityToken
-MAX_SUBJECT_LENGTH = 255  # STS's limit for SubjectFromWebIdentityToken
-MAX_TIMESTAMP = 2**40  # some 35,000 years; keeps arithmetic on times exact
-_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+NEVER_ACCEPTED_TYPES = frozenset(
+    {"dpop+jwt", "logout+jwt", "oauth-authz-req+jwt", "secevent+jwt", "token-introspection+jwt"}
+)
+"""Signed by the same keys or sent by clients, but never a statement about who is calling (RFC 8725 3.11)."""
+
+_SIGNATURES = {name: jwt.get_algorithm_by_name(name) for name in SUPPORTED_ALGORITHMS}
+
+
+class Step(IntEnum):
+    """The verification steps, as numbered above."""
+
+    FORMAT = 1
+    ISSUER = 2
+    HEADER = 3
+    KEY = 4
+    SIGNATURE = 5
+    TIMES = 6
+    AUDIENCE = 7
+    SUBJECT = 8
+    CLAIMS = 9
+    SCOPES = 10
+
+
+def _unobserved(_step: Step) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
-    """What is accepted from one issuer. ``leeway`` in seconds; types in lower case, "" for absent."""
+    """What is accepted from one issuer. ``leeway`` in seconds; types in lower case, "" for absent.
+
+    ``keys`` None: Envoy's jwt_authn verifies this issuer's tokens. ``exchange_header``: the
+    header with the token that goes to STS in the bearer token's place, for ``exchange_audiences``.
+    """
 
     issuer: str
     audiences: frozenset[str]
     algorithms: frozenset[str]
     token_types: frozenset[str]
     leeway: float
-    keys: KeyStore = field(repr=False)
+    keys: KeyStore | None = field(repr=False)
+    required_claims: Mapping[str, tuple[ClaimValue, ...]] = field(default_factory=dict)
+    required_scopes: tuple[str, ...] = ()
+    exchange_header: str | None = None
+    exchange_audiences: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Emptiness never means "anything goes"."""
@@ -49,98 +88,146 @@ class TrustedIssuer:
             raise ValueError("an issuer needs audiences, algorithms and token types")
         if not self.algorithms <= SUPPORTED_ALGORITHMS:
             raise ValueError("unsupported algorithm")
-
-
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    header: Mapping[str, Any]
-    claims: Mapping[str, Any]
+        if any(
+            token_type.removeprefix("application/") in NEVER_ACCEPTED_TYPES for token_type in self.token_types
+        ):
+            raise ValueError("a token type that is no access token")
+        if not all(self.required_claims.values()):
+            raise ValueError("a required claim needs values")
+        if self.exchange_header and not (self.exchange_audiences and self.keys):
+            raise ValueError("a separate token for STS needs audiences and keys")
 
 
 class Verifier:
     """Verifies tokens of the trusted issuers."""
 
-    def __init__(self, *, issuers: list[TrustedIssuer], clock: Clock) -> None:
+    def __init__(
+        self, *, issuers: list[TrustedIssuer], clock: Clock, limits: TokenLimits | None = None
+    ) -> None:
         if not issuers:
             raise ValueError("at least one issuer is required")
         self._issuers = {trusted.issuer: trusted for trusted in issuers}
         if len(self._issuers) != len(issuers):
             raise ValueError("an issuer is configured twice")
         self._clock = clock
+        self._limits = limits or TokenLimits()
+        self.reads_jwt_payload = any(trusted.keys is None for trusted in issuers)
+        """Whether the word of Envoy's jwt_authn is wanted at all."""
+        self.exchange_headers = frozenset(
+            trusted.exchange_header for trusted in issuers if trusted.exchange_header
+        )
+        """Headers that may carry a token for STS."""
 
-    async def verify(self, unverified_token: str) -> Identity:
-        """Verify one token; waits only while an unknown key is fetched.
+    async def verify(
+        self,
+        unverified_token: str,
+        *,
+        jwt_payload: Mapping[str, object] | None = None,
+        begin: Callable[[Step], None] = _unobserved,
+    ) -> Identity:
+        """Verify one bearer token; waits only while an unknown key is fetched.
+
+        ``jwt_payload``: what Envoy says it verified. ``begin`` is told each step before it is taken.
 
         Raises:
             Denied: with the reason of the first step that fails.
         """
-        unverified = _parse(unverified_token)  # steps 1 and 2a
-        trusted = self._issuer(unverified.claims)
+        trusted, identity = await self._verify(unverified_token, jwt_payload, begin)
+        begin(Step.CLAIMS)
+        check_required_claims(identity.claims, trusted.required_claims)
+        begin(Step.SCOPES)
+        check_scopes(identity.claims, trusted.required_scopes)
+        return identity
+
+    async def for_exchange(
+        self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]
+    ) -> tuple[Identity, str]:
+        """The token that goes to STS for an identity, and the identity as long as both tokens live.
+
+        ``unverified_token`` is the one that gave the identity; the others came in headers, by
+        name. One of them takes its place where its issuer is configured so. It passes steps 1
+        to 8; required claims and scopes are for the token that gives access.
+
+        Raises:
+            Denied: it is missing, not valid, or of another issuer or subject.
+        """
+        trusted = self._issuers[identity.issuer]
+        if trusted.exchange_header is None:
+            return identity, unverified_token
+        token = unverified_exchange_tokens.get(trusted.exchange_header)
+        if token is None:
+            raise Denied(Reason.EXCHANGE_TOKEN_MISSING, f"no {trusted.exchange_header}")
+        _, other = await self._verify(token, None, _unobserved, for_exchange=True)
+        if (other.issuer, other.subject) != (identity.issuer, identity.subject):
+            raise Denied(Reason.EXCHANGE_TOKEN_FOREIGN, f"{trusted.exchange_header} is of another subject")
+        both = replace(
+            identity,
+            expires_at=min(identity.expires_at, other.expires_at),
+            exchange_key_thumbprint=other.key_thumbprint,
+        )
+        return both, token
+
+    async def _verify(
+        self,
+        unverified_token: str,
+        jwt_payload: Mapping[str, object] | None,
+        begin: Callable[[Step], None],
+        *,
+        for_exchange: bool = False,
+    ) -> tuple[TrustedIssuer, Identity]:
+        """Steps 1 to 8."""
+        begin(Step.FORMAT)
+        unverified = parse(unverified_token, self._limits)
+        begin(Step.ISSUER)
+        trusted = self._trusted(unverified.claims)
+        begin(Step.HEADER)
         algorithm = _check_header(unverified.header, trusted)
-        key = await trusted.keys.find(unverified.header.get("kid"), algorithm)
-        _check_signature(unverified_token, key, algorithm)
+        if trusted.keys is None:
+            key = None
+            begin(Step.SIGNATURE)
+            check_same_token(unverified.claims, jwt_payload)
+        else:
+            begin(Step.KEY)
+            key = await trusted.keys.find(unverified.header.get("kid"), algorithm)
+            begin(Step.SIGNATURE)
+            _check_signature(unverified, key, algorithm)
         claims = unverified.claims  # from here on signed
-        expires_at = self._check_times(claims, trusted.leeway)
-        _check_audience(claims, trusted.audiences)
-        subject = _check_subject(claims)
-        return Identity(
+        begin(Step.TIMES)
+        expires_at = check_times(claims, now=self._clock(), leeway=trusted.leeway)
+        begin(Step.AUDIENCE)
+        check_audience(claims, trusted.exchange_audiences if for_exchange else trusted.audiences)
+        begin(Step.SUBJECT)
+        subject = check_subject(claims)
+        return trusted, Identity(
             issuer=trusted.issuer,
             subject=subject,
             expires_at=expires_at,
             claims=claims,
-            key_thumbprint=key.thumbprint,
+            key_thumbprint=key.thumbprint if key else None,
         )
 
-    def still_trusted(self, identity: Identity) -> bool:
-        """Whether the key that verified this identity is still published by its issuer. Does no I/O."""
-        trusted = self._issuers.get(identity.issuer)
-        keys = trusted.keys.current() if trusted else None
-        return keys is not None and keys.contains(identity.key_thumbprint)
+    def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
+        """Whether what verified this identity still would. Does no I/O.
 
-    def _issuer(self, claims: Mapping[str, Any]) -> TrustedIssuer:
-        issuer = claims.get("iss")
+        Its keys must still be published by its issuer. What Envoy verified, it must have
+        verified again for this request.
+        """
+        trusted = self._issuers.get(identity.issuer)
+        if trusted is None:
+            return False
+        if trusted.keys is None:
+            return jwt_payload is not None and is_same_token(identity.claims, jwt_payload)
+        keys = trusted.keys.current()
+        if keys is None or identity.key_thumbprint is None or not keys.contains(identity.key_thumbprint):
+            return False
+        return identity.exchange_key_thumbprint is None or keys.contains(identity.exchange_key_thumbprint)
+
+    def _trusted(self, unverified_claims: Mapping[str, Any]) -> TrustedIssuer:
+        issuer = unverified_claims.get("iss")
         trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
         if trusted is None:
             raise Denied(Reason.ISSUER_UNKNOWN, "iss is no configured issuer")
         return trusted
-
-    def _check_times(self, claims: Mapping[str, Any], leeway: float) -> float:
-        now = self._clock()
-        expires_at = _timestamp(claims, "exp")
-        if expires_at is None:
-            raise Denied(Reason.CLAIM_INVALID, "exp is missing")
-        if now >= expires_at + leeway:
-            raise Denied(Reason.TOKEN_EXPIRED, f"expired {now - expires_at:.0f} s ago")
-        for name in ("nbf", "iat"):
-            instant = _timestamp(claims, name)
-            if instant is not None and instant > now + leeway:
-                raise Denied(Reason.TOKEN_NOT_YET_VALID, f"{name} is {instant - now:.0f} s ahead")
-        return float(expires_at)
-
-
-def _parse(unverified_token: str) -> _Parsed:
-    if len(unverified_token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(unverified_token):
-        raise Denied(Reason.TOKEN_MALFORMED, "not a compact JWS of at most 20,000 bytes")
-    header, claims, _ = (_decode(segment) for segment in unverified_token.split("."))
-    try:
-        return _Parsed(strictjson.loads_object(header), strictjson.loads_object(claims))
-    except strictjson.AmbiguousJSONError as error:
-        raise Denied(Reason.TOKEN_MALFORMED, str(error)) from None
-
-
-def _decode(segment: str) -> bytes:
-    """Base64url without padding, in its only canonical form (RFC 4648 3.5).
-
-    Unused trailing bits must be zero: otherwise one signature has several spellings, and
-    one token several digests.
-    """
-    try:
-        raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    except ValueError:
-        raise Denied(Reason.TOKEN_MALFORMED, "not base64url") from None
-    if base64.urlsafe_b64encode(raw).rstrip(b"=") != segment.encode():
-        raise Denied(Reason.TOKEN_MALFORMED, "not canonical base64url")
-    return raw
 
 
 def _check_header(header: Mapping[str, Any], trusted: TrustedIssuer) -> str:
@@ -158,38 +245,12 @@ def _check_header(header: Mapping[str, Any], trusted: TrustedIssuer) -> str:
     return algorithm
 
 
-_JWS = jwt.PyJWS(algorithms=sorted(SUPPORTED_ALGORITHMS), options={"verify_signature": True})
-
-
-def _check_signature(unverified_token: str, key: VerificationKey, algorithm: str) -> None:
+def _check_signature(unverified: UnverifiedToken, key: VerificationKey, algorithm: str) -> None:
+    # The algorithm comes from the allow-list and fits the key: find() saw to both. The segments are
+    # decoded already, so the primitive is called as PyJWT itself would call it for this algorithm.
     try:
-        # The algorithm comes from the allow-list and fits the key: find() saw to both.
-        _JWS.decode_complete(unverified_token.encode("ascii"), key=key.public_key, algorithms=[algorithm])
-    except Exception as error:  # noqa: BLE001 - PyJWT and cryptography raise unrelated types
+        valid = _SIGNATURES[algorithm].verify(unverified.signing_input, key.public_key, unverified.signature)
+    except Exception as error:  # noqa: BLE001 - cryptography raises unrelated types
         raise Denied(Reason.SIGNATURE_INVALID, type(error).__name__) from None
-
-
-def _timestamp(claims: Mapping[str, Any], name: str) -> int | None:
-    """An integer NumericDate; STS takes no others (RFC 7519 2 would allow fractions)."""
-    if name not in claims:
-        return None
-    value = claims[name]
-    if type(value) is not int or not 0 <= value <= MAX_TIMESTAMP:
-        raise Denied(Reason.CLAIM_INVALID, f"{name} is not an integer timestamp")
-    return value
-
-
-def _check_audience(claims: Mapping[str, Any], accepted: frozenset[str]) -> None:
-    audience = claims.get("aud")
-    audiences = [audience] if isinstance(audience, str) else audience
-    if not isinstance(audiences, list) or not all(isinstance(entry, str) for entry in audiences):
-        raise Denied(Reason.AUDIENCE_WRONG, "aud is missing or not text")
-    if accepted.isdisjoint(audiences):
-        raise Denied(Reason.AUDIENCE_WRONG, "aud names none of the issuer's audiences")
-
-
-def _check_subject(claims: Mapping[str, Any]) -> str:
-    subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
-        raise Denied(Reason.CLAIM_INVALID, "sub is not a text of 1 to 255 characters")
-    return subject
+    if valid is not True:
+        raise Denied(Reason.SIGNATURE_INVALID, "the signature does not fit the key")

@@ -1,4 +1,4 @@
-"""``extproc explain --claims``: a dry run of the policy. Verifies nothing and asks nobody."""
+"""The policy's part of ``extproc explain``: a dry run for an identity and a request."""
 
 import json
 from collections.abc import Mapping
@@ -21,19 +21,16 @@ from extproc.values import Grant, Identity, RequestHead
 _REQUEST_MEMBERS = frozenset({"method", "path", "headers", "body"})
 
 
-class BadInputError(ValueError):
-    """The claims or the request cannot be used; the message says why."""
+class BadRequestError(ValueError):
+    """The request cannot be used; the message says why."""
 
 
-def explain(settings: Settings, claims: bytes, request: bytes | None) -> Decision:
-    """Decide for claims (a JSON object) and a request (``{"method", "path", "headers", "body"}``).
-
-    Nothing of the token is checked: neither signature nor times nor audience.
+def decide(settings: Settings, identity: Identity, request: bytes | None) -> Decision:
+    """Decide for an identity and a request (JSON: ``{"method", "path", "headers", "body"}``).
 
     Raises:
-        BadInputError: what was given is not of that form.
+        BadRequestError: the request is not of that form.
     """
-    identity = _identity(settings, _object(claims, "claims"))
     policy = build_policy(settings)
     try:
         inputs = Inputs() if request is None else _inputs(settings, policy, _object(request, "request"))
@@ -46,26 +43,19 @@ def _object(document: bytes, name: str) -> dict[str, Any]:
     try:
         return strictjson.loads_object(document)
     except strictjson.AmbiguousJSONError as error:
-        raise BadInputError(f"{name}: {error}") from None
-
-
-def _identity(settings: Settings, claims: dict[str, Any]) -> Identity:
-    issuer, subject = claims.get("iss", settings.issuers[0].issuer), claims.get("sub", "")
-    if not (isinstance(issuer, str) and isinstance(subject, str)):
-        raise BadInputError("claims: iss and sub must be texts")
-    return Identity(issuer, subject, float("inf"), claims, b"")
+        raise BadRequestError(f"{name}: {error}") from None
 
 
 def _inputs(settings: Settings, policy: Policy, request: dict[str, Any]) -> Inputs:
     unknown = sorted(set(request) - _REQUEST_MEMBERS)
     if unknown:
-        raise BadInputError(f"request: unknown member {unknown[0]!r}")
+        raise BadRequestError(f"request: unknown member {unknown[0]!r}")
     method, path = request.get("method", "POST"), request.get("path", "/mcp")
     headers, body = request.get("headers", {}), request.get("body", "")
     if not (isinstance(method, str) and isinstance(path, str) and path.startswith("/")):
-        raise BadInputError("request: method must be a text, path a text that begins with a slash")
+        raise BadRequestError("request: method must be a text, path a text that begins with a slash")
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        raise BadInputError("request: headers must be an object of texts")
+        raise BadRequestError("request: headers must be an object of texts")
     fields = tuple((name.lower(), value) for name, value in headers.items())
     content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     authority = next((value for name, value in fields if name == "host"), "")
@@ -81,7 +71,7 @@ def _inputs(settings: Settings, policy: Policy, request: dict[str, Any]) -> Inpu
 
 
 def as_json(decision: Decision) -> dict[str, Any]:
-    """The decision as ``--json`` prints it."""
+    """The decision as ``--json`` prints it; the last three members only where there is something to tell."""
     outcome = decision.outcome
     grant = outcome if isinstance(outcome, Grant) else None
     denied = outcome if isinstance(outcome, Denied) else None
@@ -97,9 +87,9 @@ def as_json(decision: Decision) -> dict[str, Any]:
         "policy_arns": list(final.policy_arns) if final else [],
         "policy": final.policy if final else None,
         "evaluated": [_entry(entry) for entry in decision.evaluated],
-        "ceilings": [_entry(entry) for entry in decision.ceilings],
-        "chained_role_arn": grant.chain.role_arn if grant and grant.chain else None,
-        "detail": denied.detail if denied else None,
+        **({"ceilings": [_entry(entry) for entry in decision.ceilings]} if decision.ceilings else {}),
+        **({"chained_role_arn": grant.chain.role_arn} if grant and grant.chain else {}),
+        **({"detail": denied.detail} if denied else {}),
     }
 
 
@@ -113,8 +103,9 @@ def _entry(entry: Evaluated) -> Mapping[str, Any]:
     }
 
 
-def show(decision: Decision, console: Console) -> None:
-    """The decision for people."""
+def show_rules(decision: Decision) -> None:
+    """Rules, results and the outcome, as a table for people."""
+    console = Console()
     facts = as_json(decision)
     table = Table(title="Rules, in the order they are tried", title_justify="left")
     for column in ("kind", "name", "priority", "result", "then"):
@@ -130,8 +121,8 @@ def show(decision: Decision, console: Console) -> None:
     console.print("allowed" if allowed else f"denied: {facts['reason']}", style="green" if allowed else "red")
     shown = ("detail", "mapping", "role_arn", "chained_role_arn", "session_name", "session_duration")
     for name in (*shown, "policy_arns", "policy"):
-        if facts[name]:
-            value = facts[name]
+        value = facts.get(name)
+        if value:
             line = f"  {name}: {', '.join(value) if isinstance(value, list) else value}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if allowed and facts["mapping"] is None:

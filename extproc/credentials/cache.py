@@ -8,6 +8,7 @@ token. Belongs to one event loop; writes nothing to disk.
 import asyncio
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from extproc.clock import Clock
 from extproc.credentials.fingerprint import IdentityFingerprint, fingerprint
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
-from extproc.values import Credentials, Grant, Session, TokenDigest
+from extproc.values import Authorized, Credentials, Grant, Session, TokenDigest
 
 REFRESH_AT = 0.8
 """The share of the credentials' life after which they are renewed, give or take ``_JITTER``."""
@@ -30,6 +31,7 @@ _RECENT = 0.5  # of the lifetime: sessions idle for longer are not renewed
 _RETRY = 0.04  # of the lifetime: between attempts to renew
 _TICK = 1.0  # seconds between looks at what is due
 _REFRESHES_AT_ONCE = 4
+_HEALING_INTERVAL = 30.0  # seconds: credentials younger than this are not replaced for being refused
 
 DEFINITE = frozenset(
     {Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED, Reason.STS_TOKEN_EXPIRED, Reason.STS_MISCONFIGURED}
@@ -66,6 +68,7 @@ class _Entry:
     grant: Grant
     obtained_at: float
     used_at: float
+    renew_at: float = math.inf
 
     @property
     def lifetime(self) -> float:
@@ -123,9 +126,16 @@ class CredentialCache:
             raise Denied(reason, f"{detail} (remembered)")
         return self._exchanging.run(key, lambda: self._obtain(key, session))
 
-    def forget(self, session: Session, grant: Grant) -> bool:
-        """Drop a session's credentials under a grant; returns whether there were any."""
-        return self._entries.pop((session.digest, grant), None) is not None
+    def forget_stale(self, authorized: Authorized) -> bool:
+        """Drop credentials that AWS refused, unless they are newer or were obtained a moment ago."""
+        key = (authorized.session.digest, authorized.grant)
+        entry = self._entries.get(key)
+        if entry is None or entry.credentials is not authorized.credentials:
+            return False  # somebody was faster
+        if self._clock() - entry.obtained_at < _HEALING_INTERVAL:
+            return False
+        del self._entries[key]
+        return True
 
     def drop_where(self, ends: Callable[[Session, Grant], bool]) -> int:
         """Drop the credentials of all sessions and grants of which ``ends`` is true; returns how many."""
@@ -138,20 +148,23 @@ class CredentialCache:
         """Renew what is due, until cancelled."""
         while True:
             await asyncio.sleep(_TICK)
+            self._entries.expire()
             self.refresh_due()
 
     def refresh_due(self) -> list[asyncio.Future[Credentials]]:
-        """Start to renew what is due now, sweep out what has ended; returns what was started."""
+        """Start to renew what is due now, a few at a time; returns what was started.
+
+        Whenever one is done the next one due is started, so that many sessions that began
+        together are all renewed in time without keeping first requests from STS.
+        """
         now = self._clock()
-        self._entries.expire()
         started = []
         while self._due and self._due[0][0] <= now and self._refreshing < _REFRESHES_AT_ONCE:
-            _, _, key = heapq.heappop(self._due)
-            # Looked up without counting as a use: what nobody asks for must stay evictable.
-            entry = self._entries.get(key) if key in self._entries else None
-            if entry is None or not self._worth_renewing(entry):
+            at, _, key = heapq.heappop(self._due)
+            entry = self._entries.get(key)
+            if entry is None or entry.renew_at != at:  # gone, or planned anew meanwhile
                 continue
-            self._schedule(key, now + _RETRY * entry.lifetime)  # unless it succeeds, look again
+            self._schedule(key, entry, now + _RETRY * entry.lifetime)  # unless it succeeds, look again
             if now - entry.used_at <= _RECENT * entry.lifetime:
                 started.append(self._renew(key, entry))
         return started
@@ -161,15 +174,19 @@ class CredentialCache:
 
         def finished(_task: asyncio.Future[Credentials]) -> None:
             self._refreshing -= 1
+            self.refresh_due()
 
         task = self._exchanging.run(key, lambda: self._obtain(key, entry.session, used_at=entry.used_at))
         task.add_done_callback(finished)
         return task
 
     def _worth_renewing(self, entry: _Entry) -> bool:
-        """Whether the token lives on after the credentials; the session ends with it in any case."""
-        expires_at = entry.session.identity.expires_at
-        return expires_at > entry.credentials.expires_at - self._policy.margin and expires_at > self._clock()
+        """Whether the token outlives the credentials, and not just by the margin.
+
+        A token's first use comes right after it is issued, and often both live for an hour:
+        a second exchange would double the load on STS for the sake of the last minute.
+        """
+        return entry.session.identity.expires_at > entry.credentials.expires_at
 
     async def _obtain(self, key: Key, session: Session, used_at: float | None = None) -> Credentials:
         grant = key[1]
@@ -183,6 +200,16 @@ class CredentialCache:
             if denied.reason in DEFINITE:
                 self._refused[key] = (denied.reason, denied.detail)
             raise
+        _log.info(
+            "credentials_obtained",
+            issuer=session.identity.issuer,
+            subject=session.identity.subject,
+            mapping=grant.mapping,
+            role_arn=grant.role_arn,
+            session_name=grant.session_name,
+            access_key_id=credentials.access_key_id,
+            renewal=used_at is not None,
+        )
         self._store(key, session, credentials, used_at=self._clock() if used_at is None else used_at)
         return credentials
 
@@ -195,7 +222,7 @@ class CredentialCache:
             self._by_identity[fingerprint(session.identity), grant] = key
         if self._worth_renewing(entry):
             share = REFRESH_AT + _JITTER * (2 * self._random_share() - 1)
-            self._schedule(key, now + share * entry.lifetime)
+            self._schedule(key, entry, now + share * entry.lifetime)
 
     def _take_over(self, session: Session, grant: Grant) -> Credentials | None:
         """Living credentials of the same identity under an earlier token, if that is allowed."""
@@ -205,7 +232,12 @@ class CredentialCache:
         entry = self._entries.get(key) if key is not None else None
         return entry.credentials if entry is not None else None
 
-    def _schedule(self, key: Key, at: float) -> None:
+    def _schedule(self, key: Key, entry: _Entry, at: float) -> None:
+        entry.renew_at = at
+        if len(self._due) > 2 * self._policy.max_entries:
+            # What was evicted is still planned; without this the plan would grow with every user seen.
+            self._due = [planned for planned in self._due if planned[2] in self._entries]
+            heapq.heapify(self._due)
         heapq.heappush(self._due, (at, next(self._sequence), key))
 
     def _ends_at(self, entry: _Entry) -> float:

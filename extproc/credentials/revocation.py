@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from extproc.clock import Clock
@@ -40,7 +39,9 @@ class DenyList:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        self._until: OrderedDict[Selector, float] = OrderedDict()
+        # Filed under what a token will show, so that a lookup costs the same however long the list is.
+        self._until: dict[tuple[str, str], dict[Selector, float]] = {}
+        self._size = 0
 
     def add(self, selector: Selector, *, until: float) -> None:
         """Refuse whom the selector names until ``until`` (seconds since the epoch).
@@ -48,25 +49,40 @@ class DenyList:
         Raises:
             ValueError: it names nobody in particular, or the list is full.
         """
-        if selector.subject is None and selector.token_id is None:
+        if selector.token_id is not None:
+            place = ("jti", selector.token_id)
+        elif selector.subject is not None:
+            place = ("sub", selector.subject)
+        else:
             raise ValueError("a deny list entry needs a subject or a token id")
-        self._sweep()
-        if len(self._until) >= MAX_ENTRIES:
+        if self._size >= MAX_ENTRIES:
+            self._sweep()
+        if self._size >= MAX_ENTRIES:
             # Forgetting an older entry would let somebody back in.
             raise ValueError("the deny list is full")
-        self._until[selector] = max(until, self._until.get(selector, until))
+        entries = self._until.setdefault(place, {})
+        self._size += selector not in entries
+        entries[selector] = max(until, entries.get(selector, until))
 
     def refuses(self, identity: Identity) -> bool:
         """Whether the identity is on the list now."""
         now = self._clock()
+        # A jti that is no text names nothing on the list (and might not even be hashable).
+        places = (("sub", identity.subject), ("jti", str(identity.claims.get("jti"))))
         return any(
-            until > now and selector.matches_identity(identity) for selector, until in self._until.items()
+            until > now and selector.matches_identity(identity)
+            for place in places
+            for selector, until in self._until.get(place, {}).items()
         )
 
     def _sweep(self) -> None:
         now = self._clock()
-        for selector in [selector for selector, until in self._until.items() if until <= now]:
-            del self._until[selector]
+        living = {
+            place: {selector: until for selector, until in entries.items() if until > now}
+            for place, entries in self._until.items()
+        }
+        self._until = {place: entries for place, entries in living.items() if entries}
+        self._size = sum(map(len, self._until.values()))
 
 
 def revocation_policy(*, issued_before: float) -> str:

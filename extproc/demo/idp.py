@@ -1,10 +1,13 @@
-"""A small OpenID Connect provider for the demo: discovery, JWKS and a token endpoint.
+"""A small OpenID Connect provider for the demo: discovery, JWKS, client registration, authorization, tokens.
 
-Its token endpoint knows the password grant only, for three built-in accounts. That grant is not for
-production (OAuth 2.1 drops it); here it lets a shell script log in.
+Three built-in accounts. Whoever opens the authorization page picks one and is logged in, or is it at once if
+``login_hint`` names it: nobody is asked for a password there. The password grant is not for production (OAuth
+2.1 drops it); here it lets a shell script log in.
 """
 
 import asyncio
+import html
+import json
 import time
 import uuid
 from collections import Counter
@@ -12,14 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from extproc.demo.forms import FormError, read_form
+from extproc.demo.forms import FormError, read_body, read_form
+from extproc.demo.idp_codes import AuthorizationRequest, CodeFlow, CodeFlowError
 from extproc.demo.idp_keys import ALGORITHMS, KeyRing
 
 ACCOUNTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -88,7 +92,8 @@ class Provider:
         self._faults: dict[str, str | None] = {"jwks": None, "discovery": None}
         self._hits: Counter[str] = Counter()
         # One entry for each grant_type; discovery publishes the names.
-        self._grants = {"password": self._password_grant}
+        self._grants = {"password": self._password_grant, "authorization_code": self._code_grant}
+        self._codes = CodeFlow(issuer=settings.issuer)
 
     def metadata(self) -> dict[str, Any]:
         """Return the document of OpenID Connect Discovery section 3, which RFC 8414 shares."""
@@ -98,7 +103,11 @@ class Provider:
             "jwks_uri": f"{issuer}/jwks.json",
             "token_endpoint": f"{issuer}/token",
             "grant_types_supported": sorted(self._grants),
-            "response_types_supported": [],
+            "authorization_endpoint": f"{issuer}/authorize",
+            "registration_endpoint": f"{issuer}/register",
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": list(ALGORITHMS),
             "token_endpoint_auth_methods_supported": ["none"],
@@ -153,6 +162,33 @@ class Provider:
             "scope": wanted.scope,
         }
         return JSONResponse(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
+
+    async def register(self, request: Request) -> Response:
+        """Register a client (RFC 7591)."""
+        self._count(request)
+        try:
+            wanted = json.loads(await read_body(request, limit=FORM_LIMIT))
+            return JSONResponse(
+                self._codes.register(wanted), HTTPStatus.CREATED, headers={"cache-control": "no-store"}
+            )
+        except (FormError, ValueError):
+            return _oauth_error(OAuthError("invalid_client_metadata", "a small JSON object is expected"))
+        except CodeFlowError as error:
+            return _oauth_error(OAuthError(error.error, str(error)))
+
+    async def authorize(self, request: Request) -> Response:
+        """Let the browser choose an account, then send it back to the client with a code."""
+        self._count(request)
+        query = dict(request.query_params)
+        try:
+            wanted = self._codes.read(query)
+        except CodeFlowError as error:
+            return _oauth_error(OAuthError(error.error, str(error)))
+        account = query.pop("login_hint", "")
+        if account not in ACCOUNTS:
+            return _account_page(wanted, query)
+        headers = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+        return RedirectResponse(self._codes.approve(wanted, account), HTTPStatus.FOUND, headers=headers)
 
     async def healthz(self, _request: Request) -> Response:
         """Say that the process serves."""
@@ -222,6 +258,40 @@ class Provider:
             algorithm=algorithm,
         )
 
+    def _code_grant(self, form: Mapping[str, str]) -> TokenRequest:
+        try:
+            authorized = self._codes.redeem(form)
+        except CodeFlowError as error:
+            raise OAuthError(error.error, str(error)) from None
+        asked = authorized.request
+        return TokenRequest(
+            subject=authorized.account,
+            groups=ACCOUNTS[authorized.account],
+            audience=asked.resource or self._settings.audience,
+            client_id=asked.client.client_id,
+            scope=asked.scope,
+            lifetime=DEFAULT_LIFETIME,
+            algorithm=ALGORITHMS[0],
+        )
+
+
+def _account_page(wanted: AuthorizationRequest, query: Mapping[str, str]) -> Response:
+    links = [
+        f'<li><a href="?{html.escape(urlencode({**query, "login_hint": account}))}">{account}</a></li>'
+        for account in ACCOUNTS
+    ]
+    client, resource = html.escape(wanted.client.name), html.escape(wanted.resource or "")
+    page = (
+        "<!doctype html><title>Demo login</title><h1>Demo login</h1>"
+        f"<p>{client} wants to call {resource}. Log in as:</p><ul>{''.join(links)}</ul>"
+    )
+    headers = {
+        "cache-control": "no-store",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+        "referrer-policy": "no-referrer",
+    }
+    return HTMLResponse(page, headers=headers)
+
 
 def _oauth_error(error: OAuthError) -> Response:
     body = {"error": error.error, "error_description": error.description}
@@ -258,6 +328,8 @@ def create_app(settings: IdpSettings) -> Starlette:
             Route(f"/.well-known/oauth-authorization-server{prefix}", provider.discovery, methods=["GET"]),
             Route(f"{prefix}/jwks.json", provider.jwks, methods=["GET"]),
             Route(f"{prefix}/token", provider.token, methods=["POST"]),
+            Route(f"{prefix}/register", provider.register, methods=["POST"]),
+            Route(f"{prefix}/authorize", provider.authorize, methods=["GET"]),
             Route("/healthz", provider.healthz, methods=["GET"]),
             Route("/_control/rotate", provider.rotate, methods=["POST"]),
             Route("/_control/faults", provider.faults, methods=["POST"]),

@@ -226,7 +226,8 @@ def _rejection(settings: UpstreamSettings, rejected: SignatureRejected, body: by
     # The real service points OAuth clients at its own authorization server; a gateway must not pass this on.
     metadata = "https://aws.example/.well-known/oauth-protected-resource"
     challenge = f'Bearer realm="https://{settings.host}/mcp", resource_metadata="{metadata}"'
-    return JSONResponse(answer, status, headers={"www-authenticate": challenge})
+    headers = {"www-authenticate": challenge, "x-amzn-errortype": rejected.code}
+    return JSONResponse(answer, status, headers=headers)
 
 
 def _json_rpc_id(body: bytes) -> str | int | None:

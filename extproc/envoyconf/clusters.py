@@ -70,16 +70,23 @@ def extproc_cluster(address: str) -> Cluster:
 
 def target_cluster(target: Target, *, ca_file: str) -> Cluster:
     """One target; TLS with SNI and the exact host name, unless its endpoint is explicitly ``http:``."""
-    url = urlsplit(target.endpoint_url or f"https://{target.host}")
-    port = url.port or (443 if url.scheme == "https" else 80)
+    address = target.endpoint_url or f"https://{target.host}"
     name = target_cluster_name(target)
+    return cluster_at(name, address, ca_file=ca_file, tls_host=target.host.partition(":")[0])
+
+
+def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = None) -> Cluster:
+    """What a URL points to; TLS checks for ``tls_host``, or else for the URL's host."""
+    url = urlsplit(address)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    host = tls_host or url.hostname or ""
     return Cluster(
         name=name,
         type=ClusterDiscoveryType.STRICT_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=_CONNECT_TIMEOUT,
         load_assignment=load_assignment(name, f"{url.hostname}:{port}"),
-        transport_socket=_tls(target.host.partition(":")[0], ca_file) if url.scheme == "https" else None,
+        transport_socket=_tls(host, ca_file) if url.scheme == "https" else None,
     )
 
 

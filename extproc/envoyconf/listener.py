@@ -23,6 +23,8 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
     ExtProcOverrides,
     ExtProcPerRoute,
+    MetadataOptions,
+    MetadataOptionsMetadataNamespaces,
     ProcessingMode,
     ProcessingModeBodySendMode,
     ProcessingModeHeaderSendMode,
@@ -35,10 +37,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Any, Struct
 
+from extproc.authn.envoy_jwt import METADATA_NAMESPACE
 from extproc.authn.keys import RefreshPolicy
-from extproc.config import Settings, Target
+from extproc.config import Issuer, Settings, Target
 from extproc.envoyconf.addresses import envoy_address
 from extproc.envoyconf.clusters import EXTPROC_CLUSTER, target_cluster_name
+from extproc.envoyconf.jwt_authn import issuers_of_envoy, jwt_authn_filter
 from extproc.server.grpc_server import TARGET_METADATA
 
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
@@ -61,8 +65,8 @@ _ACCESS_LOG = {
 }
 
 
-def listener(settings: Settings, *, address: str) -> Listener:
-    """The listener with the whole filter chain."""
+def listener(settings: Settings, *, address: str, envoys_issuers: list[Issuer]) -> Listener:
+    """The listener with the whole filter chain. ``envoys_issuers``: whose tokens jwt_authn verifies."""
     routes = [_target_route(target) for target in settings.targets if target.prefix]
     routes += [_target_route(target) for target in settings.targets if not target.prefix][:1]
     if all(target.prefix for target in settings.targets):
@@ -90,6 +94,7 @@ def listener(settings: Settings, *, address: str) -> Listener:
             ],
         ),
         http_filters=[
+            *_jwt_authn(settings, envoys_issuers),
             HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(ext_proc_filter(settings))),
             HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router())),
         ],
@@ -99,6 +104,12 @@ def listener(settings: Settings, *, address: str) -> Listener:
         filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(manager))]
     )
     return Listener(name="ingress", address=envoy_address(address), filter_chains=[chain])
+
+
+def _jwt_authn(settings: Settings, issuers: list[Issuer]) -> list[HttpFilter]:
+    if not issuers:
+        return []
+    return [HttpFilter(name=METADATA_NAMESPACE, typed_config=Any.pack(jwt_authn_filter(settings, issuers)))]
 
 
 def ext_proc_filter(settings: Settings) -> ExternalProcessor:
@@ -112,10 +123,20 @@ def ext_proc_filter(settings: Settings) -> ExternalProcessor:
             request_header_mode=ProcessingModeHeaderSendMode.SEND,
             request_body_mode=ProcessingModeBodySendMode.BUFFERED,
             request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
-            response_header_mode=ProcessingModeHeaderSendMode.SKIP,
+            response_header_mode=ProcessingModeHeaderSendMode.SEND
+            if settings.observe_upstream
+            else ProcessingModeHeaderSendMode.SKIP,
             response_body_mode=ProcessingModeBodySendMode.NONE,
             response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
         ),
+        metadata_options=_jwt_metadata() if issuers_of_envoy(settings, all_issuers=False) else None,
+    )
+
+
+def _jwt_metadata() -> MetadataOptions:
+    """Pass on what jwt_authn verified."""
+    return MetadataOptions(
+        forwarding_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE])
     )
 
 

@@ -4,6 +4,7 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
@@ -17,6 +18,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     ProcessingResponse,
 )
 
+from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
 from extproc.errors import Denied, Reason
 from extproc.values import Allow, Reply, RequestHead
 
@@ -36,8 +38,19 @@ class BodyMessage:
     body: bytes = field(repr=False)
 
 
-def decode(message: bytes, *, target_name: str | None) -> HeadersMessage | BodyMessage:
-    """Read one message of Envoy's.
+@dataclass(frozen=True, slots=True)
+class ResponseMessage:
+    """What the upstream answered: its status and the kind of error it names, if any."""
+
+    status: int
+    error_type: str | None
+
+
+Message = HeadersMessage | BodyMessage | ResponseMessage
+
+
+def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = False) -> Message:
+    """Read one message of Envoy's; ``with_jwt_payload``: also what its jwt_authn filter verified.
 
     Raises:
         Denied: ``PROTOCOL_VIOLATION`` for what cannot be parsed or was not asked for.
@@ -52,16 +65,55 @@ def decode(message: bytes, *, target_name: str | None) -> HeadersMessage | BodyM
     if kind == "request_headers":
         mode = request.protocol_config.request_body_mode
         return HeadersMessage(
-            head=_head(request.request_headers, target_name),
+            head=_head(
+                request.request_headers, target_name, _jwt_payload(request) if with_jwt_payload else None
+            ),
             body_is_buffered=mode == ProcessingMode.BUFFERED,
         )
     if kind == "request_body":
         # end_of_stream is false when trailers follow, although the body is complete.
         return BodyMessage(request.request_body.body)
+    if kind == "response_headers":
+        return _response(request.response_headers)
     raise Denied(Reason.PROTOCOL_VIOLATION, f"unexpected message {kind}")
 
 
-def _head(message: object, target_name: str | None) -> RequestHead:
+def _response(message: object) -> ResponseMessage:
+    headers = {
+        header.key: header.raw_value.decode("latin-1") or header.value
+        for header in message.headers.headers  # type: ignore[attr-defined]
+        if header.key in (":status", "x-amzn-errortype")
+    }
+    status = headers.get(":status", "")
+    # AWS may add the shape's address behind a colon: "ExpiredTokenException:http://…".
+    error_type = headers.get("x-amzn-errortype", "").partition(":")[0]
+    return ResponseMessage(int(status) if status.isdecimal() else 0, error_type or None)
+
+
+def _jwt_payload(request: Any) -> dict[str, Any] | None:
+    """The claims that jwt_authn verified, if it verified any. Only Envoy's filters write this metadata."""
+    metadata = request.metadata_context.filter_metadata
+    if METADATA_NAMESPACE not in metadata:
+        return None
+    payload = _plain(metadata[METADATA_NAMESPACE]).get(PAYLOAD_KEY)
+    return payload if isinstance(payload, dict) else None
+
+
+def _plain(struct: Any) -> dict[str, Any]:
+    """A protobuf Struct as plain values; its numbers are doubles all."""
+    return {name: _plain_value(value) for name, value in struct.fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _plain(value.struct_value)
+    if kind == "list_value":
+        return [_plain_value(element) for element in value.list_value.values]
+    return None if kind in (None, "null_value") else getattr(value, kind)
+
+
+def _head(message: object, target_name: str | None, jwt_payload: dict[str, Any] | None) -> RequestHead:
     pseudo = {":method": "", ":path": "", ":authority": ""}
     headers: list[tuple[str, str]] = []
     for header in message.headers.headers:  # type: ignore[attr-defined]
@@ -78,12 +130,19 @@ def _head(message: object, target_name: str | None) -> RequestHead:
         headers=tuple(headers),
         has_body=not message.end_of_stream,  # type: ignore[attr-defined]
         target_name=target_name,
+        jwt_payload=jwt_payload,
     )
 
 
 def encode_continue() -> bytes:
     """Go on, unchanged: the answer to the head while the body is awaited."""
     response = ProcessingResponse(request_headers=HeadersResponse(response=CommonResponse()))
+    return bytes(response.SerializeToString())
+
+
+def encode_response_continue() -> bytes:
+    """Let the upstream's answer pass, unchanged."""
+    response = ProcessingResponse(response_headers=HeadersResponse(response=CommonResponse()))
     return bytes(response.SerializeToString())
 
 

@@ -3,6 +3,8 @@
     HEAD ──no body to sign──▶ allow or reply, done
       └───body needed───────▶ "continue" ──▶ BODY ──▶ allow or reply, done
 
+Where the upstream is observed, an "allow" is followed by the response's head, and then done.
+
 A stream that ends cleanly without its last answer would make Envoy forward the request
 as it came, bearer token and all. So ``receive`` answers every message, whatever happens.
 """
@@ -27,12 +29,13 @@ class Answer:
 
 
 _CONTINUE = Answer(codec.encode_continue(), last=False)
+_PASS = Answer(codec.encode_response_continue(), last=True)
 
 
 class Stream:
     """The state of one stream. ``target_name`` comes from its gRPC initial metadata."""
 
-    __slots__ = ("_admission", "_authorized", "_head", "_inputs", "_pipeline", "_target_name")
+    __slots__ = ("_admission", "_authorized", "_head", "_inputs", "_pipeline", "_signed_with", "_target_name")
 
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
         self._pipeline = pipeline
@@ -41,14 +44,19 @@ class Stream:
         self._admission: Admission | None = None
         self._inputs: Inputs = NO_INPUTS
         self._authorized: Authorized | asyncio.Future[Authorized] | None = None
+        self._signed_with: Authorized | None = None
 
     def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
         """The answer to Envoy's next message; to be awaited only if there are no credentials yet."""
         try:
-            received = codec.decode(message, target_name=self._target_name)
+            received = codec.decode(
+                message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
+            )
             if isinstance(received, codec.HeadersMessage):
                 return self._on_headers(received)
-            return self._on_body(received)
+            if isinstance(received, codec.BodyMessage):
+                return self._on_body(received)
+            return self._on_response(received)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
 
@@ -81,6 +89,12 @@ class Stream:
             self._authorize(self._admission, received.body)
         return self._answer(received.body)
 
+    def _on_response(self, received: codec.ResponseMessage) -> Answer:
+        if self._signed_with is None:
+            raise Denied(Reason.PROTOCOL_VIOLATION, "a response came before its request was signed")
+        self._pipeline.observe(self._signed_with, received.status, received.error_type)
+        return _PASS
+
     def _answer(self, body: bytes) -> Answer | Awaitable[Answer]:
         if isinstance(self._authorized, Authorized):
             return self._allow(self._authorized, body)
@@ -96,7 +110,10 @@ class Stream:
     def _allow(self, authorized: Authorized, body: bytes) -> Answer:
         assert self._admission is not None  # noqa: S101 - set before anything is authorized
         allow: Allow = self._pipeline.allow(self._admission, authorized, body)
-        return Answer(codec.encode_allow(allow, to_body=self._admission.needs_body), last=True)
+        self._signed_with = authorized
+        message = codec.encode_allow(allow, to_body=self._admission.needs_body)
+        # Leaving now keeps nothing of us on the way of a long response; only who observes stays.
+        return Answer(message, last=not self._pipeline.observes_upstream)
 
     def _deny(self, error: Exception) -> Answer:
         target = self._admission.target.name if self._admission else ""

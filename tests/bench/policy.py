@@ -29,7 +29,7 @@ def session(groups):
 
 
 def show(what, seconds, unit=1e3, name="ms"):
-    print(f"{what:70} {seconds * unit:9.2f} {name}")  # noqa: T201
+    print(f"{what:70} {seconds * unit:9.2f} {name}")
 
 
 def timed(work, repeat):

@@ -53,6 +53,12 @@ def trailers_message() -> bytes:
     return bytes(ProcessingRequest(request_trailers=HttpTrailers()))
 
 
+def response_message(status="200", error_type=None) -> bytes:
+    entries = [(":status", status)] + ([("x-amzn-errortype", error_type)] if error_type else [])
+    headers = HeaderMap(headers=[HeaderValue(key=k, raw_value=v.encode()) for k, v in entries])
+    return bytes(ProcessingRequest(response_headers=HttpHeaders(headers=headers, end_of_stream=False)))
+
+
 class Seen:
     """An answer of ours as Envoy reads it."""
 

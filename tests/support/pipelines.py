@@ -3,6 +3,7 @@
 import asyncio
 
 from extproc.authn.challenge import ProtectedResource
+from extproc.authn.origin import Origins
 from extproc.credentials.cache import CachePolicy, CredentialCache
 from extproc.credentials.revocation import DenyList, Revocation
 from extproc.credentials.sessions import SessionCache
@@ -29,8 +30,10 @@ class FakeVerifier:
         self.failure: BaseException | None = None
         self.trusted = True
         self.groups = ["admins"]
+        self.reads_jwt_payload = False
+        self.exchange_headers = frozenset()
 
-    async def verify(self, unverified_token):
+    async def verify(self, unverified_token, *, jwt_payload=None):
         self.calls += 1
         if self.failure is not None:
             raise self.failure
@@ -42,7 +45,10 @@ class FakeVerifier:
             key_thumbprint=b"k",
         )
 
-    def still_trusted(self, _identity):
+    async def for_exchange(self, identity, unverified_token, _exchange_tokens):
+        return identity, unverified_token
+
+    def still_trusted(self, _identity, _jwt_payload):
         if isinstance(self.trusted, BaseException):
             raise self.trusted
         return self.trusted
@@ -68,9 +74,19 @@ class FakeExchange:
 class Parts:
     """A pipeline with its fakes at hand."""
 
-    def __init__(self, *, targets=(AWS_MCP,), max_body_bytes=1024, policy=None):
+    def __init__(
+        self,
+        *,
+        targets=(AWS_MCP,),
+        max_body_bytes=1024,
+        allowed_origins=(),
+        exchange_headers=(),
+        observes_upstream=False,
+        policy=None,
+    ):
         self.now = NOW
         self.verifier = FakeVerifier()
+        self.verifier.exchange_headers = frozenset(exchange_headers)
         self.exchange = FakeExchange()
         self.metrics = Metrics()
         self.sessions = SessionCache(max_sessions=100, clock=lambda: self.now)
@@ -96,6 +112,7 @@ class Parts:
             resource=ProtectedResource(
                 url="https://mcp.example/mcp", authorization_servers=["https://idp.example"]
             ),
+            origins=Origins(frozenset(allowed_origins)),
             targets=TargetTable(list(targets)),
             verifier=self.verifier,
             policy=self.policy,
@@ -106,6 +123,7 @@ class Parts:
             signer=self.signer,
             metrics=self.metrics,
             max_body_bytes=max_body_bytes,
+            observes_upstream=observes_upstream,
         )
 
 

@@ -55,7 +55,15 @@ MAPPING = ("role_mappings", 0)
 def test_the_minimal_configuration_has_every_default_spelled_out():
     assert config.parse(MINIMAL).model_dump() == {
         "listen": {"grpc": "127.0.0.1:50051", "admin": "127.0.0.1:9464", "insecure_plaintext": False},
-        "resource": {"url": "https://mcp.example.com/mcp"},
+        "resource": {"url": "https://mcp.example.com/mcp", "name": None},
+        "allowed_origins": [],
+        "refresh": {
+            "interval": 300,
+            "shortest": 60,
+            "longest": 3600,
+            "cooldown": 30,
+            "max_staleness": 86_400,
+        },
         "issuers": [
             {
                 "issuer": "https://idp.example.com/",
@@ -66,6 +74,12 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "jwks_uri": None,
                 "jwks_file": None,
                 "allow_insecure_http": False,
+                "required_claims": {},
+                "required_scopes": [],
+                "refresh": None,
+                "verified_by": "extproc",
+                "sts_token_header": None,
+                "sts_token_audiences": [],
             }
         ],
         "targets": [
@@ -111,8 +125,16 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
             }
         ],
         "ceilings": [],
-        "limits": {"request_body_bytes": 10 * 1024 * 1024, "mcp_body_bytes": 256 * 1024, "sessions": 10_000},
+        "limits": {
+            "request_body_bytes": 10 * 1024 * 1024,
+            "mcp_body_bytes": 256 * 1024,
+            "sessions": 10_000,
+            "token_bytes": 20_000,
+            "claims_depth": 16,
+            "claims_values": 2000,
+        },
         "cache": {"margin": 60.0, "negative_ttl": 30.0, "reuse": "token"},
+        "observe_upstream": False,
         "drain_seconds": 20.0,
     }
 

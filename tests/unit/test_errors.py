@@ -27,7 +27,7 @@ def test_the_error_code_fits_the_status(reason):
     expected = {
         400: {"invalid_request"},
         401: {"invalid_token", None},
-        403: {"access_denied"},
+        403: {"access_denied", "insufficient_scope"},
         404: {"invalid_request"},
         413: {None},
         500: {"server_error"},

@@ -14,6 +14,7 @@ from extproc.envoyconf.bootstrap import render
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
     "aws-mcp": ["--listen", "0.0.0.0:10000"],
+    "jwt-authn": ["--listen", "0.0.0.0:10000"],
     "demo": ["--listen", "0.0.0.0:10000", "--extproc", "extproc:50051"],
 }
 

@@ -244,7 +244,7 @@ async def test_without_an_address_it_is_the_regional_endpoint(environment, monke
         (400, "ExpiredTokenException", Reason.STS_TOKEN_EXPIRED),
         (400, "InvalidIdentityToken", Reason.STS_TOKEN_REFUSED),
         (403, "IDPRejectedClaim", Reason.STS_TOKEN_REFUSED),
-        (400, "IDPCommunicationError", Reason.STS_UNAVAILABLE),
+        (400, "IDPCommunicationError", Reason.STS_PROVIDER_UNREACHABLE),
         (403, "AccessDenied", Reason.STS_ACCESS_DENIED),
         (400, "MalformedPolicyDocument", Reason.STS_MISCONFIGURED),
         (400, "ValidationError", Reason.STS_MISCONFIGURED),

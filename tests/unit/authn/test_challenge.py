@@ -11,8 +11,8 @@ URL = "https://gateway.example/mcp"
 METADATA = "/.well-known/oauth-protected-resource"
 
 
-def _resource(url=URL, servers=("https://idp.example",)):
-    return ProtectedResource(url=url, authorization_servers=list(servers))
+def _resource(url=URL, servers=("https://idp.example",), **options):
+    return ProtectedResource(url=url, authorization_servers=list(servers), **options)
 
 
 def test_without_credentials_the_challenge_has_no_error_code():
@@ -67,7 +67,7 @@ def test_the_metadata_document_names_the_resource_and_its_authorization_servers(
     document = _resource(servers=["https://idp.example", "https://other.example"]).metadata_for(
         "GET", METADATA
     )
-    assert json.loads(document) == {
+    assert json.loads(document.body) == {
         "resource": "https://gateway.example/mcp",
         "authorization_servers": ["https://idp.example", "https://other.example"],
         "bearer_methods_supported": ["header"],
@@ -84,7 +84,8 @@ def test_the_document_is_at_both_well_known_paths(method, path):
     ("method", "path"),
     [
         ("POST", METADATA),
-        ("OPTIONS", METADATA),
+        ("OPTIONS", "/mcp"),
+        ("PUT", METADATA),
         ("get", METADATA),
         ("GET", "/mcp"),
         ("GET", f"{METADATA}/"),
@@ -115,4 +116,38 @@ def test_the_well_known_path_goes_between_host_and_path(url, metadata_url):
     resource = _resource(url)
     assert resource.challenge(Reason.TOKEN_MISSING) == f'Bearer resource_metadata="{metadata_url}"'
     path = metadata_url[metadata_url.index("/.well-known") :]
-    assert json.loads(resource.metadata_for("GET", path))["resource"] == url
+    assert json.loads(resource.metadata_for("GET", path).body)["resource"] == url
+
+
+def test_a_challenge_names_the_scopes_to_ask_for_with_and_without_a_token():
+    resource = _resource(scopes=["mcp", "aws:read"])
+    assert resource.challenge(Reason.TOKEN_MISSING).endswith(', scope="mcp aws:read"')
+    assert ', scope="mcp aws:read", error="invalid_token"' in resource.challenge(Reason.TOKEN_EXPIRED)
+
+
+def test_a_missing_scope_names_all_scopes_of_the_tokens_issuer():
+    challenge = _resource(scopes=["mcp", "aws:read", "other"]).challenge(
+        Reason.SCOPE_MISSING, ("mcp", "aws:read")
+    )
+    assert ', scope="mcp aws:read", error="insufficient_scope", ' in challenge
+    assert Reason.SCOPE_MISSING.outcome.status == 403
+
+
+def test_the_metadata_document_says_scopes_and_name_when_there_are_any():
+    document = _resource(scopes=["mcp"], name="Our AWS").metadata_for("GET", METADATA)
+    members = json.loads(document.body)
+    assert (members["scopes_supported"], members["resource_name"]) == (["mcp"], "Our AWS")
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("OPTIONS", 204)])
+def test_any_web_page_may_read_the_metadata_document(method, status):
+    reply = _resource().metadata_for(method, METADATA)
+    assert reply.status == status
+    assert dict(reply.headers)["access-control-allow-origin"] == "*"
+    assert reply.reason is None
+
+
+def test_the_preflight_of_the_document_allows_every_header():
+    headers = dict(_resource().metadata_for("OPTIONS", f"{METADATA}/mcp").headers)
+    assert headers["access-control-allow-methods"] == "GET, HEAD"
+    assert headers["access-control-allow-headers"] == "*"

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from itertools import pairwise
 
 import pytest
 
 from extproc.authn.keys import KeyDocumentError, RefreshPolicy, parse_key_set
 from extproc.errors import Denied, Reason
 from support.tokens import (
+    NOW,
     FakeClock,
     FakeKeySource,
     ec_key,
@@ -403,9 +405,26 @@ async def test_the_providers_freshness_is_honoured_within_bounds(monkeypatch, ma
     assert await _next_scheduled_fetch(monkeypatch, store, source, clock) == due_after
 
 
-async def test_after_a_failure_the_schedule_waits_for_the_cooldown(monkeypatch):
+async def test_at_start_a_failure_is_retried_soon_then_ever_later_up_to_the_cooldown(monkeypatch):
     store, clock = _at_work(source := FakeKeySource(None), cooldown=30)
-    assert await _next_scheduled_fetch(monkeypatch, store, source, clock) == 30
+    times = await _scheduled_fetches(monkeypatch, store, source, clock, count=8)
+    assert [after - before for before, after in pairwise(times)] == [1, 2, 4, 8, 16, 30, 30]
+
+
+async def test_a_failure_with_good_keys_at_hand_is_retried_after_the_cooldown(monkeypatch):
+    store, clock = _at_work(source := FakeKeySource(_document("a")), cooldown=30)
+    await store.refresh()
+    source.body = None
+    await store.refresh()
+    times = await _scheduled_fetches(monkeypatch, store, source, clock, count=4)
+    assert [after - before for before, after in pairwise([NOW, *times])] == [30, 30]
+
+
+async def test_quick_retries_at_start_do_not_let_unknown_kids_fetch_more(monkeypatch):
+    store, _ = _at_work(source := FakeKeySource(None))
+    for n in range(100):
+        assert await _reason(store, f"{n}") is Reason.KEYS_UNAVAILABLE
+    assert source.fetches == 1
 
 
 async def test_a_clock_set_back_does_not_hold_up_the_schedule(monkeypatch):
@@ -419,8 +438,14 @@ async def test_a_clock_set_back_does_not_hold_up_the_schedule(monkeypatch):
 
 
 async def _next_scheduled_fetch(monkeypatch, store, source, clock):
-    """Run the schedule, its naps moving the clock; seconds from the first fetch to the second."""
-    really_sleep, naps, started = asyncio.sleep, [], clock()
+    """Seconds from the first scheduled fetch to the second."""
+    first, second = await _scheduled_fetches(monkeypatch, store, source, clock, count=2)
+    return second - first
+
+
+async def _scheduled_fetches(monkeypatch, store, source, clock, *, count):
+    """Run the schedule until ``count`` fetches have been made in all; returns when its own were made."""
+    really_sleep, naps, times, fetch = asyncio.sleep, [], [], source.fetch
 
     async def nap(seconds):
         if seconds:
@@ -428,18 +453,30 @@ async def _next_scheduled_fetch(monkeypatch, store, source, clock):
             clock.advance(seconds)
         await really_sleep(0)
 
+    async def timed_fetch():
+        times.append(clock())
+        return await fetch()
+
     monkeypatch.setattr(asyncio, "sleep", nap)
+    monkeypatch.setattr(source, "fetch", timed_fetch)
     task = asyncio.create_task(store.keep_fresh())
-    while source.fetches < 2:
+    while source.fetches < count:
         await really_sleep(0)
     task.cancel()
     assert max(naps) <= 5
-    return clock() - started
+    return times
 
 
 def test_the_default_schedule_is_pinned():
     assert RefreshPolicy() == RefreshPolicy(
-        interval=300, shortest=60, longest=3600, cooldown=30, max_staleness=86_400, wait=5, fetch_limit=30
+        interval=300,
+        shortest=60,
+        longest=3600,
+        cooldown=30,
+        first_retry=1,
+        max_staleness=86_400,
+        wait=5,
+        fetch_limit=30,
     )
 
 

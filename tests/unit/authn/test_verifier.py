@@ -10,8 +10,9 @@ import string
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from extproc.authn.claims import MAX_TIMESTAMP
 from extproc.authn.keys import SUPPORTED_ALGORITHMS
-from extproc.authn.verifier import MAX_TIMESTAMP, MAX_TOKEN_BYTES
+from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.errors import Denied, Reason
 from support.tokens import (
     AUDIENCE,
@@ -141,7 +142,7 @@ async def test_1_a_signature_has_one_spelling_only():
         assert (refusal.reason, refusal.detail) == (MALFORMED, "not canonical base64url")
 
 
-# 2. Header.
+# 1 (the JSON in it) and 3. Header.
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ async def test_1_a_signature_has_one_spelling_only():
         pytest.param(b'{"alg":"RS256","kid":"rsa-1","x":' + b"[" * 5000 + b"]" * 5000 + b"}", id="deep"),
     ],
 )
-async def test_2_the_header_is_one_unambiguous_object(raw):
+async def test_1_the_header_is_one_unambiguous_object(raw):
     assert (await _refusal(mint(None, raw))).reason is MALFORMED
 
 
@@ -169,14 +170,14 @@ async def test_2_the_header_is_one_unambiguous_object(raw):
     "alg", [None, "none", "None", "NONE", "", "HS256", "rs256", "Rs256", "RS256 ", "PS256", "RS384", "EdDSA",
             "ES256K", 1, True, ["RS256"], {"RS256": 1}]
 )  # fmt: skip
-async def test_2_only_the_issuers_algorithms_in_their_exact_spelling_are_allowed(alg):
+async def test_3_only_the_issuers_algorithms_in_their_exact_spelling_are_allowed(alg):
     head = header(alg=alg)
     assert (await _refusal(mint(None, head))).reason is Reason.ALGORITHM_REFUSED
     null = json.dumps({**head, "alg": None}).encode()
     assert (await _refusal(mint(None, null))).reason is Reason.ALGORITHM_REFUSED
 
 
-async def test_2_an_unsigned_token_is_refused_however_it_is_written():
+async def test_3_an_unsigned_token_is_refused_however_it_is_written():
     for alg in ("none", "RS256"):
         body = f"{segment(header(alg=alg))}.{segment(claims())}"
         for signature in (".", ".e30"):
@@ -188,7 +189,7 @@ async def test_2_an_unsigned_token_is_refused_however_it_is_written():
 
 
 @pytest.mark.parametrize("encoding", ["PEM", "DER", "JWK", "n"])
-async def test_2_a_public_key_is_never_an_hmac_secret(encoding):
+async def test_3_a_public_key_is_never_an_hmac_secret(encoding):
     public = rsa_key().public_key()
     spki = serialization.PublicFormat.SubjectPublicKeyInfo
     secrets = {
@@ -205,7 +206,7 @@ async def test_2_a_public_key_is_never_an_hmac_secret(encoding):
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "application/at+jwt", "JWT", "jwt", None])
-async def test_2_expected_types_are_accepted_in_any_case(typ):
+async def test_3_expected_types_are_accepted_in_any_case(typ):
     assert await make_verifier().verify(mint(None, header(typ=typ)))
 
 
@@ -213,15 +214,15 @@ async def test_2_expected_types_are_accepted_in_any_case(typ):
     "typ", ["logout+jwt", "dpop+jwt", "secevent+jwt", "id+jwt", "JOSE", " JWT", "at+jwt ", "application/jwt",
             1, True, ["JWT"], {}]
 )  # fmt: skip
-async def test_2_tokens_of_another_type_are_refused(typ):
+async def test_3_tokens_of_another_type_are_refused(typ):
     assert (await _refusal(mint(None, header(typ=typ)))).reason is MALFORMED
 
 
-async def test_2_a_null_type_is_not_an_absent_one():
+async def test_3_a_null_type_is_not_an_absent_one():
     assert (await _refusal(mint(None, {**header(), "typ": None}))).reason is MALFORMED
 
 
-async def test_2_an_issuer_can_insist_on_access_tokens():
+async def test_3_an_issuer_can_insist_on_access_tokens():
     verifier = make_verifier(trusted_issuer(token_types=frozenset({"at+jwt"})))
     assert await verifier.verify(mint(None, header(typ="at+jwt")))
     for typ in ("JWT", None):
@@ -232,23 +233,23 @@ async def test_2_an_issuer_can_insist_on_access_tokens():
     "member", [{"crit": []}, {"crit": ["exp"]}, {"crit": ["b64"], "b64": True}, {"b64": False}, {"b64": True},
                {"crit": "b64"}]
 )  # fmt: skip
-async def test_2_critical_extensions_are_refused(member):
+async def test_3_critical_extensions_are_refused(member):
     assert (await _refusal(mint(None, header(**member)))).reason is MALFORMED
 
 
 @pytest.mark.parametrize("kid", [1, True, ["rsa-1"], {"kid": "rsa-1"}, "k" * 513, None])
-async def test_2_a_kid_is_a_short_text(kid):
+async def test_3_a_kid_is_a_short_text(kid):
     assert (await _refusal(mint(None, {**header(), "kid": kid}))).reason is MALFORMED
 
 
-async def test_2_keys_that_a_token_brings_along_are_ignored():
+async def test_3_keys_that_a_token_brings_along_are_ignored():
     stranger = rsa_key("stranger")
     head = header(jwk=public_jwk(stranger), jku="https://evil.example/jwks", x5u="https://evil.example/x5u")
     assert (await _refusal(mint(None, head, key=stranger))).reason is Reason.SIGNATURE_INVALID
     assert await make_verifier().verify(mint(None, head))
 
 
-# 3. Issuer.
+# 2. Issuer, and 1. claims.
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ async def test_2_keys_that_a_token_brings_along_are_ignored():
     [None, "", "https://evil.example", f"{ISSUER}/", ISSUER.upper(), f" {ISSUER}", f"{ISSUER}:443",
      "http://idp.example", f"{ISSUER}\x00", 1, True, [ISSUER], {ISSUER: 1}],
 )  # fmt: skip
-async def test_3_the_issuer_matches_exactly(iss):
+async def test_2_the_issuer_matches_exactly(iss):
     assert (await _refusal(mint(claims(iss=iss)))).reason is Reason.ISSUER_UNKNOWN
 
 
@@ -278,7 +279,7 @@ async def test_3_the_issuer_matches_exactly(iss):
         pytest.param(json.dumps(claims()).encode("utf-16"), id="UTF-16"),
     ],
 )
-async def test_3_the_claims_are_one_unambiguous_object(raw):
+async def test_1_the_claims_are_one_unambiguous_object(raw):
     assert (await _refusal(mint(raw))).reason is MALFORMED
 
 
@@ -485,24 +486,24 @@ async def test_an_identity_is_trusted_while_its_very_key_is_published():
     keys = key_store(source, clock=clock, max_staleness=1000)
     verifier = make_verifier(trusted_issuer(keys=keys), clock=clock)
     identity = await verifier.verify(mint())
-    assert verifier.still_trusted(identity)
+    assert verifier.still_trusted(identity, None)
 
     source.body = key_set(public_jwk(rsa_key(), kid="renamed"))
     await keys.refresh()
-    assert verifier.still_trusted(identity)
+    assert verifier.still_trusted(identity, None)
 
     source.body = key_set(public_jwk(rsa_key("second"), kid=KID))
     await keys.refresh()
-    assert not verifier.still_trusted(identity)
+    assert not verifier.still_trusted(identity, None)
 
 
 async def test_an_identity_is_not_trusted_on_the_word_of_stale_keys_or_of_an_unknown_issuer():
     clock = FakeClock()
     verifier = make_verifier(trusted_issuer(keys=key_store(clock=clock, max_staleness=1000)), clock=clock)
     identity = await verifier.verify(mint())
-    assert not make_verifier(trusted_issuer(issuer="https://other.example")).still_trusted(identity)
+    assert not make_verifier(trusted_issuer(issuer="https://other.example")).still_trusted(identity, None)
     clock.advance(1001)
-    assert not verifier.still_trusted(identity)
+    assert not verifier.still_trusted(identity, None)
 
 
 # What can be configured at all.

@@ -63,8 +63,6 @@ def test_an_allowed_request_is_one_json_object_and_exit_0(run):
             {"name": "admins", "priority": 1, "matched": True, "error": None},
         ],
         "ceilings": [{"name": "agents", "priority": None, "matched": False, "error": None}],
-        "chained_role_arn": None,
-        "detail": None,
     }
 
 
@@ -104,7 +102,6 @@ def test_headers_of_the_request_are_read(run):
         ("[]", None),
         ("{", None),
         ('{"sub": "a", "sub": "b"}', None),
-        ({"sub": 1}, None),
         ({"sub": "a"}, {"url": "x"}),
         ({"sub": "a"}, {"path": "x"}),
         ({"sub": "a"}, {"headers": {"a": 1}}),

@@ -40,7 +40,9 @@ def test_both_discovery_documents_name_the_endpoints_under_the_issuer(client, pa
     assert document["issuer"] == ISSUER
     assert document["jwks_uri"] == f"{ISSUER}/jwks.json"
     assert document["token_endpoint"] == f"{ISSUER}/token"
-    assert "authorization_endpoint" not in document
+    assert document["authorization_endpoint"] == f"{ISSUER}/authorize"
+    assert document["registration_endpoint"] == f"{ISSUER}/register"
+    assert document["code_challenge_methods_supported"] == ["S256"]
 
 
 def test_an_issuer_with_a_path_is_served_under_that_path():

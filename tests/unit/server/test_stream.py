@@ -18,6 +18,7 @@ from support.envoy_messages import (
     Seen,
     body_message,
     headers_message,
+    response_message,
     trailers_message,
 )
 from support.pipelines import NOW, TOKEN, Parts
@@ -274,6 +275,38 @@ async def test_a_session_ends_when_its_key_is_no_longer_published():
     parts.verifier.failure = Denied(Reason.KEY_UNKNOWN)
     _, second = await drive(parts, headers_message(), body_message())
     assert second.status == 401
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "exchanges"),
+    [
+        ("200", None, 1),
+        ("404", "ResourceNotFoundException", 1),
+        ("403", "AccessDeniedException", 1),
+        ("403", None, 1),
+        ("401", None, 2),
+        ("403", "ExpiredTokenException", 2),
+        ("403", "UnrecognizedClientException:http://internal.amazon.com/coral/", 2),
+        ("500", "ExpiredTokenException", 1),
+        ("nonsense", "ExpiredTokenException", 1),
+    ],
+)
+async def test_credentials_that_the_upstream_refuses_are_replaced_if_it_is_observed(
+    status, error_type, exchanges
+):
+    parts = Parts(observes_upstream=True)
+    await drive(parts, headers_message(), body_message())
+    parts.now = NOW + 60
+    answers = await drive(parts, headers_message(), body_message(), response_message(status, error_type))
+    assert answers[1].is_signed
+    assert answers[2].response.response_headers is not None
+    await drive(parts, headers_message(), body_message())
+    assert parts.exchange.calls == exchanges
+
+
+async def test_a_response_before_any_signature_is_a_protocol_violation():
+    (only,) = await drive(Parts(observes_upstream=True), response_message())
+    assert only.status == 500
 
 
 class BoomError(Exception):

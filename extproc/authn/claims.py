@@ -1,0 +1,97 @@
+"""What signed claims must say: each check returns what it read, or raises ``Denied``."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from extproc.errors import Denied, Reason
+
+MAX_SUBJECT_LENGTH = 255  # STS's limit for SubjectFromWebIdentityToken
+MAX_TIMESTAMP = 2**40  # some 35,000 years; keeps arithmetic on times exact
+
+ClaimValue = str | int | bool
+"""A value that can be required of a claim."""
+
+
+def check_times(claims: Mapping[str, Any], *, now: float, leeway: float) -> float:
+    """``exp`` is required and ahead, ``nbf`` and ``iat`` are not; returns ``exp`` (RFC 7519 4.1)."""
+    expires_at = _timestamp(claims, "exp")
+    if expires_at is None:
+        raise Denied(Reason.CLAIM_INVALID, "exp is missing")
+    if now >= expires_at + leeway:
+        raise Denied(Reason.TOKEN_EXPIRED, f"expired {now - expires_at:.0f} s ago")
+    for name in ("nbf", "iat"):
+        instant = _timestamp(claims, name)
+        if instant is not None and instant > now + leeway:
+            raise Denied(Reason.TOKEN_NOT_YET_VALID, f"{name} is {instant - now:.0f} s ahead")
+    return float(expires_at)
+
+
+def _timestamp(claims: Mapping[str, Any], name: str) -> int | None:
+    """An integer NumericDate; STS takes no others (RFC 7519 2 would allow fractions)."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if type(value) is not int or not 0 <= value <= MAX_TIMESTAMP:
+        raise Denied(Reason.CLAIM_INVALID, f"{name} is not an integer timestamp")
+    return value
+
+
+def check_audience(claims: Mapping[str, Any], accepted: frozenset[str]) -> None:
+    """``aud`` is a text or a list of texts, and names one accepted audience exactly (RFC 7519 4.1.3)."""
+    audience = claims.get("aud")
+    audiences = [audience] if isinstance(audience, str) else audience
+    if not isinstance(audiences, list) or not all(isinstance(entry, str) for entry in audiences):
+        raise Denied(Reason.AUDIENCE_WRONG, "aud is missing or not text")
+    if accepted.isdisjoint(audiences):
+        raise Denied(Reason.AUDIENCE_WRONG, "aud names none of the issuer's audiences")
+
+
+def check_subject(claims: Mapping[str, Any]) -> str:
+    """``sub`` is a text that STS could hand back; returns it."""
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
+        raise Denied(Reason.CLAIM_INVALID, "sub is not a text of 1 to 255 characters")
+    return subject
+
+
+def check_required_claims(claims: Mapping[str, Any], required: Mapping[str, tuple[ClaimValue, ...]]) -> None:
+    """Each named claim has one of its values; a list has one of them among its elements.
+
+    Types count: 1, true and "1" are three values.
+    """
+    for name, accepted in required.items():
+        if name not in claims:
+            raise Denied(Reason.CLAIM_REQUIRED, f"claim {name} is missing")
+        present = claims[name] if isinstance(claims[name], list) else [claims[name]]
+        if not any(
+            type(value) is type(wanted) and value == wanted for value in present for wanted in accepted
+        ):
+            raise Denied(Reason.CLAIM_REQUIRED, f"claim {name} has no required value")
+
+
+def check_scopes(claims: Mapping[str, Any], required: tuple[str, ...]) -> None:
+    """All required scopes are granted; the refusal names all of them, for the client to ask for."""
+    if not required:
+        return
+    missing = sorted(set(required) - granted_scopes(claims))
+    if missing:
+        raise Denied(Reason.SCOPE_MISSING, f"without scope {' '.join(missing)}", scopes=required)
+
+
+def granted_scopes(claims: Mapping[str, Any]) -> set[str]:
+    """Scopes by ``scope`` (RFC 9068 2.2.3) and ``scp``, a text (Entra ID) or a list of texts (Okta).
+
+    Anything of another type grants nothing.
+    """
+    granted: set[str] = set()
+    scope, scp = claims.get("scope"), claims.get("scp")
+    for value in (scope, scp):
+        if isinstance(value, str):
+            granted.update(value.split(" "))
+    if isinstance(scp, list):
+        granted.update(_texts(scp))
+    return granted
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]

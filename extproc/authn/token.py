@@ -1,0 +1,78 @@
+"""The form of a token: a compact JWS and the two JSON objects in it, all still unverified."""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from extproc import strictjson
+from extproc.errors import Denied, Reason
+
+MAX_TOKEN_BYTES = 20_000  # STS's limit for WebIdentityToken
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """Bounds on a token, so that reading it and evaluating rules over its claims stay bounded.
+
+    ``nesting``: levels of objects and lists. ``values``: members and elements of all of them together.
+    """
+
+    size: int = MAX_TOKEN_BYTES  # bytes
+    nesting: int = 16
+    values: int = 2000
+
+    def __post_init__(self) -> None:
+        """A limit only ever narrows what STS takes."""
+        if not 0 < self.size <= MAX_TOKEN_BYTES:
+            raise ValueError(f"a token has 1 to {MAX_TOKEN_BYTES} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A token taken apart. ``signing_input``: what the signature covers (RFC 7515 5.1)."""
+
+    header: Mapping[str, Any] = field(repr=False)
+    claims: Mapping[str, Any] = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+def parse(unverified_token: str, limits: TokenLimits) -> UnverifiedToken:
+    """Take a compact JWS apart (RFC 7515 3.1).
+
+    Raises:
+        Denied: ``TOKEN_MALFORMED``.
+    """
+    if len(unverified_token) > limits.size or not _COMPACT.fullmatch(unverified_token):
+        raise Denied(Reason.TOKEN_MALFORMED, f"not a compact JWS of at most {limits.size} bytes")
+    signing_input, _, signature = unverified_token.encode("ascii").rpartition(b".")
+    header, _, claims = signing_input.partition(b".")
+    try:
+        return UnverifiedToken(
+            header=strictjson.loads_object(_decode(header), max_depth=limits.nesting),
+            claims=strictjson.loads_object(
+                _decode(claims), max_depth=limits.nesting, max_values=limits.values
+            ),
+            signing_input=signing_input,
+            signature=_decode(signature),
+        )
+    except strictjson.AmbiguousJSONError as error:
+        raise Denied(Reason.TOKEN_MALFORMED, str(error)) from None
+
+
+def _decode(segment: bytes) -> bytes:
+    """Base64url without padding, in its only canonical form (RFC 4648 3.5).
+
+    Unused trailing bits must be zero: otherwise one signature has several spellings, and
+    one token several digests.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
+    except ValueError:
+        raise Denied(Reason.TOKEN_MALFORMED, "not base64url") from None
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != segment:
+        raise Denied(Reason.TOKEN_MALFORMED, "not canonical base64url")
+    return raw

@@ -1,0 +1,99 @@
+"""Ending sessions before their time."""
+
+import json
+
+import pytest
+
+from extproc.credentials.cache import CachePolicy, CredentialCache
+from extproc.credentials.revocation import MAX_ENTRIES, DenyList, Revocation, Selector, revocation_policy
+from extproc.credentials.sessions import SessionCache
+from support.credentials import START, FakeClock, FakeExchange, grant, held, session
+
+ADMIN = "arn:aws:iam::123456789012:role/Admin"
+ALICE = session("a.l.1", claims={"jti": "j1"})
+ALICES_OTHER = session("a.l.2", claims={"jti": "j2"}, granted=grant(role_arn=ADMIN))
+BOB = session("b.o.b", subject="bob", claims={"jti": "j3"})
+
+
+class Parts:
+    def __init__(self):
+        self.clock = FakeClock()
+        self.sessions = SessionCache(max_sessions=10, clock=self.clock)
+        self.credentials = CredentialCache(
+            exchange=FakeExchange(self.clock), clock=self.clock, policy=CachePolicy()
+        )
+        self.revocation = Revocation(
+            sessions=self.sessions,
+            credentials=self.credentials,
+            deny_list=DenyList(clock=self.clock),
+            clock=self.clock,
+        )
+
+    async def open(self):
+        for opened in (ALICE, ALICES_OTHER, BOB):
+            self.sessions.put(opened)
+            await self.credentials.obtain(*held(opened))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("selector", "ended"),
+    [
+        (Selector(subject="alice"), {ALICE.digest, ALICES_OTHER.digest}),
+        (Selector(token_id="j2"), {ALICES_OTHER.digest}),
+        (Selector(role_arn=ADMIN), {ALICES_OTHER.digest}),
+        (Selector(issuer="https://idp.example", subject="bob"), {BOB.digest}),
+        (Selector(issuer="https://other.example"), set()),
+        (Selector(), {ALICE.digest, ALICES_OTHER.digest, BOB.digest}),
+    ],
+)
+async def test_the_selected_sessions_end_with_their_credentials_and_no_others(selector, ended):
+    parts = await Parts().open()
+    assert parts.revocation.revoke(selector).sessions == len(ended)
+    for opened in (ALICE, ALICES_OTHER, BOB):
+        # A role is of the grant: the session itself goes on, and is granted what policy says.
+        session_ends = selector.role_arn is None and opened.digest in ended
+        assert (parts.sessions.get(opened.digest) is None) == session_ends
+        assert (parts.credentials.get(*held(opened)) is None) == (opened.digest in ended)
+
+
+async def test_the_owners_are_kept_out_until_the_time_given():
+    parts = await Parts().open()
+    parts.revocation.revoke(Selector(subject="alice"), deny_until=START + 100)
+    assert parts.revocation.refuses(ALICE.identity)
+    assert not parts.revocation.refuses(BOB.identity)
+    parts.clock.now = START + 100
+    assert not parts.revocation.refuses(ALICE.identity)
+
+
+async def test_nobody_in_particular_cannot_be_kept_out():
+    parts = await Parts().open()
+    with pytest.raises(ValueError, match="subject or a token id"):
+        parts.revocation.revoke(Selector(role_arn=ADMIN), deny_until=START + 100)
+
+
+def test_a_later_shorter_ban_does_not_shorten_an_earlier_one():
+    clock = FakeClock()
+    deny_list = DenyList(clock=clock)
+    deny_list.add(Selector(subject="alice"), until=START + 100)
+    deny_list.add(Selector(subject="alice"), until=START + 10)
+    clock.now = START + 50
+    assert deny_list.refuses(ALICE.identity)
+
+
+def test_a_full_list_refuses_rather_than_forget_somebody():
+    clock = FakeClock()
+    deny_list = DenyList(clock=clock)
+    for n in range(MAX_ENTRIES):
+        deny_list.add(Selector(subject=f"s{n}"), until=START + 10)
+    with pytest.raises(ValueError, match="full"):
+        deny_list.add(Selector(subject="one more"), until=START + 10)
+    clock.now = START + 10
+    deny_list.add(Selector(subject="one more"), until=START + 20)
+
+
+def test_the_role_policy_ends_credentials_that_aws_has_handed_out():
+    policy = json.loads(revocation_policy(issued_before=1_440_938_160))
+    (statement,) = policy["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"DateLessThan": {"aws:TokenIssueTime": "2015-08-30T12:36:00Z"}}
