@@ -15,7 +15,7 @@ from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, 
 from extproc.authn.token import TokenLimits
 from extproc.authn.verifier import TrustedIssuer, Verifier
 from extproc.clock import Clock, system_clock
-from extproc.config import Chain, Issuer, Refresh, RoleMapping, Settings
+from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings
 from extproc.credentials.aws_clock import AwsClock
 from extproc.credentials.breaker import CircuitBreaker
 from extproc.credentials.cache import CachePolicy, CredentialCache
@@ -24,7 +24,9 @@ from extproc.credentials.revocation import DenyList, Revocation
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.sts import StsClient
 from extproc.pipeline import Pipeline
-from extproc.policy.rules import ClaimContains, Matcher, Policy, Rule, cel_matcher
+from extproc.policy import ceilings
+from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
+from extproc.policy.rules import ChosenAccount, Policy, Rule
 from extproc.server.admin import AdminServer
 from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
@@ -36,32 +38,55 @@ _log = structlog.get_logger(__name__)
 
 
 def build_policy(settings: Settings) -> Policy:
-    """The role mappings as a policy."""
+    """The role mappings and ceilings as a policy."""
     return Policy(
         rules=[
             Rule(
-                name=mapping.name or f"role_mappings[{position}]",
+                name=name,
                 matcher=_matcher(mapping, settings.role_claim),
                 role_arn=mapping.role_arn,
                 priority=mapping.priority,
-                chain=_chain(mapping.chain),
+                chain=_chain(mapping),
+                session_policy=mapping.session_policy,
+                session_duration=mapping.session_duration,
+                account=_account(mapping),
             )
-            for position, mapping in enumerate(settings.role_mappings)
+            for name, mapping in zip(settings.mapping_names, settings.role_mappings, strict=True)
         ],
+        ceilings=[
+            ceilings.Ceiling(
+                name=ceiling.name,
+                matcher=_matcher(ceiling, settings.role_claim),
+                priority=ceiling.priority,
+                max_mapping=ceiling.max_mapping,
+                session_policy=ceiling.session_policy,
+            )
+            for ceiling in settings.ceilings
+        ],
+        session_name=name_expression(settings.session_name) if settings.session_name else None,
+        reject_session_names=settings.session_name_invalid == "reject",
         fallback_role_arn=settings.fallback_role_arn,
         session_name_claim=settings.session_name_claim,
         session_duration=settings.session_duration,
     )
 
 
-def _matcher(mapping: RoleMapping, role_claim: str) -> Matcher:
-    if mapping.claim is not None:
-        return ClaimContains(claim=role_claim, value=mapping.claim)
-    return cel_matcher(mapping.matcher or "")
+def _matcher(entry: RoleMapping | Ceiling, role_claim: str) -> Matcher:
+    if entry.claim is not None:
+        return ClaimContains(claim=role_claim, value=entry.claim)
+    return cel_matcher(entry.matcher or "")
 
 
-def _chain(chain: Chain | None) -> ChainedRole | None:
+def _chain(mapping: RoleMapping) -> ChainedRole | None:
+    chain = mapping.chain
     return ChainedRole(chain.role_arn, chain.external_id) if chain else None
+
+
+def _account(mapping: RoleMapping) -> ChosenAccount | None:
+    chain = mapping.chain
+    if chain is None or chain.account is None:
+        return None
+    return ChosenAccount(account_expression(chain.account), chain.role_arns)
 
 
 def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
@@ -223,6 +248,8 @@ class App:
             signer=Signer(self._aws_clock),
             metrics=self._metrics,
             max_body_bytes=settings.limits.request_body_bytes,
+            max_mcp_bytes=settings.limits.mcp_body_bytes,
+            max_sessions=settings.limits.sessions,
             observes_upstream=settings.observe_upstream,
         )
         self._draining = False
@@ -240,6 +267,7 @@ class App:
         )
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(self._exchange.close)
+            cleanup.callback(self._pipeline.close)
             admin = self._start_admin()
             if admin is not None:
                 cleanup.push_async_callback(asyncio.to_thread, admin.stop)

@@ -2,20 +2,40 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from extproc import config
 
-_CONFIG = click.option(
-    "--config",
-    "config_path",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The configuration file (YAML).",
-)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_SUPPLEMENT = "extproc.supplement"
+
+
+def _config_options(command: _Command) -> _Command:
+    """``--config``, and what a ToolHive resource in it may lack (kept aside for ``_load``)."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        context.meta.setdefault(_SUPPLEMENT, {})[parameter.name] = value
+
+    for name, text in (
+        ("target", "the host to sign for"),
+        ("audience", "the audience of tokens, and the endpoint's URL"),
+        ("issuer", "who issues tokens"),
+    ):
+        option = click.option(
+            f"--{name}", expose_value=False, callback=keep, help=f"With a ToolHive resource: {text}."
+        )
+        command = option(command)
+    path = click.Path(path_type=Path)
+    return click.option(
+        "--config", "config_path", required=True, type=path, help="The configuration file (YAML)."
+    )(command)
+
+
+_CONFIG = _config_options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,40 +75,64 @@ def serve(config_path: Path, log_level: str) -> None:
 @_CONFIG
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
+    from extproc.app import build_policy
+    from extproc.policy import review
+
     settings = _load(config_path)
     for warning in config.warnings(settings):
         click.echo(f"warning: {warning}", err=True)
+    policy = build_policy(settings)
+    for warning in review.warnings(policy):
+        click.echo(f"warning: {warning}", err=True)
+    click.echo("\n".join(review.reads(policy)))
     click.echo(
         f"{config_path}: ok ({len(settings.issuers)} issuers, {len(settings.targets)} targets, "
         f"{len(settings.role_mappings)} role mappings)"
     )
 
 
-def _load(path: Path) -> config.Settings:
+@main.command("import-toolhive")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--issuer", help="Who issues tokens.")
+@click.option("--audience", help="The audience of tokens, and the endpoint's URL.")
+@click.option("--target", help="The host to sign for.")
+def import_toolhive(path: Path, issuer: str | None, audience: str | None, target: str | None) -> None:
+    """Print a ToolHive MCPExternalAuthConfig (type awsSts) as our YAML."""
+    from extproc import toolhive
+
+    supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target)
     try:
-        return config.load(path)
+        click.echo(toolhive.native_yaml(path, supplement), nl=False)
+    except config.ConfigError as error:
+        click.echo("\n".join(error.problems), err=True)
+        sys.exit(2)
+
+
+def _load(path: Path) -> config.Settings:
+    from extproc import toolhive
+
+    supplement = toolhive.Supplement(**click.get_current_context().meta[_SUPPLEMENT])
+    try:
+        return toolhive.load(path, supplement)
     except config.ConfigError as error:
         click.echo("\n".join(error.problems), err=True)
         sys.exit(2)
 
 
 @main.command()
-@click.option(
-    "--config",
-    "config_path",
-    default="extproc.yaml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The configuration file (YAML).",
-)
+@_CONFIG
 @click.option(
     "--token", type=click.Path(path_type=Path), help='A file with a token to verify; "-" is standard input.'
 )
 @click.option("--claims", type=click.Path(path_type=Path), help="A JSON file with claims, taken as verified.")
+@click.option("--request", type=click.Path(path_type=Path), help="method, path, headers, body (JSON).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def explain(config_path: Path, token: Path | None, claims: Path | None, *, as_json: bool) -> None:
+def explain(
+    config_path: Path, token: Path | None, claims: Path | None, request: Path | None, *, as_json: bool
+) -> None:
     """Say which role a token or claims get, and why. Exit 0 allow, 1 deny, 2 bad input."""
     from extproc import explain as explanations
+    from extproc.commands.explain import show_rules
     from extproc.telemetry import logs
 
     if (token is None) == (claims is None):
@@ -96,11 +140,13 @@ def explain(config_path: Path, token: Path | None, claims: Path | None, *, as_js
     settings = _load(config_path)
     logs.configure("error")
     try:
-        explanation = explanations.explain(settings, token=token, claims=claims)
-    except explanations.BadInputError as error:
+        explanation = explanations.explain(settings, token=token, claims=claims, request=request)
+    except (explanations.BadInputError, explanations.BadRequestError) as error:
         click.echo(f"extproc: {error}", err=True)
         sys.exit(2)
     click.echo(explanations.to_json(explanation) if as_json else explanations.to_text(explanation))
+    if explanation.decision is not None and not as_json:
+        show_rules(explanation.decision)
     sys.exit(0 if explanation.allowed else 1)
 
 

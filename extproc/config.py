@@ -5,8 +5,9 @@ Unknown keys are refused, and so are duplicate ones. Errors read ``path: message
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -27,7 +28,8 @@ from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.authn.verifier import NEVER_ACCEPTED_TYPES
 from extproc.policy.arn import validate_role_arn
 from extproc.policy.cel import ExpressionError
-from extproc.policy.rules import cel_matcher
+from extproc.policy.matchers import account_expression, cel_matcher, name_expression
+from extproc.policy.session_policy import SessionPolicy, session_policy, validate_policy, validate_policy_arn
 from extproc.signing.hosts import default_payload, infer_scope
 from extproc.signing.sigv4 import Scope
 from extproc.values import MAX_CHAINED_DURATION
@@ -35,6 +37,7 @@ from extproc.values import MAX_CHAINED_DURATION
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")  # RFC 3986 2; no quotes, no spaces
+_ACCOUNT = "{account}"
 _DEFAULT_PORT = re.compile(r"(?:^http:.*:80|^https:.*:443)$")
 _SCOPE = r"^[\x21\x23-\x5B\x5D-\x7E]+$"  # RFC 6749 3.3
 _NOT_A_TOKENS_HEADER = ("x-amz", "x-b3-", "x-envoy-", "x-extproc-", "x-forwarded-", "x-request-id")
@@ -72,12 +75,15 @@ def _http_url(value: str) -> str:
     return value
 
 
-def _matcher(value: str) -> str:
-    try:
-        cel_matcher(value)
-    except ExpressionError as error:
-        raise ValueError(f"CEL: {error}") from None
-    return value
+def _expression(compile_: Callable[[str], object]) -> Callable[[str], str]:
+    def validate(value: str) -> str:
+        try:
+            compile_(value)
+        except ExpressionError as error:
+            raise ValueError(f"CEL: {error}") from None
+        return value
+
+    return validate
 
 
 def _grpc_address(value: str) -> str:
@@ -130,6 +136,11 @@ def _signable(value: str) -> str:
 
 Url = Annotated[str, AfterValidator(_http_url)]
 RoleArn = Annotated[str, AfterValidator(validate_role_arn)]
+PolicyArn = Annotated[str, AfterValidator(validate_policy_arn)]
+InlinePolicy = Annotated[str, AfterValidator(validate_policy)]
+Matcher = Annotated[str, AfterValidator(_expression(cel_matcher))]
+RuleName = Annotated[str, Field(min_length=1, max_length=128)]
+SessionDuration = Annotated[int, Field(ge=900, le=43_200)]  # STS's limits
 
 
 class _Model(BaseModel):
@@ -289,28 +300,87 @@ class Cache(_Model):
 
 
 class Chain(_Model):
-    """A second role, assumed with the credentials of the first."""
+    """A second role, assumed with the credentials of the first.
 
-    role_arn: RoleArn
+    With ``account``, an expression, the role is in whichever of ``accounts`` that names.
+    """
+
+    role_arn: str
+    account: Annotated[str, AfterValidator(_expression(account_expression))] | None = None
+    accounts: list[Annotated[str, Field(pattern=r"^[0-9]{12}$")]] = []
     external_id: (
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@:/-]*$", min_length=2, max_length=1224)] | None
     ) = None
 
+    @model_validator(mode="after")
+    def _roles_are_known(self) -> "Chain":
+        if (self.account is None) != (not self.accounts):
+            raise ValueError("account and accounts need each other")
+        if self.account is not None and self.role_arn.count(_ACCOUNT) != 1:
+            raise ValueError(f"role_arn: must have {_ACCOUNT} once, for account")
+        for role_arn in self.role_arns.values():
+            validate_role_arn(role_arn)
+        return self
 
-class RoleMapping(_Model):
-    """One rule: which claims get which role."""
+    @property
+    def role_arns(self) -> dict[str, str]:
+        """All roles that it may come to, by account; without ``account`` there is one."""
+        if self.account is None:
+            return {"": self.role_arn}
+        return {account: self.role_arn.replace(_ACCOUNT, account) for account in self.accounts}
 
-    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+
+class _Restricting(_Model):
+    """What mappings and ceilings share: a condition, an order, a session policy."""
+
     claim: Annotated[str, Field(min_length=1)] | None = None
-    matcher: Annotated[str, AfterValidator(_matcher)] | None = None
-    role_arn: RoleArn
+    matcher: Matcher | None = None
     priority: int | None = None
+    policy_arns: list[PolicyArn] = []
+    policy: InlinePolicy | None = None
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        if (self.claim is None) == (self.matcher is None):
+            raise ValueError("exactly one of claim and matcher is required")
+        session_policy(self.policy_arns, self.policy)
+        return self
+
+    @property
+    def session_policy(self) -> SessionPolicy:
+        """Both kinds of session policies together."""
+        return session_policy(self.policy_arns, self.policy)
+
+
+class RoleMapping(_Restricting):
+    """One rule: which claims and requests get which role, or none."""
+
+    name: RuleName | None = None
+    effect: Literal["allow", "deny"] = "allow"
+    role_arn: RoleArn | None = None
+    session_duration: SessionDuration | None = None
     chain: Chain | None = None
 
     @model_validator(mode="after")
-    def _one_condition(self) -> "RoleMapping":
-        if (self.claim is None) == (self.matcher is None):
-            raise ValueError("exactly one of claim and matcher is required")
+    def _fits_the_effect(self) -> "RoleMapping":
+        if self.effect == "allow" and self.role_arn is None:
+            raise ValueError("role_arn is required, unless effect is deny")
+        given = self.role_arn or self.session_duration or self.chain or self.policy_arns or self.policy
+        if self.effect == "deny" and given:
+            raise ValueError("effect: deny takes no role_arn, chain, session_duration or session policy")
+        return self
+
+
+class Ceiling(_Restricting):
+    """What an agent may do at most, whoever it acts for."""
+
+    name: RuleName
+    max_mapping: RuleName | None = None
+
+    @model_validator(mode="after")
+    def _one_effect(self) -> "Ceiling":
+        if (self.max_mapping is not None) == bool(self.session_policy):
+            raise ValueError("exactly one of max_mapping and a session policy is required")
         return self
 
 
@@ -318,6 +388,7 @@ class Limits(_Model):
     """Bounds on what is held in memory."""
 
     request_body_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 10 * 1024 * 1024
+    mcp_body_bytes: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
     sessions: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     token_bytes: Annotated[int, Field(ge=256, le=MAX_TOKEN_BYTES)] = MAX_TOKEN_BYTES
     claims_depth: Annotated[int, Field(ge=2, le=32)] = 16
@@ -334,15 +405,25 @@ class Settings(_Model):
     issuers: Annotated[list[Issuer], Field(min_length=1)]
     targets: Annotated[list[Target], Field(min_length=1)]
     sts: Sts = Sts()
-    session_duration: Annotated[int, Field(ge=900, le=43_200)] = 3600  # STS's limits
+    session_duration: SessionDuration = 3600
     session_name_claim: Annotated[str, Field(min_length=1)] = "sub"
+    session_name: Annotated[str, AfterValidator(_expression(name_expression))] | None = None
+    session_name_invalid: Literal["replace", "reject"] = "replace"
     role_claim: Annotated[str, Field(min_length=1)] = "groups"
     fallback_role_arn: RoleArn | None = None
     role_mappings: list[RoleMapping] = []
+    ceilings: list[Ceiling] = []
     limits: Limits = Limits()
     cache: Cache = Cache()
     observe_upstream: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
+
+    @property
+    def mapping_names(self) -> list[str]:
+        """The mappings' names; one without a name is called by its place."""
+        return [
+            entry.name or f"role_mappings[{position}]" for position, entry in enumerate(self.role_mappings)
+        ]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
@@ -359,14 +440,23 @@ class Settings(_Model):
         plain = [entry.name for entry in self.targets if not entry.prefix]
         if len(plain) > 1:
             raise ValueError(f"targets: {', '.join(plain)}: only one target can do without a prefix")
-        _unique("role_mappings", "name", [entry.name for entry in self.role_mappings if entry.name])
+        _unique("role_mappings", "name", self.mapping_names)
+        _unique("ceilings", "name", [entry.name for entry in self.ceilings])
+        roles = {entry.name for entry in self.role_mappings if entry.effect == "allow"}
+        for position, ceiling in enumerate(self.ceilings):
+            if ceiling.max_mapping is not None and ceiling.max_mapping not in roles:
+                raise ValueError(
+                    f"ceilings[{position}].max_mapping: no mapping with a role has the name "
+                    f"{ceiling.max_mapping!r}"
+                )
         for position, mapping in enumerate(self.role_mappings):
-            if mapping.chain and self.session_duration > MAX_CHAINED_DURATION:
+            duration = mapping.session_duration or self.session_duration
+            if mapping.chain and duration > MAX_CHAINED_DURATION:
                 raise ValueError(
                     f"role_mappings[{position}].chain: STS ends chained sessions after "
                     f"{MAX_CHAINED_DURATION} s, and session_duration is longer"
                 )
-        if not self.role_mappings and self.fallback_role_arn is None:
+        if self.fallback_role_arn is None and not any(entry.role_arn for entry in self.role_mappings):
             raise ValueError("role_mappings: no mapping and no fallback_role_arn: nobody would get a role")
         return self
 
@@ -414,14 +504,10 @@ class _Loader(yaml.SafeLoader):
         """Do nothing: there are no merge keys. The node would be changed, and nodes are shared by aliases."""
 
 
-def parse(text: str) -> Settings:
-    """Parse and validate a configuration.
-
-    Raises:
-        ConfigError: with one line a problem.
-    """
+def read_documents(text: str) -> list[Any]:
+    """The YAML documents in a text; raises ``ConfigError``."""
     try:
-        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return list(yaml.load_all(text, _Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "document"
@@ -432,6 +518,10 @@ def parse(text: str) -> Settings:
         raise
     except Exception:  # noqa: BLE001 - PyYAML lets out what int(), datetime and dicts raise for odd values
         raise ConfigError(["document: not valid YAML: a value cannot be read"]) from None
+
+
+def validate(document: Any) -> Settings:
+    """A YAML document as settings; raises ``ConfigError``."""
     if not isinstance(document, dict):
         raise ConfigError(["document: must be a mapping"])
     try:
@@ -440,15 +530,31 @@ def parse(text: str) -> Settings:
         raise ConfigError([_problem(entry) for entry in error.errors()]) from None
 
 
-def load(path: Path) -> Settings:
-    """Read a configuration file; raises ``ConfigError``."""
+def parse(text: str) -> Settings:
+    """Parse and validate a configuration of one document.
+
+    Raises:
+        ConfigError: with one line a problem.
+    """
+    documents = read_documents(text)
+    if len(documents) > 1:
+        raise ConfigError(["document: one YAML document is expected"])
+    return validate(documents[0] if documents else None)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file; raises ``ConfigError``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: not UTF-8"]) from None
-    return parse(text)
+
+
+def load(path: Path) -> Settings:
+    """Read a configuration file; raises ``ConfigError``."""
+    return parse(read_text(path))
 
 
 def _problem(error: Any) -> str:

@@ -21,6 +21,8 @@ class Reason(StrEnum):
     UPGRADE_REFUSED = "upgrade_refused"
     TARGET_UNKNOWN = "target_unknown"
     BODY_TOO_LARGE = "body_too_large"
+    MCP_MALFORMED = "mcp_malformed"
+    MCP_HEADERS_DIFFER = "mcp_headers_differ"
     # The token.
     TOKEN_MALFORMED = "token_malformed"  # noqa: S105
     ISSUER_UNKNOWN = "issuer_unknown"
@@ -41,6 +43,9 @@ class Reason(StrEnum):
     # The policy.
     NO_ROLE = "no_role"
     POLICY_ERROR = "policy_error"
+    POLICY_DENIED = "policy_denied"
+    POLICY_CONFLICT = "policy_conflict"
+    POLICY_BUSY = "policy_busy"
     SESSION_NAME_INVALID = "session_name_invalid"
     # The exchange.
     STS_ACCESS_DENIED = "sts_access_denied"
@@ -69,6 +74,7 @@ class Outcome:
     error: str | None
     text: str
     retry_after: int | None = None  # seconds
+    rpc_code: int | None = None  # of a JSON-RPC error, where only that can be the answer
 
 
 class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outcome more than an error
@@ -102,6 +108,12 @@ _OUTCOMES = {
     Reason.UPGRADE_REFUSED: Outcome(400, "invalid_request", "Upgrades and CONNECT cannot be signed."),
     Reason.TARGET_UNKNOWN: Outcome(404, "invalid_request", "No target serves this request."),
     Reason.BODY_TOO_LARGE: Outcome(413, None, "The request body is too large."),
+    Reason.MCP_MALFORMED: Outcome(
+        400, "invalid_request", "The body is not one unambiguous JSON-RPC message.", rpc_code=-32600
+    ),
+    Reason.MCP_HEADERS_DIFFER: Outcome(
+        400, "invalid_request", "The MCP headers differ from the body.", rpc_code=-32020
+    ),
     Reason.TOKEN_MALFORMED: _invalid_token("The access token is malformed."),
     Reason.ISSUER_UNKNOWN: _invalid_token(),
     Reason.ALGORITHM_REFUSED: _invalid_token(),
@@ -120,6 +132,9 @@ _OUTCOMES = {
     Reason.REVOKED: _invalid_token("The access token has been revoked."),
     Reason.NO_ROLE: _ACCESS_DENIED,
     Reason.POLICY_ERROR: _ACCESS_DENIED,
+    Reason.POLICY_DENIED: _ACCESS_DENIED,
+    Reason.POLICY_CONFLICT: _ACCESS_DENIED,
+    Reason.POLICY_BUSY: _UNAVAILABLE,
     Reason.SESSION_NAME_INVALID: _ACCESS_DENIED,
     Reason.STS_ACCESS_DENIED: _ACCESS_DENIED,
     Reason.STS_TOKEN_REFUSED: _invalid_token("AWS does not accept the access token."),

@@ -10,13 +10,13 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from extproc import strictjson
-from extproc.app import build_key_stores, build_policy, build_verifier
+from extproc.app import build_key_stores, build_verifier
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock, system_clock
+from extproc.commands.explain import BadRequestError, as_json, decide
 from extproc.config import Settings
 from extproc.errors import Denied
 from extproc.policy.rules import Decision
@@ -24,6 +24,8 @@ from extproc.values import Grant, Identity
 
 _MAX_INPUT_BYTES = 1024 * 1024
 _ASSUMED_LIFETIME = 3600.0  # seconds, for claims without exp
+
+__all__ = ["BadInputError", "BadRequestError", "Explanation", "explain", "to_json", "to_text"]
 
 
 class BadInputError(Exception):
@@ -139,16 +141,22 @@ class Explanation:
 
 
 def explain(
-    settings: Settings, *, token: Path | None = None, claims: Path | None = None, clock: Clock = system_clock
+    settings: Settings,
+    *,
+    token: Path | None = None,
+    claims: Path | None = None,
+    request: Path | None = None,
+    clock: Clock = system_clock,
 ) -> Explanation:
-    """Explain the token or the claims in a file.
+    """Explain the token or the claims in a file, for the request in another.
 
     Raises:
         BadInputError: the input is no candidate at all.
+        BadRequestError: the request is none.
     """
-    policy = build_policy(settings)
+    asked = _read(request) if request is not None else None
     if claims is not None:
-        return Explanation(None, policy.decide(read_claims(claims)))
+        return Explanation(None, decide(settings, read_claims(claims), asked))
     if token is None:
         raise BadInputError("a token or claims are required")
     unverified_token = read_token(token)
@@ -161,32 +169,17 @@ def explain(
     verification = asyncio.run(run())
     if isinstance(verification.outcome, Denied):
         return Explanation(verification, None)
-    return Explanation(verification, policy.decide(verification.outcome))
+    return Explanation(verification, decide(settings, verification.outcome, asked))
 
 
 def to_json(explanation: Explanation) -> str:
     """One JSON object; ``verification`` only if a token was verified."""
-    outcome, decision = explanation.outcome, explanation.decision
-    grant = outcome if isinstance(outcome, Grant) else None
-    document: dict[str, Any] = {
-        "outcome": "allow" if grant else "deny",
-        "reason": outcome.reason.value if isinstance(outcome, Denied) else None,
-        "mapping": grant.mapping if grant else None,
-        "role_arn": grant.role_arn if grant else None,
-        "session_name": grant.session_name if grant else None,
-        "session_duration": grant.duration if grant else None,
-        "policy_arns": [],
-        "policy": None,
-        "evaluated": [
-            {
-                "name": entry.rule.name,
-                "priority": entry.rule.priority,
-                "matched": entry.matched,
-                "error": entry.error,
-            }
-            for entry in (decision.evaluated if decision else ())
-        ],
-    }
+    decision = explanation.decision
+    if decision is None:
+        outcome = explanation.outcome
+        assert isinstance(outcome, Denied)  # noqa: S101 - the token was refused
+        decision = Decision(outcome, ())
+    document = as_json(decision)
     if explanation.verification is not None:
         document["verification"] = [
             {

@@ -1,9 +1,9 @@
-"""The straight way of one request: admit → authorize → allow; or deny.
+"""The straight way of one request: admit → read → authorize → allow; or deny.
 
     bearer token → Identity → Grant → Credentials → SignedHeaders
         authn        authn    policy   credentials     signing
 
-``admit``, ``allow`` and ``deny`` do no I/O; ``authorize`` does only for a token not seen
+``admit``, ``read``, ``allow`` and ``deny`` do no I/O; ``authorize`` does only for a token not seen
 before, or when its credentials have ended. Whoever drives this (``server.stream``)
 turns every exception into ``deny``.
 """
@@ -24,6 +24,9 @@ from extproc.credentials.revocation import Revocation
 from extproc.credentials.sessions import SessionCache, token_digest
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
+from extproc.policy.decisions import Decisions
+from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
+from extproc.policy.mcp import check_headers, parse_message
 from extproc.policy.rules import Policy
 from extproc.signing.path import forwardable
 from extproc.signing.payload import Payload, payload_of
@@ -34,6 +37,7 @@ from extproc.values import Allow, Authorized, Reply, RequestHead, Session, Token
 
 _NEVER_FORWARDED = frozenset({"authorization", "proxy-authorization", "cookie"})
 _MAX_REQUEST_ID = 128
+_RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
 _CREDENTIAL_ERRORS = frozenset(
     {
         "ExpiredToken",
@@ -61,11 +65,12 @@ class Admission:
     unverified_token: str = field(repr=False)
     unverified_exchange_tokens: Mapping[str, str] = field(repr=False)  # by header name
     digest: TokenDigest = field(repr=False)
+    decided_by_body: bool  # some rule reads the MCP message
 
     @property
     def needs_body(self) -> bool:
-        """Whether the signature covers a body that is still to come."""
-        return self.head.has_body and self.target.payload == "signed"
+        """Whether the decision or the signature needs a body that is still to come."""
+        return self.head.has_body and (self.target.payload == "signed" or self.decided_by_body)
 
 
 class Pipeline:
@@ -87,6 +92,8 @@ class Pipeline:
         metrics: Metrics,
         max_body_bytes: int,
         observes_upstream: bool,
+        max_mcp_bytes: int = 256 * 1024,
+        max_sessions: int = 10_000,
     ) -> None:
         self._resource = resource
         self._origins = origins
@@ -97,14 +104,21 @@ class Pipeline:
         self._credentials = credentials
         self._revocation = revocation
         self._deadline = deadline
-        self._authorizing: SingleFlight[TokenDigest, Authorized] = SingleFlight()
+        self._decisions = Decisions(policy, max_sessions=max_sessions)
+        self._opening: SingleFlight[TokenDigest, Session] = SingleFlight()
+        self._authorizing: SingleFlight[tuple[TokenDigest, tuple[object, ...]], Authorized] = SingleFlight()
         self._signer = signer
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._max_mcp_bytes = max_mcp_bytes
         self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
         self.reads_jwt_payload = verifier.reads_jwt_payload
         """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
         self.observes_upstream = observes_upstream
+
+    def close(self) -> None:
+        """Make no more decisions."""
+        self._decisions.close()
 
     def admit(self, head: RequestHead) -> Admission | Reply:
         """Check the request's form, before any of its body is read.
@@ -129,31 +143,72 @@ class Pipeline:
         target = self._targets.select(head)
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
         return Admission(
-            head, target, path, query, unverified_token, others, _digest(unverified_token, others)
+            head,
+            target,
+            path,
+            query,
+            unverified_token,
+            others,
+            _digest(unverified_token, others),
+            self._policy.reads_mcp,
         )
 
-    def authorize(self, admission: Admission) -> Authorized | asyncio.Future[Authorized]:
+    def open_early(self, admission: Admission) -> None:
+        """Start to verify the token while the body that decides is still on its way."""
+        if self._living_session(admission) is None:
+            self._opening.run(admission.digest, lambda: self._open(admission))
+
+    def read(self, admission: Admission, body: bytes) -> Inputs:
+        """What the rules may read of the request; nothing, if they read claims only.
+
+        Raises:
+            Denied: ``BODY_TOO_LARGE`` or ``MCP_MALFORMED``.
+        """
+        if not self._policy.request_reads:
+            return NO_INPUTS
+        request = {}
+        if self._policy.reads_request:
+            request = request_variable(admission.head, path=admission.path, target=admission.target.name)
+        if not (self._policy.reads_mcp and body):
+            return Inputs(request)
+        if len(body) > self._max_mcp_bytes:
+            raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes, and rules read the MCP message")
+        message = parse_message(body)
+        return Inputs(request, message.variable(admission.head), message)
+
+    def authorize(self, admission: Admission, inputs: Inputs) -> Authorized | asyncio.Future[Authorized]:
         """Credentials for the request at hand, or the future of what is still being obtained.
 
         The future raises ``Denied``. Whoever waits for it may leave without harm to others.
+
+        Raises:
+            Denied: at once, if that is certain: MCP headers that differ, a remembered decision.
         """
+        if inputs.message is not None:
+            check_headers(inputs.message, admission.head)
+        key = self._decisions.key(inputs)
         session = self._living_session(admission)
         if session is not None:
-            credentials = self._credentials.get(session)
-            if credentials is not None:
-                return Authorized(session, credentials)
-        return self._authorizing.run(admission.digest, lambda: self._authorize(admission))
+            grant = self._decisions.recall(session, key)
+            credentials = self._credentials.get(session, grant) if grant is not None else None
+            if grant is not None and credentials is not None:
+                return Authorized(session, grant, credentials)
+        return self._authorizing.run((admission.digest, key), lambda: self._authorize(admission, inputs))
 
-    async def _authorize(self, admission: Admission) -> Authorized:
+    async def _authorize(self, admission: Admission, inputs: Inputs) -> Authorized:
         try:
             async with asyncio.timeout(self._deadline):
-                session = self._living_session(admission) or await self._open(admission)
-                credentials = self._credentials.get(session)
+                session = self._living_session(admission)
+                if session is None:
+                    opening = self._opening.run(admission.digest, lambda: self._open(admission))
+                    session = await asyncio.shield(opening)
+                grant = await self._decisions.decide(session, inputs)
+                credentials = self._credentials.get(session, grant)
                 if credentials is None:
-                    credentials = await asyncio.shield(self._credentials.obtain(session))
+                    credentials = await asyncio.shield(self._credentials.obtain(session, grant))
         except TimeoutError:
             raise Denied(Reason.STS_UNAVAILABLE, f"not authorized within {self._deadline} s") from None
-        return Authorized(session, credentials)
+        return Authorized(session, grant, credentials)
 
     def _living_session(self, admission: Admission) -> Session | None:
         session = self._sessions.get(admission.digest)
@@ -172,8 +227,7 @@ class Pipeline:
         )
         if self._revocation.refuses(identity):
             raise Denied(Reason.REVOKED, "the deny list names this identity")
-        grant = self._policy.grant(identity)
-        session = Session(admission.digest, identity, grant, exchange_token)
+        session = Session(admission.digest, identity, exchange_token)
         self._sessions.put(session)
         return session
 
@@ -235,8 +289,19 @@ class Pipeline:
                 access_key_id=authorized.credentials.access_key_id,
             )
 
-    def deny(self, error: BaseException, *, head: RequestHead | None, target: str = "") -> Reply:
-        """The answer for whatever went wrong. Anything but ``Denied`` is a bug of ours, and denies too."""
+    def deny(
+        self,
+        error: BaseException,
+        *,
+        head: RequestHead | None,
+        target: str = "",
+        inputs: Inputs = NO_INPUTS,
+    ) -> Reply:
+        """The answer for whatever went wrong. Anything but ``Denied`` is a bug of ours, and denies too.
+
+        A call that rules read and refused gets a JSON-RPC error, which MCP clients show; the
+        HTTP status is the same.
+        """
         request_ids = head.values("x-request-id") if head is not None else []
         request_id = request_ids[0][:_MAX_REQUEST_ID] if request_ids else None
         if isinstance(error, Denied):
@@ -255,7 +320,16 @@ class Pipeline:
             headers.append(("www-authenticate", self._resource.challenge(reason, scopes)))
         if outcome.retry_after is not None:
             headers.append(("retry-after", str(outcome.retry_after)))
-        body = {"error": outcome.error, "error_description": outcome.text, "request_id": request_id}
+        body: dict[str, object] = {
+            "error": outcome.error,
+            "error_description": outcome.text,
+            "request_id": request_id,
+        }
+        message = inputs.message
+        refused_call = message is not None and message.id is not None and outcome.status == 403  # noqa: PLR2004
+        if outcome.rpc_code is not None or refused_call:
+            failure = {"code": outcome.rpc_code or _RPC_DENIED, "message": outcome.text, "data": body}
+            body = {"jsonrpc": "2.0", "id": message.id if message else None, "error": failure}
         return Reply(outcome.status, tuple(headers), json.dumps(body).encode(), reason)
 
 

@@ -103,19 +103,19 @@ TokenDigest = NewType("TokenDigest", bytes)
 
 @dataclass(frozen=True, slots=True)
 class Session(_InMemoryOnly):
-    """A verified token and what policy grants it. Ends when the token ends."""
+    """A verified token. Ends when the token ends. What it is granted may differ by request."""
 
     digest: TokenDigest = field(repr=False)
     identity: Identity
-    grant: Grant
     unverified_for_sts: str = field(repr=False)  # the token that STS gets; kept to renew credentials
 
 
 @dataclass(frozen=True, slots=True)
 class Authorized:
-    """A session with living credentials: all that signing needs."""
+    """A session with living credentials for what it is granted: all that signing needs."""
 
     session: Session
+    grant: Grant
     credentials: Credentials
 
 

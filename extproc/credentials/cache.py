@@ -105,21 +105,21 @@ class CredentialCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, session: Session) -> Credentials | None:
-        """Living credentials of a session, if there are any. No I/O."""
-        entry = self._entries.get((session.digest, session.grant))
+    def get(self, session: Session, grant: Grant) -> Credentials | None:
+        """Living credentials of a session under a grant, if there are any. No I/O."""
+        entry = self._entries.get((session.digest, grant))
         if entry is None:
             return None
         entry.used_at = self._clock()
         return entry.credentials
 
-    def obtain(self, session: Session) -> asyncio.Future[Credentials]:
-        """Exchange the session's token, or join whoever does; await it shielded.
+    def obtain(self, session: Session, grant: Grant) -> asyncio.Future[Credentials]:
+        """Exchange the session's token under a grant, or join whoever does; await it shielded.
 
         Raises:
             Denied: at once, if STS refused the same a moment ago.
         """
-        key = (session.digest, session.grant)
+        key = (session.digest, grant)
         refused = self._refused.get(key)
         if refused is not None:
             reason, detail = refused
@@ -128,7 +128,7 @@ class CredentialCache:
 
     def forget_stale(self, authorized: Authorized) -> bool:
         """Drop credentials that AWS refused, unless they are newer or were obtained a moment ago."""
-        key = (authorized.session.digest, authorized.session.grant)
+        key = (authorized.session.digest, authorized.grant)
         entry = self._entries.get(key)
         if entry is None or entry.credentials is not authorized.credentials:
             return False  # somebody was faster
@@ -137,9 +137,9 @@ class CredentialCache:
         del self._entries[key]
         return True
 
-    def drop_where(self, ends: Callable[[Session], bool]) -> int:
-        """Drop the credentials of all sessions of which ``ends`` is true; returns how many."""
-        keys = [key for key, entry in self._entries.items() if ends(entry.session)]
+    def drop_where(self, ends: Callable[[Session, Grant], bool]) -> int:
+        """Drop the credentials of all sessions and grants of which ``ends`` is true; returns how many."""
+        keys = [key for key, entry in self._entries.items() if ends(entry.session, entry.grant)]
         for key in keys:
             del self._entries[key]
         return len(keys)
@@ -189,12 +189,13 @@ class CredentialCache:
         return entry.session.identity.expires_at > entry.credentials.expires_at
 
     async def _obtain(self, key: Key, session: Session, used_at: float | None = None) -> Credentials:
-        taken_over = self._take_over(session) if used_at is None else None
+        grant = key[1]
+        taken_over = self._take_over(session, grant) if used_at is None else None
         if taken_over is not None:
             self._store(key, session, taken_over, used_at=self._clock())
             return taken_over
         try:
-            credentials = await self._exchange.exchange(session.unverified_for_sts, session.grant)
+            credentials = await self._exchange.exchange(session.unverified_for_sts, grant)
         except Denied as denied:
             if denied.reason in DEFINITE:
                 self._refused[key] = (denied.reason, denied.detail)
@@ -203,9 +204,9 @@ class CredentialCache:
             "credentials_obtained",
             issuer=session.identity.issuer,
             subject=session.identity.subject,
-            mapping=session.grant.mapping,
-            role_arn=session.grant.role_arn,
-            session_name=session.grant.session_name,
+            mapping=grant.mapping,
+            role_arn=grant.role_arn,
+            session_name=grant.session_name,
             access_key_id=credentials.access_key_id,
             renewal=used_at is not None,
         )
@@ -214,19 +215,20 @@ class CredentialCache:
 
     def _store(self, key: Key, session: Session, credentials: Credentials, *, used_at: float) -> None:
         now = self._clock()
-        entry = _Entry(credentials, session, session.grant, obtained_at=now, used_at=used_at)
+        grant = key[1]
+        entry = _Entry(credentials, session, grant, obtained_at=now, used_at=used_at)
         self._entries[key] = entry
         if self._policy.reuse_by_identity:
-            self._by_identity[fingerprint(session.identity), session.grant] = key
+            self._by_identity[fingerprint(session.identity), grant] = key
         if self._worth_renewing(entry):
             share = REFRESH_AT + _JITTER * (2 * self._random_share() - 1)
             self._schedule(key, entry, now + share * entry.lifetime)
 
-    def _take_over(self, session: Session) -> Credentials | None:
+    def _take_over(self, session: Session, grant: Grant) -> Credentials | None:
         """Living credentials of the same identity under an earlier token, if that is allowed."""
         if not self._policy.reuse_by_identity:
             return None
-        key = self._by_identity.get((fingerprint(session.identity), session.grant))
+        key = self._by_identity.get((fingerprint(session.identity), grant))
         entry = self._entries.get(key) if key is not None else None
         return entry.credentials if entry is not None else None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from extproc.clock import Clock
 from extproc.credentials.cache import CredentialCache
 from extproc.credentials.sessions import SessionCache
-from extproc.values import Identity, Session
+from extproc.values import Grant, Identity, Session
 
 MAX_ENTRIES = 10_000
 
@@ -29,9 +29,9 @@ class Selector:
             and (self.token_id is None or identity.claims.get("jti") == self.token_id)
         )
 
-    def matches(self, session: Session) -> bool:
-        """Whether the session meets all conditions."""
-        return self.matches_identity(session.identity) and self.role_arn in (None, session.grant.role_arn)
+    def matches(self, session: Session, grant: Grant) -> bool:
+        """Whether the session and what it is granted meet all conditions."""
+        return self.matches_identity(session.identity) and self.role_arn in (None, grant.role_arn)
 
 
 class DenyList:
@@ -133,6 +133,11 @@ class Revocation:
         """
         if deny_until is not None:
             self._deny_list.add(selector, until=deny_until)
-        dropped = self._sessions.drop_where(selector.matches)
-        self._credentials.drop_where(selector.matches)
-        return Revoked(len(dropped), revocation_policy(issued_before=self._clock()))
+        if selector.role_arn is None:
+            dropped = self._sessions.drop_where(lambda session: selector.matches_identity(session.identity))
+            ended = len(dropped)
+            self._credentials.drop_where(selector.matches)
+        else:
+            # The role is of the grant, not of the session: only its credentials end.
+            ended = self._credentials.drop_where(selector.matches)
+        return Revoked(ended, revocation_policy(issued_before=self._clock()))

@@ -12,6 +12,9 @@ Only the interpreted runner is used: the compiled one of 0.5.0 gives wrong answe
 for ``!has(...)`` and mixes threads up.
 """
 
+import contextlib
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +28,24 @@ MAX_EXPRESSION_LENGTH = 4096
 # In levels of the grammar, of which a parenthesis takes ten and one more "||" of a chain one. Evaluation
 # takes up to five Python frames a level, and Python has a thousand.
 MAX_EXPRESSION_DEPTH = 150
+MAX_DECISION_SECONDS = 0.08
+"""CPU time for all rules of one decision. 200 usual rules take half of it."""
+
+# What the grammar puts between an expression and its only operand.
+_PASSED_THROUGH = frozenset(
+    {"expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary", "member"}
+)
 _MACROS = frozenset({"map", "filter", "all", "exists", "exists_one"})
+_PLAIN_LITERAL = re.compile(r"""(?:"[^"\\\n]*"|'[^'\\\n]*')""")
+_TEXT_TESTS = frozenset({"contains", "startsWith", "endsWith", "matches"})
 _SPECIAL_FORMS = frozenset({"has", "dyn"})
 # duration() takes time exponential in a hostile text; timestamps have no use without it. The
 # others name types in CEL and convert nothing: here list("ab") would be ["a", "b"].
 _REFUSED_FUNCTIONS = frozenset({"duration", "timestamp", "list", "map", "null_type"})
+
+
+Path = tuple[str, ...]
+"""A member of a variable: ``("claims", "act", "sub")`` is ``claims.act.sub``."""
 
 
 class ExpressionError(ValueError):
@@ -43,9 +59,44 @@ class EvaluationError(Exception):
 class _Evaluator(Evaluator):  # type: ignore[misc]
     """Evaluates macros as CEL defines them: over lists and maps only, and by bools only."""
 
-    def sub_evaluator(self, ast: Any) -> "_Evaluator":
-        # The base class falls back to itself inside macros.
-        return _Evaluator(ast, activation=self.activation)
+    def __init__(self, ast: Any, activation: Any, names: dict[str, Any], budget: "Budget") -> None:
+        super().__init__(ast, activation=activation)
+        self._names = names
+        self._budget = budget
+
+    def visit(self, tree: Any) -> Any:
+        return getattr(self, tree.data)(tree)
+
+    _visit_tree = visit
+
+    def literal(self, tree: Any) -> Any:
+        try:
+            return tree.constant
+        except AttributeError:
+            # Threads may do this at the same time, and set the same.
+            value = super().literal(tree)
+            if not isinstance(value, CELEvalError):
+                tree.constant = value
+            return value
+
+    def primary(self, tree: Any) -> Any:
+        # What most of an expression is made of, without the base class's search through packages.
+        child = tree.children[0]
+        if child.data == "ident":
+            return self._names[child.children[0].value]
+        if child.data == "literal":
+            return self.visit(child)
+        return super().primary(tree)
+
+    def relation(self, tree: Any) -> Any:
+        # As the base class does it, which spends most of the time on type annotations.
+        operator, right = tree.children
+        function = _FUNCTIONS[_RELATIONS[operator.data]]
+        operands = self.visit(operator.children[0]), self.visit(right)
+        try:
+            return function(*operands)
+        except TypeError:
+            return _no_overload("no such overload")
 
     def macro_has_eval(self, exprlist: Any) -> Any:
         # The base class answers "no" to every error, so that !has() is true for a wrong type.
@@ -59,6 +110,8 @@ class _Evaluator(Evaluator):  # type: ignore[misc]
 
     def member_dot_arg(self, tree: Any) -> Any:
         receiver, method = tree.children[:2]
+        if method.value in _TEXT_TESTS and len(tree.children[2:]) == 1 == len(tree.children[2].children):
+            return _FUNCTIONS[method.value](self.visit(receiver), self.visit(tree.children[2].children[0]))
         if method.value not in _MACROS:
             return super().member_dot_arg(tree)
         values = self.visit(receiver)
@@ -67,18 +120,22 @@ class _Evaluator(Evaluator):  # type: ignore[misc]
         if not isinstance(values, celtypes.ListType | celtypes.MapType):
             return _no_overload("a macro needs a list or a map")
         variable, expression = tree.children[2].children
-        body = self.sub_evaluator(expression)
-        return _macro(method.value, values, _each(body, _identifier(variable)))
+        return _macro(method.value, values, self._each(_identifier(variable) or "", expression))
 
+    def _each(self, variable: str, expression: Any) -> Callable[[Any], Any]:
+        # One evaluator for all rounds, with names of its own, so that a variable ends with its macro.
+        names = dict(self._names)
+        body = _Evaluator(expression, self.activation, names, self._budget)
 
-def _each(body: _Evaluator, variable: str | None) -> Callable[[Any], Any]:
-    def evaluate(value: Any) -> Any:
-        try:
-            return body.evaluate({variable: value})
-        except CELEvalError as error:
-            return error
+        def evaluate(value: Any) -> Any:
+            self._budget.check()
+            names[variable] = value
+            try:
+                return body.visit(expression)
+            except CELEvalError as error:
+                return error
 
-    return evaluate
+        return evaluate
 
 
 def _macro(name: str, values: Iterable[Any], each: Callable[[Any], Any]) -> Any:
@@ -145,6 +202,9 @@ def _comparable(left: Any, right: Any) -> bool:
 
 
 def _contained(item: Any, container: Any) -> Any:
+    if isinstance(item, celtypes.StringType) and set(map(type, container)) == {celtypes.StringType}:
+        # The usual case, compared as Python's texts: ten times faster for thousands of groups.
+        return celtypes.BoolType(any(map(str.__str__(item).__eq__, container)))
     return base_functions["_in_"](item, [entry for entry in container if _comparable(item, entry)])
 
 
@@ -158,11 +218,19 @@ def _indexable(container: Any, index: Any) -> bool:
     return isinstance(container, celtypes.MapType)
 
 
+def _added(left: Any, right: Any) -> Any:
+    """Python's concatenation forgets CEL's types."""
+    result = base_functions["_+_"](left, right)
+    if type(result) is str:
+        return celtypes.StringType(result)
+    return celtypes.ListType(result) if type(result) is list else result
+
+
 def _are_texts(*operands: Any) -> bool:
     return all(isinstance(operand, celtypes.StringType) for operand in operands)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "_&&_": lambda *operands: _decided(operands, decisive=False),
     "_||_": lambda *operands: _decided(operands, decisive=True),
     "_?_:_": lambda condition, left, right: (
@@ -170,10 +238,11 @@ _FUNCTIONS = {
         if isinstance(condition, CELEvalError)
         else celtypes.logical_condition(condition, left, right)
     ),
+    "_+_": _strict(_added, _comparable),
     "_in_": _strict(_contained, _has_members),
     "_[_]": _strict(base_functions["_[_]"], _indexable),
     "size": _strict(base_functions["size"], lambda *operands: None not in operands),
-    **{name: _strict(base_functions[name], _are_texts) for name in ("contains", "startsWith", "endsWith")},
+    **{name: _strict(base_functions[name], _are_texts) for name in _TEXT_TESTS},
     **{
         name: _strict(base_functions[name], _comparable)
         for name in ("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_")
@@ -181,36 +250,118 @@ _FUNCTIONS = {
 }
 
 
+_RELATIONS = {
+    "relation_lt": "_<_",
+    "relation_le": "_<=_",
+    "relation_ge": "_>=_",
+    "relation_gt": "_>_",
+    "relation_eq": "_==_",
+    "relation_ne": "_!=_",
+    "relation_in": "_in_",
+}
+
+
+class Budget:
+    """CPU time for one decision; whoever runs out of it gets an ``EvaluationError``.
+
+    CPU time of the evaluating thread and not time on the wall: what a decision may cost must
+    not depend on how busy the machine is.
+    """
+
+    def __init__(self, seconds: float = MAX_DECISION_SECONDS) -> None:
+        self._ends_at = time.thread_time() + seconds
+
+        self._texts: dict[int, tuple[list[Any], frozenset[str]]] = {}
+
+    def texts_in(self, values: list[Any]) -> frozenset[str]:
+        """The texts in a list, told once for all rules of the decision."""
+        known = self._texts.get(id(values))
+        if known is None:
+            texts = frozenset(str.__str__(value) for value in values if isinstance(value, str))
+            known = self._texts[id(values)] = values, texts  # holds the list, so that its id stays its own
+        return known[1]
+
+    def check(self) -> None:
+        """Raise if the budget is spent."""
+        if time.thread_time() > self._ends_at:
+            raise EvaluationError("too costly")
+
+
 class _Runner(celpy.InterpretedRunner):  # type: ignore[misc]
-    def evaluate(self, context: Mapping[str, Any]) -> Any:
-        return _Evaluator(ast=self.ast, activation=self.new_activation()).evaluate(context)
+    def evaluate(self, context: Mapping[str, Any], budget: Budget | None = None) -> Any:
+        evaluator = _Evaluator(self.ast, self.new_activation(), dict(context), budget or Budget())
+        result = evaluator.visit(self.ast)
+        if isinstance(result, CELEvalError):
+            raise result
+        return result
+
+
+class _Missing(Exception):  # noqa: N818 - "no match", and no error
+    """The expression selects a member that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """A compiled expression. Safe to evaluate from several threads: each evaluation has its own evaluator."""
+class _Expression:
+    """A compiled expression. Safe to evaluate from several threads: each evaluation has its own evaluator.
+
+    ``reads``: the members it may read, each as a path that begins with the variable.
+    """
 
     source: str
+    reads: frozenset[Path]
+    constant: bool | None  # the result, if it is a bool that no input can change
     _program: Any = field(repr=False, compare=False)
 
-    def matches(self, variables: Mapping[str, Any]) -> bool:
+    def _evaluate(self, variables: Mapping[str, Any], budget: Budget | None) -> Any:
+        try:
+            return self._program.evaluate(variables, budget)
+        except CELEvalError as error:
+            kind = _kind(error)
+            if kind is KeyError:
+                raise _Missing from None
+            raise EvaluationError(getattr(kind, "__name__", "error")) from None
+        except EvaluationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it means "cannot tell"
+            raise EvaluationError(type(error).__name__) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition(_Expression):
+    """An expression that is to be true or false."""
+
+    def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
         """Whether the expression is exactly ``true`` for these variables (made by ``to_cel``).
 
         Raises:
             EvaluationError: for every failure but a missing member, which is no match.
         """
         try:
-            result = self._program.evaluate(variables)
-        except CELEvalError as error:
-            kind = _kind(error)
-            if kind is KeyError:
-                return False
-            raise EvaluationError(getattr(kind, "__name__", "error")) from None
-        except Exception as error:  # noqa: BLE001 - whatever it is, it means "cannot tell"
-            raise EvaluationError(type(error).__name__) from None
+            result = self._evaluate(variables, budget)
+        except _Missing:
+            return False
         if not isinstance(result, celtypes.BoolType):
             raise EvaluationError("the result is not a bool")
         return bool(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Text(_Expression):
+    """An expression that is to be a text."""
+
+    def value(self, variables: Mapping[str, Any], budget: Budget | None = None) -> str:
+        """The text that the expression gives for these variables (made by ``to_cel``).
+
+        Raises:
+            EvaluationError: for every failure, a missing member among them.
+        """
+        try:
+            result = self._evaluate(variables, budget)
+        except _Missing:
+            raise EvaluationError("a member is missing") from None
+        if not isinstance(result, celtypes.StringType):
+            raise EvaluationError("the result is not a text")
+        return str(result)
 
 
 def compile_condition(source: str, *, variables: frozenset[str]) -> Condition:
@@ -219,6 +370,21 @@ def compile_condition(source: str, *, variables: frozenset[str]) -> Condition:
     Raises:
         ExpressionError: syntax, an undeclared variable, an unknown or refused function.
     """
+    program, reads = _compile(source, variables)
+    constant = None
+    if not reads:
+        with contextlib.suppress(EvaluationError):
+            constant = Condition(source, reads, None, program).matches({})
+    return Condition(source, reads, constant, program)
+
+
+def compile_text(source: str, *, variables: frozenset[str]) -> Text:
+    """Compile an expression that gives a text; raises ``ExpressionError`` like ``compile_condition``."""
+    program, reads = _compile(source, variables)
+    return Text(source, reads, None, program)
+
+
+def _compile(source: str, variables: frozenset[str]) -> tuple[Any, frozenset[Path]]:
     if len(source) > MAX_EXPRESSION_LENGTH:
         raise ExpressionError(f"longer than {MAX_EXPRESSION_LENGTH} characters")
     # One environment each: annotations would be shared otherwise. The parser behind it is global.
@@ -229,13 +395,58 @@ def compile_condition(source: str, *, variables: frozenset[str]) -> Condition:
             raise ExpressionError("nested too deeply")
         for problem in _problems(tree, variables):
             raise ExpressionError(problem)
+        tree = _collapsed(tree)
         program = environment.program(tree, functions=_FUNCTIONS)
     except celpy.CELParseError as error:
         where = f"line {error.line}, column {error.column}: " if error.line else ""
         raise ExpressionError(f"{where}not a CEL expression") from None
     except RecursionError:
         raise ExpressionError("nested too deeply") from None
-    return Condition(source, program)
+    return program, frozenset(_reads(tree, variables))
+
+
+def _collapsed(tree: Any) -> Any:
+    """The tree without nodes that only pass their one child on: a third of the time to evaluate."""
+    while tree.data in _PASSED_THROUGH and len(tree.children) == 1 and _is_tree(tree.children[0]):
+        tree = tree.children[0]
+    children = [_collapsed(child) if _is_tree(child) else child for child in tree.children]
+    return lark.Tree(str(tree.data), children, tree.meta)
+
+
+def _reads(tree: Any, variables: frozenset[str]) -> Iterator[Path]:
+    """Which members of the variables an expression may read; where that cannot be told, all of a member."""
+    path = _path(tree)
+    if path is not None:
+        # A macro's own variable may shadow one of ours; counting it as read does no harm.
+        if path[0] in variables:
+            yield path
+        return
+    for child in tree.children:
+        if _is_tree(child):
+            yield from _reads(child, variables)
+
+
+def _path(tree: Any) -> Path | None:
+    """``a.b["c"]`` as ``("a", "b", "c")``; None for everything else."""
+    name = _identifier(tree)
+    if name is not None:
+        return (name,)
+    node = tree
+    while node.data not in ("member_dot", "member_index"):
+        if len(node.children) != 1 or not _is_tree(node.children[0]) or node.data == "list_lit":
+            return None
+        node = node.children[0]
+    operand = _path(node.children[0])
+    if node.data == "member_dot":
+        member = str(node.children[1].value)
+    else:
+        literal = _only(node.children[1], "literal")
+        text = literal.children[0].value if literal is not None else ""
+        # Escapes would have to be undone; whoever writes them gets the whole member read.
+        if not _PLAIN_LITERAL.fullmatch(text):
+            return None
+        member = text[1:-1]
+    return None if operand is None else (*operand, member)
 
 
 def to_cel(value: Any) -> Any:

@@ -1,86 +1,94 @@
-"""From an identity to one grant: role mappings in order of priority, then the fallback role.
+"""From an identity and a request to one grant: role mappings in order of priority, then the fallback role.
 
 The semantics are those of ToolHive's RFC THV-0033: a mapping has either ``claim``, short for
 "this value is in the role claim", or a CEL ``matcher``; the lowest priority number wins,
-no number comes last, ties go by order; the first match ends the search.
+no number comes last, ties go by order; the first match ends the search. What was found may
+then be lowered by the first ceiling that matches.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from extproc.errors import Denied, Reason
-from extproc.policy.cel import Condition, EvaluationError, compile_condition, to_cel
-from extproc.policy.session_name import session_name
+from extproc.policy.ceilings import Ceiling
+from extproc.policy.cel import Budget, EvaluationError, Path, Text, to_cel
+from extproc.policy.inputs import NO_INPUTS, Inputs
+from extproc.policy.matchers import ClaimContains, Matcher, cel_matcher
+from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
+from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
 from extproc.values import ChainedRole, Grant, Identity
 
-VARIABLES = frozenset({"claims"})
-"""What a matcher can read."""
+__all__ = ["ClaimContains", "Decision", "Evaluated", "Policy", "Rule", "cel_matcher"]
 
-
-class Matcher(Protocol):
-    """Decides whether one mapping applies."""
-
-    def matches(self, variables: Mapping[str, Any]) -> bool:
-        """True only if it certainly applies; raises ``EvaluationError`` if that cannot be told."""
-        ...
+MAX_VALUES = 20_000
+"""Values in what the rules read, counted at every depth. Envoy's limit on headers keeps tokens below."""
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimContains:
-    """The ``claim`` sugar: ``value in claims[claim]``, compared in Python, so that no value can be CEL."""
+class ChosenAccount:
+    """The account of a chained role, chosen by an expression out of a list."""
 
-    claim: str
-    value: str
+    expression: Text
+    role_arns: Mapping[str, str]  # by account
 
-    def matches(self, variables: Mapping[str, Any]) -> bool:
-        """Whether the claim is a list that has the value; a claim of another type is an error."""
-        claims = variables["claims"]
-        if self.claim not in claims:  # CEL maps have no get() with a default
-            return False
-        values = claims[self.claim]
-        if values is None:
-            return False
-        if not isinstance(values, list):
-            raise EvaluationError("the role claim is not a list")
-        return any(isinstance(entry, str) and entry == self.value for entry in values)
-
-
-def cel_matcher(source: str) -> Condition:
-    """Compile a ``matcher``; raises ``ExpressionError``."""
-    return compile_condition(source, variables=VARIABLES)
+    @property
+    def reads(self) -> frozenset[Path]:
+        """The members of the variables that it may read."""
+        return self.expression.reads
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One role mapping. ``priority`` None: after all that have one."""
+    """One role mapping. ``role_arn`` None: it denies. ``priority`` None: after all that have one."""
 
     name: str
     matcher: Matcher
-    role_arn: str
+    role_arn: str | None
     priority: int | None
     chain: ChainedRole | None = None
+    session_policy: SessionPolicy = UNRESTRICTED
+    session_duration: int | None = None  # seconds; None: the policy's
+    account: ChosenAccount | None = None
+
+    @property
+    def reads(self) -> frozenset[Path]:
+        """The members of the variables that it may read."""
+        return self.matcher.reads | (self.account.reads if self.account else frozenset())
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What became of one rule, for explanations."""
+    """What became of one mapping or ceiling, for explanations."""
 
-    rule: Rule
+    rule: Rule | Ceiling
     matched: bool
     error: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome for one identity: a grant or the reason for none, and the rules looked at."""
+    """The outcome for one identity and request: a grant or the reason for none, and what was looked at.
+
+    ``rule``: the mapping that counts, after the ceiling; None for the fallback role or no role.
+    """
 
     outcome: Grant | Denied
     evaluated: tuple[Evaluated, ...]
+    ceilings: tuple[Evaluated, ...] = ()
+    rule: Rule | None = None
+
+
+_Entry = TypeVar("_Entry", Rule, Ceiling)
+
+
+def _by_priority(entry: Rule | Ceiling) -> tuple[bool, int]:
+    return entry.priority is None, entry.priority or 0
 
 
 class Policy:
-    """The role mappings of one configuration."""
+    """The role mappings and ceilings of one configuration."""
 
     def __init__(
         self,
@@ -89,53 +97,185 @@ class Policy:
         fallback_role_arn: str | None,
         session_name_claim: str,
         session_duration: int,
+        ceilings: Sequence[Ceiling] = (),
+        session_name: Text | None = None,
+        reject_session_names: bool = False,
     ) -> None:
-        self._rules = sorted(rules, key=lambda rule: (rule.priority is None, rule.priority or 0))
-        self._fallback_role_arn = fallback_role_arn
+        self.rules = sorted(rules, key=_by_priority)
+        self.ceilings = sorted(ceilings, key=_by_priority)
+        self.fallback_role_arn = fallback_role_arn
+        self._order = {rule.name: position for position, rule in enumerate(self.rules)}
         self._session_name_claim = session_name_claim
+        self._session_name = session_name
+        self._reject_session_names = reject_session_names
         self._session_duration = session_duration
+        reads = [rule.reads for rule in self.rules] + [ceiling.matcher.reads for ceiling in self.ceilings]
+        # Sorted: the order is that of the values in a memoised decision's key.
+        self.request_reads = tuple(sorted({path for paths in reads for path in paths if path[0] != "claims"}))
+        self.reads_request = any(path[0] == "request" for path in self.request_reads)
+        self.reads_mcp = any(path[0] == "mcp" for path in self.request_reads)
 
-    def grant(self, identity: Identity) -> Grant:
-        """The grant for an identity.
+    def grant(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Grant:
+        """The grant for an identity and a request.
 
         Raises:
-            Denied: ``NO_ROLE``, ``POLICY_ERROR`` or ``SESSION_NAME_INVALID``.
+            Denied: with a reason of the policy.
         """
-        outcome = self.decide(identity).outcome
+        outcome = self.decide(identity, inputs).outcome
         if isinstance(outcome, Denied):
             raise outcome
         return outcome
 
-    def decide(self, identity: Identity) -> Decision:
-        """Evaluate the rules in order until one matches or cannot be evaluated."""
-        evaluated: list[Evaluated] = []
+    def decide(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Decision:
+        """Evaluate the rules in order until one matches or cannot be evaluated. Pure; takes no clock."""
         try:
-            variables = {"claims": to_cel(dict(identity.claims))}
+            variables = self._variables(identity, inputs)
         except EvaluationError as error:
             return Decision(Denied(Reason.POLICY_ERROR, f"claims: {error}"), ())
-        for rule in self._rules:
-            try:
-                matched = rule.matcher.matches(variables)
-            except EvaluationError as error:
-                # Falling through would let a broken rule hand out a later, perhaps stronger, role.
-                evaluated.append(Evaluated(rule, matched=False, error=str(error)))
-                denied = Denied(Reason.POLICY_ERROR, f"mapping {rule.name}: {error}")
-                return Decision(denied, tuple(evaluated))
-            evaluated.append(Evaluated(rule, matched=matched, error=None))
-            if matched:
-                return Decision(self._granted(identity, rule.role_arn, rule), tuple(evaluated))
-        if self._fallback_role_arn is not None:
-            return Decision(self._granted(identity, self._fallback_role_arn, None), tuple(evaluated))
-        return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), tuple(evaluated))
+        budget = Budget()
+        rule, evaluated, error_text = _first_match(self.rules, variables, budget)
+        if error_text is not None:
+            # Falling through would let a broken rule hand out a later, perhaps stronger, role.
+            return Decision(Denied(Reason.POLICY_ERROR, f"mapping {error_text}"), evaluated)
+        if rule is None and self.fallback_role_arn is None:
+            return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), evaluated)
+        if rule is not None and rule.role_arn is None:
+            return Decision(Denied(Reason.POLICY_DENIED, f"mapping {rule.name} denies"), evaluated, (), rule)
+        return self._decide_grant(identity, rule, evaluated, variables, budget)
 
-    def _granted(self, identity: Identity, role_arn: str, rule: Rule | None) -> Grant | Denied:
-        wanted = identity.claims.get(self._session_name_claim)
-        if not isinstance(wanted, str) or not wanted:
-            return Denied(Reason.SESSION_NAME_INVALID, f"claim {self._session_name_claim} is not a text")
+    def _decide_grant(
+        self,
+        identity: Identity,
+        rule: Rule | None,
+        evaluated: tuple[Evaluated, ...],
+        variables: Mapping[str, Any],
+        budget: Budget,
+    ) -> Decision:
+        ceiling, looked_at, error_text = _first_match(self.ceilings, variables, budget)
+        if error_text is not None:
+            return Decision(Denied(Reason.POLICY_ERROR, f"ceiling {error_text}"), evaluated, looked_at)
+        rule = self._lowered(rule, ceiling)
+        try:
+            grant = self._granted(identity, rule, ceiling, variables, budget)
+        except Denied as denied:
+            return Decision(denied, evaluated, looked_at, rule)
+        return Decision(grant, evaluated, looked_at, rule)
+
+    def _variables(self, identity: Identity, inputs: Inputs) -> dict[str, Any]:
+        """The variables as CEL values; of ``request`` and ``mcp`` only the members that some rule reads."""
+        plain: dict[str, Any] = {"claims": dict(identity.claims)}
+        for variable, members in (("request", inputs.request), ("mcp", inputs.mcp)):
+            paths = [path for path in self.request_reads if path[0] == variable]
+            whole = (variable,) in paths
+            wanted = {path[1] for path in paths if len(path) > 1}
+            plain[variable] = {name: value for name, value in members.items() if whole or name in wanted}
+        if _count(plain, MAX_VALUES) > MAX_VALUES:
+            raise EvaluationError("too many values")
+        return {name: to_cel(value) for name, value in plain.items()}
+
+    def _lowered(self, rule: Rule | None, ceiling: Ceiling | None) -> Rule | None:
+        """The later of the mapping and the ceiling's; nothing is later than the fallback role."""
+        if rule is None or ceiling is None or ceiling.max_mapping is None:
+            return rule
+        return self.rules[max(self._order[rule.name], self._order[ceiling.max_mapping])]
+
+    def _granted(
+        self,
+        identity: Identity,
+        rule: Rule | None,
+        ceiling: Ceiling | None,
+        variables: Mapping[str, Any],
+        budget: Budget,
+    ) -> Grant:
+        restrictions = rule.session_policy if rule else UNRESTRICTED
+        if ceiling is not None and ceiling.session_policy:
+            if restrictions:
+                raise Denied(
+                    Reason.POLICY_CONFLICT,
+                    f"mapping {rule.name if rule else ''} and ceiling {ceiling.name} "
+                    "both have session policies, which STS would unite",
+                )
+            restrictions = ceiling.session_policy
+        role_arn = rule.role_arn if rule else self.fallback_role_arn
+        if role_arn is None:
+            raise Denied(Reason.POLICY_DENIED, "the mapping that counts denies")
+        chain = _chain(rule, variables, budget) if rule else None
+        if chain is not None:
+            # The session that signs is the chained one; the first one must keep its right to assume it.
+            chain = dataclasses.replace(
+                chain, policy_arns=restrictions.policy_arns, policy=restrictions.policy
+            )
+            restrictions = UNRESTRICTED
         return Grant(
             role_arn=role_arn,
-            session_name=session_name(wanted, issuer=identity.issuer, subject=identity.subject),
-            duration=self._session_duration,
+            session_name=self._name(identity, variables, budget),
+            duration=(rule.session_duration if rule else None) or self._session_duration,
             mapping=rule.name if rule else None,
-            chain=rule.chain if rule else None,
+            policy_arns=restrictions.policy_arns,
+            policy=restrictions.policy,
+            chain=chain,
         )
+
+    def _name(self, identity: Identity, variables: Mapping[str, Any], budget: Budget) -> str:
+        if self._session_name is not None:
+            try:
+                wanted: object = self._session_name.value(variables, budget)
+            except EvaluationError as error:
+                raise Denied(Reason.SESSION_NAME_INVALID, f"session_name: {error}") from None
+            source = "session_name"
+        else:
+            wanted = identity.claims.get(self._session_name_claim)
+            source = f"claim {self._session_name_claim}"
+        if not isinstance(wanted, str) or not wanted:
+            raise Denied(Reason.SESSION_NAME_INVALID, f"{source} is not a text")
+        if self._reject_session_names:
+            try:
+                return strict_session_name(wanted)
+            except InvalidNameError as error:
+                raise Denied(Reason.SESSION_NAME_INVALID, f"{source} {error}") from None
+        return session_name(wanted, issuer=identity.issuer, subject=identity.subject)
+
+
+def _first_match(
+    entries: Sequence[_Entry], variables: Mapping[str, Any], budget: Budget
+) -> tuple[_Entry | None, tuple[Evaluated, ...], str | None]:
+    """The first entry that matches, what was looked at, and what went wrong at the last of these."""
+    evaluated: list[Evaluated] = []
+    for entry in entries:
+        try:
+            budget.check()
+            matched = entry.matcher.matches(variables, budget)
+        except EvaluationError as error:
+            evaluated.append(Evaluated(entry, matched=False, error=str(error)))
+            return None, tuple(evaluated), f"{entry.name}: {error}"
+        evaluated.append(Evaluated(entry, matched=matched, error=None))
+        if matched:
+            return entry, tuple(evaluated), None
+    return None, tuple(evaluated), None
+
+
+def _chain(rule: Rule, variables: Mapping[str, Any], budget: Budget) -> ChainedRole | None:
+    if rule.chain is None or rule.account is None:
+        return rule.chain
+    try:
+        account = rule.account.expression.value(variables, budget)
+    except EvaluationError as error:
+        raise Denied(Reason.POLICY_ERROR, f"mapping {rule.name}: account: {error}") from None
+    role_arn = rule.account.role_arns.get(account)
+    if role_arn is None:
+        raise Denied(Reason.POLICY_DENIED, f"mapping {rule.name}: the account is not in the list")
+    return dataclasses.replace(rule.chain, role_arn=role_arn)
+
+
+def _count(value: Any, limit: int) -> int:
+    """How many values there are at all depths; stops counting soon after ``limit``."""
+    level, count = [value], 0
+    while level and count <= limit:
+        count += len(level)
+        level = [
+            child
+            for node in level
+            if isinstance(node, Mapping | list)
+            for child in (node.values() if isinstance(node, Mapping) else node)
+        ]
+    return count

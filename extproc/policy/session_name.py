@@ -17,6 +17,19 @@ _HASHED = re.compile(rf".*-[0-9a-f]{{{_HASH_LENGTH}}}", re.DOTALL)
 _FORBIDDEN = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
 
+class InvalidNameError(ValueError):
+    """A name that STS would not take."""
+
+
+def strict_session_name(wanted: str) -> str:
+    """``wanted`` if STS takes it as it is; raises ``InvalidNameError`` if not."""
+    if _FORBIDDEN.search(wanted):
+        raise InvalidNameError("has characters that STS does not take")
+    if not MIN_LENGTH <= len(wanted) <= MAX_LENGTH:
+        raise InvalidNameError(f"is not {MIN_LENGTH} to {MAX_LENGTH} characters long")
+    return wanted
+
+
 def session_name(wanted: str, *, issuer: str, subject: str) -> str:
     """``wanted`` made fit for STS; unchanged if it already is."""
     cleaned = _FORBIDDEN.sub("-", wanted)

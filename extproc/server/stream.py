@@ -1,7 +1,7 @@
 """One ext_proc stream, message by message, without I/O.
 
     HEAD ──no body to sign──▶ allow or reply, done
-      └───body to sign──────▶ "continue" ──▶ BODY ──▶ allow or reply, done
+      └───body needed───────▶ "continue" ──▶ BODY ──▶ allow or reply, done
 
 Where the upstream is observed, an "allow" is followed by the response's head, and then done.
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Admission, Pipeline
+from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.server import codec
 from extproc.signing.payload import Payload
 from extproc.values import Allow, Authorized, Reply, RequestHead
@@ -38,13 +39,14 @@ _PASS = Answer(codec.encode_response_continue(), last=True)
 class Stream:
     """The state of one stream. ``target_name`` comes from its gRPC initial metadata."""
 
-    __slots__ = ("_admission", "_authorized", "_head", "_pipeline", "_signed_with", "_target_name")
+    __slots__ = ("_admission", "_authorized", "_head", "_inputs", "_pipeline", "_signed_with", "_target_name")
 
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
         self._pipeline = pipeline
         self._target_name = target_name
         self._head: RequestHead | None = None
         self._admission: Admission | None = None
+        self._inputs: Inputs = NO_INPUTS
         self._authorized: Authorized | asyncio.Future[Authorized] | None = None
         self._signed_with: Authorized | None = None
 
@@ -77,12 +79,21 @@ class Stream:
             raise Denied(
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
-        self._authorized = self._pipeline.authorize(admission)
+        if admission.needs_body and admission.decided_by_body:
+            self._pipeline.open_early(admission)
+            return _CONTINUE
+        self._authorize(admission, b"")
         return _CONTINUE if admission.needs_body else self._answer(b"")
+
+    def _authorize(self, admission: Admission, body: bytes) -> None:
+        self._inputs = self._pipeline.read(admission, body)
+        self._authorized = self._pipeline.authorize(admission, self._inputs)
 
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
         if self._admission is None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
+        if self._authorized is None:
+            self._authorize(self._admission, received.body)
         return self._answer(received.body)
 
     def _on_response(self, received: codec.ResponseMessage) -> Answer:
@@ -121,5 +132,5 @@ class Stream:
 
     def _deny(self, error: Exception) -> Answer:
         target = self._admission.target.name if self._admission else ""
-        reply = self._pipeline.deny(error, head=self._head, target=target)
+        reply = self._pipeline.deny(error, head=self._head, target=target, inputs=self._inputs)
         return Answer(codec.encode_reply(reply), last=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import dataclass
 
 from extproc.credentials.sessions import token_digest
 from extproc.errors import Denied
@@ -20,6 +21,13 @@ class FakeClock:
         return self.now
 
 
+@dataclass(frozen=True, slots=True)
+class GrantedSession(Session):
+    """A session, and the grant that a test has in mind for it."""
+
+    grant: Grant
+
+
 def grant(**fields):
     return Grant(**{"role_arn": ROLE, "session_name": "alice", "duration": 3600, "mapping": "m", **fields})
 
@@ -27,7 +35,12 @@ def grant(**fields):
 def session(token="a.b.c", *, subject="alice", expires_at=START + 8 * HOUR, claims=None, granted=None):
     claims = {"sub": subject, "exp": int(expires_at), **(claims or {})}
     identity = Identity("https://idp.example", subject, expires_at, claims, b"k")
-    return Session(token_digest(token), identity, granted or grant(session_name=subject), token)
+    return GrantedSession(token_digest(token), identity, token, granted or grant(session_name=subject))
+
+
+def held(opened):
+    """What credentials are kept by."""
+    return opened, opened.grant
 
 
 class FakeExchange:

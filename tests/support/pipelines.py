@@ -82,6 +82,7 @@ class Parts:
         allowed_origins=(),
         exchange_headers=(),
         observes_upstream=False,
+        policy=None,
     ):
         self.now = NOW
         self.verifier = FakeVerifier()
@@ -90,7 +91,7 @@ class Parts:
         self.metrics = Metrics()
         self.sessions = SessionCache(max_sessions=100, clock=lambda: self.now)
         self.signer = Signer(lambda: self.now)
-        self.policy = Policy(
+        self.policy = policy or Policy(
             rules=[
                 Rule("admins", ClaimContains("groups", "admins"), "arn:aws:iam::123456789012:role/Admin", 1)
             ],

@@ -108,6 +108,8 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         },
         "session_duration": 3600,
         "session_name_claim": "sub",
+        "session_name": None,
+        "session_name_invalid": "replace",
         "role_claim": "groups",
         "fallback_role_arn": None,
         "role_mappings": [
@@ -115,13 +117,19 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "name": None,
                 "claim": "admins",
                 "matcher": None,
+                "effect": "allow",
                 "role_arn": ROLE,
-                "chain": None,
                 "priority": None,
+                "session_duration": None,
+                "policy_arns": [],
+                "policy": None,
+                "chain": None,
             }
         ],
+        "ceilings": [],
         "limits": {
             "request_body_bytes": 10 * 1024 * 1024,
+            "mcp_body_bytes": 256 * 1024,
             "sessions": 10_000,
             "token_bytes": 20_000,
             "claims_depth": 16,
@@ -447,7 +455,7 @@ def test_names_of_issuers_and_mappings_are_unique():
         ("a: 2024-13-45", ["document: not valid YAML: a value cannot be read"]),
         ("[" * 1500, ["document: not valid YAML: a value cannot be read"]),
         ("a: \x00", ["document: not valid YAML: cannot be read"]),
-        ("a: 1\n---\na: 2", ["line 2: not valid YAML: but found another document"]),
+        ("a: 1\n---\na: 2", ["document: one YAML document is expected"]),
     ],
 )
 def test_yaml_with_more_than_one_reading_or_none_is_refused(text, lines):
@@ -519,7 +527,11 @@ def run(tmp_path):
 
 def test_check_accepts_a_good_file_with_exit_0(run):
     path, result = run(MINIMAL)
-    assert (result.exit_code, result.output) == (0, f"{path}: ok (1 issuers, 1 targets, 1 role mappings)\n")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "mapping role_mappings[0]: reads claims.groups",
+        f"{path}: ok (1 issuers, 1 targets, 1 role mappings)",
+    ]
 
 
 def test_check_refuses_a_bad_file_with_exit_2_and_one_line_a_problem_on_standard_error(run):

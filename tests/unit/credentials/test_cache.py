@@ -8,7 +8,7 @@ import pytest
 from extproc.credentials.cache import CachePolicy, CredentialCache
 from extproc.errors import Denied, Reason
 from extproc.values import Authorized, ChainedRole
-from support.credentials import HOUR, START, FakeClock, FakeExchange, grant, session
+from support.credentials import HOUR, START, FakeClock, FakeExchange, grant, held, session
 
 
 class Parts:
@@ -27,7 +27,7 @@ class Parts:
         return len(self.exchange.calls)
 
     async def obtain(self, wanted=None):
-        return await asyncio.shield(self.cache.obtain(wanted or session()))
+        return await asyncio.shield(self.cache.obtain(*held(wanted or session())))
 
     async def tick(self, to):
         self.clock.now = to
@@ -38,7 +38,7 @@ class Parts:
 
 async def test_1000_concurrent_first_requests_of_a_session_are_one_exchange():
     parts = Parts()
-    futures = [parts.cache.obtain(session()) for _ in range(1000)]
+    futures = [parts.cache.obtain(*held(session())) for _ in range(1000)]
     credentials = await asyncio.gather(*(asyncio.shield(future) for future in futures))
     assert parts.calls == 1
     assert len({id(entry) for entry in credentials}) == 1
@@ -47,12 +47,12 @@ async def test_1000_concurrent_first_requests_of_a_session_are_one_exchange():
 async def test_100_users_with_100_requests_each_are_100_exchanges():
     parts = Parts()
     users = [session(f"token.of.{n}", subject=f"user{n}") for n in range(100)]
-    futures = [parts.cache.obtain(user) for _ in range(100) for user in users]
+    futures = [parts.cache.obtain(*held(user)) for _ in range(100) for user in users]
     credentials = await asyncio.gather(*(asyncio.shield(future) for future in futures))
     assert parts.calls == 100
     for position, user in enumerate(users):
         assert {entry.access_key_id for entry in credentials[position::100]} == {
-            parts.cache.get(user).access_key_id
+            parts.cache.get(*held(user)).access_key_id
         }
 
 
@@ -73,19 +73,19 @@ async def test_100_users_with_100_requests_each_are_100_exchanges():
 async def test_nothing_is_shared_when_the_token_or_any_part_of_the_grant_differs(other):
     parts = Parts()
     mine = await parts.obtain(session(granted=grant()))
-    assert parts.cache.get(other) is None
+    assert parts.cache.get(*held(other)) is None
     theirs = await parts.obtain(other)
     assert theirs.access_key_id != mine.access_key_id
-    assert parts.cache.get(session(granted=grant())) is mine
+    assert parts.cache.get(*held(session(granted=grant()))) is mine
 
 
 async def test_credentials_are_not_used_within_the_margin_of_their_end():
     parts = Parts()
     await parts.obtain()
     parts.clock.now = START + HOUR - 60.1
-    assert parts.cache.get(session()) is not None
+    assert parts.cache.get(*held(session())) is not None
     parts.clock.now = START + HOUR - 60
-    assert parts.cache.get(session()) is None
+    assert parts.cache.get(*held(session())) is None
 
 
 async def test_credentials_end_with_their_token_although_aws_would_take_them_longer():
@@ -93,15 +93,17 @@ async def test_credentials_end_with_their_token_although_aws_would_take_them_lon
     short = session(expires_at=START + 300)
     await parts.obtain(short)
     parts.clock.now = START + 299
-    assert parts.cache.get(short) is not None
+    assert parts.cache.get(*held(short)) is not None
     parts.clock.now = START + 300
-    assert parts.cache.get(short) is None
+    assert parts.cache.get(*held(short)) is None
 
 
 async def test_one_who_leaves_does_not_take_the_exchange_from_the_others():
     parts = Parts()
     parts.exchange.gate.clear()
-    first, second = (asyncio.ensure_future(asyncio.shield(parts.cache.obtain(session()))) for _ in range(2))
+    first, second = (
+        asyncio.ensure_future(asyncio.shield(parts.cache.obtain(*held(session())))) for _ in range(2)
+    )
     await asyncio.sleep(0)
     first.cancel()
     parts.exchange.gate.set()
@@ -112,7 +114,7 @@ async def test_one_who_leaves_does_not_take_the_exchange_from_the_others():
 async def test_followers_get_the_leaders_error_and_a_passing_one_is_not_remembered():
     parts = Parts()
     parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
-    futures = [asyncio.shield(parts.cache.obtain(session())) for _ in range(10)]
+    futures = [asyncio.shield(parts.cache.obtain(*held(session()))) for _ in range(10)]
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert {outcome.reason for outcome in outcomes} == {Reason.STS_UNAVAILABLE}
     assert parts.calls == 1
@@ -153,16 +155,16 @@ async def test_a_session_in_use_is_renewed_at_80_percent_without_anybody_waiting
     old = await parts.obtain()
     await parts.tick(START + 0.79 * HOUR)
     assert parts.calls == 1
-    parts.cache.get(session())
+    parts.cache.get(*held(session()))
     parts.clock.now = START + 0.8 * HOUR
     parts.exchange.gate.clear()
     started = parts.cache.refresh_due()
     assert len(started) == 1
     await asyncio.sleep(0)
-    assert parts.cache.get(session()) is old  # while the renewal hangs
+    assert parts.cache.get(*held(session())) is old  # while the renewal hangs
     parts.exchange.gate.set()
     await asyncio.gather(*started)
-    assert parts.cache.get(session()).access_key_id == "ASIA2"
+    assert parts.cache.get(*held(session())).access_key_id == "ASIA2"
 
 
 @pytest.mark.parametrize(("share", "begins"), [(0.0, 0.75), (1.0, 0.85)])
@@ -171,7 +173,7 @@ async def test_renewals_are_spread_so_that_sessions_do_not_move_in_step(share, b
     await parts.obtain()
     await parts.tick(START + (begins - 0.001) * HOUR)
     assert parts.calls == 1
-    parts.cache.get(session())
+    parts.cache.get(*held(session()))
     await parts.tick(START + begins * HOUR)
     assert parts.calls == 2
 
@@ -191,7 +193,7 @@ async def test_a_session_used_again_after_its_time_had_come_is_still_renewed_bef
     await parts.tick(START + 0.8 * HOUR)
     assert parts.calls == 1
     parts.clock.now = START + 0.85 * HOUR
-    parts.cache.get(session())
+    parts.cache.get(*held(session()))
     await parts.tick(START + 0.9 * HOUR)
     assert parts.calls == 2
 
@@ -201,7 +203,7 @@ async def test_nothing_is_renewed_that_the_token_will_not_outlive():
     ending = session(expires_at=START + HOUR)
     await parts.obtain(ending)
     for step in range(80, 100):
-        parts.cache.get(ending)
+        parts.cache.get(*held(ending))
         await parts.tick(START + step / 100 * HOUR)
     assert parts.calls == 1
 
@@ -209,17 +211,17 @@ async def test_nothing_is_renewed_that_the_token_will_not_outlive():
 async def test_a_renewal_that_fails_is_tried_again_while_the_old_credentials_serve():
     parts = Parts()
     old = await parts.obtain()
-    parts.cache.get(session())
+    parts.cache.get(*held(session()))
     parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
     parts.clock.now = START + 0.7 * HOUR
-    parts.cache.get(session())
+    parts.cache.get(*held(session()))
     await parts.tick(START + 0.8 * HOUR)
-    assert parts.cache.get(session()) is old
+    assert parts.cache.get(*held(session())) is old
     await parts.tick(START + 0.81 * HOUR)
     assert parts.calls == 2
     parts.exchange.failure = None
     await parts.tick(START + 0.85 * HOUR)
-    assert parts.cache.get(session()).access_key_id == "ASIA2"
+    assert parts.cache.get(*held(session())).access_key_id == "ASIA2"
 
 
 async def test_the_least_recently_used_credentials_make_room():
@@ -227,10 +229,10 @@ async def test_the_least_recently_used_credentials_make_room():
     first, second, third = (session(f"t.o.{n}") for n in range(3))
     await parts.obtain(first)
     await parts.obtain(second)
-    parts.cache.get(first)
+    parts.cache.get(*held(first))
     await parts.obtain(third)
-    assert parts.cache.get(second) is None
-    assert parts.cache.get(first)
+    assert parts.cache.get(*held(second)) is None
+    assert parts.cache.get(*held(first))
     assert len(parts.cache) == 2
 
 
@@ -291,27 +293,27 @@ async def test_taken_over_credentials_end_with_the_new_token():
     taker = session("second.token.x", expires_at=START + 600)
     await parts.obtain(taker)
     parts.clock.now = START + 600
-    assert parts.cache.get(taker) is None
+    assert parts.cache.get(*held(taker)) is None
 
 
 async def test_credentials_that_aws_refused_are_dropped_once_they_are_not_brand_new():
     parts = Parts()
-    refused = Authorized(session(), await parts.obtain())
+    refused = Authorized(*held(session()), await parts.obtain())
     assert not parts.cache.forget_stale(refused)
     parts.clock.now = START + 30
     assert parts.cache.forget_stale(refused)
-    assert parts.cache.get(session()) is None
+    assert parts.cache.get(*held(session())) is None
 
 
 async def test_credentials_obtained_meanwhile_are_not_dropped_for_their_predecessors_fault():
     parts = Parts()
-    refused = Authorized(session(), await parts.obtain())
+    refused = Authorized(*held(session()), await parts.obtain())
     parts.clock.now = START + 30
     assert parts.cache.forget_stale(refused)
     newer = await parts.obtain()
     parts.clock.now = START + 90
     assert not parts.cache.forget_stale(refused)
-    assert parts.cache.get(session()) is newer
+    assert parts.cache.get(*held(session())) is newer
 
 
 async def test_a_day_of_1000_users_with_one_hour_tokens_makes_one_exchange_a_token():
@@ -326,7 +328,7 @@ async def test_a_day_of_1000_users_with_one_hour_tokens_makes_one_exchange_a_tok
             token = f"user{user}.generation{generation}.x"
             began = START + (generation * 60 - user % 60) * 60
             current = session(token, subject=f"user{user}", expires_at=began + HOUR)
-            if parts.cache.get(current) is None:
+            if parts.cache.get(*held(current)) is None:
                 waited += 1
                 await parts.obtain(current)
     tokens_issued = len({token for token, _ in parts.exchange.calls})
@@ -343,7 +345,7 @@ async def test_a_day_of_users_with_day_long_tokens_lets_nobody_wait_after_the_fi
     for minute in range(24 * 60):
         await parts.tick(START + minute * 60)
         for user in users:
-            assert parts.cache.get(user) is not None
+            assert parts.cache.get(*held(user)) is not None
     assert parts.calls <= 50 * 24 / 0.75 + 50
     assert len(parts.cache._due) <= 2 * 50
 
@@ -368,9 +370,9 @@ async def test_a_reader_never_sees_parts_of_two_exchanges():
     for thread in threads:
         thread.start()
     for step in range(200):
-        parts.cache.get(mine)
+        parts.cache.get(*held(mine))
         await parts.tick(START + step)
-        if parts.cache.get(mine) is None:
+        if parts.cache.get(*held(mine)) is None:
             await parts.obtain(mine)
     stop.set()
     for thread in threads:

@@ -16,11 +16,11 @@ CREDENTIALS = Credentials(
 )
 SESSION = Session(
     identity=Identity("https://idp.example.com/", "alice", 1.0, MappingProxyType({"email": "cl41m"}), b"k3y"),
-    grant=Grant("arn:aws:iam::123456789012:role/R", "alice", 900, None),
     digest=b"d1gest",
     unverified_for_sts="eyJ.tok3n.x",
 )
-AUTHORIZED = Authorized(SESSION, CREDENTIALS)
+GRANT = Grant("arn:aws:iam::123456789012:role/R", "alice", 900, None)
+AUTHORIZED = Authorized(SESSION, GRANT, CREDENTIALS)
 
 
 @pytest.mark.parametrize("value", [CREDENTIALS, SESSION, [SESSION], {"s": SESSION}, AUTHORIZED])

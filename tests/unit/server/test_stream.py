@@ -373,7 +373,7 @@ def _break(parts, where, error):
     elif where == "admit":
         parts.pipeline._targets = type("T", (), {"select": raising})()
     elif where == "policy":
-        parts.pipeline._policy = type("P", (), {"grant": raising})()
+        parts.policy.decide = raising
     elif where == "sign":
         parts.pipeline._signer = type("S", (), {"sign": raising})()
     elif where == "lookup":

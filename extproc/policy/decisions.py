@@ -1,0 +1,93 @@
+"""Decisions, made once: memoised by token and exactly the values that the rules read.
+
+A decision is a pure function of claims and inputs, so a memoised one is as good as a new one
+for as long as the policy is the same; it belongs to the policy and goes with it. Belongs to
+one event loop. New decisions are made in a worker thread: CEL is interpreted Python, and
+must not hold up the signatures of others.
+"""
+
+import asyncio
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from cachetools import LRUCache
+
+from extproc.errors import Denied, Reason
+from extproc.policy.inputs import Inputs, decision_key
+from extproc.policy.rules import Policy
+from extproc.values import Grant, Session, TokenDigest
+
+MAX_DECISIONS = 64  # kept for one session
+MAX_WAITING = 64  # decisions; each costs at most cel.MAX_DECISION_SECONDS
+MAX_WAITING_OF_ONE = 8  # of one session: one user's varied requests must not fill the queue
+
+_Outcome = Grant | tuple[Reason, str]
+
+
+class Decisions:
+    """The decisions of one policy."""
+
+    def __init__(self, policy: Policy, *, max_sessions: int) -> None:
+        self._policy = policy
+        self._memo: LRUCache[TokenDigest, LRUCache[tuple[object, ...], _Outcome]] = LRUCache(max_sessions)
+        self._waiting: Counter[TokenDigest] = Counter()
+        # One worker: a second one would only compete with the event loop for the interpreter.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
+
+    def key(self, inputs: Inputs) -> tuple[object, ...]:
+        """What the decision depends on besides the session."""
+        reads = self._policy.request_reads
+        return decision_key(inputs, reads) if reads else ()
+
+    def recall(self, session: Session, key: tuple[object, ...]) -> Grant | None:
+        """The grant if this was decided before, else None. No evaluation.
+
+        Raises:
+            Denied: if this was denied before.
+        """
+        decisions = self._memo.get(session.digest)
+        outcome = decisions.get(key) if decisions is not None else None
+        if isinstance(outcome, tuple):
+            raise Denied(*outcome)
+        return outcome
+
+    async def decide(self, session: Session, inputs: Inputs) -> Grant:
+        """Decide, and remember.
+
+        Raises:
+            Denied: with a reason of the policy; ``POLICY_BUSY`` if too many decisions wait.
+        """
+        key = self.key(inputs)
+        remembered = self.recall(session, key)
+        if remembered is not None:
+            return remembered
+        digest = session.digest
+        if self._waiting.total() >= MAX_WAITING or self._waiting[digest] >= MAX_WAITING_OF_ONE:
+            raise Denied(Reason.POLICY_BUSY, "too many decisions are waiting")
+        self._waiting[digest] += 1
+        try:
+            loop = asyncio.get_running_loop()
+            outcome = await loop.run_in_executor(self._worker, self._outcome, session, inputs)
+        finally:
+            self._waiting[digest] -= 1
+            if not self._waiting[digest]:
+                del self._waiting[digest]
+        self._remember(digest, key, outcome)
+        if isinstance(outcome, tuple):
+            raise Denied(*outcome)
+        return outcome
+
+    def close(self) -> None:
+        """Take no more."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _outcome(self, session: Session, inputs: Inputs) -> _Outcome:
+        outcome = self._policy.decide(session.identity, inputs).outcome
+        # Not the exception itself: raised again and again, it would collect tracebacks.
+        return (outcome.reason, outcome.detail) if isinstance(outcome, Denied) else outcome
+
+    def _remember(self, digest: TokenDigest, key: tuple[object, ...], outcome: _Outcome) -> None:
+        decisions = self._memo.get(digest)
+        if decisions is None:
+            decisions = self._memo[digest] = LRUCache(MAX_DECISIONS)
+        decisions[key] = outcome

@@ -1,0 +1,84 @@
+"""Conditions of mappings and ceilings: a CEL expression, or the ``claim`` sugar."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from extproc.policy.cel import (
+    Budget,
+    Condition,
+    EvaluationError,
+    Path,
+    Text,
+    compile_condition,
+    compile_text,
+)
+
+VARIABLES = frozenset({"claims", "request", "mcp"})
+"""What a matcher can read."""
+
+
+class Matcher(Protocol):
+    """Decides whether one mapping applies."""
+
+    @property
+    def reads(self) -> frozenset[Path]:
+        """The members of the variables that it may read."""
+        ...
+
+    @property
+    def constant(self) -> bool | None:
+        """Its result, if nothing can change it."""
+        ...
+
+    def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
+        """True only if it certainly applies; raises ``EvaluationError`` if that cannot be told."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimContains:
+    """The ``claim`` sugar: ``value in claims[claim]``, compared in Python, so that no value can be CEL."""
+
+    claim: str
+    value: str
+
+    @property
+    def reads(self) -> frozenset[Path]:
+        """The one claim."""
+        return frozenset({("claims", self.claim)})
+
+    @property
+    def constant(self) -> bool | None:
+        """Never: it depends on the claim."""
+        return None
+
+    def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
+        """Whether the claim is a list that has the value; a claim of another type is an error."""
+        claims = variables["claims"]
+        if self.claim not in claims:  # CEL maps have no get() with a default
+            return False
+        values = claims[self.claim]
+        if values is None:
+            return False
+        if not isinstance(values, list):
+            raise EvaluationError("the role claim is not a list")
+        return self.value in (budget or Budget()).texts_in(values)
+
+
+def cel_matcher(source: str) -> Condition:
+    """Compile a ``matcher``; raises ``ExpressionError``."""
+    return compile_condition(source, variables=VARIABLES)
+
+
+def account_expression(source: str) -> Text:
+    """Compile what chooses the account of a chained role; raises ``ExpressionError``."""
+    return compile_text(source, variables=VARIABLES)
+
+
+def name_expression(source: str) -> Text:
+    """Compile a ``session_name``; raises ``ExpressionError``.
+
+    Over claims only: a caller must not choose how the audit trail names him.
+    """
+    return compile_text(source, variables=frozenset({"claims"}))

@@ -1,0 +1,128 @@
+"""ToolHive's ``MCPExternalAuthConfig`` (type ``awsSts``) as our configuration.
+
+Both spellings: ``roleArn`` of v1alpha1 and ``fallbackRoleArn`` of v1beta1. What the resource does
+not say (who issues tokens, for which audience, where to sign for) comes from options or from
+a second YAML document in our own form.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from extproc import config
+from extproc.config import ConfigError, Settings
+
+KIND = "MCPExternalAuthConfig"
+_VERSIONS = {"toolhive.stacklok.dev/v1alpha1": "roleArn", "toolhive.stacklok.dev/v1beta1": "fallbackRoleArn"}
+_SPEC = {
+    "roleClaim": "role_claim",
+    "sessionDuration": "session_duration",
+    "sessionNameClaim": "session_name_claim",
+}
+_OWN = frozenset({"region", "service", "roleMappings"})
+_MAPPING = {"claim": "claim", "matcher": "matcher", "roleArn": "role_arn", "priority": "priority"}
+
+
+@dataclass(frozen=True, slots=True)
+class Supplement:
+    """What the resource lacks. ``target``: the host to sign for."""
+
+    issuer: str | None = None
+    audience: str | None = None
+    target: str | None = None
+
+
+def load(path: Path, supplement: Supplement) -> Settings:
+    """Read a configuration file in our form or ToolHive's.
+
+    Raises:
+        ConfigError: with one line a problem.
+    """
+    documents = config.read_documents(config.read_text(path))
+    if not any(_is_resource(document) for document in documents):
+        if supplement != Supplement():
+            raise ConfigError([f"document: --issuer, --audience and --target are for a {KIND} only"])
+        return config.load(path)
+    return config.validate(convert(documents, supplement))
+
+
+def native_yaml(path: Path, supplement: Supplement) -> str:
+    """The same in our form, validated. Raises ``ConfigError``."""
+    documents = config.read_documents(config.read_text(path))
+    converted = convert(documents, supplement)
+    config.validate(converted)
+    return yaml.safe_dump(converted, sort_keys=False, allow_unicode=True, width=110)
+
+
+def convert(documents: list[Any], supplement: Supplement) -> dict[str, Any]:
+    """One resource, and perhaps a document of ours, as one document of ours, yet to be validated."""
+    resources = [document for document in documents if _is_resource(document)]
+    others = [document for document in documents if not _is_resource(document)]
+    if len(resources) != 1 or len(others) > 1 or not all(isinstance(other, dict) for other in others):
+        raise ConfigError([f"document: one {KIND} is expected, and at most one document of settings"])
+    converted = _resource(resources[0])
+    region, service = converted.pop("region"), converted.pop("service")
+    extra = dict(others[0]) if others else {}
+    for name in sorted(set(converted) & set(extra)):
+        raise ConfigError([f"{name}: is set by the {KIND} already"])
+    _supplement(extra, supplement, region, service)
+    return {**extra, **converted}
+
+
+def _supplement(extra: dict[str, Any], supplement: Supplement, region: str, service: str) -> None:
+    if supplement.issuer is not None:
+        if not supplement.audience:
+            raise ConfigError(["--audience: is needed with --issuer"])
+        extra.setdefault("issuers", [{"issuer": supplement.issuer, "audiences": [supplement.audience]}])
+    if supplement.audience is not None:
+        extra.setdefault("resource", {"url": supplement.audience})
+    if "targets" not in extra:
+        host = supplement.target or (f"aws-mcp.{region}.api.aws" if service == "aws-mcp" else None)
+        if host is None:
+            raise ConfigError([f"--target: is needed, since the host of {service} cannot be told"])
+        extra["targets"] = [{"name": "default", "host": host, "region": region, "service": service}]
+    extra.setdefault("sts", {}).setdefault("region", region)
+
+
+def _is_resource(document: Any) -> bool:
+    return isinstance(document, dict) and document.get("kind") == KIND
+
+
+def _resource(document: dict[str, Any]) -> dict[str, Any]:
+    problems: list[str] = []
+    version = document.get("apiVersion")
+    spec = document.get("spec")
+    spec = spec if isinstance(spec, dict) else {}
+    source = spec.get("awsSts")
+    if version not in _VERSIONS:
+        problems.append(f"apiVersion: must be one of {', '.join(_VERSIONS)}")
+    if spec.get("type") != "awsSts" or not isinstance(source, dict):
+        raise ConfigError([*problems, "spec: must be of type awsSts, with awsSts"])
+    roles = set(_VERSIONS.values())
+    problems += [f"spec.{name}: unknown key" for name in sorted(set(spec) - {"type", "awsSts"})]
+    unknown = set(source) - set(_SPEC) - _OWN - roles
+    problems += [f"spec.awsSts.{name}: unknown key" for name in sorted(unknown)]
+    if roles <= set(source):
+        problems.append("spec.awsSts: roleArn and fallbackRoleArn exclude each other")
+    if not isinstance(source.get("region"), str):
+        problems.append("spec.awsSts.region: is required")
+    converted = _renamed(source, {**_SPEC, **dict.fromkeys(roles, "fallback_role_arn")})
+    mappings = source.get("roleMappings", [])
+    converted["role_mappings"] = []
+    for position, mapping in enumerate(mappings if isinstance(mappings, list) else [None]):
+        place = f"spec.awsSts.roleMappings[{position}]"
+        if not isinstance(mapping, dict):
+            problems.append(f"{place}: must be a mapping")
+            continue
+        problems += [f"{place}.{name}: unknown key" for name in sorted(set(mapping) - set(_MAPPING))]
+        converted["role_mappings"].append(_renamed(mapping, _MAPPING))
+    if problems:
+        raise ConfigError(problems)
+    return {"region": source["region"], "service": source.get("service") or "aws-mcp", **converted}
+
+
+def _renamed(source: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    # An empty text is how Kubernetes says that a field is not set.
+    return {ours: source[theirs] for theirs, ours in names.items() if source.get(theirs) not in ("", None)}

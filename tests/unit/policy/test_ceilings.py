@@ -1,0 +1,292 @@
+"""Ceilings, deny rules and session policies: what the RFC's tables say comes out."""
+
+import pytest
+
+from extproc.app import build_policy
+from extproc.config import ConfigError, validate
+from extproc.errors import Denied, Reason
+from extproc.policy.review import reads, warnings
+from extproc.values import Identity
+
+ACCOUNT = "arn:aws:iam::123456789012:role/"
+READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+INLINE = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}]}'
+MAPPINGS = [
+    {"name": "admin", "claim": "admin", "role_arn": ACCOUNT + "Admin", "priority": 1},
+    {"name": "sre", "claim": "sre", "role_arn": ACCOUNT + "SRE", "priority": 2},
+    {"name": "developer", "claim": "developer", "role_arn": ACCOUNT + "Developer", "priority": 3},
+    {"name": "readonly", "claim": "readonly", "role_arn": ACCOUNT + "ReadOnly", "priority": 4},
+]
+CEILINGS = [
+    {"name": "code", "matcher": 'claims.act.sub == "code-assistant"', "max_mapping": "readonly"},
+    {"name": "sre-agent", "matcher": 'claims.act.sub == "sre-agent"', "max_mapping": "sre"},
+]
+
+
+def settings(**changes):
+    return validate(
+        {
+            "resource": {"url": "https://mcp.example.com/mcp"},
+            "issuers": [{"issuer": "https://idp.example.com/", "audiences": ["https://mcp.example.com/mcp"]}],
+            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
+            "role_mappings": MAPPINGS,
+            **changes,
+        }
+    )
+
+
+def decide(claims, **changes):
+    identity = Identity("https://idp.example.com/", "alice", 2e9, {"sub": "alice", **claims}, b"")
+    return build_policy(settings(**changes)).decide(identity).outcome
+
+
+def refused(**changes):
+    with pytest.raises(ConfigError) as error:
+        settings(**changes)
+    return error.value.problems
+
+
+def acting(agent):
+    return {"act": {"sub": agent}} if agent else {}
+
+
+@pytest.mark.parametrize(
+    ("group", "agent", "role"),
+    [
+        ("admin", None, "Admin"),
+        ("admin", "code-assistant", "ReadOnly"),
+        ("admin", "sre-agent", "SRE"),
+        ("developer", "sre-agent", "Developer"),
+        ("developer", "code-assistant", "ReadOnly"),
+        ("sre", "sre-agent", "SRE"),
+        ("readonly", "sre-agent", "ReadOnly"),
+        ("admin", "another-agent", "Admin"),
+    ],
+)
+def test_the_table_of_the_rfc_comes_out(group, agent, role):
+    assert decide({"groups": [group], **acting(agent)}, ceilings=CEILINGS).role_arn == ACCOUNT + role
+
+
+def test_a_ceiling_never_gives_a_role_to_who_has_none():
+    assert decide({"groups": [], **acting("sre-agent")}, ceilings=CEILINGS).reason is Reason.NO_ROLE
+
+
+def test_a_ceiling_never_raises_the_fallback_role():
+    grant = decide({**acting("sre-agent")}, ceilings=CEILINGS, fallback_role_arn=ACCOUNT + "Fallback")
+    assert grant.role_arn == ACCOUNT + "Fallback"
+
+
+def test_the_first_ceiling_by_priority_counts():
+    both = [
+        {"name": "late", "matcher": "true", "max_mapping": "readonly"},
+        {"name": "early", "matcher": "true", "max_mapping": "sre", "priority": 1},
+    ]
+    assert decide({"groups": ["admin"]}, ceilings=both).mapping == "sre"
+
+
+def test_a_ceiling_that_cannot_be_evaluated_denies():
+    broken = [{"name": "c", "matcher": 'claims.act.sub == "x"', "max_mapping": "readonly"}]
+    assert decide({"groups": ["admin"], "act": "x"}, ceilings=broken).reason is Reason.POLICY_ERROR
+
+
+@pytest.mark.parametrize(
+    "restriction", [{"policy_arns": [READ_ONLY]}, {"policy": INLINE}], ids=["arn", "inline"]
+)
+def test_a_ceiling_may_scope_the_session_down_instead(restriction):
+    ceiling = [{"name": "c", "matcher": "has(claims.act)", **restriction}]
+    grant = decide({"groups": ["admin"], **acting("x")}, ceilings=ceiling)
+    assert grant.role_arn == ACCOUNT + "Admin"
+    assert (grant.policy_arns, grant.policy) == (
+        tuple(restriction.get("policy_arns", ())),
+        restriction.get("policy"),
+    )
+    assert decide({"groups": ["admin"]}, ceilings=ceiling).policy_arns == ()
+
+
+def test_two_session_policies_at_once_are_denied_since_sts_would_unite_them():
+    changes = {
+        "role_mappings": [{**MAPPINGS[0], "policy_arns": [READ_ONLY]}],
+        "ceilings": [{"name": "c", "matcher": "has(claims.act)", "policy": INLINE}],
+    }
+    assert decide({"groups": ["admin"], **acting("x")}, **changes).reason is Reason.POLICY_CONFLICT
+    assert decide({"groups": ["admin"]}, **changes).policy_arns == (READ_ONLY,)
+    assert list(warnings(build_policy(settings(**changes)))) == [
+        "ceiling c: has a session policy, and so has mapping admin: who meets both is denied (policy_conflict)"
+    ]
+
+
+def test_a_deny_rule_denies_before_all_later_rules_and_the_fallback_role():
+    changes = {
+        "role_mappings": [
+            {"name": "no", "matcher": "has(claims.act)", "effect": "deny", "priority": 0},
+            *MAPPINGS,
+        ],
+        "fallback_role_arn": ACCOUNT + "Fallback",
+    }
+    denied = decide({"groups": ["admin"], **acting("x")}, **changes)
+    assert isinstance(denied, Denied)
+    assert (denied.reason, denied.reason.outcome.status) == (Reason.POLICY_DENIED, 403)
+    assert decide({"groups": ["admin"]}, **changes).mapping == "admin"
+
+
+@pytest.mark.parametrize("groups", ["guest", "admin", {"guest": 1}, None, 1, True, [["guest"]], []], ids=repr)
+def test_a_deny_rule_with_all_denies_whatever_the_shape(groups):
+    mappings = [
+        {"name": "guests", "matcher": 'claims.groups.all(g, g != "staff")', "effect": "deny", "priority": 0},
+        {"name": "staff", "matcher": "true", "role_arn": ACCOUNT + "Staff"},
+    ]
+    assert isinstance(decide({"groups": groups}, role_mappings=mappings), Denied)
+    assert decide({"groups": ["staff"]}, role_mappings=mappings).mapping == "staff"
+
+
+def test_a_mapping_may_have_its_own_duration_and_session_policies():
+    mapping = {**MAPPINGS[0], "session_duration": 900, "policy": INLINE.replace(',"', ', "')}
+    grant = decide({"groups": ["admin"]}, role_mappings=[mapping])
+    assert (grant.duration, grant.policy) == (900, INLINE)
+
+
+def test_the_session_policies_of_a_chained_role_restrict_the_second_hop():
+    chain = {"role_arn": "arn:aws:iam::210987654321:role/X"}
+    grant = decide(
+        {"groups": ["admin"]}, role_mappings=[{**MAPPINGS[0], "chain": chain, "policy_arns": [READ_ONLY]}]
+    )
+    assert grant.policy_arns == ()
+    assert grant.chain.policy_arns == (READ_ONLY,)
+
+
+CHOSEN = {
+    "role_arn": "arn:aws:iam::{account}:role/X",
+    "account": "claims.account",
+    "accounts": ["111111111111", "222222222222"],
+}
+
+
+@pytest.mark.parametrize(
+    ("account", "outcome"),
+    [
+        ("222222222222", "arn:aws:iam::222222222222:role/X"),
+        ("333333333333", Reason.POLICY_DENIED),
+        ("", Reason.POLICY_DENIED),
+        ("{account}", Reason.POLICY_DENIED),
+        (222222222222, Reason.POLICY_ERROR),
+        (["222222222222"], Reason.POLICY_ERROR),
+        (None, Reason.POLICY_ERROR),
+    ],
+)
+def test_an_expression_chooses_the_account_of_the_second_hop_out_of_a_list(account, outcome):
+    mapping = {**MAPPINGS[0], "chain": CHOSEN}
+    decided = decide({"groups": ["admin"], "account": account}, role_mappings=[mapping])
+    assert (decided.reason if isinstance(decided, Denied) else decided.chain.role_arn) == outcome
+
+
+def test_a_missing_account_denies():
+    decided = decide({"groups": ["admin"]}, role_mappings=[{**MAPPINGS[0], "chain": CHOSEN}])
+    assert decided.reason is Reason.POLICY_ERROR
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"effect": "deny"}, "role_mappings[0]: effect: deny takes no role_arn, chain, session_duration or session policy"),
+        ({"role_arn": None}, "role_mappings[0]: role_arn is required, unless effect is deny"),
+        ({"policy": "{}"}, 'role_mappings[0].policy: policy: needs "Version": "2012-10-17" and a "Statement"'),
+        ({"policy": "x"}, "role_mappings[0].policy: policy: not valid JSON"),
+        ({"policy": '{"a":1,"a":1}'}, "role_mappings[0].policy: policy: duplicate member names"),
+        (
+            {"policy": INLINE.replace("s3", "€")},
+            "role_mappings[0].policy: policy: STS takes characters up to U+00FF only",
+        ),
+        (
+            {"policy_arns": [READ_ONLY, READ_ONLY]},
+            "role_mappings[0]: policy_arns: an ARN is there twice",
+        ),
+        (
+            {"policy_arns": [f"{READ_ONLY}{n}" for n in range(11)]},
+            "role_mappings[0]: policy_arns: STS takes at most 10",
+        ),
+        (
+            {"policy_arns": [READ_ONLY], "policy": INLINE.replace("*", "x" * 2000, 1)},
+            "role_mappings[0]: policy and policy_arns: 2128 characters together; STS takes 2048",
+        ),
+        (
+            {"policy_arns": ["arn:aws:iam::aws:role/X"]},
+            "role_mappings[0].policy_arns[0]: not the ARN of a managed policy (arn:aws:iam::aws:policy/NAME)",
+        ),
+        (
+            {"chain": {**CHOSEN, "accounts": []}},
+            "role_mappings[0].chain: account and accounts need each other",
+        ),
+        (
+            {"chain": {**CHOSEN, "role_arn": "arn:aws:iam::1:role/X"}},
+            "role_mappings[0].chain: role_arn: must have {account} once, for account",
+        ),
+    ],
+)  # fmt: skip
+def test_what_sts_would_refuse_is_refused_at_load(change, line):
+    assert refused(role_mappings=[{**MAPPINGS[0], **change}]) == [line]
+
+
+def test_a_ceiling_needs_exactly_one_effect_and_a_mapping_that_exists():
+    ceiling = {"name": "c", "matcher": "true"}
+    one = "ceilings[0]: exactly one of max_mapping and a session policy is required"
+    assert refused(ceilings=[ceiling]) == [one]
+    assert refused(ceilings=[{**ceiling, "max_mapping": "sre", "policy": INLINE}]) == [one]
+    assert refused(ceilings=[{**ceiling, "max_mapping": "x"}]) == [
+        "ceilings[0].max_mapping: no mapping with a role has the name 'x'"
+    ]
+
+
+def test_names_are_unique():
+    assert refused(role_mappings=[MAPPINGS[0], MAPPINGS[0]]) == ["role_mappings: name 'admin' is used twice"]
+
+
+def test_rules_that_can_never_matter_are_pointed_out():
+    mappings = [
+        {"name": "never", "matcher": "1 == 2", "role_arn": ACCOUNT + "A"},
+        MAPPINGS[0],
+        {"name": "again", "claim": "admin", "role_arn": ACCOUNT + "B", "priority": 2},
+        {"name": "always", "matcher": '"a" in ["a"]', "role_arn": ACCOUNT + "C"},
+        {"name": "late", "matcher": "has(claims.x)", "role_arn": ACCOUNT + "D"},
+    ]
+    policy = build_policy(settings(role_mappings=mappings, fallback_role_arn=ACCOUNT + "F"))
+    assert list(warnings(policy)) == [
+        "mapping again: never reached, since mapping admin has the same condition",
+        "mapping never: never matches",
+        "mapping late: never reached, since mapping always always matches",
+        "fallback_role_arn: never reached, since a mapping always matches",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("matcher", "read"),
+    [
+        ("true", "nothing"),
+        ('claims.groups.exists(g, g == claims["sub"])', "claims.groups, claims.sub"),
+        ('mcp.tool == "x" && has(mcp.arguments.path)', "mcp.arguments.path, mcp.tool"),
+        ('request.headers["x-team"] == "a" || request.method == "GET"', "request.headers.x-team, request.method"),
+        ("request.headers[claims.team] != '' ", "claims.team, request.headers"),
+        ("[mcp.arguments].exists(a, a.path == '')", "mcp.arguments"),
+        ("dyn(mcp).tool == 'x'", "mcp"),
+        (r'claims["a\u0062"] == 1', "claims"),
+    ],
+)  # fmt: skip
+def test_what_a_rule_reads_is_known_or_taken_for_more(matcher, read):
+    mapping = {"name": "r", "matcher": matcher, "role_arn": ACCOUNT + "A"}
+    assert list(reads(build_policy(settings(role_mappings=[mapping])))) == [f"mapping r: reads {read}"]
+
+
+def test_the_session_name_may_come_from_an_expression_over_claims():
+    expression = 'claims.email + (has(claims.act) ? "+" + claims.act.sub : "")'
+    claims = {"groups": ["admin"], "email": "a@example.com"}
+    assert decide({**claims, **acting("bot")}, session_name=expression).session_name == "a@example.com+bot"
+    assert decide({"groups": ["admin"]}, session_name=expression).reason is Reason.SESSION_NAME_INVALID
+    assert refused(session_name="request.path") == [
+        "session_name: CEL: column 1: undeclared variable 'request'"
+    ]
+
+
+def test_names_that_sts_does_not_take_are_replaced_or_rejected():
+    claims = {"groups": ["admin"], "sub": "auth0|alice"}
+    assert decide(claims).session_name.startswith("auth0-alice-")
+    assert decide(claims, session_name_invalid="reject").reason is Reason.SESSION_NAME_INVALID
+    assert decide({"groups": ["admin"]}, session_name_invalid="reject").session_name == "alice"

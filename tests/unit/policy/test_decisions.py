@@ -1,0 +1,168 @@
+"""Decisions are made once for what they depend on, bounded, and off the event loop."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from extproc.errors import Denied, Reason
+from extproc.policy import decisions
+from extproc.policy.decisions import Decisions
+from extproc.policy.inputs import NO_INPUTS, Inputs, decision_key
+from extproc.policy.matchers import cel_matcher
+from extproc.policy.rules import Policy, Rule
+from extproc.values import Identity, Session
+
+ROLE = "arn:aws:iam::123456789012:role/R"
+
+
+class Counting(Policy):
+    calls = 0
+
+    def decide(self, identity, inputs=NO_INPUTS):
+        self.calls += 1
+        self.thread = threading.current_thread()
+        return super().decide(identity, inputs)
+
+
+def policy(*matchers):
+    return Counting(
+        rules=[Rule(str(n), cel_matcher(source), ROLE, None) for n, source in enumerate(matchers)],
+        fallback_role_arn=None,
+        session_name_claim="sub",
+        session_duration=900,
+    )
+
+
+def session(digest=b"1", **claims):
+    return Session(digest, Identity("i", "alice", 2e9, {"sub": "alice", **claims}, b""), "t")
+
+
+def mcp(**members):
+    return Inputs(mcp=members)
+
+
+async def test_rules_over_claims_are_decided_once_a_session_whatever_the_request():
+    some_policy = policy("claims.sub == 'alice'")
+    made = Decisions(some_policy, max_sessions=10)
+    for tool in "abc":
+        await made.decide(session(), mcp(tool=tool))
+    assert some_policy.calls == 1
+    await made.decide(session(b"2"), NO_INPUTS)
+    assert some_policy.calls == 2
+
+
+async def test_rules_over_the_tool_are_decided_once_a_tool_whatever_its_arguments():
+    some_policy = policy("mcp.tool != 'x'")
+    made = Decisions(some_policy, max_sessions=10)
+    for n in range(10):
+        await made.decide(session(), mcp(tool="a" if n % 2 else "b", arguments={"n": n}))
+    assert some_policy.calls == 2
+
+
+async def test_a_denial_is_remembered_too_and_raised_anew():
+    some_policy = policy("mcp.tool == 'x'")
+    made = Decisions(some_policy, max_sessions=10)
+    seen = []
+    for _ in range(3):
+        with pytest.raises(Denied) as denied:
+            await made.decide(session(), mcp(tool="y"))
+        seen.append(denied.value)
+    assert some_policy.calls == 1
+    assert {error.reason for error in seen} == {Reason.NO_ROLE}
+    assert len(set(map(id, seen))) == 3
+
+
+async def test_what_is_remembered_for_one_session_is_bounded():
+    made = Decisions(policy("mcp.tool != 'x'"), max_sessions=10)
+    for n in range(3 * decisions.MAX_DECISIONS):
+        await made.decide(session(), mcp(tool=str(n)))
+    assert len(made._memo[b"1"]) == decisions.MAX_DECISIONS
+
+
+async def test_decisions_are_made_in_a_thread_and_do_not_hold_up_the_loop():
+    some_policy = policy("claims.groups.all(a, claims.groups.all(b, claims.groups.all(c, a + b + c != '')))")
+    made = Decisions(some_policy, max_sessions=10)
+    deciding = asyncio.ensure_future(made.decide(session(groups=[str(n) for n in range(2000)]), NO_INPUTS))
+    turns = 0
+    while not deciding.done():
+        await asyncio.sleep(0)
+        turns += 1
+    with pytest.raises(Denied) as denied:
+        await deciding
+    assert (denied.value.reason, denied.value.detail) == (Reason.POLICY_ERROR, "mapping 0: too costly")
+    assert turns > 5
+    assert some_policy.thread is not threading.current_thread()
+
+
+async def test_one_session_cannot_fill_the_queue():
+    made = Decisions(policy("claims.groups.all(g, claims.groups.all(h, mcp.tool != g + h))"), max_sessions=10)
+    hostile = session(groups=[str(n) for n in range(1000)])
+    waiting = [asyncio.ensure_future(made.decide(hostile, mcp(tool=str(n)))) for n in range(20)]
+    await asyncio.sleep(0)
+    other = asyncio.ensure_future(made.decide(session(b"2", groups=["a"]), mcp(tool="t")))
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    reasons = [error.reason for error in results]
+    assert reasons.count(Reason.POLICY_BUSY) == 20 - decisions.MAX_WAITING_OF_ONE
+    assert (await other).role_arn == ROLE
+
+
+def test_two_hundred_rules_over_thousands_of_groups_end_in_time():
+    some_policy = policy(*(f'claims.groups.exists(g, g == "x{n}")' for n in range(200)))
+    started = time.thread_time()
+    outcome = some_policy.decide(session(groups=[f"g{n}" for n in range(3000)]).identity).outcome
+    assert time.thread_time() - started < 1  # a benchmark tells how much less
+    assert outcome.reason is Reason.POLICY_ERROR
+
+
+PATHS = [("mcp", "arguments", "path"), ("mcp", "tool")]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"arguments": None},
+        {"arguments": "path"},
+        {"arguments": {}},
+        {"arguments": {"path": None}},
+        {"arguments": {"path": 1}},
+        {"arguments": {"path": 1.0}},
+        {"arguments": {"path": True}},
+        {"arguments": {"path": "1"}},
+        {"arguments": {"path": ["1"]}},
+        {"arguments": {"path": "absent"}},
+        {"arguments": {"path": "x" * 500}},
+        {"arguments": {"path": "x" * 501}},
+        {"tool": "1"},
+        {"tool": 1},
+    ],
+)
+def test_different_values_have_different_keys(members):
+    others = [
+        {},
+        {"arguments": None},
+        {"arguments": "path"},
+        {"arguments": {}},
+        {"arguments": {"path": None}},
+        {"arguments": {"path": 1}},
+        {"arguments": {"path": 1.0}},
+        {"arguments": {"path": True}},
+        {"arguments": {"path": "1"}},
+        {"arguments": {"path": ["1"]}},
+        {"arguments": {"path": "x" * 500}},
+        {"tool": "1"},
+        {"tool": 1},
+    ]
+    key = decision_key(mcp(**members), PATHS)
+    for other in others:
+        assert (decision_key(mcp(**other), PATHS) == key) is (repr(other) == repr(members))
+
+
+def test_what_no_rule_reads_makes_no_difference():
+    one, two = (
+        mcp(tool="a", arguments={"path": "p", "n": 1}),
+        mcp(tool="a", arguments={"path": "p"}, method="m"),
+    )
+    assert decision_key(one, PATHS) == decision_key(two, PATHS)

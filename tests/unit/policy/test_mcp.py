@@ -1,0 +1,128 @@
+"""The MCP message as rules see it: one reading, and headers that say the same."""
+
+import json
+
+import pytest
+
+from extproc.errors import Denied, Reason
+from extproc.policy.mcp import check_headers, parse_message
+from extproc.values import RequestHead
+
+VERSION = "2026-07-28"
+
+
+def head(**headers):
+    fields = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return RequestHead("POST", "/mcp", "mcp.example", fields, has_body=True)
+
+
+def body(method="tools/call", params=None, **members):
+    params = {"name": "echo", "arguments": {"text": "hi"}} if params is None else params
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params, **members}).encode()
+
+
+def modern(name="echo", method="tools/call", version=VERSION):
+    meta = {"io.modelcontextprotocol/protocolVersion": version}
+    return parse_message(body(method, {"name": name, "arguments": {}, "_meta": meta}))
+
+
+@pytest.mark.parametrize(
+    ("message", "variable"),
+    [
+        (body(), {"method": "tools/call", "tool": "echo", "arguments": {"text": "hi"}}),
+        (body("prompts/get", {"name": "p"}), {"method": "prompts/get", "prompt": "p"}),
+        (body("resources/read", {"uri": "x://y"}), {"method": "resources/read", "resource": "x://y"}),
+        (body("tools/list", {}), {"method": "tools/list"}),
+        (b'{"jsonrpc":"2.0","id":1,"result":{}}', {}),
+        (b'{"jsonrpc":"2.0","method":"notifications/initialized"}', {"method": "notifications/initialized"}),
+    ],
+)
+def test_a_message_gives_the_members_it_has_and_no_others(message, variable):
+    assert parse_message(message).variable(head()) == variable
+
+
+def test_session_and_version_come_from_headers_where_the_body_has_none():
+    variable = parse_message(body()).variable(head(mcp_session_id="s", mcp_protocol_version="2025-11-25"))
+    assert (variable["session_id"], variable["protocol_version"]) == ("s", "2025-11-25")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"x",
+        b"[]",
+        b"[" + body() + b"]",
+        b'"tools/call"',
+        b'{"method":"tools/list","method":"tools/call"}',
+        b'{"method":"tools/call","params":{"name":"a","name":"b"}}',
+        b'{"method":"tools/call","params":{"name":"a","Name":"b"}}',
+        b'{"method":"tools/list","Method":"tools/call"}',
+        b'{"method":"tools/call","params":["a"]}',
+        b'{"method":"tools/call","params":{}}',
+        b'{"method":"tools/call","params":{"name":1}}',
+        b'{"method":"tools/call"}',
+        b'{"method":1}',
+        b'{"method":null}',
+        b'{"id":true,"method":"x"}',
+        b'{"id":{},"method":"x"}',
+        b'{"method":"x","params":{"a":NaN}}',
+        b"\xff" + body(),
+        b"\xef\xbb\xbf" + body(),
+    ],
+)
+def test_whatever_has_no_or_two_readings_is_refused(message):
+    with pytest.raises(Denied) as denied:
+        parse_message(message)
+    assert denied.value.reason is Reason.MCP_MALFORMED
+    assert (denied.value.reason.outcome.status, denied.value.reason.outcome.rpc_code) == (400, -32600)
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [("echo", "echo"), ("écho", "=?base64?w6ljaG8=?="), ("=?base64?x?=", "=?base64?PT9iYXNlNjQ/eD89?=")],
+)
+def test_headers_that_repeat_the_body_are_fine(name, header):
+    check_headers(modern(name), head(mcp_method="tools/call", mcp_name=header, mcp_protocol_version=VERSION))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"mcp_method": "tools/list", "mcp_name": "echo"},
+        {"mcp_method": "tools/call", "mcp_name": "other"},
+        {"mcp_method": "tools/call", "mcp_name": "ECHO"},
+        {"mcp_method": "tools/call", "mcp_name": "=?base64?ZWNobw?="},
+        {"mcp_method": "tools/call", "mcp_name": "=?base64?ZWNobx==?="},
+        {"mcp_method": "tools/call"},
+        {"mcp_name": "echo"},
+        {"mcp_method": "tools/call", "mcp_name": "echo", "mcp_protocol_version": "2025-11-25"},
+    ],
+)
+def test_headers_that_say_something_else_are_a_400_with_the_code_of_the_specification(headers):
+    with pytest.raises(Denied) as denied:
+        check_headers(modern(), head(**{"mcp_protocol_version": VERSION, **headers}))
+    outcome = denied.value.reason.outcome
+    assert (denied.value.reason, outcome.status, outcome.rpc_code) == (Reason.MCP_HEADERS_DIFFER, 400, -32020)
+
+
+def test_a_version_in_the_body_alone_does_not_get_around_the_check():
+    with pytest.raises(Denied):
+        check_headers(modern(), head())
+
+
+def test_a_header_that_is_there_twice_is_refused():
+    twice = RequestHead(
+        "POST", "/mcp", "", (("mcp-method", "tools/call"), ("mcp-method", "tools/call")), has_body=True
+    )
+    with pytest.raises(Denied):
+        check_headers(parse_message(body()), twice)
+
+
+def test_earlier_revisions_have_no_such_headers():
+    check_headers(parse_message(body()), head(mcp_protocol_version="2025-11-25"))
+
+
+def test_but_what_an_earlier_client_sends_must_be_true_too():
+    with pytest.raises(Denied):
+        check_headers(parse_message(body()), head(mcp_name="other"))
