@@ -111,7 +111,7 @@ def import_toolhive(path: Path, issuer: str | None, audience: str | None, target
 def _load(path: Path) -> config.Settings:
     from extproc import toolhive
 
-    supplement = toolhive.Supplement(**click.get_current_context().meta[_SUPPLEMENT])
+    supplement = toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
     try:
         return toolhive.load(path, supplement)
     except config.ConfigError as error:

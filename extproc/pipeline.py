@@ -10,6 +10,7 @@ turns every exception into ``deny``.
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -35,7 +36,20 @@ from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.metrics import Metrics
 from extproc.values import Allow, Authorized, Reply, RequestHead, Session, TokenDigest
 
-_NEVER_FORWARDED = frozenset({"authorization", "proxy-authorization", "cookie"})
+_NEVER_FORWARDED = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        # Would let a client act for another user, or turn the signed method into another one.
+        "x-amzn-bedrock-agentcore-runtime-user-id",
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+    }
+)
+_RESERVED = frozenset({"x-amz-date", "x-amz-security-token", "x-amz-content-sha256"})
+_METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _MAX_REQUEST_ID = 128
 _RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
 _CREDENTIAL_ERRORS = frozenset(
@@ -112,6 +126,8 @@ class Pipeline:
         self._max_body_bytes = max_body_bytes
         self._max_mcp_bytes = max_mcp_bytes
         self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
+        self.withheld = tuple(sorted(self._never_forwarded | _RESERVED))
+        """Headers that leave a request as soon as its body is asked for, never to leave Envoy unsigned."""
         self.reads_jwt_payload = verifier.reads_jwt_payload
         """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
         self.observes_upstream = observes_upstream
@@ -135,6 +151,9 @@ class Pipeline:
         self._origins.check(head)
         if head.method == "CONNECT" or not head.path or head.values("upgrade"):
             raise Denied(Reason.UPGRADE_REFUSED)
+        if not _METHOD.fullmatch(head.method) or head.method == "TRACE":
+            # TRACE would show the client the signed headers (RFC 9110 9.3.8).
+            raise Denied(Reason.REQUEST_AMBIGUOUS, "the method is not one to be signed")
         preflight = self._origins.preflight(head)
         if preflight is not None:
             return preflight
@@ -153,10 +172,11 @@ class Pipeline:
             self._policy.reads_mcp,
         )
 
-    def open_early(self, admission: Admission) -> None:
-        """Start to verify the token while the body that decides is still on its way."""
-        if self._living_session(admission) is None:
-            self._opening.run(admission.digest, lambda: self._open(admission))
+    def open_early(self, admission: Admission) -> asyncio.Future[Session] | None:
+        """Verify the token before the body that decides is asked for; None: it is known."""
+        if self._living_session(admission) is not None:
+            return None
+        return self._opening.run(admission.digest, lambda: self._open(admission))
 
     def read(self, admission: Admission, body: bytes) -> Inputs:
         """What the rules may read of the request; nothing, if they read claims only.
@@ -268,8 +288,8 @@ class Pipeline:
         removed = sorted(
             name
             for name in names
-            if name in self._never_forwarded
-            or (name.startswith("x-amz-") and name not in target.sign_headers)
+            if name not in target.sign_headers
+            and (name in self._never_forwarded or name.startswith("x-amz-"))
         )
         self._metrics.allowed(target.name)
         return Allow(tuple(mutation), tuple(removed), payload.body if payload.changed else None)

@@ -13,6 +13,9 @@ from extproc.clock import Clock
 TOLERATED = 5.0
 """Seconds of difference that are put down to the network and to ``Date``'s resolution."""
 
+CREDIBLE = 3600.0
+"""Seconds beyond which a difference is no clock that is wrong but an answer that is."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -37,7 +40,10 @@ class AwsClock:
         try:
             # The header has whole seconds, cut off: on average it is half a second behind.
             difference = parsedate_to_datetime(date or "").timestamp() + 0.5 - self._system()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
+            return
+        if abs(difference) > CREDIBLE:
+            _log.warning("clock_offset_ignored", seconds=round(difference))
             return
         offset = difference if abs(difference) > TOLERATED else 0.0
         if (offset == 0.0) != (self._offset == 0.0):

@@ -97,6 +97,7 @@ class CredentialCache:
             maxsize=policy.max_entries, ttl=policy.negative_ttl, timer=clock
         )
         self._by_identity: LRUCache[tuple[IdentityFingerprint, Grant], Key] = LRUCache(policy.max_entries)
+        self._refused_by_aws: LRUCache[str, bool] = LRUCache(policy.max_entries)
         self._exchanging: SingleFlight[Key, Credentials] = SingleFlight()
         self._due: list[tuple[float, int, Key]] = []
         self._sequence = itertools.count()
@@ -135,6 +136,7 @@ class CredentialCache:
         if self._clock() - entry.obtained_at < _HEALING_INTERVAL:
             return False
         del self._entries[key]
+        self._refused_by_aws[entry.credentials.access_key_id] = True
         return True
 
     def drop_where(self, ends: Callable[[Session, Grant], bool]) -> int:
@@ -191,9 +193,10 @@ class CredentialCache:
     async def _obtain(self, key: Key, session: Session, used_at: float | None = None) -> Credentials:
         grant = key[1]
         taken_over = self._take_over(session, grant) if used_at is None else None
+        now = self._clock()
         if taken_over is not None:
-            self._store(key, session, taken_over, used_at=self._clock())
-            return taken_over
+            self._store(key, _Entry(taken_over.credentials, session, grant, taken_over.obtained_at, now))
+            return taken_over.credentials
         try:
             credentials = await self._exchange.exchange(session.unverified_for_sts, grant)
         except Denied as denied:
@@ -210,27 +213,27 @@ class CredentialCache:
             access_key_id=credentials.access_key_id,
             renewal=used_at is not None,
         )
-        self._store(key, session, credentials, used_at=self._clock() if used_at is None else used_at)
+        now = self._clock()
+        self._store(key, _Entry(credentials, session, grant, now, now if used_at is None else used_at))
         return credentials
 
-    def _store(self, key: Key, session: Session, credentials: Credentials, *, used_at: float) -> None:
-        now = self._clock()
-        grant = key[1]
-        entry = _Entry(credentials, session, grant, obtained_at=now, used_at=used_at)
+    def _store(self, key: Key, entry: _Entry) -> None:
         self._entries[key] = entry
         if self._policy.reuse_by_identity:
-            self._by_identity[fingerprint(session.identity), grant] = key
+            self._by_identity[fingerprint(entry.session.identity), entry.grant] = key
         if self._worth_renewing(entry):
             share = REFRESH_AT + _JITTER * (2 * self._random_share() - 1)
-            self._schedule(key, entry, now + share * entry.lifetime)
+            self._schedule(key, entry, entry.obtained_at + share * entry.lifetime)
 
-    def _take_over(self, session: Session, grant: Grant) -> Credentials | None:
+    def _take_over(self, session: Session, grant: Grant) -> _Entry | None:
         """Living credentials of the same identity under an earlier token, if that is allowed."""
         if not self._policy.reuse_by_identity:
             return None
         key = self._by_identity.get((fingerprint(session.identity), grant))
         entry = self._entries.get(key) if key is not None else None
-        return entry.credentials if entry is not None else None
+        if entry is None or entry.credentials.access_key_id in self._refused_by_aws:
+            return None
+        return entry
 
     def _schedule(self, key: Key, entry: _Entry, at: float) -> None:
         entry.renew_at = at

@@ -40,6 +40,7 @@ from extproc.envoyconf.ext_proc import EXTPROC_CLUSTER, ext_proc_filter
 from extproc.envoyconf.options import EnvoyOptions
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_STREAMS = 16_384
 _CONNECT_TIMEOUT = timedelta(seconds=2)
 
 
@@ -70,6 +71,10 @@ def extproc_cluster(address: str) -> Cluster:
             )
         ],
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(http2)},
+        # Each request is a stream to us while it is decided: more of them than clients can easily hold open.
+        circuit_breakers=CircuitBreakers(
+            thresholds=[CircuitBreakersThresholds(max_requests=_STREAMS, max_pending_requests=_STREAMS)]
+        ),
     )
     if not address.startswith("unix:"):
         cluster.type = ClusterDiscoveryType.STRICT_DNS

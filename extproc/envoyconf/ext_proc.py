@@ -52,7 +52,8 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
         processing_mode=ProcessingMode(
             request_header_mode=ProcessingModeHeaderSendMode.SEND,
             request_body_mode=ProcessingModeBodySendMode.BUFFERED,
-            request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
+            # An HTTP/2 request may have trailers and no body; without this Envoy would not ask again.
+            request_trailer_mode=ProcessingModeHeaderSendMode.SEND,
             response_header_mode=ProcessingModeHeaderSendMode.SEND
             if settings.observe_upstream
             else ProcessingModeHeaderSendMode.SKIP,

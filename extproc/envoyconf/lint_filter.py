@@ -57,6 +57,12 @@ def _mode(mode: dict[str, Any], path: str, *, complete: bool) -> Iterator[Findin
         yield Finding(
             f"{path}.request_body_mode", f"{body}: must be BUFFERED, the signature covers the whole body"
         )
+    trailers = mode.get("request_trailer_mode", "SKIP" if complete else "SEND")
+    if trailers not in ("SEND", 1):
+        yield Finding(
+            f"{path}.request_trailer_mode",
+            f"{trailers}: must be SEND, or an HTTP/2 request of headers and trailers goes out unsigned",
+        )
     if mode.get("request_header_mode") in ("SKIP", 2):
         yield Finding(f"{path}.request_header_mode", "SKIP: extproc never sees the request")
 

@@ -4,6 +4,7 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
@@ -17,6 +18,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     ImmediateResponse,
     ProcessingRequest,
     ProcessingResponse,
+    TrailersResponse,
 )
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
@@ -47,7 +49,12 @@ class ResponseMessage:
     error_type: str | None
 
 
-Message = HeadersMessage | BodyMessage | ResponseMessage
+@dataclass(frozen=True, slots=True)
+class TrailersMessage:
+    """The request's trailers have come: there will be no body, or no more of it."""
+
+
+Message = HeadersMessage | BodyMessage | TrailersMessage | ResponseMessage
 
 
 def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = False) -> Message:
@@ -74,6 +81,8 @@ def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = 
     if kind == "request_body":
         # end_of_stream is false when trailers follow, although the body is complete.
         return BodyMessage(request.request_body.body)
+    if kind == "request_trailers":
+        return TrailersMessage()
     if kind == "response_headers":
         return _response(request.response_headers)
     raise Denied(Reason.PROTOCOL_VIOLATION, f"unexpected message {kind}")
@@ -135,10 +144,25 @@ def _head(message: object, target_name: str | None, jwt_payload: dict[str, Any] 
     )
 
 
-def encode_continue() -> bytes:
-    """Go on, unchanged: the answer to the head while the body is awaited."""
-    response = ProcessingResponse(request_headers=HeadersResponse(response=CommonResponse()))
+@lru_cache(maxsize=16)
+def encode_continue(withheld: tuple[str, ...]) -> bytes:
+    """Go on to the body, without the headers that must never leave unsigned: ``withheld``."""
+    mutation = HeaderMutation(remove_headers=withheld)
+    response = ProcessingResponse(
+        request_headers=HeadersResponse(response=CommonResponse(header_mutation=mutation))
+    )
     return bytes(response.SerializeToString())
+
+
+def encode_body_continue() -> bytes:
+    """Let a body pass that the signature does not cover."""
+    response = ProcessingResponse(request_body=BodyResponse(response=CommonResponse()))
+    return bytes(response.SerializeToString())
+
+
+def encode_trailers_continue() -> bytes:
+    """Let the trailers of a signed request pass."""
+    return bytes(ProcessingResponse(request_trailers=TrailersResponse()).SerializeToString())
 
 
 def encode_response_continue() -> bytes:

@@ -3,7 +3,12 @@
     HEAD ──no body to sign──▶ allow or reply, done
       └───body needed───────▶ "continue" ──▶ BODY ──▶ allow or reply, done
 
-Where the upstream is observed, an "allow" is followed by the response's head, and then done.
+"Continue" is said only to a token that is verified, and already takes the token and the
+client's AWS headers off the request: should Envoy ever forward it without asking again,
+it leaves with nothing on it. Trailers in place of the body are refused.
+
+Where the upstream is observed, an "allow" is followed by what is left of the request, then
+the response's head, and then done.
 
 A stream that ends cleanly without its last answer would make Envoy forward the request
 as it came, bearer token and all. So ``receive`` answers every message, whatever happens.
@@ -12,6 +17,7 @@ as it came, bearer token and all. So ``receive`` answers every message, whatever
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import Any
 
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Admission, Pipeline
@@ -32,7 +38,8 @@ class Answer:
 LARGE_BODY = 256 * 1024
 """Bytes from which a body is hashed in another thread: about what hashing does in 200 microseconds."""
 
-_CONTINUE = Answer(codec.encode_continue(), last=False)
+_PASS_BODY = Answer(codec.encode_body_continue(), last=False)
+_PASS_TRAILERS = Answer(codec.encode_trailers_continue(), last=False)
 _PASS = Answer(codec.encode_response_continue(), last=True)
 
 
@@ -63,6 +70,8 @@ class Stream:
                 return self._on_headers(received)
             if isinstance(received, codec.BodyMessage):
                 return self._on_body(received)
+            if isinstance(received, codec.TrailersMessage):
+                return self._on_trailers()
             return self._on_response(received)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
@@ -80,10 +89,25 @@ class Stream:
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
         if admission.needs_body and admission.decided_by_body:
-            self._pipeline.open_early(admission)
-            return _CONTINUE
+            return self._continue(self._pipeline.open_early(admission))
         self._authorize(admission, b"")
-        return _CONTINUE if admission.needs_body else self._answer(b"")
+        return self._continue(self._authorized) if admission.needs_body else self._answer(b"")
+
+    def _continue(self, pending: object) -> Answer | Awaitable[Answer]:
+        """Ask for the body, once whatever is pending about the token has ended well.
+
+        Envoy buffers the body meanwhile. A token that is refused must not hold a stream, and
+        a buffer in Envoy, for as long as its sender likes.
+        """
+        answer = Answer(codec.encode_continue(self._pipeline.withheld), last=False)
+        return self._once_done(pending, answer) if isinstance(pending, asyncio.Future) else answer
+
+    async def _once_done(self, pending: asyncio.Future[Any], answer: Answer) -> Answer:
+        try:
+            await asyncio.shield(pending)
+        except Exception as error:  # noqa: BLE001 - every failure is an answer
+            return self._deny(error)
+        return answer
 
     def _authorize(self, admission: Admission, body: bytes) -> None:
         self._inputs = self._pipeline.read(admission, body)
@@ -92,9 +116,17 @@ class Stream:
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
         if self._admission is None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
+        if self._signed_with is not None:
+            return _PASS_BODY  # signed at its head, and still here to observe the upstream
         if self._authorized is None:
             self._authorize(self._admission, received.body)
         return self._answer(received.body)
+
+    def _on_trailers(self) -> Answer:
+        if self._signed_with is None:
+            # Envoy sends no body message then, and would take our silence for consent.
+            raise Denied(Reason.REQUEST_AMBIGUOUS, "trailers came in place of the body")
+        return _PASS_TRAILERS
 
     def _on_response(self, received: codec.ResponseMessage) -> Answer:
         if self._signed_with is None:

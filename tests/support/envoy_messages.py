@@ -83,7 +83,7 @@ class Seen:
 
     @property
     def is_continue(self):
-        return self.response.request_headers is not None and not self.set and not self.removed
+        return self.response.request_headers is not None and not self.set
 
     @property
     def is_signed(self):

@@ -16,7 +16,7 @@ def test_small_differences_are_put_down_to_the_network(ahead):
     assert clock() == START
 
 
-@pytest.mark.parametrize("ahead", [600, -600, 86_400])
+@pytest.mark.parametrize("ahead", [600, -600, 3500])
 def test_larger_ones_are_applied(ahead):
     clock = AwsClock(system=FakeClock())
     clock.observe(formatdate(START + ahead, usegmt=True))
@@ -32,7 +32,10 @@ def test_a_clock_that_was_put_right_is_trusted_again():
     assert clock() == START
 
 
-@pytest.mark.parametrize("date", [None, "", "yesterday", "Sun, 99 Nov 2026 99:00:00 GMT", "\x00"])
+@pytest.mark.parametrize(
+    "date",
+    [None, "", "yesterday", "Sun, 99 Nov 2026 99:00:00 GMT", "\x00", formatdate(START + 7200, usegmt=True)],
+)
 def test_a_date_that_cannot_be_read_changes_nothing(date):
     clock = AwsClock(system=FakeClock())
     clock.observe(date)

@@ -316,6 +316,16 @@ async def test_credentials_obtained_meanwhile_are_not_dropped_for_their_predeces
     assert parts.cache.get(*held(session())) is newer
 
 
+async def test_credentials_that_aws_refused_are_not_taken_over_from_another_token():
+    parts = Parts(reuse_by_identity=True)
+    first, second = session("first.token.x"), session("second.token.x")
+    shared = await parts.obtain(first)
+    assert await parts.obtain(second) is shared
+    parts.clock.now = START + 60
+    assert parts.cache.forget_stale(Authorized(*held(second), shared))
+    assert await parts.obtain(second) is not shared
+
+
 async def test_a_day_of_1000_users_with_one_hour_tokens_makes_one_exchange_a_token():
     parts = Parts()
     waited = 0

@@ -71,9 +71,17 @@ HTTP_FAULTS = {
     "wrapped failure_mode_allow": lambda c: per_route(c, overrides={"failure_mode_allow": {"value": True}}),
     "request_body_mode: STREAMED": lambda c: c.filter["processing_mode"].update(request_body_mode="STREAMED"),
     "request_body_mode: NONE": lambda c: c.filter["processing_mode"].pop("request_body_mode"),
-    "request_body_mode: no": lambda c: c.filter.pop("processing_mode"),
+    "request_body_mode: no": lambda c: c.filter.update(processing_mode={"request_trailer_mode": "SEND"}),
     "request_body_mode: route": lambda c: per_route(
-        c, overrides={"processing_mode": {"request_body_mode": "BUFFERED_PARTIAL"}}
+        c,
+        overrides={
+            "processing_mode": {"request_body_mode": "BUFFERED_PARTIAL", "request_trailer_mode": "SEND"}
+        },
+    ),
+    "request_trailer_mode: SKIP": lambda c: c.filter["processing_mode"].update(request_trailer_mode="SKIP"),
+    "request_trailer_mode: no": lambda c: c.filter["processing_mode"].pop("request_trailer_mode"),
+    "request_trailer_mode: route": lambda c: per_route(
+        c, overrides={"processing_mode": {"request_body_mode": "BUFFERED"}}
     ),
     "request_header_mode": lambda c: c.filter["processing_mode"].update(request_header_mode="SKIP"),
     "].disabled: route": lambda c: per_route(c, disabled=True),

@@ -184,14 +184,12 @@ async def test_observability_mode_is_refused():
     "messages",
     [
         [body_message()],
-        [trailers_message()],
         [headers_message(), headers_message()],
-        [headers_message(), trailers_message()],
         [b""],
         [b"\xff\xff\xff"],
         [b"not protobuf at all"],
     ],
-    ids=["body-first", "trailers-first", "head-twice", "trailers-for-body", "empty", "noise", "text"],
+    ids=["body-first", "head-twice", "empty", "noise", "text"],
 )
 async def test_a_message_out_of_order_or_unknown_is_denied(messages):
     answers = await drive(Parts(), *messages)
@@ -264,28 +262,26 @@ async def test_an_unknown_target_name_from_the_route_is_refused():
         (Reason.STS_THROTTLED, 503, "temporarily_unavailable"),
     ],
 )
-async def test_a_denial_while_the_session_opens_answers_the_body_message(reason, status, error):
+async def test_a_token_that_is_refused_is_answered_before_its_body_is_asked_for(reason, status, error):
     parts = Parts()
     parts.exchange.failure = Denied(reason, "detail for operators")
-    first, second = await drive(parts, headers_message(), body_message())
-    assert first.is_continue
-    assert second.status == status
-    assert json.loads(second.body)["error"] == error
-    assert b"detail for operators" not in second.body
-    assert ("retry-after" in second.set) == (status == 503)
+    (only,) = await drive(parts, headers_message(), body_message())
+    assert only.status == status
+    assert json.loads(only.body)["error"] == error
+    assert b"detail for operators" not in only.body
+    assert ("retry-after" in only.set) == (status == 503)
 
 
 async def test_one_exchange_serves_every_stream_that_waits_for_it():
     parts = Parts()
     parts.exchange.gate.clear()
     streams = [Stream(parts.pipeline, target_name=None) for _ in range(50)]
-    for stream in streams:
-        stream.receive(headers_message())
-    waiting = [asyncio.ensure_future(stream.receive(body_message())) for stream in streams]
+    waiting = [asyncio.ensure_future(stream.receive(headers_message())) for stream in streams]
     await asyncio.sleep(0)
     parts.exchange.gate.set()
-    answers = await asyncio.gather(*waiting)
-    assert all(Seen(step.message).is_signed for step in answers)
+    assert all(Seen(step.message).is_continue for step in await asyncio.gather(*waiting))
+    answers = [await answer(stream, body_message()) for stream in streams]
+    assert all(seen.is_signed for seen, _ in answers)
     assert parts.exchange.calls == 1
 
 
@@ -293,15 +289,67 @@ async def test_a_stream_that_goes_away_leaves_the_exchange_to_the_others():
     parts = Parts()
     parts.exchange.gate.clear()
     leaving, staying = (Stream(parts.pipeline, target_name=None) for _ in range(2))
-    leaving.receive(headers_message())
-    staying.receive(headers_message())
-    left = asyncio.ensure_future(leaving.receive(body_message()))
-    stayed = asyncio.ensure_future(staying.receive(body_message()))
+    left = asyncio.ensure_future(leaving.receive(headers_message()))
+    stayed = asyncio.ensure_future(staying.receive(headers_message()))
     await asyncio.sleep(0)
     left.cancel()
     parts.exchange.gate.set()
-    assert Seen((await stayed).message).is_signed
+    assert Seen((await stayed).message).is_continue
+    assert (await answer(staying, body_message()))[0].is_signed
     assert parts.exchange.calls == 1
+
+
+async def test_continue_already_takes_everything_off_that_must_not_leave_unsigned():
+    first, _ = await drive(Parts(), headers_message(), body_message())
+    assert {"authorization", "proxy-authorization", "cookie"} <= set(first.removed)
+    assert {"x-amz-date", "x-amz-security-token", "x-amz-content-sha256"} <= set(first.removed)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_trailers_in_place_of_the_body_are_refused(warm):
+    parts = Parts()
+    if warm:
+        await drive(parts, headers_message(), body_message())
+    first, second = await drive(parts, headers_message(), trailers_message())
+    assert first.is_continue
+    assert second.status == 400
+
+
+async def test_trailers_before_anything_are_refused():
+    (only,) = await drive(Parts(), trailers_message())
+    assert only.status == 400
+
+
+async def test_trailers_of_a_signed_request_pass_while_its_upstream_is_observed():
+    parts = Parts(observes_upstream=True)
+    answers = await drive(
+        parts, headers_message(), body_message(end_of_stream=False), trailers_message(), response_message()
+    )
+    assert answers[1].is_signed
+    assert answers[2].response.request_trailers is not None
+    assert answers[3].response.response_headers is not None
+
+
+async def test_the_body_of_an_unsigned_payload_passes_while_its_upstream_is_observed():
+    target = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), payload="unsigned")
+    parts = Parts(targets=[target], observes_upstream=True)
+    first, second, third = await drive(parts, headers_message(), body_message(), response_message())
+    assert first.is_signed
+    assert second.response.request_body is not None
+    assert not second.set
+    assert third.response.response_headers is not None
+
+
+@pytest.mark.parametrize("method", ["TRACE", "post", "FO-O", "GET\xe9", "A" * 33])
+async def test_methods_that_cannot_be_signed_safely_are_a_400(method):
+    (only,) = await drive(Parts(), headers_message(method=method))
+    assert only.status == 400
+
+
+async def test_headers_that_speak_for_another_user_or_method_are_removed():
+    hostile = [("x-amzn-bedrock-agentcore-runtime-user-id", "boss"), ("x-http-method-override", "DELETE")]
+    _, second = await drive(Parts(), headers_message(headers=hostile), body_message())
+    assert {name for name, _ in hostile} <= set(second.removed)
 
 
 async def test_an_expired_session_is_opened_anew():
@@ -317,8 +365,8 @@ async def test_a_session_ends_when_its_key_is_no_longer_published():
     await drive(parts, headers_message(), body_message())
     parts.verifier.trusted = False
     parts.verifier.failure = Denied(Reason.KEY_UNKNOWN)
-    _, second = await drive(parts, headers_message(), body_message())
-    assert second.status == 401
+    (only,) = await drive(parts, headers_message(), body_message())
+    assert only.status == 401
 
 
 @pytest.mark.parametrize(
