@@ -311,8 +311,11 @@ class App:
         if self._settings.listen.admin is None:
             return None
         host, _, port = self._settings.listen.admin.rpartition(":")
-        admin = AdminServer(
-            host=host.strip("[]"), port=int(port), registry=self._metrics.registry, unready=self.unready
-        )
+        try:
+            admin = AdminServer(
+                host=host.strip("[]"), port=int(port), registry=self._metrics.registry, unready=self.unready
+            )
+        except OSError as error:
+            raise OSError(f"listen.admin {self._settings.listen.admin}: {error.strerror}") from None
         admin.start()
         return admin

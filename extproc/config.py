@@ -86,13 +86,15 @@ def _expression(compile_: Callable[[str], object]) -> Callable[[str], str]:
     return validate
 
 
-def _grpc_address(value: str) -> str:
+def grpc_address(value: str) -> str:
+    """``HOST:PORT`` or ``unix:/path``; raises ``ValueError`` otherwise."""
     if value.startswith("unix:") and len(value) > len("unix:"):
         return value
-    return _address(value)
+    return host_port(value)
 
 
-def _address(value: str) -> str:
+def host_port(value: str) -> str:
+    """``HOST:PORT``; raises ``ValueError`` otherwise."""
     match = _ADDRESS.fullmatch(value)
     if not match or int(match["port"]) > 65_535:  # noqa: PLR2004 - the largest port number
         raise ValueError("must be HOST:PORT")
@@ -150,8 +152,8 @@ class _Model(BaseModel):
 class Listen(_Model):
     """Where the server listens."""
 
-    grpc: Annotated[str, AfterValidator(_grpc_address)] = "127.0.0.1:50051"
-    admin: Annotated[str, AfterValidator(_address)] | None = "127.0.0.1:9464"
+    grpc: Annotated[str, AfterValidator(grpc_address)] = "127.0.0.1:50051"
+    admin: Annotated[str, AfterValidator(host_port)] | None = "127.0.0.1:9464"
     insecure_plaintext: bool = False  # clear-text gRPC beyond this machine
 
     @model_validator(mode="after")

@@ -76,7 +76,7 @@ def _milliseconds(seconds: float | None) -> str:
 def _keep(console: Console, stack: Stack) -> None:
     at = stack.addresses
     lines = f"""
-The stack stays up until Ctrl-C. To try by hand, paste:
+The stack stays up until Ctrl-C or SIGTERM. To try by hand, paste:
 
 TOKEN=$(curl -s {at.issuer}/token -d grant_type=password -d username=demo-admin -d password=demo \\
   | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')

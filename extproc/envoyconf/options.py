@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from extproc.config import grpc_address, host_port
+
 Placement = Literal["http", "upstream"]
 
 
@@ -29,3 +31,13 @@ class EnvoyOptions:
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("a certificate and its key belong together")
+        for name, check, address in (
+            ("--listen", host_port, self.listen),
+            ("--admin", host_port, self.admin),
+            ("--extproc", grpc_address, self.extproc_address),
+        ):
+            try:
+                if address is not None:
+                    check(address)
+            except ValueError as error:
+                raise ValueError(f"{name} {address}: {error}") from None

@@ -52,7 +52,14 @@ class GrpcServer:
         # The descriptor of our service is found in the default pool, where this import put it.
         assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
         reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), self._server)
-        self.ports = [self._server.add_insecure_port(address) for address in addresses]
+        self.ports = [self._listen(address) for address in addresses]
+
+    def _listen(self, address: str) -> int:
+        try:
+            port: int = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise OSError(f"listen.grpc {address}: cannot listen there; does another process?") from None
+        return port
 
     async def start(self) -> None:
         """Listen; health stays NOT_SERVING until ``serving``."""

@@ -43,7 +43,9 @@ def test_a_body_with_trailers_is_signed(stack, body):
 
 def test_an_envoy_that_does_not_ask_about_trailers_still_forwards_no_token(stack, another_envoy):
     """A configuration that is not ours, and that `extproc envoy --check` warns of."""
-    base = another_envoy(lambda text: text.replace("request_trailer_mode: SEND", "request_trailer_mode: SKIP"))
+    base = another_envoy(
+        lambda text: text.replace("request_trailer_mode: SEND", "request_trailer_mode: SKIP")
+    )
     http2_exchange(base.removeprefix("http://"), [head(stack.token("demo-admin")), TRAILERS])
     assert stack.control("mcp", "stats")["bearer_seen"] == 0
     for seen in stack.control("mcp", "requests"):

@@ -117,7 +117,7 @@ async def test_a_body_larger_than_grpcs_default_limit_is_received():
 
 async def test_two_servers_do_not_share_a_port():
     async with running(Parts()) as (server, _):
-        with pytest.raises(RuntimeError):
+        with pytest.raises(OSError, match="cannot listen there"):
             GrpcServer(addresses=[f"127.0.0.1:{server.ports[0]}"], pipeline=lambda: None, max_body_bytes=1024)
 
 
