@@ -43,6 +43,8 @@ _SCOPE = r"^[\x21\x23-\x5B\x5D-\x7E]+$"  # RFC 6749 3.3
 _NOT_A_TOKENS_HEADER = ("x-amz", "x-b3-", "x-envoy-", "x-extproc-", "x-forwarded-", "x-request-id")
 _NEVER_SIGNED = frozenset(
     {
+        "x-amzn-bedrock-agentcore-runtime-user-id", "x-http-method", "x-http-method-override",
+        "x-method-override",
         "authorization", "b3", "baggage", "connection", "content-length", "cookie", "expect", "forwarded",
         "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding",
         "upgrade", "user-agent", "via", "x-request-id", "traceparent", "tracestate", "x-amz-date",

@@ -82,6 +82,11 @@ class Admission:
     decided_by_body: bool  # some rule reads the MCP message
 
     @property
+    def flight(self) -> tuple[TokenDigest, bool]:
+        """What may be waited for together: the same token, and Envoy's word for it or not."""
+        return self.digest, self.head.jwt_payload is not None
+
+    @property
     def needs_body(self) -> bool:
         """Whether the decision or the signature needs a body that is still to come."""
         return self.head.has_body and (self.target.payload == "signed" or self.decided_by_body)
@@ -119,8 +124,10 @@ class Pipeline:
         self._revocation = revocation
         self._deadline = deadline
         self._decisions = Decisions(policy, max_sessions=max_sessions)
-        self._opening: SingleFlight[TokenDigest, Session] = SingleFlight()
-        self._authorizing: SingleFlight[tuple[TokenDigest, tuple[object, ...]], Authorized] = SingleFlight()
+        self._opening: SingleFlight[tuple[TokenDigest, bool], Session] = SingleFlight()
+        self._authorizing: SingleFlight[tuple[TokenDigest, bool, tuple[object, ...]], Authorized] = (
+            SingleFlight()
+        )
         self._signer = signer
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -176,7 +183,7 @@ class Pipeline:
         """Verify the token before the body that decides is asked for; None: it is known."""
         if self._living_session(admission) is not None:
             return None
-        return self._opening.run(admission.digest, lambda: self._open(admission))
+        return self._opening.run(admission.flight, lambda: self._open(admission))
 
     def read(self, admission: Admission, body: bytes) -> Inputs:
         """What the rules may read of the request; nothing, if they read claims only.
@@ -213,16 +220,18 @@ class Pipeline:
             credentials = self._credentials.get(session, grant) if grant is not None else None
             if grant is not None and credentials is not None:
                 return Authorized(session, grant, credentials)
-        return self._authorizing.run((admission.digest, key), lambda: self._authorize(admission, inputs))
+        return self._authorizing.run(
+            (*admission.flight, key), lambda: self._authorize(admission, inputs, key)
+        )
 
-    async def _authorize(self, admission: Admission, inputs: Inputs) -> Authorized:
+    async def _authorize(self, admission: Admission, inputs: Inputs, key: tuple[object, ...]) -> Authorized:
         try:
             async with asyncio.timeout(self._deadline):
                 session = self._living_session(admission)
                 if session is None:
-                    opening = self._opening.run(admission.digest, lambda: self._open(admission))
+                    opening = self._opening.run(admission.flight, lambda: self._open(admission))
                     session = await asyncio.shield(opening)
-                grant = await self._decisions.decide(session, inputs)
+                grant = await self._decisions.decide(session, inputs, key)
                 credentials = self._credentials.get(session, grant)
                 if credentials is None:
                     credentials = await asyncio.shield(self._credentials.obtain(session, grant))
@@ -288,8 +297,8 @@ class Pipeline:
         removed = sorted(
             name
             for name in names
-            if name not in target.sign_headers
-            and (name in self._never_forwarded or name.startswith("x-amz-"))
+            if name in self._never_forwarded
+            or (name.startswith("x-amz-") and name not in target.sign_headers)
         )
         self._metrics.allowed(target.name)
         return Allow(tuple(mutation), tuple(removed), payload.body if payload.changed else None)

@@ -72,6 +72,13 @@ def convert(documents: list[Any], supplement: Supplement) -> dict[str, Any]:
 
 
 def _supplement(extra: dict[str, Any], supplement: Supplement, region: str, service: str) -> None:
+    for option, section in (
+        ("issuer", "issuers"), ("audience", "resource"), ("target", "targets"),
+    ):  # fmt: skip
+        if getattr(supplement, option) is not None and section in extra:
+            raise ConfigError([f"--{option}: the document of settings has {section} already"])
+    if not isinstance(extra.get("sts", {}), dict):
+        raise ConfigError(["sts: must be a mapping"])
     if supplement.issuer is not None:
         if not supplement.audience:
             raise ConfigError(["--audience: is needed with --issuer"])

@@ -152,6 +152,9 @@ class Verifier:
             Denied: it is missing, not valid, or of another issuer or subject.
         """
         trusted = self._issuers[identity.issuer]
+        if unverified_exchange_tokens.keys() - {trusted.exchange_header}:
+            # Part of the session's key, but verified by nobody: each value would be another session.
+            raise Denied(Reason.AUTHORIZATION_MALFORMED, "a token header that is another issuer's")
         if trusted.exchange_header is None:
             return identity, unverified_token
         token = unverified_exchange_tokens.get(trusted.exchange_header)

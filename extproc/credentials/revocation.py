@@ -132,6 +132,8 @@ class Revocation:
             ValueError: ``deny_until`` for a selector that names no subject and no token id.
         """
         if deny_until is not None:
+            if selector.role_arn is not None:
+                raise ValueError("whom to keep out is told by subject or token id, not by role")
             self._deny_list.add(selector, until=deny_until)
         if selector.role_arn is None:
             dropped = self._sessions.drop_where(lambda session: selector.matches_identity(session.identity))

@@ -51,13 +51,12 @@ class Decisions:
             raise Denied(*outcome)
         return outcome
 
-    async def decide(self, session: Session, inputs: Inputs) -> Grant:
-        """Decide, and remember.
+    async def decide(self, session: Session, inputs: Inputs, key: tuple[object, ...]) -> Grant:
+        """Decide, and remember under the inputs' ``key``.
 
         Raises:
             Denied: with a reason of the policy; ``POLICY_BUSY`` if too many decisions wait.
         """
-        key = self.key(inputs)
         remembered = self.recall(session, key)
         if remembered is not None:
             return remembered

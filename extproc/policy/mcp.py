@@ -25,6 +25,7 @@ _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri
 _VARIABLE = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
 
 MAX_CONTAINERS = 20_000
+MAX_COMMAS = 50_000  # each value needs one; those in texts count too, hence the room
 """Brackets in a message. Each costs the event loop half a microsecond to read."""
 
 JsonRpcId = str | int | None
@@ -59,8 +60,8 @@ def parse_message(body: bytes) -> McpMessage:
     Raises:
         Denied: ``MCP_MALFORMED`` for batches, duplicate members and whatever has two readings.
     """
-    if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
-        raise Denied(Reason.MCP_MALFORMED, "too many objects and arrays")
+    if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS or body.count(b",") > MAX_COMMAS:
+        raise Denied(Reason.MCP_MALFORMED, "too many values")
     try:
         message = strictjson.loads_object(body)
     except strictjson.AmbiguousJSONError as error:

@@ -15,6 +15,7 @@ as it came, bearer token and all. So ``receive`` answers every message, whatever
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,9 @@ class Answer:
     last: bool
 
 
+GOOD_FOR = 10.0
+"""Seconds that what was decided at the head holds for a body that is still to come."""
+
 LARGE_BODY = 256 * 1024
 """Bytes from which a body is hashed in another thread: about what hashing does in 200 microseconds."""
 
@@ -46,12 +50,22 @@ _PASS = Answer(codec.encode_response_continue(), last=True)
 class Stream:
     """The state of one stream. ``target_name`` comes from its gRPC initial metadata."""
 
-    __slots__ = ("_admission", "_authorized", "_head", "_inputs", "_pipeline", "_signed_with", "_target_name")
+    __slots__ = (
+        "_admission",
+        "_authorized",
+        "_head",
+        "_head_at",
+        "_inputs",
+        "_pipeline",
+        "_signed_with",
+        "_target_name",
+    )
 
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
         self._pipeline = pipeline
         self._target_name = target_name
         self._head: RequestHead | None = None
+        self._head_at = 0.0
         self._admission: Admission | None = None
         self._inputs: Inputs = NO_INPUTS
         self._authorized: Authorized | asyncio.Future[Authorized] | None = None
@@ -80,6 +94,7 @@ class Stream:
         if self._head is not None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "the head came twice")
         self._head = received.head
+        self._head_at = time.monotonic()
         admission = self._pipeline.admit(received.head)
         if isinstance(admission, Reply):
             return Answer(codec.encode_reply(admission), last=True)
@@ -118,8 +133,11 @@ class Stream:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
         if self._signed_with is not None:
             return _PASS_BODY  # signed at its head, and still here to observe the upstream
-        if self._authorized is None:
+        if self._admission.decided_by_body:
             self._authorize(self._admission, received.body)
+        elif time.monotonic() - self._head_at > GOOD_FOR:
+            # A held-up body must not outlive its token, its credentials or a revocation.
+            self._authorized = self._pipeline.authorize(self._admission, self._inputs)
         return self._answer(received.body)
 
     def _on_trailers(self) -> Answer:

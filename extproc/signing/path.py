@@ -6,6 +6,7 @@ servers are known to read differently is refused.
 """
 
 import re
+import string
 from urllib.parse import quote, unquote_to_bytes
 
 from extproc.errors import Denied, Reason
@@ -15,6 +16,8 @@ MAX_PATH_LENGTH = 32_768
 _PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*,;=:@/?\[\]{}|^`]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _ENCODED_SLASH = re.compile(r"%2[Ff]")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 _CONTROLS = frozenset(range(0x20)) | {0x7F}
 _SIGNATURE_PARAMETERS = frozenset(
     f"x-amz-{name}"
@@ -42,6 +45,17 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
         raise Denied(Reason.REQUEST_AMBIGUOUS, "query has characters or escapes that are not allowed")
     if "//" in path and not slashes_matter:
         raise Denied(Reason.REQUEST_AMBIGUOUS, "path has an empty segment")
+    path = _one_reading(path, slashes_matter=slashes_matter)
+    if not query:
+        return path, ""
+    parts = canonical_query_parts(query)
+    if any(name.lower() in _SIGNATURE_PARAMETERS for name, _ in parts):
+        raise Denied(Reason.SIGNATURE_IN_QUERY)
+    return path, "&".join(f"{name}={value}" for name, value in parts)
+
+
+def _one_reading(path: str, *, slashes_matter: bool) -> str:
+    """The path in one spelling; refused if servers might read it in several ways."""
     decoded = unquote_to_bytes(path)
     if not _CONTROLS.isdisjoint(decoded):
         raise Denied(Reason.REQUEST_AMBIGUOUS, "path has control characters")
@@ -50,13 +64,14 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
     if slashes_matter:
         if _ENCODED_SLASH.search(path):
             raise Denied(Reason.REQUEST_AMBIGUOUS, "path has an encoded slash")
-        path = quote(decoded, safe="/-_.~")
-    if not query:
-        return path, ""
-    parts = canonical_query_parts(query)
-    if any(name.lower() in _SIGNATURE_PARAMETERS for name, _ in parts):
-        raise Denied(Reason.SIGNATURE_IN_QUERY)
-    return path, "&".join(f"{name}={value}" for name, value in parts)
+        return quote(decoded, safe="/-_.~")
+    # RFC 3986 6.2.2: a rule about /admin must not miss /%61dmin. What is reserved stays encoded.
+    return _ESCAPE.sub(_one_spelling, path) if "%" in path else path
+
+
+def _one_spelling(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if character in _UNRESERVED else escape[0].upper()
 
 
 def _has_dot_segments(decoded: bytes) -> bool:

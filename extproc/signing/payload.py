@@ -13,8 +13,10 @@ from extproc.signing.targets import Target
 from extproc.values import RequestHead
 
 REGION_FIELD = "AWS_REGION"
-LARGEST_MESSAGE = 1024 * 1024
+LARGEST_MESSAGE = 256 * 1024
 """Bytes; larger bodies keep the region they have. Parsing them would cost more than hashing them."""
+
+_MOST_MEMBERS = 20_000  # likewise: what is cheap to send must not be dear to parse
 
 # Made over the body by somebody else, so that a changed body would belie them.
 _DIGESTS = frozenset({"content-md5", "digest", "content-digest", "repr-digest", "content-encoding"})
@@ -58,7 +60,7 @@ def with_default_region(body: bytes, region: str) -> bytes:
     not one JSON-RPC object with one reading is returned as it came. A default is a
     convenience and no check, so there is nothing to refuse: what the client wrote is signed.
     """
-    if len(body) > LARGEST_MESSAGE:
+    if len(body) > LARGEST_MESSAGE or body.count(b",") + body.count(b"[") > _MOST_MEMBERS:
         return body
     try:
         message = strictjson.loads_object(body)

@@ -66,7 +66,7 @@ def main():
     ):
         made = Decisions(rules, max_sessions=10)
         someone = session(20)
-        asyncio.run(made.decide(someone, inputs))
+        asyncio.run(made.decide(someone, inputs, made.key(inputs)))
 
         def recalled(made=made, someone=someone, inputs=inputs):
             for _ in range(1000):

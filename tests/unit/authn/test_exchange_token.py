@@ -75,9 +75,16 @@ async def test_the_other_token_goes_to_sts_and_the_earlier_end_counts():
 
 async def test_an_issuer_without_a_header_exchanges_its_bearer_token():
     access_token = mint(claims(iss=OTHER))
-    identity, token = await _exchanged(_verifier(), _id_token(), access_token)
+    verifier = _verifier()
+    identity, token = await verifier.for_exchange(await verifier.verify(access_token), access_token, {})
     assert token == access_token
     assert identity.exchange_key_thumbprint is None
+
+
+async def test_a_token_header_of_another_issuer_is_refused_since_nobody_would_verify_it():
+    with pytest.raises(Denied) as denied:
+        await _exchanged(_verifier(), "junk", mint(claims(iss=OTHER)))
+    assert denied.value.reason is Reason.AUTHORIZATION_MALFORMED
 
 
 @pytest.mark.parametrize(

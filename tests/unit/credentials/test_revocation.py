@@ -69,7 +69,9 @@ async def test_the_owners_are_kept_out_until_the_time_given():
 async def test_nobody_in_particular_cannot_be_kept_out():
     parts = await Parts().open()
     with pytest.raises(ValueError, match="subject or a token id"):
-        parts.revocation.revoke(Selector(role_arn=ADMIN), deny_until=START + 100)
+        parts.revocation.revoke(Selector(issuer="https://idp.example"), deny_until=START + 100)
+    with pytest.raises(ValueError, match="not by role"):
+        parts.revocation.revoke(Selector(subject="alice", role_arn=ADMIN), deny_until=START + 100)
 
 
 def test_a_later_shorter_ban_does_not_shorten_an_earlier_one():

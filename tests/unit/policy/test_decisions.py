@@ -43,13 +43,17 @@ def mcp(**members):
     return Inputs(mcp=members)
 
 
+def decided(made, opened, inputs):
+    return made.decide(opened, inputs, made.key(inputs))
+
+
 async def test_rules_over_claims_are_decided_once_a_session_whatever_the_request():
     some_policy = policy("claims.sub == 'alice'")
     made = Decisions(some_policy, max_sessions=10)
     for tool in "abc":
-        await made.decide(session(), mcp(tool=tool))
+        await decided(made, session(), mcp(tool=tool))
     assert some_policy.calls == 1
-    await made.decide(session(b"2"), NO_INPUTS)
+    await decided(made, session(b"2"), NO_INPUTS)
     assert some_policy.calls == 2
 
 
@@ -57,7 +61,7 @@ async def test_rules_over_the_tool_are_decided_once_a_tool_whatever_its_argument
     some_policy = policy("mcp.tool != 'x'")
     made = Decisions(some_policy, max_sessions=10)
     for n in range(10):
-        await made.decide(session(), mcp(tool="a" if n % 2 else "b", arguments={"n": n}))
+        await decided(made, session(), mcp(tool="a" if n % 2 else "b", arguments={"n": n}))
     assert some_policy.calls == 2
 
 
@@ -67,7 +71,7 @@ async def test_a_denial_is_remembered_too_and_raised_anew():
     seen = []
     for _ in range(3):
         with pytest.raises(Denied) as denied:
-            await made.decide(session(), mcp(tool="y"))
+            await decided(made, session(), mcp(tool="y"))
         seen.append(denied.value)
     assert some_policy.calls == 1
     assert {error.reason for error in seen} == {Reason.NO_ROLE}
@@ -77,14 +81,14 @@ async def test_a_denial_is_remembered_too_and_raised_anew():
 async def test_what_is_remembered_for_one_session_is_bounded():
     made = Decisions(policy("mcp.tool != 'x'"), max_sessions=10)
     for n in range(3 * decisions.MAX_DECISIONS):
-        await made.decide(session(), mcp(tool=str(n)))
+        await decided(made, session(), mcp(tool=str(n)))
     assert len(made._memo[b"1"]) == decisions.MAX_DECISIONS
 
 
 async def test_decisions_are_made_in_a_thread_and_do_not_hold_up_the_loop():
     some_policy = policy("claims.groups.all(a, claims.groups.all(b, claims.groups.all(c, a + b + c != '')))")
     made = Decisions(some_policy, max_sessions=10)
-    deciding = asyncio.ensure_future(made.decide(session(groups=[str(n) for n in range(2000)]), NO_INPUTS))
+    deciding = asyncio.ensure_future(decided(made, session(groups=[str(n) for n in range(2000)]), NO_INPUTS))
     turns = 0
     while not deciding.done():
         await asyncio.sleep(0)
@@ -99,9 +103,9 @@ async def test_decisions_are_made_in_a_thread_and_do_not_hold_up_the_loop():
 async def test_one_session_cannot_fill_the_queue():
     made = Decisions(policy("claims.groups.all(g, claims.groups.all(h, mcp.tool != g + h))"), max_sessions=10)
     hostile = session(groups=[str(n) for n in range(1000)])
-    waiting = [asyncio.ensure_future(made.decide(hostile, mcp(tool=str(n)))) for n in range(20)]
+    waiting = [asyncio.ensure_future(decided(made, hostile, mcp(tool=str(n)))) for n in range(20)]
     await asyncio.sleep(0)
-    other = asyncio.ensure_future(made.decide(session(b"2", groups=["a"]), mcp(tool="t")))
+    other = asyncio.ensure_future(decided(made, session(b"2", groups=["a"]), mcp(tool="t")))
     results = await asyncio.gather(*waiting, return_exceptions=True)
     reasons = [error.reason for error in results]
     assert reasons.count(Reason.POLICY_BUSY) == 20 - decisions.MAX_WAITING_OF_ONE

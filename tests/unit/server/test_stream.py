@@ -360,6 +360,17 @@ async def test_an_expired_session_is_opened_anew():
     assert parts.exchange.calls == 2
 
 
+async def test_a_body_that_was_held_up_is_not_signed_after_its_token_has_ended(monkeypatch):
+    parts = Parts()
+    stream = Stream(parts.pipeline, target_name=None)
+    await answer(stream, headers_message())
+    monkeypatch.setattr("extproc.server.stream.GOOD_FOR", -1.0)
+    parts.now = NOW + 601
+    parts.verifier.failure = Denied(Reason.TOKEN_EXPIRED)
+    seen, last = await answer(stream, body_message())
+    assert (seen.status, last) == (401, True)
+
+
 async def test_a_session_ends_when_its_key_is_no_longer_published():
     parts = Parts()
     await drive(parts, headers_message(), body_message())

@@ -1,5 +1,7 @@
 """What is signed and forwarded: one reading only, or a refusal."""
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,8 @@ def refused(raw, *, slashes_matter=False):
         ("/...", "/...", ""),
         ("/..a/b..", "/..a/b..", ""),
         ("/a%2Fb", "/a%2Fb", ""),
-        ("/a%2fb", "/a%2fb", ""),
+        ("/a%2fb", "/a%2Fb", ""),
+        ("/prod/%61dmin/%7euser", "/prod/admin/~user", ""),
         ("/runtimes/arn%3Aaws%3Ax%2Fy/invocations", "/runtimes/arn%3Aaws%3Ax%2Fy/invocations", ""),
         ("/a;v=1/b", "/a;v=1/b", ""),
         ("/a!$&'()*+,;=:@~", "/a!$&'()*+,;=:@~", ""),
@@ -203,7 +206,7 @@ def test_forwarding_twice_is_forwarding_once_and_nothing_but_denied_is_raised(ra
         path, query = forwardable(raw, slashes_matter=slashes_matter)
     except Denied:
         return
-    assert raw.startswith(path) or slashes_matter
+    assert unquote_to_bytes(path) == unquote_to_bytes(raw.partition("?")[0])
     assert (path + query).isascii()
     again = f"{path}?{query}" if query else path
     assert forwardable(again, slashes_matter=slashes_matter) == (path, query)
