@@ -178,7 +178,7 @@ class CredentialCache:
             self._refreshing -= 1
             self.refresh_due()
 
-        task = self._exchanging.run(key, lambda: self._obtain(key, entry.session, used_at=entry.used_at))
+        task = self._exchanging.run(key, lambda: self._exchanged(key, entry.session, used_at=entry.used_at))
         task.add_done_callback(finished)
         return task
 
@@ -190,13 +190,18 @@ class CredentialCache:
         """
         return entry.session.identity.expires_at > entry.credentials.expires_at
 
-    async def _obtain(self, key: Key, session: Session, used_at: float | None = None) -> Credentials:
+    async def _obtain(self, key: Key, session: Session) -> Credentials:
         grant = key[1]
-        taken_over = self._take_over(session, grant) if used_at is None else None
-        now = self._clock()
-        if taken_over is not None:
-            self._store(key, _Entry(taken_over.credentials, session, grant, taken_over.obtained_at, now))
-            return taken_over.credentials
+        taken_over = self._take_over(session, grant)
+        if taken_over is None:
+            return await self._exchanged(key, session, used_at=None)
+        entry = _Entry(taken_over.credentials, session, grant, taken_over.obtained_at, self._clock())
+        self._store(key, entry)
+        return entry.credentials
+
+    async def _exchanged(self, key: Key, session: Session, *, used_at: float | None) -> Credentials:
+        """Fresh credentials; ``used_at`` is when the old ones were last used, None if there were none."""
+        grant = key[1]
         try:
             credentials = await self._exchange.exchange(session.unverified_for_sts, grant)
         except Denied as denied:

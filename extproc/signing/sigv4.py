@@ -16,7 +16,6 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-EMPTY_PAYLOAD_HASH = hashlib.sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _UNRESERVED = "-_.~"  # RFC 3986 2.3, beside letters and digits

@@ -51,7 +51,7 @@ def list_users_request():
                 ("X-Amz-Date", AT),
             ]
         ),
-        payload=sigv4.EMPTY_PAYLOAD_HASH,
+        payload=sigv4.payload_hash(b""),
     )
 
 
@@ -79,7 +79,7 @@ def test_awss_example_has_its_signature():
             ("host", "iam.amazonaws.com"),
             ("x-amz-date", AT),
         ],
-        payload=sigv4.EMPTY_PAYLOAD_HASH,
+        payload=sigv4.payload_hash(b""),
         at=AT,
         scope=Scope("us-east-1", "iam"),
         access_key_id=ACCESS_KEY_ID,
