@@ -55,7 +55,7 @@ def main() -> None:
 )
 def serve(config_path: Path, log_level: str) -> None:
     """Run the gRPC server until SIGTERM."""
-    from extproc.app import App
+    from extproc.app.lifecycle import App
     from extproc.telemetry import logs
 
     settings = _load(config_path)
@@ -75,7 +75,7 @@ def serve(config_path: Path, log_level: str) -> None:
 @_CONFIG
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
-    from extproc.app import build_policy
+    from extproc.app.rooms import build_policy
     from extproc.policy import review
 
     settings = _load(config_path)

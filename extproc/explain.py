@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extproc import strictjson
-from extproc.app import build_key_stores, build_verifier
+from extproc.app.rooms import build_key_stores, build_verifier
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock, system_clock

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from extproc import strictjson
-from extproc.app import build_policy, build_targets
+from extproc.app.rooms import build_policy, build_targets
 from extproc.config import Settings
 from extproc.errors import Denied
 from extproc.policy.inputs import Inputs, request_variable

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from extproc import config
-from extproc.app import build_key_stores, build_resource, build_verifier
+from extproc.app.rooms import build_key_stores, build_resource, build_verifier
 from extproc.clock import system_clock
 
 BASE = {

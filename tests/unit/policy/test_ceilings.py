@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.app import build_policy
+from extproc.app.rooms import build_policy
 from extproc.config import ConfigError, validate
 from extproc.errors import Denied, Reason
 from extproc.policy.review import reads, warnings

@@ -1,21 +1,16 @@
-"""The composition root: builds every object from the settings, runs them, stops them in order."""
+"""The life of a server: builds every object from the settings, runs them, stops them in order."""
 
 import asyncio
 import contextlib
 import signal
-from pathlib import Path
 
 import structlog
 
-from extproc.authn.challenge import ProtectedResource
-from extproc.authn.claims import ClaimValue
-from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
+from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
+from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
-from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, is_loopback
-from extproc.authn.token import TokenLimits
-from extproc.authn.verifier import TrustedIssuer, Verifier
 from extproc.clock import Clock, system_clock
-from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings
+from extproc.config import Settings
 from extproc.credentials.aws_clock import AwsClock
 from extproc.credentials.breaker import CircuitBreaker
 from extproc.credentials.cache import CachePolicy, CredentialCache
@@ -24,166 +19,12 @@ from extproc.credentials.revocation import DenyList, Revocation
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.sts import StsClient
 from extproc.pipeline import Pipeline
-from extproc.policy import ceilings
-from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
-from extproc.policy.rules import ChosenAccount, Policy, Rule
 from extproc.server.admin import AdminServer
 from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
-from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.metrics import Metrics
-from extproc.values import ChainedRole
 
 _log = structlog.get_logger(__name__)
-
-
-def build_policy(settings: Settings) -> Policy:
-    """The role mappings and ceilings as a policy."""
-    return Policy(
-        rules=[
-            Rule(
-                name=name,
-                matcher=_matcher(mapping, settings.role_claim),
-                role_arn=mapping.role_arn,
-                priority=mapping.priority,
-                chain=_chain(mapping),
-                session_policy=mapping.session_policy,
-                session_duration=mapping.session_duration,
-                account=_account(mapping),
-            )
-            for name, mapping in zip(settings.mapping_names, settings.role_mappings, strict=True)
-        ],
-        ceilings=[
-            ceilings.Ceiling(
-                name=ceiling.name,
-                matcher=_matcher(ceiling, settings.role_claim),
-                priority=ceiling.priority,
-                max_mapping=ceiling.max_mapping,
-                session_policy=ceiling.session_policy,
-            )
-            for ceiling in settings.ceilings
-        ],
-        session_name=name_expression(settings.session_name) if settings.session_name else None,
-        reject_session_names=settings.session_name_invalid == "reject",
-        fallback_role_arn=settings.fallback_role_arn,
-        session_name_claim=settings.session_name_claim,
-        session_duration=settings.session_duration,
-    )
-
-
-def _matcher(entry: RoleMapping | Ceiling, role_claim: str) -> Matcher:
-    if entry.claim is not None:
-        return ClaimContains(claim=role_claim, value=entry.claim)
-    return cel_matcher(entry.matcher or "")
-
-
-def _chain(mapping: RoleMapping) -> ChainedRole | None:
-    chain = mapping.chain
-    return ChainedRole(chain.role_arn, chain.external_id) if chain else None
-
-
-def _account(mapping: RoleMapping) -> ChosenAccount | None:
-    chain = mapping.chain
-    if chain is None or chain.account is None:
-        return None
-    return ChosenAccount(account_expression(chain.account), chain.role_arns)
-
-
-def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
-    """One key store an issuer, but for those whose tokens Envoy verifies."""
-    documents = HttpDocuments()
-    return {
-        issuer.issuer: KeyStore(
-            issuer=issuer.issuer,
-            source=_key_source(issuer, documents),
-            clock=clock,
-            refresh=_refresh_policy(issuer.refresh or settings.refresh),
-        )
-        for issuer in settings.issuers
-        if issuer.verified_by == "extproc"
-    }
-
-
-def _refresh_policy(refresh: Refresh) -> RefreshPolicy:
-    return RefreshPolicy(
-        interval=refresh.interval,
-        shortest=refresh.shortest,
-        longest=refresh.longest,
-        cooldown=refresh.cooldown,
-        max_staleness=refresh.max_staleness,
-    )
-
-
-def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
-    if issuer.jwks_file:
-        return JwksFile(Path(issuer.jwks_file))
-    allow_http = issuer.allow_insecure_http or is_loopback(issuer.issuer)
-    if issuer.jwks_uri:
-        allow_http = issuer.allow_insecure_http or is_loopback(issuer.jwks_uri)
-        return JwksUri(uri=issuer.jwks_uri, documents=documents, allow_http=allow_http)
-    return Discovery(issuer=issuer.issuer, documents=documents, allow_http=allow_http)
-
-
-def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock) -> Verifier:
-    """The verifier of all configured issuers."""
-    return Verifier(
-        issuers=[
-            TrustedIssuer(
-                issuer=issuer.issuer,
-                audiences=frozenset(issuer.audiences),
-                algorithms=frozenset(issuer.algorithms),
-                token_types=frozenset(token_type.lower() for token_type in issuer.token_types),
-                leeway=issuer.leeway,
-                keys=stores.get(issuer.issuer),
-                required_claims={
-                    name: _values(required) for name, required in issuer.required_claims.items()
-                },
-                required_scopes=tuple(issuer.required_scopes),
-                exchange_header=issuer.sts_token_header,
-                exchange_audiences=frozenset(issuer.sts_token_audiences or issuer.audiences),
-            )
-            for issuer in settings.issuers
-        ],
-        clock=clock,
-        limits=TokenLimits(
-            size=settings.limits.token_bytes,
-            nesting=settings.limits.claims_depth,
-            values=settings.limits.claims_values,
-        ),
-    )
-
-
-def _values(required: ClaimValue | list[ClaimValue]) -> tuple[ClaimValue, ...]:
-    return tuple(required) if isinstance(required, list) else (required,)
-
-
-def build_resource(settings: Settings) -> ProtectedResource:
-    """The resource as clients see it, with the scopes of all issuers."""
-    scopes = [scope for issuer in settings.issuers for scope in issuer.required_scopes]
-    return ProtectedResource(
-        url=settings.resource.url,
-        authorization_servers=[issuer.issuer for issuer in settings.issuers],
-        name=settings.resource.name,
-        scopes=list(dict.fromkeys(scopes)),
-    )
-
-
-def build_targets(settings: Settings) -> TargetTable:
-    """The targets by name, prefix and host."""
-    return TargetTable(
-        [
-            Target(
-                name=target.name,
-                host=target.host,
-                scope=target.scope,
-                payload=target.payload_mode,
-                prefix=target.prefix,
-                sign_headers=frozenset(target.sign_headers),
-                default_aws_region=target.default_aws_region,
-            )
-            for target in settings.targets
-        ]
-    )
 
 
 class App:

@@ -1,0 +1,30 @@
+"""The configuration file: YAML into frozen, validated settings.
+
+Everything that can be known without the network is checked here; what loads is usable.
+Unknown keys are refused, and so are duplicate ones. Errors read ``path: message``.
+"""
+
+from extproc.config.document import ConfigError, load, parse, read_documents, read_text, validate
+from extproc.config.fields import grpc_address, host_port
+from extproc.config.issuers import Issuer, Refresh
+from extproc.config.roles import Ceiling, RoleMapping
+from extproc.config.settings import Settings, warnings
+from extproc.config.targets import Target
+
+__all__ = [
+    "Ceiling",
+    "ConfigError",
+    "Issuer",
+    "Refresh",
+    "RoleMapping",
+    "Settings",
+    "Target",
+    "grpc_address",
+    "host_port",
+    "load",
+    "parse",
+    "read_documents",
+    "read_text",
+    "validate",
+    "warnings",
+]

@@ -1,0 +1,107 @@
+"""The file: YAML text into settings, with errors that read ``path: message``."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from extproc.config.settings import Settings
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; ``problems`` are ``path: message`` lines."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without duplicate keys, of which PyYAML would silently keep the last.
+
+    Merge keys (``<<``) are refused: they hide duplicates, and nested ones grow without bound.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for entry in node.value if isinstance(node, yaml.MappingNode) else []:
+            key_node = entry[0]
+            line = key_node.start_mark.line + 1
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise ConfigError([f"line {line}: merge keys (<<) are not supported"])
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError([f"line {line}: a key must be a plain text"])
+            key = self.construct_object(key_node)
+            if key in seen:
+                raise ConfigError([f"line {line}: {key!r} is set twice"])
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Do nothing: there are no merge keys. The node would be changed, and nodes are shared by aliases."""
+
+
+def read_documents(text: str) -> list[Any]:
+    """The YAML documents in a text; raises ``ConfigError``."""
+    try:
+        return list(yaml.load_all(text, _Loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "document"
+        raise ConfigError(
+            [f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be read'}"]
+        ) from None
+    except ConfigError:
+        raise
+    except Exception:  # noqa: BLE001 - PyYAML lets out what int(), datetime and dicts raise for odd values
+        raise ConfigError(["document: not valid YAML: a value cannot be read"]) from None
+
+
+def validate(document: Any) -> Settings:
+    """A YAML document as settings; raises ``ConfigError``."""
+    if not isinstance(document, dict):
+        raise ConfigError(["document: must be a mapping"])
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError([_problem(entry) for entry in error.errors()]) from None
+
+
+def parse(text: str) -> Settings:
+    """Parse and validate a configuration of one document.
+
+    Raises:
+        ConfigError: with one line a problem.
+    """
+    documents = read_documents(text)
+    if len(documents) > 1:
+        raise ConfigError(["document: one YAML document is expected"])
+    return validate(documents[0] if documents else None)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file; raises ``ConfigError``."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: not UTF-8"]) from None
+
+
+def load(path: Path) -> Settings:
+    """Read a configuration file; raises ``ConfigError``."""
+    return parse(read_text(path))
+
+
+def _problem(error: Any) -> str:
+    """One pydantic error as ``path: message``, with list positions in brackets."""
+    path = ""
+    for part in error["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "unknown key"
+    # A rule about a whole section names its own path.
+    return f"{path}: {message}" if path else message

@@ -1,0 +1,124 @@
+"""The kinds of values that several sections of the configuration have, and what each must look like."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from extproc.policy.arn import validate_role_arn
+from extproc.policy.cel import ExpressionError
+from extproc.policy.matchers import cel_matcher
+from extproc.policy.session_policy import validate_policy, validate_policy_arn
+
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
+_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
+_URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")  # RFC 3986 2; no quotes, no spaces
+_DEFAULT_PORT = re.compile(r"(?:^http:.*:80|^https:.*:443)$")
+_NOT_A_TOKENS_HEADER = ("x-amz", "x-b3-", "x-envoy-", "x-extproc-", "x-forwarded-", "x-request-id")
+_NEVER_SIGNED = frozenset(
+    {
+        "x-amzn-bedrock-agentcore-runtime-user-id", "x-http-method", "x-http-method-override",
+        "x-method-override",
+        "authorization", "b3", "baggage", "connection", "content-length", "cookie", "expect", "forwarded",
+        "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding",
+        "upgrade", "user-agent", "via", "x-request-id", "traceparent", "tracestate", "x-amz-date",
+        "x-amz-security-token", "x-amz-content-sha256", "x-amzn-trace-id", "host", "content-type",
+    }
+)  # fmt: skip
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) URL without query or fragment")
+    # urlsplit drops some control characters silently, and leaves the port unchecked until it is asked for.
+    if not _URL_CHARACTERS.fullmatch(value) or "@" in parts.netloc or parts.port == 0:
+        raise ValueError("must be an http(s) URL without user name, spaces or quotes")
+    return value
+
+
+def expression(compile_: Callable[[str], object]) -> Callable[[str], str]:
+    """A validator of CEL expressions, from what compiles one kind of them."""
+
+    def validate(value: str) -> str:
+        try:
+            compile_(value)
+        except ExpressionError as error:
+            raise ValueError(f"CEL: {error}") from None
+        return value
+
+    return validate
+
+
+def grpc_address(value: str) -> str:
+    """``HOST:PORT`` or ``unix:/path``; raises ``ValueError`` otherwise."""
+    if value.startswith("unix:") and len(value) > len("unix:"):
+        return value
+    return host_port(value)
+
+
+def host_port(value: str) -> str:
+    """``HOST:PORT``; raises ``ValueError`` otherwise."""
+    match = _ADDRESS.fullmatch(value)
+    if not match or int(match["port"]) > 65_535:  # noqa: PLR2004 - the largest port number
+        raise ValueError("must be HOST:PORT")
+    return value
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("must be a lower-case host name, with a port only if it is not the default one")
+    return value
+
+
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", value) or "/." in value:
+        raise ValueError("must be a path like /aws, without a slash at the end")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(_http_url(value))
+    if value != f"{parts.scheme}://{parts.netloc}".lower() or _DEFAULT_PORT.search(value):
+        raise ValueError("must be scheme://host as browsers send it: lower case, no path, no default port")
+    return value
+
+
+def _token_header(value: str) -> str:
+    name = value.lower()
+    if not re.fullmatch(r"x-[a-z0-9-]{1,62}", name) or name.startswith(_NOT_A_TOKENS_HEADER):
+        raise ValueError("must be a header name like x-id-token, and not one that Envoy or AWS use")
+    return name
+
+
+def _signable(value: str) -> str:
+    name = value.lower()
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise ValueError("must be a header name")
+    if name in _NEVER_SIGNED or name.startswith(("x-forwarded-", "x-envoy-", "x-b3-")):
+        raise ValueError(f"{name} is signed already, or changes on the way and cannot be")
+    return name
+
+
+Url = Annotated[str, AfterValidator(_http_url)]
+GrpcAddress = Annotated[str, AfterValidator(grpc_address)]
+HostPort = Annotated[str, AfterValidator(host_port)]
+Host = Annotated[str, AfterValidator(_host)]
+Prefix = Annotated[str, AfterValidator(_prefix)]
+Origin = Annotated[str, AfterValidator(_origin)]
+TokenHeader = Annotated[str, AfterValidator(_token_header)]
+SignableHeader = Annotated[str, AfterValidator(_signable)]
+RoleArn = Annotated[str, AfterValidator(validate_role_arn)]
+PolicyArn = Annotated[str, AfterValidator(validate_policy_arn)]
+InlinePolicy = Annotated[str, AfterValidator(validate_policy)]
+Matcher = Annotated[str, AfterValidator(expression(cel_matcher))]
+RuleName = Annotated[str, Field(min_length=1, max_length=128)]
+SessionDuration = Annotated[int, Field(ge=900, le=43_200)]  # STS's limits
+
+
+class Section(BaseModel):
+    """A mapping with known keys only, which never changes once it is validated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)

@@ -1,0 +1,84 @@
+"""``resource``, ``issuers``, ``refresh``: whose tokens are taken, and where their keys come from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from extproc.authn.claims import ClaimValue
+from extproc.authn.keys import SUPPORTED_ALGORITHMS
+from extproc.authn.provider import is_loopback
+from extproc.authn.verifier import NEVER_ACCEPTED_TYPES
+from extproc.config.fields import Section, TokenHeader, Url
+
+_SCOPE = r"^[\x21\x23-\x5B\x5D-\x7E]+$"  # RFC 6749 3.3
+
+
+class Resource(Section):
+    """The protected resource as clients call it (RFC 9728)."""
+
+    url: Url  # its characters are safe in quoted strings of headers (RFC 9110 5.6.4)
+    name: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+
+
+class Refresh(Section):
+    """When an issuer's keys are fetched again. Times in seconds."""
+
+    interval: Annotated[int, Field(ge=10, le=86_400)] = 300  # where Cache-Control is silent
+    shortest: Annotated[int, Field(ge=10, le=86_400)] = 60
+    longest: Annotated[int, Field(ge=10, le=86_400)] = 3600
+    cooldown: Annotated[int, Field(ge=1, le=3600)] = 30
+    max_staleness: Annotated[int, Field(ge=60, le=604_800)] = 86_400
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Refresh":
+        if not self.shortest <= self.interval <= self.longest <= self.max_staleness:
+            raise ValueError("shortest, interval, longest and max_staleness must be in ascending order")
+        return self
+
+
+class Issuer(Section):
+    """One trusted OIDC provider."""
+
+    issuer: Url
+    audiences: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    algorithms: Annotated[list[str], Field(min_length=1)] = ["RS256", "ES256"]
+    token_types: Annotated[list[str], Field(min_length=1)] = ["at+jwt", "application/at+jwt", "JWT", ""]
+    leeway: Annotated[int, Field(ge=0, le=120)] = 30  # seconds
+    jwks_uri: Url | None = None
+    jwks_file: str | None = None
+    allow_insecure_http: bool = False
+    required_claims: dict[str, ClaimValue | Annotated[list[ClaimValue], Field(min_length=1)]] = {}
+    required_scopes: list[Annotated[str, Field(pattern=_SCOPE)]] = []
+    refresh: Refresh | None = None  # default: the one for all issuers
+    verified_by: Literal["extproc", "envoy"] = "extproc"
+    sts_token_header: TokenHeader | None = None
+    sts_token_audiences: list[Annotated[str, Field(min_length=1)]] = []  # default: audiences
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Issuer":
+        unsupported = sorted(set(self.algorithms) - SUPPORTED_ALGORITHMS)
+        if unsupported:
+            raise ValueError(f"algorithms: {unsupported} not supported; STS takes RS and ES only")
+        refused = [name for name in self.token_types if _bare_type(name) in NEVER_ACCEPTED_TYPES]
+        if refused:
+            raise ValueError(f"token_types: {refused[0]} is never an access token")
+        if self.sts_token_audiences and not self.sts_token_header:
+            raise ValueError("sts_token_audiences without sts_token_header")
+        if self.verified_by == "envoy" and not (self.jwks_uri or self.jwks_file):
+            raise ValueError("verified_by: envoy needs jwks_uri or jwks_file: jwt_authn does no discovery")
+        if self.verified_by == "envoy" and self.sts_token_header:
+            raise ValueError("verified_by: envoy and sts_token_header exclude each other")
+        if self.jwks_uri and self.jwks_file:
+            raise ValueError("jwks_uri and jwks_file exclude each other")
+        url = self.jwks_uri or self.issuer
+        if (
+            not self.jwks_file
+            and url.startswith("http:")
+            and not (is_loopback(url) or self.allow_insecure_http)
+        ):
+            raise ValueError("keys are fetched over HTTPS only; allow_insecure_http: true is for tests")
+        return self
+
+
+def _bare_type(token_type: str) -> str:
+    return token_type.lower().removeprefix("application/")

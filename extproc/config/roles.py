@@ -1,0 +1,106 @@
+"""``role_mappings`` and ``ceilings``: who gets which role, and what agents may do at most."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from extproc.config.fields import (
+    InlinePolicy,
+    Matcher,
+    PolicyArn,
+    RoleArn,
+    RuleName,
+    Section,
+    SessionDuration,
+    expression,
+)
+from extproc.policy.arn import validate_role_arn
+from extproc.policy.matchers import account_expression
+from extproc.policy.session_policy import SessionPolicy, session_policy
+
+_ACCOUNT = "{account}"
+
+
+class Chain(Section):
+    """A second role, assumed with the credentials of the first.
+
+    With ``account``, an expression, the role is in whichever of ``accounts`` that names.
+    """
+
+    role_arn: str
+    account: Annotated[str, AfterValidator(expression(account_expression))] | None = None
+    accounts: list[Annotated[str, Field(pattern=r"^[0-9]{12}$")]] = []
+    external_id: (
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@:/-]*$", min_length=2, max_length=1224)] | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _roles_are_known(self) -> "Chain":
+        if (self.account is None) != (not self.accounts):
+            raise ValueError("account and accounts need each other")
+        if self.account is not None and self.role_arn.count(_ACCOUNT) != 1:
+            raise ValueError(f"role_arn: must have {_ACCOUNT} once, for account")
+        for role_arn in self.role_arns.values():
+            validate_role_arn(role_arn)
+        return self
+
+    @property
+    def role_arns(self) -> dict[str, str]:
+        """All roles that it may come to, by account; without ``account`` there is one."""
+        if self.account is None:
+            return {"": self.role_arn}
+        return {account: self.role_arn.replace(_ACCOUNT, account) for account in self.accounts}
+
+
+class _Restricting(Section):
+    """What mappings and ceilings share: a condition, an order, a session policy."""
+
+    claim: Annotated[str, Field(min_length=1)] | None = None
+    matcher: Matcher | None = None
+    priority: int | None = None
+    policy_arns: list[PolicyArn] = []
+    policy: InlinePolicy | None = None
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        if (self.claim is None) == (self.matcher is None):
+            raise ValueError("exactly one of claim and matcher is required")
+        session_policy(self.policy_arns, self.policy)
+        return self
+
+    @property
+    def session_policy(self) -> SessionPolicy:
+        """Both kinds of session policies together."""
+        return session_policy(self.policy_arns, self.policy)
+
+
+class RoleMapping(_Restricting):
+    """One rule: which claims and requests get which role, or none."""
+
+    name: RuleName | None = None
+    effect: Literal["allow", "deny"] = "allow"
+    role_arn: RoleArn | None = None
+    session_duration: SessionDuration | None = None
+    chain: Chain | None = None
+
+    @model_validator(mode="after")
+    def _fits_the_effect(self) -> "RoleMapping":
+        if self.effect == "allow" and self.role_arn is None:
+            raise ValueError("role_arn is required, unless effect is deny")
+        given = self.role_arn or self.session_duration or self.chain or self.policy_arns or self.policy
+        if self.effect == "deny" and given:
+            raise ValueError("effect: deny takes no role_arn, chain, session_duration or session policy")
+        return self
+
+
+class Ceiling(_Restricting):
+    """What an agent may do at most, whoever it acts for."""
+
+    name: RuleName
+    max_mapping: RuleName | None = None
+
+    @model_validator(mode="after")
+    def _one_effect(self) -> "Ceiling":
+        if (self.max_mapping is not None) == bool(self.session_policy):
+            raise ValueError("exactly one of max_mapping and a session policy is required")
+        return self

@@ -1,0 +1,110 @@
+"""The whole configuration: its sections, and what must be true between them."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from extproc.authn.token import MAX_TOKEN_BYTES
+from extproc.config.credentials import Cache, Sts
+from extproc.config.fields import Origin, RoleArn, Section, SessionDuration, expression
+from extproc.config.issuers import Issuer, Refresh, Resource
+from extproc.config.listen import Listen
+from extproc.config.roles import Ceiling, RoleMapping
+from extproc.config.targets import Target
+from extproc.policy.matchers import name_expression
+from extproc.values import MAX_CHAINED_DURATION
+
+
+class Limits(Section):
+    """Bounds on what is held in memory."""
+
+    request_body_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 10 * 1024 * 1024
+    mcp_body_bytes: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
+    sessions: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    token_bytes: Annotated[int, Field(ge=256, le=MAX_TOKEN_BYTES)] = MAX_TOKEN_BYTES
+    claims_depth: Annotated[int, Field(ge=2, le=32)] = 16
+    claims_values: Annotated[int, Field(ge=16, le=10_000)] = 2000
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    listen: Listen = Listen()
+    resource: Resource
+    allowed_origins: list[Origin] = []
+    refresh: Refresh = Refresh()
+    issuers: Annotated[list[Issuer], Field(min_length=1)]
+    targets: Annotated[list[Target], Field(min_length=1)]
+    sts: Sts = Sts()
+    session_duration: SessionDuration = 3600
+    session_name_claim: Annotated[str, Field(min_length=1)] = "sub"
+    session_name: Annotated[str, AfterValidator(expression(name_expression))] | None = None
+    session_name_invalid: Literal["replace", "reject"] = "replace"
+    role_claim: Annotated[str, Field(min_length=1)] = "groups"
+    fallback_role_arn: RoleArn | None = None
+    role_mappings: list[RoleMapping] = []
+    ceilings: list[Ceiling] = []
+    limits: Limits = Limits()
+    cache: Cache = Cache()
+    observe_upstream: bool = False
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
+
+    @property
+    def mapping_names(self) -> list[str]:
+        """The mappings' names; one without a name is called by its place."""
+        return [
+            entry.name or f"role_mappings[{position}]" for position, entry in enumerate(self.role_mappings)
+        ]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        _unique("issuers", "issuer", [entry.issuer for entry in self.issuers])
+        token_headers = {entry.sts_token_header for entry in self.issuers}
+        if self.cache.reuse == "identity" and token_headers != {None}:
+            # Identities are compared by the bearer token; session tags come from the other one.
+            raise ValueError("cache.reuse: identity and sts_token_header exclude each other")
+        for target in self.targets:
+            if not token_headers.isdisjoint(target.sign_headers):
+                raise ValueError(f"targets: {target.name}: sign_headers has a header that carries tokens")
+        _unique("targets", "name", [entry.name for entry in self.targets])
+        _unique("targets", "prefix", [entry.prefix for entry in self.targets if entry.prefix])
+        plain = [entry.name for entry in self.targets if not entry.prefix]
+        if len(plain) > 1:
+            raise ValueError(f"targets: {', '.join(plain)}: only one target can do without a prefix")
+        _unique("role_mappings", "name", self.mapping_names)
+        _unique("ceilings", "name", [entry.name for entry in self.ceilings])
+        roles = {entry.name for entry in self.role_mappings if entry.effect == "allow"}
+        for position, ceiling in enumerate(self.ceilings):
+            if ceiling.max_mapping is not None and ceiling.max_mapping not in roles:
+                raise ValueError(
+                    f"ceilings[{position}].max_mapping: no mapping with a role has the name "
+                    f"{ceiling.max_mapping!r}"
+                )
+        for position, mapping in enumerate(self.role_mappings):
+            duration = mapping.session_duration or self.session_duration
+            if mapping.chain and duration > MAX_CHAINED_DURATION:
+                raise ValueError(
+                    f"role_mappings[{position}].chain: STS ends chained sessions after "
+                    f"{MAX_CHAINED_DURATION} s, and session_duration is longer"
+                )
+        if self.fallback_role_arn is None and not any(entry.role_arn for entry in self.role_mappings):
+            raise ValueError("role_mappings: no mapping and no fallback_role_arn: nobody would get a role")
+        return self
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What is valid and yet likely wrong, as ``path: message`` lines."""
+    found = []
+    for position, target in enumerate(settings.targets):
+        if target.payload_mode == "unsigned" and target.scope.service == "lambda":
+            # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-lambda.html
+            found.append(f"targets[{position}].payload: Lambda does not support unsigned payloads")
+        if target.payload_mode == "signed" and target.scope.service == "vpc-lattice-svcs":
+            found.append(f"targets[{position}].payload: VPC Lattice does not support signed payloads")
+    return found
+
+
+def _unique(section: str, key: str, values: list[str]) -> None:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"{section}: {key} {repeated[0]!r} is used twice")

@@ -1,0 +1,56 @@
+"""``targets``: the places that requests are signed for."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from extproc.config.fields import Host, Prefix, Section, SignableHeader, Url
+from extproc.signing.hosts import default_payload, infer_scope
+from extproc.signing.sigv4 import Scope
+
+# Concurrent connections an account and region may hold:
+# https://docs.aws.amazon.com/general/latest/gr/aws-mcp.html
+_CONNECTION_QUOTAS = {"aws-mcp": 27}
+_MANY_CONNECTIONS = 1024  # Envoy's default
+
+
+class Target(Section):
+    """One place that requests are signed for."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
+    host: Host
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
+    service: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    payload: Literal["signed", "unsigned"] | None = None  # default: what the service wants
+    prefix: Prefix | None = None
+    sign_headers: list[SignableHeader] = []
+    endpoint_url: Url | None = None  # where Envoy connects, if not https://HOST
+    default_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] | None = None  # Envoy's, to this target
+
+    @model_validator(mode="after")
+    def _scope_is_known(self) -> "Target":
+        if infer_scope(self.host) is None and not (self.region and self.service):
+            raise ValueError("region and service cannot be told from this host: set both")
+        if self.payload_mode == "unsigned" and self.default_aws_region is not None:
+            raise ValueError("default_aws_region changes the body, so it needs payload: signed")
+        return self
+
+    @property
+    def connection_limit(self) -> int:
+        """Connections that Envoy may hold to the target, explicit or from the service's quota."""
+        return self.max_connections or _CONNECTION_QUOTAS.get(self.scope.service, _MANY_CONNECTIONS)
+
+    @property
+    def payload_mode(self) -> Literal["signed", "unsigned"]:
+        """The payload mode, explicit or what the service is known to want."""
+        return self.payload or default_payload(self.scope.service)
+
+    @property
+    def scope(self) -> Scope:
+        """Region and service, explicit or inferred."""
+        inferred = infer_scope(self.host)
+        return Scope(
+            region=self.region or (inferred.region if inferred else ""),
+            service=self.service or (inferred.service if inferred else ""),
+        )
