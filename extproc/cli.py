@@ -54,15 +54,16 @@ def main() -> None:
     help="What is logged to standard error.",
 )
 def serve(config_path: Path, log_level: str) -> None:
-    """Run the gRPC server until SIGTERM."""
+    """Run the gRPC server until SIGTERM. SIGHUP, or a change of the file, reloads the configuration."""
     from extproc.app.lifecycle import App
     from extproc.telemetry import logs
 
     settings = _load(config_path)
+    load_again = _loader(config_path)
     logs.configure(log_level)
 
     async def run() -> None:
-        await App(settings).run()
+        await App(settings, load=load_again, files=[config_path]).run()
 
     try:
         asyncio.run(run())
@@ -108,12 +109,17 @@ def import_toolhive(path: Path, issuer: str | None, audience: str | None, target
         sys.exit(2)
 
 
-def _load(path: Path) -> config.Settings:
+def _loader(path: Path) -> Callable[[], config.Settings]:
+    """What reads the configuration, as this command was told to."""
     from extproc import toolhive
 
     supplement = toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
+    return lambda: toolhive.load(path, supplement)
+
+
+def _load(path: Path) -> config.Settings:
     try:
-        return toolhive.load(path, supplement)
+        return _loader(path)()
     except config.ConfigError as error:
         click.echo("\n".join(error.problems), err=True)
         sys.exit(2)

@@ -8,13 +8,14 @@ from extproc.config.document import ConfigError, load, parse, read_documents, re
 from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
 from extproc.config.roles import Ceiling, RoleMapping
-from extproc.config.settings import Settings, warnings
+from extproc.config.settings import Limits, Settings, warnings
 from extproc.config.targets import Target
 
 __all__ = [
     "Ceiling",
     "ConfigError",
     "Issuer",
+    "Limits",
     "Refresh",
     "RoleMapping",
     "Settings",

@@ -102,6 +102,7 @@ class CredentialCache:
         self._due: list[tuple[float, int, Key]] = []
         self._sequence = itertools.count()
         self._refreshing = 0
+        self._renew_if_used_since = -math.inf
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -146,6 +147,10 @@ class CredentialCache:
             del self._entries[key]
         return len(keys)
 
+    def renew_only_what_is_used_again(self) -> None:
+        """Policy may grant other things from now on: do not renew by ourselves what it granted before."""
+        self._renew_if_used_since = self._clock()
+
     async def keep_fresh(self) -> None:
         """Renew what is due, until cancelled."""
         while True:
@@ -167,7 +172,7 @@ class CredentialCache:
             if entry is None or entry.renew_at != at:  # gone, or planned anew meanwhile
                 continue
             self._schedule(key, entry, now + _RETRY * entry.lifetime)  # unless it succeeds, look again
-            if now - entry.used_at <= _RECENT * entry.lifetime:
+            if entry.used_at >= max(now - _RECENT * entry.lifetime, self._renew_if_used_since):
                 started.append(self._renew(key, entry))
         return started
 
