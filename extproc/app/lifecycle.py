@@ -6,7 +6,14 @@ import signal
 
 import structlog
 
-from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
+from extproc.app.rooms import (
+    build_key_stores,
+    build_policy,
+    build_resource,
+    build_targets,
+    build_transport,
+    build_verifier,
+)
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
 from extproc.clock import Clock, system_clock
@@ -101,11 +108,7 @@ class App:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopped.set)
-        server = GrpcServer(
-            addresses=[self._settings.listen.grpc],
-            pipeline=lambda: self._pipeline,
-            max_body_bytes=self._settings.limits.request_body_bytes,
-        )
+        server = GrpcServer(transport=build_transport(self._settings), pipeline=lambda: self._pipeline)
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(self._exchange.close)
             cleanup.callback(self._pipeline.close)

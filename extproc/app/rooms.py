@@ -9,12 +9,17 @@ from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, 
 from extproc.authn.token import TokenLimits
 from extproc.authn.verifier import TrustedIssuer, Verifier
 from extproc.clock import Clock
-from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings
+from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings, Tls
 from extproc.policy import ceilings
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import ChosenAccount, Policy, Rule
+from extproc.server.certificates import CertificateFiles
+from extproc.server.sockets import SocketRights
+from extproc.server.transport import Limits, Transport
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import ChainedRole
+
+_HEADROOM = 1024 * 1024  # bytes of a message around the largest body
 
 
 def build_policy(settings: Settings) -> Policy:
@@ -163,4 +168,30 @@ def build_targets(settings: Settings) -> TargetTable:
             )
             for target in settings.targets
         ]
+    )
+
+
+def build_transport(settings: Settings, *, share_port: bool = False) -> Transport:
+    """The gRPC listener's transport.
+
+    Raises:
+        CertificateError: the files of ``listen.tls`` cannot be used.
+    """
+    listen = settings.listen
+    return Transport(
+        addresses=[listen.grpc],
+        limits=Limits(message_bytes=settings.limits.request_body_bytes + _HEADROOM),
+        certificates=build_certificates(listen.tls) if listen.tls else None,
+        allowed_clients=listen.tls.allowed_clients if listen.tls else (),
+        sockets=SocketRights(mode=int(listen.socket_mode, 8), owner=listen.socket_owner),
+        share_port=share_port,
+    )
+
+
+def build_certificates(tls: Tls) -> CertificateFiles:
+    """The files of ``listen.tls``, read; raises ``CertificateError``."""
+    return CertificateFiles(
+        certificate=Path(tls.certificate),
+        private_key=Path(tls.private_key),
+        client_ca=Path(tls.client_ca) if tls.client_ca else None,
     )

@@ -11,13 +11,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.demo.stack import find_program
 from extproc.server.grpc_server import EXT_PROC_SERVICE, TARGET_METADATA, GrpcServer
+from extproc.server.transport import Limits, Transport
 from support.envoy_messages import Seen, body_message, headers_message
 from support.pipelines import Parts
 
 
+def clear_text(address="127.0.0.1:0"):
+    return Transport(addresses=[address], limits=Limits(message_bytes=9 * 2**20))
+
+
 @contextlib.asynccontextmanager
-async def running(parts, **options):
-    server = GrpcServer(addresses=["127.0.0.1:0"], pipeline=lambda: parts.pipeline, max_body_bytes=8 * 2**20)
+async def running(parts):
+    server = GrpcServer(transport=clear_text(), pipeline=lambda: parts.pipeline)
     await server.start()
     await server.set_serving(serving=True)
     try:
@@ -118,7 +123,7 @@ async def test_a_body_larger_than_grpcs_default_limit_is_received():
 async def test_two_servers_do_not_share_a_port():
     async with running(Parts()) as (server, _):
         with pytest.raises(OSError, match="cannot listen there"):
-            GrpcServer(addresses=[f"127.0.0.1:{server.ports[0]}"], pipeline=lambda: None, max_body_bytes=1024)
+            GrpcServer(transport=clear_text(f"127.0.0.1:{server.ports[0]}"), pipeline=lambda: None)
 
 
 @pytest.mark.parametrize("service", ["", EXT_PROC_SERVICE])
