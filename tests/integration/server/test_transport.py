@@ -57,16 +57,27 @@ def files(tmp_path):
 
 @contextlib.asynccontextmanager
 async def listening(
-    certificates=None, *, addresses=("127.0.0.1:0",), allowed_clients=(), limits=None, parts=None
+    certificates=None,
+    *,
+    addresses=("127.0.0.1:0",),
+    allowed_clients=(),
+    limits=None,
+    parts=None,
+    started=None,
 ):
-    parts = parts or Parts()
+    parts, started = parts or Parts(), [] if started is None else started
     transport = Transport(
         addresses=addresses,
         limits=limits or Limits(message_bytes=2**20),
         certificates=certificates,
         allowed_clients=allowed_clients,
     )
-    server = GrpcServer(transport=transport, pipeline=lambda: parts.pipeline)
+
+    def pipeline():
+        started.append(transport)
+        return parts.pipeline
+
+    server = GrpcServer(transport=transport, pipeline=pipeline)
     await server.start()
     await server.set_serving(serving=True)
     try:
@@ -115,21 +126,27 @@ async def grpcurl(*arguments):
 
 
 async def test_a_request_is_signed_over_tls(files):
-    async with listening(files.certificates(client_ca=False)) as server:
-        async with files.channel(server.ports[0]) as channel:
-            await signed(channel)
+    async with (
+        listening(files.certificates(client_ca=False)) as server,
+        files.channel(server.ports[0]) as channel,
+    ):
+        await signed(channel)
 
 
 async def test_a_client_that_trusts_another_authority_gets_no_connection(files):
-    async with listening(files.certificates(client_ca=False)) as server:
-        async with files.channel(server.ports[0], authority=files.stranger) as channel:
-            assert await refused(channel) == UNAVAILABLE
+    async with (
+        listening(files.certificates(client_ca=False)) as server,
+        files.channel(server.ports[0], authority=files.stranger) as channel,
+    ):
+        assert await refused(channel) == UNAVAILABLE
 
 
 async def test_clear_text_gets_no_connection_where_tls_is_spoken(files):
-    async with listening(files.certificates(client_ca=False)) as server:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel:
-            assert await refused(channel) == UNAVAILABLE
+    async with (
+        listening(files.certificates(client_ca=False)) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel,
+    ):
+        assert await refused(channel) == UNAVAILABLE
 
 
 async def test_without_a_client_certificate_of_the_authority_there_is_no_connection(files):
@@ -174,20 +191,22 @@ async def test_a_new_certificate_is_served_and_running_streams_go_on(files):
     renewed = Authority(files.authority.directory, "renewed")
     parts = Parts()
     addresses = ["127.0.0.1:0", "127.0.0.1:0"]
-    async with listening(files.certificates(client_ca=False), addresses=addresses, parts=parts) as server:
-        async with files.channel(server.ports[0]) as old:
-            call = process(old)
-            await call.write(headers_message())
-            assert Seen(await call.read()).is_continue
-            renewed.issue("fresh", *LOCAL).copy_to(files.server)
-            for port in server.ports:  # every address has it, not only the first that was asked
-                async with files.channel(port, authority=renewed) as fresh:
-                    await signed(fresh)
-                async with files.channel(port) as late:
-                    assert await refused(late) == UNAVAILABLE
-            await call.write(body_message())
-            assert Seen(await call.read()).is_signed
-            assert await call.code() == grpc.StatusCode.OK
+    async with (
+        listening(files.certificates(client_ca=False), addresses=addresses, parts=parts) as server,
+        files.channel(server.ports[0]) as old,
+    ):
+        call = process(old)
+        await call.write(headers_message())
+        assert Seen(await call.read()).is_continue
+        renewed.issue("fresh", *LOCAL).copy_to(files.server)
+        for port in server.ports:  # every address has it, not only the first that was asked
+            async with files.channel(port, authority=renewed) as fresh:
+                await signed(fresh)
+            async with files.channel(port) as late:
+                assert await refused(late) == UNAVAILABLE
+        await call.write(body_message())
+        assert Seen(await call.read()).is_signed
+        assert await call.code() == grpc.StatusCode.OK
 
 
 async def test_a_new_client_authority_is_asked_for_at_the_next_handshake(files):
@@ -232,40 +251,46 @@ async def test_broken_new_files_leave_the_old_certificate_in_use(files, broken):
 
 async def test_a_message_larger_than_the_limit_is_not_answered(files):
     limits = Limits(message_bytes=64 * 1024)
-    async with listening(limits=limits) as server:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel:
-            call = process(channel)
-            await call.write(headers_message())
-            assert Seen(await call.read()).is_continue
-            await call.write(body_message(b"x" * 70_000))
-            assert await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    async with (
+        listening(limits=limits) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel,
+    ):
+        call = process(channel)
+        await call.write(headers_message())
+        assert Seen(await call.read()).is_continue
+        await call.write(body_message(b"x" * 70_000))
+        assert await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_oversized_metadata_of_a_stream_is_refused():
-    async with listening() as server:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel:
-            assert await refused(channel, (("x-filler", "x" * 20_000),)) == grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert await healthy(channel)
+    async with (
+        listening() as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel,
+    ):
+        assert await refused(channel, (("x-filler", "x" * 20_000),)) == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await healthy(channel)
 
 
 async def test_more_streams_than_a_connection_may_have_wait_for_their_turn():
-    parts = Parts()
+    parts, started = Parts(), []
     parts.exchange.gate.clear()
     limits = Limits(message_bytes=2**20, streams=3)
-    async with listening(limits=limits, parts=parts) as server:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel:
-            assert await healthy(channel)  # the limit is known from here on
-            calls = [asyncio.create_task(_signed_get(channel)) for _ in range(10)]
-            done, _ = await asyncio.wait(calls, timeout=0.5)
-            assert not done
-            assert parts.verifier.calls == 1  # one token
-            parts.exchange.gate.set()
-            assert await asyncio.gather(*calls) == [True] * 10
+    async with (
+        listening(limits=limits, parts=parts, started=started) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel,
+    ):
+        assert await healthy(channel)  # the limit is known from here on
+        calls = [asyncio.create_task(_signed_get(channel)) for _ in range(10)]
+        await asyncio.sleep(0.5)
+        assert len(started) == 3
+        parts.exchange.gate.set()
+        assert await asyncio.gather(*calls) == [True] * 10
 
 
 async def _signed_get(channel):
     call = process(channel)
     await call.write(headers_message(method="GET", end_of_stream=True))
+    await call.done_writing()  # or the server counts the stream a little longer than the client does
     return Seen(await call.read()).is_signed
 
 
