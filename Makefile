@@ -41,6 +41,9 @@ examples: $(STAMP)
 	  > envoy/upstream/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/uds-sidecar/extproc.yaml --listen 0.0.0.0:10000 \
 	  > envoy/uds-sidecar/envoy.yaml
+	$(BIN)/extproc envoy --config envoy/mtls/extproc.yaml --listen 0.0.0.0:10000 \
+	  --extproc extproc.internal:50051 --extproc-ca /etc/envoy/tls/ca.crt \
+	  --extproc-cert /etc/envoy/tls/tls.crt --extproc-key /etc/envoy/tls/tls.key > envoy/mtls/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/jwt-authn/extproc.yaml --listen 0.0.0.0:10000 > envoy/jwt-authn/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc extproc:50051 > envoy/demo/envoy.yaml

@@ -6,14 +6,8 @@ import signal
 
 import structlog
 
-from extproc.app.rooms import (
-    build_key_stores,
-    build_policy,
-    build_resource,
-    build_targets,
-    build_transport,
-    build_verifier,
-)
+from extproc.app.listeners import build_transport
+from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
 from extproc.clock import Clock, system_clock

@@ -13,13 +13,9 @@ from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings, Tls
 from extproc.policy import ceilings
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import ChosenAccount, Policy, Rule
-from extproc.server.certificates import CertificateFiles
-from extproc.server.sockets import SocketRights
-from extproc.server.transport import Limits, Transport
+from extproc.server.certificates import CertificateError, CertificateFiles
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import ChainedRole
-
-_HEADROOM = 1024 * 1024  # bytes of a message around the largest body
 
 
 def build_policy(settings: Settings) -> Policy:
@@ -171,21 +167,14 @@ def build_targets(settings: Settings) -> TargetTable:
     )
 
 
-def build_transport(settings: Settings, *, share_port: bool = False) -> Transport:
-    """The gRPC listener's transport.
-
-    Raises:
-        CertificateError: the files of ``listen.tls`` cannot be used.
-    """
-    listen = settings.listen
-    return Transport(
-        addresses=[listen.grpc],
-        limits=Limits(message_bytes=settings.limits.request_body_bytes + _HEADROOM),
-        certificates=build_certificates(listen.tls) if listen.tls else None,
-        allowed_clients=listen.tls.allowed_clients if listen.tls else (),
-        sockets=SocketRights(mode=int(listen.socket_mode, 8), owner=listen.socket_owner),
-        share_port=share_port,
-    )
+def file_warnings(settings: Settings) -> list[str]:
+    """What of the listener's files is not usable here; they may be on another machine."""
+    try:
+        if settings.listen.tls:
+            build_certificates(settings.listen.tls)
+    except CertificateError as error:
+        return [f"listen.tls: {error}"]
+    return []
 
 
 def build_certificates(tls: Tls) -> CertificateFiles:

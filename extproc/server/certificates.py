@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 _Stamp = tuple[tuple[int, ...] | None, ...]
 
 
-class CertificateError(ValueError):
+class CertificateError(RuntimeError):
     """The files cannot be used. The message names the file and never quotes it."""
 
 

@@ -26,6 +26,9 @@ class Pair:
             fresh.write_bytes(source.read_bytes())
             fresh.replace(target)
 
+    def copy_key_to(self, other):
+        other.key.write_bytes(self.key.read_bytes())
+
 
 def uri(text):
     return x509.UniformResourceIdentifier(text)
