@@ -53,12 +53,23 @@ def main() -> None:
     show_default=True,
     help="What is logged to standard error.",
 )
-def serve(config_path: Path, log_level: str) -> None:
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "completion_queue", "aio"]),
+    help="What drives the streams [default: listen.engine].",
+)
+def serve(config_path: Path, log_level: str, engine: str | None) -> None:
     """Run the gRPC server until SIGTERM."""
+    from extproc.server import engine_choice
+
+    settings = _load(config_path)
+    if engine is not None:
+        listen = settings.listen.model_copy(update={"engine": engine})
+        settings = settings.model_copy(update={"listen": listen})
+    engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
     from extproc.app.lifecycle import App
     from extproc.telemetry import logs
 
-    settings = _load(config_path)
     logs.configure(log_level)
 
     async def run() -> None:

@@ -1,7 +1,7 @@
 """``listen``: where the server listens, and who may connect there."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -68,6 +68,7 @@ class Listen(Section):
     tls: Tls | None = None
     socket_mode: Annotated[str, BeforeValidator(_mode)] = "0660"
     socket_owner: Annotated[str, AfterValidator(_owner)] | None = None
+    engine: Literal["auto", "completion_queue", "aio"] = "auto"
     insecure_plaintext: bool = False  # clear-text gRPC beyond this machine
 
     @model_validator(mode="after")

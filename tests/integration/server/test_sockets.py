@@ -8,7 +8,7 @@ import threading
 import grpc.aio
 import pytest
 
-from extproc.server.grpc_server import GrpcServer
+from extproc.server import engine
 from extproc.server.sockets import SocketRights, bind_socket
 from extproc.server.transport import Limits, Transport
 from support.pipelines import Parts
@@ -23,7 +23,7 @@ def server_at(path, rights=None):
     transport = Transport(
         addresses=[f"unix:{path}"], limits=Limits(message_bytes=2**20), sockets=rights or SocketRights()
     )
-    return GrpcServer(transport=transport, pipeline=lambda: Parts().pipeline)
+    return engine.build("auto", transport=transport, pipeline=lambda: Parts().pipeline)
 
 
 def listener(path):

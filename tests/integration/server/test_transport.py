@@ -10,9 +10,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.demo.stack import find_program
+from extproc.server import engine
 from extproc.server.certificates import CertificateFiles
 from extproc.server.channel import ClientTls, connect, towards_ourselves
-from extproc.server.grpc_server import EXT_PROC_SERVICE, GrpcServer
+from extproc.server.services import EXT_PROC_SERVICE
 from extproc.server.transport import Limits, Transport
 from support.certificates import LOCAL, Authority, dns, uri
 from support.envoy_messages import Seen, body_message, headers_message
@@ -77,7 +78,7 @@ async def listening(
         started.append(transport)
         return parts.pipeline
 
-    server = GrpcServer(transport=transport, pipeline=pipeline)
+    server = engine.build("auto", transport=transport, pipeline=pipeline)
     await server.start()
     await server.set_serving(serving=True)
     try:

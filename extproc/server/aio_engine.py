@@ -1,4 +1,4 @@
-"""The gRPC server: carries streams between Envoy and ``Stream``; health and reflection beside it."""
+"""The engine on grpc.aio, public interfaces only: a coroutine carries each stream."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,17 +13,14 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from extproc.pipeline import Pipeline
+from extproc.server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.server.stream import Answer, Stream
 from extproc.server.transport import Transport
-
-EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
-TARGET_METADATA = "x-extproc-target"
-_HEALTH_SERVICES = ("", EXT_PROC_SERVICE)
 
 _log = structlog.get_logger(__name__)
 
 
-class GrpcServer:
+class AioEngine:
     """Serves ``ExternalProcessor/Process`` over the given transport.
 
     ``pipeline`` is asked once a stream, so that a new configuration applies to new requests.
@@ -56,8 +53,12 @@ class GrpcServer:
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
-        for service in _HEALTH_SERVICES:
+        for service in HEALTH_SERVICES:
             await self._health.set(service, status)
+
+    async def failed(self) -> None:
+        """Never return: what breaks here breaks the event loop."""
+        await asyncio.get_running_loop().create_future()
 
     async def stop(self, *, grace: float) -> None:
         """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close."""
