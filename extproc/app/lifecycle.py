@@ -102,10 +102,11 @@ class App:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopped.set)
+        transport = build_transport(self._settings)
+        if (certificates := transport.certificates) is not None:
+            self._metrics.follow_certificate(expires_at=certificates.expires_at, broken=certificates.broken)
         server = engine.build(
-            self._settings.listen.engine,
-            transport=build_transport(self._settings),
-            pipeline=lambda: self._pipeline,
+            self._settings.listen.engine, transport=transport, pipeline=lambda: self._pipeline
         )
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(self._exchange.close)

@@ -101,7 +101,7 @@ class CredentialCache:
             maxsize=policy.max_entries, ttl=policy.negative_ttl, timer=clock
         )
         self._by_identity: LRUCache[tuple[IdentityFingerprint, Grant], Key] = LRUCache(policy.max_entries)
-        self._refused_by_aws: LockedCache[str, bool] = LockedCache(LRUCache(policy.max_entries))
+        self._refused_by_aws: LockedCache[str, float] = LockedCache(LRUCache(policy.max_entries))
         self._exchanging: SingleFlight[Key, Credentials] = SingleFlight()
         self._due: list[tuple[float, int, Key]] = []
         self._sequence = itertools.count()
@@ -141,7 +141,7 @@ class CredentialCache:
             return False
         if not self._entries.drop(key, only=entry):
             return False
-        self._refused_by_aws.put(entry.credentials.access_key_id, True)
+        self._refused_by_aws.put(entry.credentials.access_key_id, entry.credentials.expires_at)
         return True
 
     def drop_where(self, ends: Callable[[Session, Grant], bool]) -> int:

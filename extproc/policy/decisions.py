@@ -2,8 +2,8 @@
 
 A decision is a pure function of claims and inputs, so a memoised one is as good as a new one
 for as long as the policy is the same; it belongs to the policy and goes with it. ``recall`` is
-for any thread, all else for the event loop. New decisions are made in a worker thread: CEL is interpreted Python, and
-must not hold up the signatures of others.
+for any thread, all else for the event loop. New decisions are made in a worker thread: CEL is
+interpreted Python, and must not hold up the signatures of others.
 """
 
 import asyncio

@@ -58,6 +58,15 @@ class CertificateFiles:
                 self._reload()
             return self._current
 
+    def expires_at(self) -> float:
+        """When the present certificate ends, in Unix time."""
+        return self.current().expires_at.timestamp()
+
+    def broken(self) -> bool:
+        """Whether the files cannot be used, so that others than theirs are in use."""
+        self.current()
+        return self.failure is not None
+
     def _reload(self) -> None:
         try:
             self._current = _read(self._paths)

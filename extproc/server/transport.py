@@ -22,7 +22,8 @@ class Limits:
     """What one client may ask for. Times are in seconds.
 
     ``streams``: at a time on one connection; further ones wait at the client. Equal to the requests
-    that the rendered Envoy configuration lets be under way, so that no stream is ever turned away.
+    that the rendered Envoy configuration lets be under way, so that none ever waits: at the limit gRPC
+    may turn away a stream that comes while it has not quite forgotten another.
     ``metadata_bytes``: a stream's own metadata; the headers of requests travel in messages.
     ``connection_age``: after it a client is asked to connect anew, and proves itself anew.
     """

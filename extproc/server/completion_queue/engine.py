@@ -51,6 +51,7 @@ class CompletionQueueEngine:
         self._thread = threading.Thread(target=self._poll, name="grpc", daemon=True)
         self._waiting: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._calls_ended = asyncio.Event()
         self._stopped = asyncio.Event()
         self._failed = asyncio.Event()
 
@@ -87,13 +88,17 @@ class CompletionQueueEngine:
             return
         self._server.shutdown(self._queue, self._on_shutdown)
         try:
-            await asyncio.wait_for(self._stopped.wait(), grace)
+            await asyncio.wait_for(self._calls_ended.wait(), grace)
         except TimeoutError:
             self._server.cancel_all_calls()
             for task in self._waiting:
                 task.cancel()
-            await asyncio.wait_for(self._stopped.wait(), _UNTIL_CANCELLED)
+            await asyncio.wait_for(self._calls_ended.wait(), _UNTIL_CANCELLED)
+        # In this thread, as cancelling is: a server that is destroyed must not be told to cancel.
+        self._server.destroy()
+        self._queue.shutdown()
         await asyncio.to_thread(self._thread.join)
+        self._stopped.set()
 
     def _add_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
         port: int = self._server.add_http2_port(address.encode(), credentials._credentials)  # noqa: SLF001
@@ -158,9 +163,7 @@ class CompletionQueueEngine:
 
     def _on_shutdown(self, _event: Any) -> None:
         """All calls have ended."""
-        self._server.destroy()
-        self._queue.shutdown()
-        self._in_loop(self._stopped.set)
+        self._in_loop(self._calls_ended.set)
 
     def _in_loop(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(callback)

@@ -242,12 +242,12 @@ async def test_broken_new_files_leave_the_old_certificate_in_use(files, broken):
         authority = type("Trusted", (), {"certificate": trusted})
         async with files.channel(server.ports[0], files.envoy, authority=authority) as channel:
             await signed(channel)
-        assert certificates.failure is not None
+        assert certificates.broken()
         files.authority.certificate.write_bytes(trusted.read_bytes())
         files.authority.issue("repaired", *LOCAL).copy_to(files.server)
         async with files.channel(server.ports[0], files.envoy) as channel:
             await signed(channel)
-        assert certificates.failure is None
+        assert not certificates.broken()
 
 
 async def test_a_message_larger_than_the_limit_is_not_answered(files):
