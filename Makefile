@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# What the second engine is tried with; all of tests/e2e passes with it too.
+AIO_TESTS := tests/e2e/test_signed.py tests/e2e/test_trailers.py tests/e2e/test_denied.py
+
 .PHONY: help demo test lint examples clean
 .DEFAULT_GOAL := help
 
@@ -25,6 +28,8 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
+	@echo "The other engine, with the real Envoy:"
+	@EXTPROC_ENGINE=aio $(BIN)/python -m pytest $(or $(ARGS),$(AIO_TESTS))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -55,6 +55,8 @@ def main() -> None:
 )
 @click.option(
     "--engine",
+    envvar="EXTPROC_ENGINE",
+    show_envvar=True,
     type=click.Choice(["auto", "completion_queue", "aio"]),
     help="What drives the streams [default: listen.engine].",
 )

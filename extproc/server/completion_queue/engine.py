@@ -135,7 +135,7 @@ class CompletionQueueEngine:
         method = event.call_details.method.decode("latin-1")
         if method != _PROCESS:
             self._side.begin(method, event.call)
-        elif not self._transport.admits(lambda: cygrpc.auth_context(event.call)):
+        elif not self._transport.admits(lambda: _peer(event.call)):
             Call(event.call).end(_NOT_ALLOWED)
         else:
             self._begin_process(event)
@@ -178,3 +178,8 @@ async def _finish(call: ProcessCall, step: Awaitable[Answer]) -> None:
     except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
         _log.error("stream_failed", error=type(error).__name__)
         call.end(NO_ANSWER)
+
+
+def _peer(call: Any) -> dict[str, Any]:
+    """Who the client has proved to be, by the names that public interfaces use."""
+    return {key.decode(): values for key, values in cygrpc.auth_context(call).items()}

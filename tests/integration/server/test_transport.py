@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import subprocess
 
 import grpc
@@ -56,6 +57,16 @@ def files(tmp_path):
     return Files(tmp_path)
 
 
+ENGINE = contextvars.ContextVar("engine", default="auto")
+
+
+@pytest.fixture(autouse=True, params=["completion_queue", "aio"])
+def _engine(request):
+    reset = ENGINE.set(request.param)
+    yield
+    ENGINE.reset(reset)
+
+
 @contextlib.asynccontextmanager
 async def listening(
     certificates=None,
@@ -78,7 +89,7 @@ async def listening(
         started.append(transport)
         return parts.pipeline
 
-    server = engine.build("auto", transport=transport, pipeline=pipeline)
+    server = engine.build(ENGINE.get(), transport=transport, pipeline=pipeline)
     await server.start()
     await server.set_serving(serving=True)
     try:
