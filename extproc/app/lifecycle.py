@@ -9,13 +9,14 @@ from pathlib import Path
 import structlog
 
 from extproc.app import snapshot
+from extproc.app.listeners import build_transport
 from extproc.app.reload import Reloader
 from extproc.app.shared import Shared
 from extproc.app.watch import changes
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
+from extproc.server import engine
 from extproc.server.admin import AdminServer
-from extproc.server.grpc_server import GrpcServer
 
 _log = structlog.get_logger(__name__)
 
@@ -50,10 +51,14 @@ class App:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
-        server = GrpcServer(
-            addresses=[self._listen.grpc],
-            pipeline=lambda: self._reloader.current.pipeline,
-            max_body_bytes=self._reloader.current.settings.limits.request_body_bytes,
+        settings = self._reloader.current.settings
+        transport = build_transport(settings)
+        if (certificates := transport.certificates) is not None:
+            self._shared.metrics.follow_certificate(
+                expires_at=certificates.expires_at, broken=certificates.broken
+            )
+        server = engine.build(
+            self._listen.engine, transport=transport, pipeline=lambda: self._reloader.current.pipeline
         )
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(self._shared.exchange.close)
@@ -71,12 +76,17 @@ class App:
             await server.start()
             readiness = asyncio.create_task(self._follow_readiness(server))
             _log.info("listening", grpc=self._listen.grpc, admin=self._listen.admin)
+            broken = asyncio.create_task(server.failed())
+            cleanup.callback(broken.cancel)
+            broken.add_done_callback(lambda _task: stopped.set())
             await stopped.wait()
             drain_seconds = self._reloader.current.settings.drain_seconds
             _log.info("draining", seconds=drain_seconds)
             self._draining = True
             readiness.cancel()
             await server.stop(grace=drain_seconds)
+            if broken.done():
+                raise RuntimeError("the gRPC engine has failed")
         _log.info("stopped")
 
     async def reload(self) -> list[str]:
@@ -115,7 +125,7 @@ class App:
         async for _ in changes(lambda: [*self._files, *self._reloader.watched]):
             asked.set()
 
-    async def _follow_readiness(self, server: GrpcServer) -> None:
+    async def _follow_readiness(self, server: engine.Engine) -> None:
         """Keep gRPC health in step with ``unready``."""
         serving = False
         while True:
