@@ -6,6 +6,7 @@ import signal
 
 import structlog
 
+from extproc.app.observation import build_audit, build_tracer
 from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
@@ -22,7 +23,9 @@ from extproc.pipeline import Pipeline
 from extproc.server.admin import AdminServer
 from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
+from extproc.telemetry.counts import Sources
 from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.observer import Observer
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +36,9 @@ class App:
     def __init__(self, settings: Settings, *, clock: Clock = system_clock) -> None:
         self._settings = settings
         self._metrics = Metrics()
-        self._key_stores = build_key_stores(settings, clock)
+        self._audit = build_audit(settings)
+        self._tracer = build_tracer(settings)
+        self._key_stores = build_key_stores(settings, clock, self._metrics.fetched)
         self._aws_clock = AwsClock(system=clock)
         self._breaker = CircuitBreaker(
             failures=settings.sts.breaker_failures, open_for=settings.sts.breaker_seconds, clock=clock
@@ -69,12 +74,7 @@ class App:
             deny_list=DenyList(clock=clock),
             clock=clock,
         )
-        self._metrics.follow(
-            sessions=lambda: len(self._sessions),
-            breaker=lambda: self._breaker.state,
-            clock_offset=lambda: self._aws_clock.offset,
-            exchanges_waiting=lambda: self._exchange.waiting,
-        )
+        self._metrics.follow(self._sources())
         verifier = build_verifier(settings, self._key_stores, clock)
         self._pipeline = Pipeline(
             resource=build_resource(settings),
@@ -87,7 +87,12 @@ class App:
             revocation=self._revocation,
             deadline=settings.sts.deadline + RefreshPolicy().wait,
             signer=Signer(self._aws_clock),
-            metrics=self._metrics,
+            observer=Observer(
+                metrics=self._metrics,
+                audit=self._audit,
+                sample_allows=settings.audit.sample_allows,
+                tracer=self._tracer,
+            ),
             max_body_bytes=settings.limits.request_body_bytes,
             max_mcp_bytes=settings.limits.mcp_body_bytes,
             max_sessions=settings.limits.sessions,
@@ -107,6 +112,12 @@ class App:
             max_body_bytes=self._settings.limits.request_body_bytes,
         )
         async with contextlib.AsyncExitStack() as cleanup:
+            # First in, last out: what is decided while draining is written too.
+            if self._tracer is not None:
+                cleanup.push_async_callback(asyncio.to_thread, self._tracer.close)
+            if self._audit is not None:
+                self._audit.start()
+                cleanup.push_async_callback(asyncio.to_thread, self._audit.close)
             cleanup.callback(self._exchange.close)
             cleanup.callback(self._pipeline.close)
             admin = self._start_admin()
@@ -124,6 +135,25 @@ class App:
             readiness.cancel()
             await server.stop(grace=self._settings.drain_seconds)
         _log.info("stopped")
+
+    def _sources(self) -> Sources:
+        """Where metrics ask for present values."""
+        audit = self._audit
+        return Sources(
+            ready=lambda: not self.unready(),
+            entries={"sessions": lambda: len(self._sessions), "credentials": lambda: len(self._credentials)},
+            evictions={
+                "sessions": lambda: self._sessions.evictions,
+                "credentials": lambda: self._credentials.evictions,
+            },
+            refreshes=lambda: self._credentials.refreshes,
+            breaker=lambda: self._breaker.state,
+            clock_offset=lambda: self._aws_clock.offset,
+            exchanges_waiting=lambda: self._exchange.waiting,
+            jwks_ages=lambda: {issuer: store.age for issuer, store in self._key_stores.items()},
+            audit_queued=lambda: len(audit) if audit is not None else 0,
+            audit_events=lambda: audit.outcomes if audit is not None else {},
+        )
 
     def unready(self) -> list[str]:
         """Why this instance should get no traffic; empty when it should."""

@@ -1,5 +1,7 @@
 """What the settings say, as the objects of the rooms."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from extproc.authn.challenge import ProtectedResource
@@ -69,8 +71,13 @@ def _account(mapping: RoleMapping) -> ChosenAccount | None:
     return ChosenAccount(account_expression(chain.account), chain.role_arns)
 
 
-def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
-    """One key store an issuer, but for those whose tokens Envoy verifies."""
+def build_key_stores(
+    settings: Settings, clock: Clock, on_fetch: Callable[[str, bool], None] = lambda _issuer, _ok: None
+) -> dict[str, KeyStore]:
+    """One key store an issuer, but for those whose tokens Envoy verifies.
+
+    ``on_fetch`` is told the issuer, and whether a fetch of its keys brought some.
+    """
     documents = HttpDocuments()
     return {
         issuer.issuer: KeyStore(
@@ -78,6 +85,7 @@ def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
             source=_key_source(issuer, documents),
             clock=clock,
             refresh=_refresh_policy(issuer.refresh or settings.refresh),
+            on_fetch=partial(on_fetch, issuer.issuer),
         )
         for issuer in settings.issuers
         if issuer.verified_by == "extproc"

@@ -85,7 +85,8 @@ class Stack:
         """Start every part and wait until each is ready."""
         at = self.addresses
         extproc_config = self.directory / "extproc.yaml"
-        extproc_config.write_text(self._adjust(extproc_yaml(at)), encoding="utf-8")
+        settings = extproc_yaml(at, audit=str(self.directory / "audit.log"))
+        extproc_config.write_text(self._adjust(settings), encoding="utf-8")
         envoy_config = self.directory / "envoy.yaml"
         rendered = render(config.load(extproc_config), EnvoyOptions(listen=at.envoy, admin=at.envoy_admin))
         envoy_config.write_text(self._adjust_envoy(rendered), encoding="utf-8")
@@ -173,6 +174,8 @@ class Stack:
                 "warning",
                 "--concurrency",
                 "1",
+                "--file-flush-interval-msec",
+                "200",  # its access log is to be read while it runs
             ]
         return [sys.executable, *service_arguments(name, self.addresses)]
 

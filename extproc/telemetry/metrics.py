@@ -1,55 +1,70 @@
-"""Prometheus metrics. No label carries anything of a user."""
+"""Prometheus metrics: what is counted. No label carries anything of a user.
 
-from collections.abc import Callable
+Requests are counted in plain numbers under one lock, which costs less than one counter of the
+client library; ``exposition`` shows them.
+"""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+import threading
+import time
 
-from extproc.errors import Reason
+from prometheus_client import CollectorRegistry
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from extproc.telemetry.counts import Counts, Sources
+from extproc.telemetry.exposition import Exposition
+from extproc.telemetry.record import Record
 
 
 class Metrics:
-    """The process's metrics, in a registry of their own."""
+    """The process's metrics, in a registry of their own. May be told from any thread."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "extproc_requests",
-            "Requests decided, by decision, reason of denial and target.",
-            ["decision", "reason", "target"],
-            registry=self.registry,
-        )
-        self._exchanges = Counter(
-            "extproc_exchanges",
-            "Token exchanges at STS, by outcome: ok or the reason of denial.",
-            ["outcome"],
-            registry=self.registry,
-        )
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._total, self._sign = self._counts.durations["total"], self._counts.durations["sign"]
+        self._exposition = Exposition(self._counts, self._lock)
+        self.registry.register(self._exposition)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
 
-    def follow(
-        self,
-        *,
-        sessions: Callable[[], int],
-        breaker: Callable[[], int],
-        clock_offset: Callable[[], float],
-        exchanges_waiting: Callable[[], int],
-    ) -> None:
-        """Show the present value of each whenever metrics are asked for."""
-        for name, help_text, value in (
-            ("extproc_sessions", "Sessions held.", sessions),
-            ("extproc_sts_breaker", "STS circuit breaker: 0 closed, 1 half-open, 2 open.", breaker),
-            ("extproc_clock_offset_seconds", "Seconds by which AWS's clock is ahead of ours.", clock_offset),
-            ("extproc_exchanges_waiting", "Exchanges under way or queued.", exchanges_waiting),
-        ):
-            Gauge(name, help_text, registry=self.registry).set_function(value)
+    def follow(self, sources: Sources) -> None:
+        """Show present values too."""
+        self._exposition.sources = sources
 
-    def allowed(self, target: str) -> None:
-        """Count a signed request."""
-        self._requests.labels("allow", "", target).inc()
+    def decided(self, record: Record) -> None:
+        """Count a decision, and how long its parts took."""
+        with self._lock:
+            counts = self._counts
+            counts.requests[record.decision, record.reason, record.target] += 1
+            counts.lookups[record.cache] += 1
+            self._total.observe(record.own)
+            if record.sign is not None:
+                self._sign.observe(record.sign)
+            if record.remaining is not None:
+                counts.remaining.observe(record.remaining)
+            for stage, (began, ended) in record.stages.items():
+                if stage != "exchange":  # counted below, renewals included
+                    counts.durations[stage].observe(ended - began)
 
-    def denied(self, reason: Reason, target: str) -> None:
-        """Count a denial."""
-        self._requests.labels("deny", reason.value, target).inc()
+    def exchanged(self, outcome: str, code: str, seconds: float) -> None:
+        """Count an exchange: "ok" or the reason of denial, STS's error code if it gave one."""
+        with self._lock:
+            self._counts.exchanges[outcome, code] += 1
+            self._counts.durations["exchange"].observe(seconds)
 
-    def exchanged(self, outcome: str) -> None:
-        """Count an exchange."""
-        self._exchanges.labels(outcome).inc()
+    def fetched(self, issuer: str, ok: bool) -> None:  # noqa: FBT001 - a callback's argument
+        """Count a fetch of an issuer's keys."""
+        with self._lock:
+            self._counts.fetches[issuer, "ok" if ok else "failed"] += 1
+
+    def reloaded(self, *, ok: bool) -> None:
+        """Count an attempt to load the configuration anew."""
+        with self._lock:
+            self._counts.reloads["ok" if ok else "failed"] += 1
+            self._counts.reloaded = ok
+            if ok:
+                self._counts.reloaded_at = time.time()
