@@ -4,6 +4,7 @@ Spans are made when a decision is told, out of what its record holds; nothing ha
 Needs the extra ``otel``; imported only where traces are wanted.
 """
 
+import threading
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from extproc.errors import Reason
 from extproc.telemetry.record import Record
 
 _PATH = "/v1/traces"  # OTLP 1.x, "OTLP/HTTP Request"
+_CLOSE_WITHIN = 3.0  # seconds
 _NANO = 1_000_000_000
 _SHORT, _LONG = 256, 1024
 
@@ -76,8 +78,10 @@ class OtelTracer:
         span.end(ended_at)
 
     def close(self) -> None:
-        """Send what is left, within the exporter's time limit."""
-        self._provider.shutdown()
+        """Send what is left, for a few seconds at most: the exporter would try for longer."""
+        sending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        sending.start()
+        sending.join(_CLOSE_WITHIN)
 
 
 def _carrier(record: Record) -> dict[str, str]:

@@ -1,10 +1,24 @@
 """Records as the pipeline would have filled them, and where events go in tests."""
 
+from extproc.telemetry.counts import Sources
 from extproc.telemetry.record import Record
 from extproc.values import Grant, Identity, RequestHead
 from support.pipelines import NOW
 
 GRANT = Grant("arn:aws:iam::123456789012:role/Admin", "alice", 900, "admins")
+
+SOURCES = Sources(
+    ready=lambda: True,
+    entries={"sessions": lambda: 3, "credentials": lambda: 2},
+    evictions={"sessions": lambda: 1, "credentials": lambda: 0},
+    refreshes=lambda: {"ok": 4, "failed": 1},
+    breaker=lambda: 2,
+    clock_offset=lambda: -7.5,
+    exchanges_waiting=lambda: 5,
+    jwks_ages=lambda: {"https://idp.example": float("inf")},
+    audit_queued=lambda: 6,
+    audit_events=lambda: {"written": 8, "dropped": 9, "failed": 0},
+)
 
 
 def head(*, method="POST", path="/mcp?secret=1", headers=(), token="eyJ.canary.token"):

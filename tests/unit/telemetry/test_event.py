@@ -73,7 +73,9 @@ def test_an_allow_names_who_what_which_role_and_how_long():
 
 
 def test_of_a_chain_the_last_role_is_named():
-    grant = Grant("arn:aws:iam::1:role/First", "alice", 900, None, chain=ChainedRole("arn:aws:iam::2:role/Last"))
+    grant = Grant(
+        "arn:aws:iam::1:role/First", "alice", 900, None, chain=ChainedRole("arn:aws:iam::2:role/Last")
+    )
     assert rendered(record(grant=grant))["role_arn"] == "arn:aws:iam::2:role/Last"
 
 
@@ -122,7 +124,9 @@ def test_whatever_claims_say_is_one_line(claims, subject):
 
 
 def test_lone_surrogates_and_foreign_line_ends_are_escaped():
-    assert rendered(record(identity=identity("a\ud800\u2028\u0085\nb")))["subject"] == "a\ud800\u2028\u0085\nb"
+    assert (
+        rendered(record(identity=identity("a\ud800\u2028\u0085\nb")))["subject"] == "a\ud800\u2028\u0085\nb"
+    )
 
 
 def test_the_event_does_not_hold_the_head():
@@ -132,7 +136,13 @@ def test_the_event_does_not_hold_the_head():
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "00-" + "0" * 10, f"00-{TRACE.upper()}-b7ad6b7169203331-01", f"00-{TRACE}-b7ad6b7169203331-01\n"],
+    [
+        None,
+        "",
+        "00-" + "0" * 10,
+        f"00-{TRACE.upper()}-b7ad6b7169203331-01",
+        f"00-{TRACE}-b7ad6b7169203331-01\n",
+    ],
 )
 def test_what_is_no_traceparent_has_no_trace_id(header):
     assert trace_id(header) is None

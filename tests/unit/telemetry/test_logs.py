@@ -87,7 +87,7 @@ def test_lines_are_readable_on_a_terminal(monkeypatch):
 def test_messages_and_exceptions_of_libraries_are_not_quoted(written):
     logs.configure("debug")
     try:
-        raise RuntimeError("canary-in-exception")
+        raise RuntimeError("canary-in-exception")  # noqa: TRY301
     except RuntimeError:
         logging.getLogger("botocore").exception("canary-in-message %s", "canary-in-argument")
     logging.getLogger("urllib3").debug("canary-at-debug")

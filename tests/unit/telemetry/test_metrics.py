@@ -12,23 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from extproc.credentials.sts import _denied
 from extproc.errors import Reason
-from extproc.telemetry.counts import SECONDS, Sources
+from extproc.telemetry.counts import SECONDS
 from extproc.telemetry.histogram import Histogram
 from extproc.telemetry.metrics import Metrics
-from support.telemetry import GRANT, head, identity, record
-
-SOURCES = Sources(
-    ready=lambda: True,
-    entries={"sessions": lambda: 3, "credentials": lambda: 2},
-    evictions={"sessions": lambda: 1, "credentials": lambda: 0},
-    refreshes=lambda: {"ok": 4, "failed": 1},
-    breaker=lambda: 2,
-    clock_offset=lambda: -7.5,
-    exchanges_waiting=lambda: 5,
-    jwks_ages=lambda: {"https://idp.example": float("inf")},
-    audit_queued=lambda: 6,
-    audit_events=lambda: {"written": 8, "dropped": 9, "failed": 0},
-)
+from support.telemetry import GRANT, SOURCES, head, identity, record
 
 
 def value(metrics, name, **labels):
@@ -152,7 +139,10 @@ CLOSED = {
 
 class _StsError:
     def __init__(self, code):
-        self.response = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        self.response = {
+            "Error": {"Code": code, "Message": code},
+            "ResponseMetadata": {"HTTPStatusCode": 400},
+        }
 
 
 @given(text=TEXT, reason=st.sampled_from(Reason), cache=st.sampled_from(["", "hit", "session", "miss"]))
