@@ -2,7 +2,7 @@
 
 import platform
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 
 from prometheus_client.core import (
@@ -28,6 +28,7 @@ class Exposition(Collector):
         self._counts = counts
         self._lock = lock
         self.sources: Sources | None = None
+        self.certificate: tuple[Callable[[], float], Callable[[], bool]] | None = None
 
     def collect(self) -> Iterator[Metric]:
         """All families, at one instant."""
@@ -36,6 +37,18 @@ class Exposition(Collector):
         yield from families
         if self.sources is not None:
             yield from _present(self.sources)
+        if self.certificate is not None:
+            expires_at, broken = self.certificate
+            yield _gauge(
+                "certificate_expiry_timestamp_seconds",
+                "When the gRPC listener's certificate ends, in Unix time.",
+                [({}, expires_at())],
+            )
+            yield _gauge(
+                "certificate_files_broken",
+                "1 while the certificate files cannot be used and the ones before are still served.",
+                [({}, broken())],
+            )
 
     def _counted(self) -> Iterator[Metric]:
         counts = self._counts

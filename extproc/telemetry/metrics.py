@@ -6,6 +6,7 @@ client library; ``exposition`` shows them.
 
 import threading
 import time
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -34,6 +35,10 @@ class Metrics:
     def follow(self, sources: Sources) -> None:
         """Show present values too."""
         self._exposition.sources = sources
+
+    def follow_certificate(self, *, expires_at: Callable[[], float], broken: Callable[[], bool]) -> None:
+        """Show when the listener's certificate ends, and whether its files hold one that cannot be used."""
+        self._exposition.certificate = (expires_at, broken)
 
     def decided(self, record: Record) -> None:
         """Count a decision, and how long its parts took."""

@@ -6,8 +6,10 @@ The exchange is the real one, with an STS that quotes the token in its errors.
 import contextlib
 import html
 import http.server
+import io
 import json
 import logging
+import sys
 import threading
 
 import grpc
@@ -22,7 +24,9 @@ from prometheus_client import generate_latest
 from extproc.credentials.breaker import CircuitBreaker
 from extproc.credentials.exchange import StsExchange
 from extproc.credentials.sts import StsClient
-from extproc.server.grpc_server import EXT_PROC_SERVICE, GrpcServer
+from extproc.server import engine
+from extproc.server.services import EXT_PROC_SERVICE
+from extproc.server.transport import Limits, Transport
 from extproc.telemetry import logs
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.sink import FileSink
@@ -77,12 +81,21 @@ def sts_url():
 
 
 @pytest.fixture
-def talkative():
+def talkative(monkeypatch):
+    """Starts to log everything; returns what was logged."""
     handlers, level, hook = logging.root.handlers, logging.root.level, threading.excepthook
-    structlog.reset_defaults()
-    logs.configure("debug")
-    logging.root.setLevel(logging.DEBUG)
-    yield
+
+    def start():
+        stream = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stream)
+        for name, module in sys.modules.items():
+            if name.startswith("extproc.") and hasattr(module, "_log"):
+                monkeypatch.setattr(module, "_log", structlog.get_logger(name))  # a used one keeps its stream
+        logs.configure("debug")
+        logging.root.setLevel(logging.DEBUG)
+        return stream.getvalue
+
+    yield start
     logging.root.handlers, threading.excepthook = handlers, hook
     logging.root.setLevel(level)
     structlog.reset_defaults()
@@ -113,11 +126,10 @@ class Watched:
         self.statuses = []
 
     @contextlib.asynccontextmanager
-    async def serving(self):
+    async def serving(self, name):
         self.audit.start()
-        server = GrpcServer(
-            addresses=["127.0.0.1:0"], pipeline=lambda: self.parts.pipeline, max_body_bytes=2**20
-        )
+        transport = Transport(addresses=["127.0.0.1:0"], limits=Limits(message_bytes=2**20))
+        server = engine.build(name, transport=transport, pipeline=lambda: self.parts.pipeline)
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel:
@@ -150,6 +162,11 @@ class Watched:
         }
 
 
+@pytest.fixture
+def watched(tmp_path, sts_url):
+    return Watched(tmp_path / "audit.log", sts_url)
+
+
 HEAD = {
     "path": "/mcp?q=canary-query",
     "token": TOKEN,
@@ -157,10 +174,10 @@ HEAD = {
 }
 
 
-async def test_nothing_secret_is_left_anywhere(tmp_path, sts_url, talkative, capfd, monkeypatch):
-    watched = Watched(tmp_path / "audit.log", sts_url)
-    parts, shown = watched.parts, []
-    async with watched.serving() as channel:
+@pytest.mark.parametrize("name", ["completion_queue", "aio"])
+async def test_nothing_secret_is_left_anywhere(name, watched, talkative, monkeypatch):
+    parts, shown, logged = watched.parts, [], talkative()
+    async with watched.serving(name) as channel:
 
         async def send(*messages):
             answers = await watched.send(channel, *messages)
@@ -173,7 +190,9 @@ async def test_nothing_secret_is_left_anywhere(tmp_path, sts_url, talkative, cap
             parts.credentials._refused.clear()
             await send(headers_message(**HEAD), body)
         monkeypatch.setattr(QuotingSts, "answer", "ok")
-        assert (await send(headers_message(**HEAD), body))[-1].is_signed  # allowed
+        parts.credentials._refused.clear()
+        (*_, last) = await send(headers_message(**HEAD), body)
+        assert last.is_signed, last.body
         await send(headers_message(**HEAD), headers_message(**HEAD))
         await send(b"\xff" + TOKEN.encode())
         await send(headers_message(**HEAD)[:-7])
@@ -188,7 +207,7 @@ async def test_nothing_secret_is_left_anywhere(tmp_path, sts_url, talkative, cap
         parts.sessions.drop_where(lambda _session: True)
         parts.verifier.failure = crash
         await send(headers_message(**HEAD))
-    written = watched.written(capfd.readouterr().err)
+    written = watched.written(logged())
     reasons = {json.loads(line)["reason"] for line in written["audit"].splitlines()}
     assert {
         "",

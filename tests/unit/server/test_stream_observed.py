@@ -1,5 +1,6 @@
 """Every decision is told, once, before its answer leaves; Envoy gets it as dynamic metadata."""
 
+import asyncio
 import inspect
 import json
 
@@ -139,7 +140,7 @@ async def test_a_refused_exchange_names_subject_and_role_to_all_who_waited_for_i
     message = headers_message(method="GET", end_of_stream=True)
     waiting = [Stream(parts.pipeline, target_name=None).receive(message) for _ in range(2)]
     parts.exchange.gate.set()
-    answers = [await step for step in waiting] + await drive(parts, message)
+    answers = [*await asyncio.gather(*waiting), *await drive(parts, message)]
     assert parts.exchange.calls == 1
     for event, answer in zip(told(), answers, strict=True):
         assert (event["subject"], event["role_arn"], event["mapping"]) == ("alice", ROLE, "admins")
