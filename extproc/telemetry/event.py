@@ -82,8 +82,9 @@ def render(event: Event) -> bytes:
     """The line, with its line feed."""
     identity, grant = event.identity, event.grant
     claims: Mapping[str, object] = identity.claims if identity else {}
+    stages = {name: _microseconds(ended - began) for name, (began, ended) in event.stages.items()}
     fields = {
-        "time": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="microseconds"),
+        "time": datetime.fromtimestamp(event.at, UTC),
         "decision": event.decision,
         "reason": event.reason,
         "detail": event.detail,
@@ -93,7 +94,7 @@ def render(event: Event) -> bytes:
         "subject": identity.subject[:SHORT] if identity else None,
         "jti": _text(claims.get("jti")),
         "client": _text(claims.get("azp")) or _text(claims.get("client_id")),
-        "agent": _actors(claims),
+        "agent": _actors(claims["act"]) if "act" in claims else [],
         "target": event.target,
         "method": event.method,
         "path": event.path,
@@ -105,9 +106,9 @@ def render(event: Event) -> bytes:
         "access_key_id": event.access_key_id,
         "cache": event.cache,
         "duration_us": _microseconds(event.own),
-        "verify_us": _stage(event, "verify"),
-        "policy_us": _stage(event, "policy"),
-        "exchange_us": _stage(event, "exchange"),
+        "verify_us": stages.get("verify"),
+        "policy_us": stages.get("policy"),
+        "exchange_us": stages.get("exchange"),
         "sign_us": None if event.sign is None else _microseconds(event.sign),
     }
     try:
@@ -115,7 +116,9 @@ def render(event: Event) -> bytes:
     except TypeError:  # a lone surrogate, which JSON can spell and UTF-8 cannot
         line = b"\x80"
     # Not all that is written beyond ASCII is harmless: some readers end lines at U+0085 or U+2028.
-    return (line if line.isascii() else json.dumps(fields, separators=(",", ":")).encode("ascii")) + b"\n"
+    if not line.isascii():
+        line = json.dumps(fields, separators=(",", ":"), default=datetime.isoformat).encode("ascii")
+    return line + b"\n"
 
 
 def trace_id(traceparent: str | None) -> str | None:
@@ -128,19 +131,13 @@ def _text(claim: Any) -> str | None:
     return claim[:SHORT] if isinstance(claim, str) else None
 
 
-def _actors(claims: Mapping[str, object]) -> list[str]:
+def _actors(actor: object) -> list[str]:
     """Who acts for the subject, the present one first (RFC 8693 4.1)."""
     actors: list[str] = []
-    actor = claims.get("act")
     while isinstance(actor, Mapping) and len(actors) < _MAX_ACTORS:
         actors.append(_text(actor.get("sub")) or "")
         actor = actor.get("act")
     return actors
-
-
-def _stage(event: Event, name: str) -> int | None:
-    stage = event.stages.get(name)
-    return _microseconds(stage[1] - stage[0]) if stage else None
 
 
 def _microseconds(seconds: float) -> int:
