@@ -81,14 +81,18 @@ class Outcome:
 class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outcome more than an error
     """The request is denied for ``reason``; ``detail`` tells the operator, and only the operator, why.
 
-    ``scopes``: for a missing scope, all those that the client must ask for.
+    ``scopes``: for a missing scope, all those that the client must ask for. ``code``: the
+    error code of the service that refused, out of a closed list.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", *, scopes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, reason: Reason, detail: str = "", *, scopes: tuple[str, ...] = (), code: str = ""
+    ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
         self.scopes = scopes
+        self.code = code
 
 
 def _invalid_token(text: str = "The access token is not valid for this resource.") -> Outcome:

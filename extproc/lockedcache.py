@@ -34,6 +34,11 @@ class LockedCache(Generic[_Key, _Value]):
     def __iter__(self) -> Iterator[_Key]:
         raise TypeError("iterate over values(), a copy")
 
+    @property
+    def evictions(self) -> int:
+        """Entries that had to make room, in caches that count them."""
+        return int(getattr(self._cache, "evictions", 0))
+
     def get(self, key: _Key) -> _Value | None:
         """The value, if it is there and has not ended."""
         with self._lock:

@@ -9,8 +9,10 @@ event loop. Whoever drives this (``server.stream``) turns every exception into `
 """
 
 import asyncio
+import contextlib
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,7 +35,8 @@ from extproc.signing.path import forwardable
 from extproc.signing.payload import Payload, payload_of
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
-from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.observer import Decision, Observer
+from extproc.telemetry.record import HIT, MISS, SESSION, Record
 from extproc.values import Allow, Authorized, Reply, RequestHead, Session, TokenDigest
 
 _NEVER_FORWARDED = frozenset(
@@ -108,7 +111,7 @@ class Pipeline:
         revocation: Revocation,
         deadline: float,
         signer: Signer,
-        metrics: Metrics,
+        observer: Observer,
         max_body_bytes: int,
         observes_upstream: bool,
         max_mcp_bytes: int = 256 * 1024,
@@ -129,7 +132,8 @@ class Pipeline:
             SingleFlight()
         )
         self._signer = signer
-        self._metrics = metrics
+        self.observer = observer
+        """Whom every decision is told to, before its answer leaves."""
         self._max_body_bytes = max_body_bytes
         self._max_mcp_bytes = max_mcp_bytes
         self._retired = False
@@ -188,11 +192,12 @@ class Pipeline:
         """Whether the token is known. No I/O; from any thread."""
         return self._living_session(admission) is not None
 
-    def open(self, admission: Admission) -> asyncio.Future[Session]:
+    def open(self, admission: Admission, record: Record) -> asyncio.Future[Session]:
         """Verify the token before the body that decides is asked for. Await it shielded."""
-        return self._opening.run(admission.flight, lambda: self._open(admission))
+        record.cache = MISS
+        return self._opening.run(admission.flight, lambda: self._open(admission, record))
 
-    def read(self, admission: Admission, body: bytes) -> Inputs:
+    def read(self, admission: Admission, body: bytes, record: Record) -> Inputs:
         """What the rules may read of the request; nothing, if they read claims only.
 
         Raises:
@@ -208,9 +213,10 @@ class Pipeline:
         if len(body) > self._max_mcp_bytes:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes, and rules read the MCP message")
         message = parse_message(body)
+        record.mcp_method, record.mcp_name = message.method, message.name
         return Inputs(request, message.variable(admission.head), message)
 
-    def recall(self, admission: Admission, inputs: Inputs) -> Authorized | None:
+    def recall(self, admission: Admission, inputs: Inputs, record: Record) -> Authorized | None:
         """Living credentials for the request at hand, if all about it is known. No I/O; from any thread.
 
         Raises:
@@ -221,36 +227,44 @@ class Pipeline:
             raise Denied(Reason.CONFIGURATION_CHANGED, "began under a configuration that is long gone")
         if inputs.message is not None:
             check_headers(inputs.message, admission.head)
+        key = record.decision_key = self._decisions.key(inputs)
         session = self._living_session(admission)
         if session is None:
+            record.cache = MISS
             return None
-        grant = self._decisions.recall(session, self._decisions.key(inputs))
+        grant = self._decisions.recall(session, key)
         credentials = self._credentials.get(session, grant) if grant is not None else None
         if grant is None or credentials is None:
+            record.cache = record.cache or SESSION
             return None
+        record.cache = record.cache or HIT
         return Authorized(session, grant, credentials)
 
-    def authorize(self, admission: Admission, inputs: Inputs) -> asyncio.Future[Authorized]:
+    def authorize(self, admission: Admission, inputs: Inputs, record: Record) -> asyncio.Future[Authorized]:
         """Obtain what ``recall`` did not find, or join whoever does; await it shielded.
 
         The future raises ``Denied``. Whoever waits for it may leave without harm to others.
         """
         key = self._decisions.key(inputs)
         return self._authorizing.run(
-            (*admission.flight, key), lambda: self._authorize(admission, inputs, key)
+            (*admission.flight, key), lambda: self._authorize(admission, inputs, key, record)
         )
 
-    async def _authorize(self, admission: Admission, inputs: Inputs, key: tuple[object, ...]) -> Authorized:
+    async def _authorize(
+        self, admission: Admission, inputs: Inputs, key: tuple[object, ...], record: Record
+    ) -> Authorized:
         try:
             async with asyncio.timeout(self._deadline):
                 session = self._living_session(admission)
                 if session is None:
-                    opening = self._opening.run(admission.flight, lambda: self._open(admission))
+                    opening = self._opening.run(admission.flight, lambda: self._open(admission, record))
                     session = await asyncio.shield(opening)
-                grant = await self._decisions.decide(session, inputs, key)
+                with record.stage("policy"):
+                    grant = await self._decisions.decide(session, inputs, key)
                 credentials = self._credentials.get(session, grant)
                 if credentials is None:
-                    credentials = await asyncio.shield(self._credentials.obtain(session, grant))
+                    with record.stage("exchange"):
+                        credentials = await asyncio.shield(self._credentials.obtain(session, grant))
         except TimeoutError:
             raise Denied(Reason.STS_UNAVAILABLE, f"not authorized within {self._deadline} s") from None
         return Authorized(session, grant, credentials)
@@ -264,12 +278,14 @@ class Pipeline:
             return None
         return session
 
-    async def _open(self, admission: Admission) -> Session:
+    async def _open(self, admission: Admission, record: Record) -> Session:
         unverified_token = admission.unverified_token
-        identity = await self._verifier.verify(unverified_token, jwt_payload=admission.head.jwt_payload)
-        identity, exchange_token = await self._verifier.for_exchange(
-            identity, unverified_token, admission.unverified_exchange_tokens
-        )
+        with record.stage("verify"):
+            identity = await self._verifier.verify(unverified_token, jwt_payload=admission.head.jwt_payload)
+            identity, exchange_token = await self._verifier.for_exchange(
+                identity, unverified_token, admission.unverified_exchange_tokens
+            )
+        record.identity = identity
         if self._revocation.refuses(identity):
             raise Denied(Reason.REVOKED, "the deny list names this identity")
         session = Session(admission.digest, identity, exchange_token)
@@ -286,13 +302,14 @@ class Pipeline:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes")
         return payload_of(body, head=admission.head, target=admission.target)
 
-    def allow(self, admission: Admission, authorized: Authorized, payload: Payload) -> Allow:
+    def allow(self, admission: Admission, authorized: Authorized, payload: Payload, record: Record) -> Allow:
         """Sign the request and say what Envoy must change in it.
 
         Raises:
             Denied: a header cannot be signed.
         """
         head, target = admission.head, admission.target
+        began = time.perf_counter()
         signed = self._signer.sign(
             head=head,
             path=admission.path,
@@ -301,6 +318,7 @@ class Pipeline:
             credentials=authorized.credentials,
             payload=payload.hash,
         )
+        record.signed_for(authorized, seconds=time.perf_counter() - began)
         mutation = list(signed.headers)
         forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
         if forwarded_path != head.path:
@@ -315,7 +333,6 @@ class Pipeline:
             if name in self._never_forwarded
             or (name.startswith("x-amz-") and name not in target.sign_headers)
         ]
-        self._metrics.allowed(target.name)
         return Allow(tuple(mutation), tuple(removed), payload.body if payload.changed else None)
 
     def observe(self, authorized: Authorized, status: int, error_type: str | None) -> None:
@@ -337,8 +354,8 @@ class Pipeline:
         self,
         error: BaseException,
         *,
-        head: RequestHead | None,
-        target: str = "",
+        record: Record,
+        admission: Admission | None = None,
         inputs: Inputs = NO_INPUTS,
     ) -> Reply:
         """The answer for whatever went wrong. Anything but ``Denied`` is a bug of ours, and denies too.
@@ -346,16 +363,22 @@ class Pipeline:
         A call that rules read and refused gets a JSON-RPC error, which MCP clients show; the
         HTTP status is the same.
         """
+        head = record.head
         request_ids = head.values("x-request-id") if head is not None else []
         request_id = request_ids[0][:_MAX_REQUEST_ID] if request_ids else None
         if isinstance(error, Denied):
-            reason = error.reason
-            _log.info("request_denied", reason=reason.value, detail=error.detail, request_id=request_id)
+            reason, detail = error.reason, error.detail
+            _log.debug("request_denied", reason=reason.value, detail=detail, request_id=request_id)
         else:
-            reason = Reason.INTERNAL
             # The type and place only: the message of an unforeseen exception may quote a secret.
+            reason, detail = Reason.INTERNAL, f"{type(error).__name__} at {_place(error)}"
             _log.error("request_failed", error=type(error).__name__, at=_place(error), request_id=request_id)
-        self._metrics.denied(reason, target)
+        if admission is not None:
+            self._name_whom(record, admission)
+        try:
+            self.observer.decided(record, Decision.DENY, reason.value, detail)
+        except Exception as unobserved:  # noqa: BLE001 - a denial stands, whoever cannot be told of it
+            _log.error("telemetry_failed", error=type(unobserved).__name__, at=_place(unobserved))
         outcome = reason.outcome
         headers = [("content-type", "application/json"), ("cache-control", "no-store")]
         headers += self._origins.response_headers(head)
@@ -375,6 +398,15 @@ class Pipeline:
             failure = {"code": outcome.rpc_code or _RPC_DENIED, "message": outcome.text, "data": body}
             body = {"jsonrpc": "2.0", "id": message.id if message else None, "error": failure}
         return Reply(outcome.status, tuple(headers), json.dumps(body).encode(), reason)
+
+    def _name_whom(self, record: Record, admission: Admission) -> None:
+        """Say in the record of a denial whose request it was, and for which role, if that is known."""
+        with contextlib.suppress(Exception):  # whatever made the request fail may fail again
+            session = self._living_session(admission)
+            if session is not None:
+                record.identity = session.identity
+                if record.decision_key is not None:
+                    record.grant = self._decisions.recall(session, record.decision_key)
 
 
 def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:

@@ -39,6 +39,10 @@ class RequestHead:
         """The names of all headers."""
         return self._by_name.keys()
 
+    def get(self, name: str) -> str | None:
+        """The value of a header that comes once, for logs; of several the last. ``name`` in lower case."""
+        return self._by_name.get(name)
+
     def values(self, name: str) -> list[str]:
         """All values of one header; ``name`` in lower case."""
         if name not in self._by_name:
@@ -93,6 +97,11 @@ class Grant:
     policy_arns: tuple[str, ...] = ()
     policy: str | None = None
     chain: ChainedRole | None = None
+
+    @property
+    def assumed_role_arn(self) -> str:
+        """The role that the credentials are of: of a chain, the second."""
+        return self.chain.role_arn if self.chain else self.role_arn
 
 
 class _InMemoryOnly:

@@ -26,7 +26,7 @@ def applicable(wanted: Settings, at_start: Settings) -> tuple[Settings, list[str
     """
     document: dict[str, Any] = wanted.model_dump()
     waiting: list[str] = []
-    for name in ("listen", "sts", "cache"):
+    for name in ("listen", "sts", "cache", "audit", "tracing"):
         if not same(getattr(wanted, name), getattr(at_start, name)):
             document[name] = getattr(at_start, name).model_dump()
             waiting.append(name)

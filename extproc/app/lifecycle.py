@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -17,6 +19,7 @@ from extproc.clock import Clock, system_clock
 from extproc.config import Settings
 from extproc.server import engine
 from extproc.server.admin import AdminServer
+from extproc.telemetry.counts import Sources
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +45,7 @@ class App:
         self._reloader = Reloader(
             first=snapshot.build(settings, self._shared), shared=self._shared, load=load or (lambda: settings)
         )
+        self._shared.metrics.follow(self._sources())
         self._draining = False
 
     async def run(self) -> None:
@@ -61,6 +65,12 @@ class App:
             self._listen.engine, transport=transport, pipeline=lambda: self._reloader.current.pipeline
         )
         async with contextlib.AsyncExitStack() as cleanup:
+            # First in, last out: what is decided while draining is written too.
+            if self._shared.tracer is not None:
+                cleanup.push_async_callback(asyncio.to_thread, self._shared.tracer.close)
+            if self._shared.audit is not None:
+                self._shared.audit.start()
+                cleanup.push_async_callback(asyncio.to_thread, self._shared.audit.close)
             cleanup.callback(self._shared.exchange.close)
             cleanup.callback(self._reloader.close)
             admin = self._start_admin()
@@ -92,6 +102,26 @@ class App:
     async def reload(self) -> list[str]:
         """Read the configuration again and go by it; returns why not, as ``path: message`` lines."""
         return await self._reloader.reload()
+
+    def _sources(self) -> Sources:
+        """Where metrics ask for present values."""
+        shared = self._shared
+        audit = shared.audit
+        caches: dict[str, Any] = {"sessions": shared.sessions, "credentials": shared.credentials}
+        return Sources(
+            ready=lambda: not self.unready(),
+            entries={name: partial(len, cache) for name, cache in caches.items()},
+            evictions={name: partial(getattr, cache, "evictions") for name, cache in caches.items()},
+            refreshes=lambda: shared.credentials.refreshes,
+            breaker=lambda: shared.breaker.state,
+            clock_offset=lambda: shared.aws_clock.offset,
+            exchanges_waiting=lambda: shared.exchange.waiting,
+            jwks_ages=lambda: {
+                issuer: store.age for issuer, store in self._reloader.current.key_stores.items()
+            },
+            audit_queued=lambda: len(audit) if audit is not None else 0,
+            audit_events=lambda: audit.outcomes if audit is not None else {},
+        )
 
     def unready(self) -> list[str]:
         """Why this instance should get no traffic; empty when it should."""

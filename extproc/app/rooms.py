@@ -1,7 +1,8 @@
 """What the settings say, as the objects of the rooms."""
 
 import hashlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -76,11 +77,15 @@ def _account(mapping: RoleMapping) -> ChosenAccount | None:
 
 
 def build_key_stores(
-    settings: Settings, clock: Clock, kept: Mapping[Hashable, KeyStore] = NOTHING_KEPT
+    settings: Settings,
+    clock: Clock,
+    kept: Mapping[Hashable, KeyStore] = NOTHING_KEPT,
+    on_fetch: Callable[[str, bool], None] = lambda _issuer, _ok: None,
 ) -> dict[str, KeyStore]:
     """One key store an issuer, but for those whose tokens Envoy verifies.
 
     ``kept``: stores by their ``terms``, each taken over where an issuer still has the same.
+    ``on_fetch`` is told the issuer, and whether a fetch of its keys brought some.
     """
     documents = HttpDocuments()
     stores = {}
@@ -93,6 +98,7 @@ def build_key_stores(
                 clock=clock,
                 refresh=_refresh_policy(issuer.refresh or settings.refresh),
                 terms=terms,
+                on_fetch=partial(on_fetch, issuer.issuer),
             )
     return stores
 

@@ -1,5 +1,6 @@
 """What outlives every reload: sessions, credentials, the way to STS, clocks, metrics."""
 
+from extproc.app.observation import build_audit, build_tracer
 from extproc.clock import Clock
 from extproc.config import Settings
 from extproc.credentials.aws_clock import AwsClock
@@ -11,6 +12,7 @@ from extproc.credentials.sessions import SessionCache
 from extproc.credentials.sts import StsClient
 from extproc.signing.signer import Signer
 from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.observer import Observer
 
 
 class Shared:
@@ -22,6 +24,14 @@ class Shared:
     def __init__(self, settings: Settings, *, clock: Clock, sts: Sts | None = None) -> None:
         self.clock = clock
         self.metrics = Metrics()
+        self.audit = build_audit(settings)
+        self.tracer = build_tracer(settings)
+        self.observer = Observer(
+            metrics=self.metrics,
+            audit=self.audit,
+            sample_allows=settings.audit.sample_allows,
+            tracer=self.tracer,
+        )
         self.aws_clock = AwsClock(system=clock)
         self.signer = Signer(self.aws_clock)
         self.breaker = CircuitBreaker(
@@ -58,10 +68,4 @@ class Shared:
             credentials=self.credentials,
             deny_list=DenyList(clock=clock),
             clock=clock,
-        )
-        self.metrics.follow(
-            sessions=lambda: len(self.sessions),
-            breaker=lambda: self.breaker.state,
-            clock_offset=lambda: self.aws_clock.offset,
-            exchanges_waiting=lambda: self.exchange.waiting,
         )

@@ -44,7 +44,7 @@ def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None)
     Key stores of issuers that stay as they are ``before`` are kept, with their keys.
     """
     kept = {store.terms: store for store in before.key_stores.values()} if before else {}
-    key_stores = build_key_stores(settings, shared.clock, kept)
+    key_stores = build_key_stores(settings, shared.clock, kept, shared.metrics.fetched)
     verifier = build_verifier(settings, key_stores, shared.clock)
     policy = build_policy(settings)
     pipeline = Pipeline(
@@ -58,7 +58,7 @@ def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None)
         revocation=shared.revocation,
         deadline=settings.sts.deadline + RefreshPolicy().wait,
         signer=shared.signer,
-        metrics=shared.metrics,
+        observer=shared.observer,
         max_body_bytes=settings.limits.request_body_bytes,
         max_mcp_bytes=settings.limits.mcp_body_bytes,
         max_sessions=settings.limits.sessions,

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -184,6 +184,7 @@ class KeyStore:
     """The current key set of one issuer. Belongs to one event loop.
 
     ``terms``: what it was configured with; a store with equal terms can take its place.
+    ``on_fetch`` is told of each fetch whether it brought keys.
     """
 
     def __init__(
@@ -194,12 +195,14 @@ class KeyStore:
         clock: Clock,
         refresh: RefreshPolicy,
         terms: Hashable = None,
+        on_fetch: Callable[[bool], None] = lambda _ok: None,
     ) -> None:
         self.terms = terms
         self._issuer = issuer
         self._source = source
         self._clock = clock
         self._policy = refresh
+        self._on_fetch = on_fetch
         self._current: KeySet | None = None
         self._fetched_at = float("-inf")
         self._attempted_at = float("-inf")
@@ -212,6 +215,11 @@ class KeyStore:
     def fetched_at(self) -> float:
         """When the current set was fetched (seconds since the epoch); minus infinity if never."""
         return self._fetched_at
+
+    @property
+    def age(self) -> float:
+        """Seconds since the current set was fetched; infinity if there is none."""
+        return self._clock() - self._fetched_at
 
     @property
     def failure(self) -> str | None:
@@ -265,6 +273,7 @@ class KeyStore:
         except Exception as error:  # noqa: BLE001 - whatever the provider does, the last good set stays
             self._failure = str(error) if isinstance(error, KeyDocumentError) else type(error).__name__
             self._next_due = self._clock() + self._retry_delay()
+            self._on_fetch(False)  # noqa: FBT003 - the callback's one argument
             _log.warning("jwks_fetch_failed", issuer=self._issuer, error=self._failure)
         else:
             now = self._clock()
@@ -273,6 +282,7 @@ class KeyStore:
             self._fetched_at = now
             self._next_due = now + min(max(fresh_for, policy.shortest), policy.longest)
             self._failure = None
+            self._on_fetch(True)  # noqa: FBT003
             for refusal in keys.refused:
                 _log.warning("jwks_key_refused", issuer=self._issuer, key=refusal)
         finally:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from extproc.authn.token import MAX_TOKEN_BYTES
+from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, Sts
 from extproc.config.fields import Origin, RoleArn, Section, SessionDuration, expression
 from extproc.config.issuers import Issuer, Refresh, Resource
@@ -47,6 +48,8 @@ class Settings(Section):
     limits: Limits = Limits()
     cache: Cache = Cache()
     observe_upstream: bool = False
+    audit: Audit = Audit()
+    tracing: Tracing = Tracing()
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0  # for requests in flight
 
     @property

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
-from cachetools import LRUCache, TLRUCache, TTLCache
+from cachetools import LRUCache, TTLCache
 
 from extproc.clock import Clock
+from extproc.credentials.bounded import BoundedCache
 from extproc.credentials.fingerprint import IdentityFingerprint, fingerprint
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
@@ -93,7 +94,7 @@ class CredentialCache:
         self._policy = policy
         self._random_share = random_share
         self._entries: LockedCache[Key, _Entry] = LockedCache(
-            TLRUCache(
+            BoundedCache(
                 maxsize=policy.max_entries, ttu=lambda _key, entry, _now: self._ends_at(entry), timer=clock
             )
         )
@@ -107,9 +108,16 @@ class CredentialCache:
         self._sequence = itertools.count()
         self._refreshing = 0
         self._renew_if_used_since = -math.inf
+        self.refreshes = {"ok": 0, "failed": 0}
+        """Renewals so far, by how they ended."""
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def evictions(self) -> int:
+        """Living credentials that had to make room."""
+        return self._entries.evictions
 
     def get(self, session: Session, grant: Grant) -> Credentials | None:
         """Living credentials of a session under a grant, if there are any. No I/O."""
@@ -182,8 +190,10 @@ class CredentialCache:
     def _renew(self, key: Key, entry: _Entry) -> asyncio.Future[Credentials]:
         self._refreshing += 1
 
-        def finished(_task: asyncio.Future[Credentials]) -> None:
+        def finished(task: asyncio.Future[Credentials]) -> None:
             self._refreshing -= 1
+            failed = task.cancelled() or task.exception() is not None
+            self.refreshes["failed" if failed else "ok"] += 1
             self.refresh_due()
 
         task = self._exchanging.run(key, lambda: self._exchanged(key, entry.session, used_at=entry.used_at))

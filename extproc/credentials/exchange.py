@@ -1,6 +1,7 @@
 """Exchanges within a budget: a bounded pool and queue, a deadline, a circuit breaker."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
@@ -36,7 +37,7 @@ class StsExchange:
 
     ``deadline``: seconds that one exchange may take as a request sees it. ``max_waiting``
     exchanges may be under way or queued; further ones are refused at once.
-    ``on_outcome`` is told "ok" or the reason of each exchange.
+    ``on_outcome`` is told of each exchange "ok" or the reason, STS's error code, and the seconds it took.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class StsExchange:
         deadline: float,
         workers: int,
         max_waiting: int,
-        on_outcome: Callable[[str], None] = lambda _outcome: None,
+        on_outcome: Callable[[str, str, float], None] = lambda _outcome, _code, _seconds: None,
     ) -> None:
         self._sts = sts
         self._breaker = breaker
@@ -73,16 +74,17 @@ class StsExchange:
             raise Denied(Reason.STS_UNAVAILABLE, "too many exchanges are waiting")
         if not self._breaker.admits():
             raise Denied(Reason.STS_UNAVAILABLE, "the circuit breaker is open")
+        began = time.perf_counter()
         try:
             credentials = await self._within_deadline(unverified_for_sts, grant)
         except Denied as denied:
-            self._report(denied, grant)
+            self._report(denied, grant, time.perf_counter() - began)
             raise
         except BaseException:
             self._breaker.abandoned()
             raise
         self._breaker.succeeded()
-        self._on_outcome("ok")
+        self._on_outcome("ok", "", time.perf_counter() - began)
         return credentials
 
     async def _within_deadline(self, token: str, grant: Grant) -> Credentials:
@@ -105,12 +107,12 @@ class StsExchange:
     def _finished(self) -> None:
         self._waiting -= 1
 
-    def _report(self, denied: Denied, grant: Grant) -> None:
+    def _report(self, denied: Denied, grant: Grant, seconds: float) -> None:
         if denied.reason in _NO_ANSWER:
             self._breaker.failed()
         else:
             self._breaker.succeeded()
-        self._on_outcome(denied.reason.value)
+        self._on_outcome(denied.reason.value, denied.code, seconds)
         log = _log.error if denied.reason in _OPERATORS_PROBLEM else _log.warning
         log("exchange_failed", reason=denied.reason.value, detail=denied.detail, role_arn=grant.role_arn)
 

@@ -7,9 +7,8 @@ tokens, let alone two users. For any thread.
 import hashlib
 from collections.abc import Callable
 
-from cachetools import TLRUCache
-
 from extproc.clock import Clock
+from extproc.credentials.bounded import BoundedCache
 from extproc.lockedcache import LockedCache
 from extproc.values import Session, TokenDigest
 
@@ -24,7 +23,7 @@ class SessionCache:
 
     def __init__(self, *, max_sessions: int, clock: Clock) -> None:
         self._sessions: LockedCache[TokenDigest, Session] = LockedCache(
-            TLRUCache(
+            BoundedCache(
                 maxsize=max_sessions,
                 ttu=lambda _digest, session, _now: session.identity.expires_at,
                 timer=clock,
@@ -33,6 +32,11 @@ class SessionCache:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def evictions(self) -> int:
+        """Living sessions that had to make room."""
+        return self._sessions.evictions
 
     def get(self, digest: TokenDigest) -> Session | None:
         """The living session of a token, if there is one. No I/O."""

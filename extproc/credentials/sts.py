@@ -203,8 +203,9 @@ def _denied(error: ClientError) -> Denied:
             reason = Reason.STS_UNAVAILABLE
         else:
             reason = Reason.STS_MISCONFIGURED
+    known = code if code in _REASONS else "other"  # of metrics: a closed list
     detail = f"STS answered {status} {code or 'without an error code'}"
     for hint in _HINTS:
         if hint.phrase in str(told.get("Message", "")):
-            return Denied(hint.reason or reason, f"{detail}; {hint.advice}")
-    return Denied(reason, detail)
+            return Denied(hint.reason or reason, f"{detail}; {hint.advice}", code=known)
+    return Denied(reason, detail, code=known)

@@ -7,7 +7,7 @@ a plain event stream, and any other path echoes what arrived.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -271,10 +271,18 @@ async def _sse(request: Request) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-def create_app(settings: UpstreamSettings, *, transport: httpx2.AsyncBaseTransport | None = None) -> ASGIApp:
-    """Build the upstream; ``transport`` replaces the network towards the STS emulator, for tests."""
+def create_app(
+    settings: UpstreamSettings,
+    *,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> ASGIApp:
+    """Build the upstream; ``tell`` gets its access log, line by line.
+
+    ``transport`` replaces the network towards the STS emulator, for tests.
+    """
     http = httpx2.AsyncClient(transport=transport, timeout=LOOKUP_TIMEOUT, trust_env=False)
-    log = RequestLog()
+    log = RequestLog(tell)
     credentials = CredentialLookup(sts_url=settings.sts_url, http=http)
     mcp_app = build_server().streamable_http_app(
         streamable_http_path="/mcp",

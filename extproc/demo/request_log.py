@@ -5,9 +5,12 @@ of a session token a digest prefix; anywhere else a JWT is replaced by its diges
 """
 
 import hashlib
+import json
 import re
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from extproc.demo.sigv4_verifier import ReceivedRequest
@@ -47,9 +50,10 @@ class Totals:
 
 
 class RequestLog:
-    """The last ``CAPACITY`` requests and totals over all of them."""
+    """The last ``CAPACITY`` requests and totals over all of them. ``tell`` gets a line of JSON for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = lambda _line: None) -> None:
+        self._tell = tell
         self._requests: deque[RecordedRequest] = deque(maxlen=CAPACITY)
         self._totals = Totals()
 
@@ -64,6 +68,7 @@ class RequestLog:
             bearer_seen=totals.bearer_seen + record.bearer_seen,
         )
         self._requests.append(record)
+        self._tell(_line(record))
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the kept requests, oldest first, ready for JSON."""
@@ -101,6 +106,20 @@ def concluded(
 ) -> RecordedRequest:
     """Return the record with how verification ended."""
     return replace(record, outcome=outcome, access_key_id=access_key_id, arn=arn)
+
+
+def _line(record: RecordedRequest) -> str:
+    """What an access log would say, under the request id that Envoy and extproc log too."""
+    told = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "request_id": record.request_id,
+        "method": record.method,
+        "path": record.raw_path,
+        "outcome": record.outcome,
+        "access_key_id": record.access_key_id,
+        "arn": record.arn,
+    }
+    return json.dumps(told)
 
 
 def _header(name: bytes, value: bytes) -> tuple[str, str]:

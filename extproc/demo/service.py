@@ -3,6 +3,7 @@
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -190,7 +191,7 @@ def run_mcp(
         allow_unsigned_payload=allow_unsigned_payload,
         s3_style=s3_style,
     )
-    serve(mcp_server.create_app(settings), listen)
+    serve(mcp_server.create_app(settings, tell=partial(print, flush=True)), listen)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,11 @@ class Addresses:
         return f"http://{self.envoy}/mcp"
 
 
-def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False) -> str:
-    """The server's configuration. ``listen_on_all``: for containers, whose network is private."""
+def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: str = "-") -> str:
+    """The server's configuration.
+
+    ``listen_on_all``: for containers, whose network is private. ``audit``: where the audit log goes.
+    """
     grpc, admin = addresses.extproc, addresses.extproc_admin
     if listen_on_all:
         grpc, admin = (f"0.0.0.0:{address.rpartition(':')[2]}" for address in (grpc, admin))
@@ -52,6 +55,7 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False) -> str:
         ],
         "targets": [{"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": f"http://{addresses.mcp}"}],
         "sts": {"endpoint_url": f"http://{addresses.sts}"},
+        **({"audit": {"output": audit}} if audit != "-" else {}),
         "session_duration": 900,
         "role_mappings": [
             {"name": "admins", "claim": "admins", "role_arn": ADMIN_ROLE, "priority": 1},

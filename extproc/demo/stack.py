@@ -89,7 +89,8 @@ class Stack:
         """Start every part and wait until each is ready."""
         at = self.addresses
         extproc_config = self.directory / "extproc.yaml"
-        extproc_config.write_text(self._adjust(extproc_yaml(at)), encoding="utf-8")
+        settings = extproc_yaml(at, audit=str(self.directory / "audit.log"))
+        extproc_config.write_text(self._adjust(settings), encoding="utf-8")
         envoy_config = self.directory / "envoy.yaml"
         options = dataclasses.replace(self._envoy_options, listen=at.envoy, admin=at.envoy_admin)
         rendered = render(config.load(extproc_config), options)
@@ -178,6 +179,8 @@ class Stack:
                 "warning",
                 "--concurrency",
                 "1",
+                "--file-flush-interval-msec",
+                "200",  # its access log is to be read while it runs
             ]
         return [sys.executable, *service_arguments(name, self.addresses)]
 

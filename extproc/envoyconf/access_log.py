@@ -5,11 +5,12 @@ from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.google.protobuf import Any, Struct
 
-from extproc.envoyconf.ext_proc import EXT_PROC_FILTER, METADATA_NAMESPACE
+from extproc.envoyconf.ext_proc import EXT_PROC_FILTER
+from extproc.server.codec import DECISION_NAMESPACE
 
 
 def _ours(name: str) -> str:
-    return f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:{name})%"
+    return f"%DYNAMIC_METADATA({DECISION_NAMESPACE}:{name})%"
 
 
 def _latency(field: str) -> str:
@@ -27,11 +28,15 @@ _LINE = {
     "flags": "%RESPONSE_FLAGS%",
     "user": _ours("subject"),
     "role": _ours("role_arn"),
+    "mapping": _ours("mapping"),
+    "access_key_id": _ours("access_key_id"),
+    "cache": _ours("cache"),
     "decision": _ours("decision"),
     "reason": _ours("reason"),
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "duration_ms": "%DURATION%",
+    "extproc_us": _ours("duration_us"),
     "extproc_head_us": _latency("request_header_latency_us"),
     "extproc_body_us": _latency("request_body_total_latency_us"),
     "upstream_cluster": "%UPSTREAM_CLUSTER%",

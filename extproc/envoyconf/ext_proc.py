@@ -21,11 +21,11 @@ from envoy_data_plane.google.protobuf import Any
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
 from extproc.authn.keys import RefreshPolicy
 from extproc.config import Settings, Target
+from extproc.server.codec import DECISION_NAMESPACE
 from extproc.server.services import TARGET_METADATA
 
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 EXTPROC_CLUSTER = "extproc"
-METADATA_NAMESPACE = "extproc"
 IMMUTABLE_HEADERS = (
     r"host|:authority|:method|:scheme|connection|te|transfer-encoding|upgrade|x-(envoy|forwarded)-.+"
 )
@@ -72,7 +72,7 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
 def _metadata(settings: Settings) -> MetadataOptions:
     """Take ours for the access log; pass on what jwt_authn verified, if we are to trust it."""
     options = MetadataOptions(
-        receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE])
+        receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[DECISION_NAMESPACE])
     )
     if any(issuer.verified_by == "envoy" for issuer in settings.issuers):
         options.forwarding_namespaces = MetadataOptionsMetadataNamespaces(untyped=[JWT_NAMESPACE])

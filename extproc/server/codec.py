@@ -3,6 +3,7 @@
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
 """
 
+import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -20,11 +21,16 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     ProcessingResponse,
     TrailersResponse,
 )
+from google.protobuf.struct_pb2 import Struct, Value
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
 from extproc.errors import Denied, Reason
 from extproc.server import wire
+from extproc.telemetry.record import Record
 from extproc.values import Allow, Reply, RequestHead
+
+DECISION_NAMESPACE = "extproc"
+"""The namespace of the dynamic metadata that comes with every decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,13 @@ class TrailersMessage:
 
 
 _REQUEST_HEADERS = wire.tag(ProcessingResponse, "request_headers")
+_DYNAMIC_METADATA = wire.tag(ProcessingResponse, "dynamic_metadata")
+_FIELDS = wire.tag(Struct, "fields")
+_STRUCT_VALUE = wire.tag(Value, "struct_value")
+_MAP_KEY, _MAP_VALUE = b"\x0a", b"\x12"  # of a map's entries: fields 1 and 2
+_NUMBER = struct.Struct("<d")
+_METADATA_TEXTS = ("subject", "role_arn", "mapping", "access_key_id", "cache", "decision", "reason")
+_TEXT = 1024  # characters of a text in metadata
 _REQUEST_BODY = wire.tag(ProcessingResponse, "request_body")
 _HEADERS_RESPONSE = wire.tag(HeadersResponse, "response")
 _BODY_RESPONSE = wire.tag(BodyResponse, "response")
@@ -221,6 +234,36 @@ def encode_reply(reply: Reply) -> bytes:
     )
     immediate.status.code = reply.status
     return bytes(ProcessingResponse(immediate_response=immediate).SerializeToString())
+
+
+def encode_metadata(record: Record) -> bytes:
+    """A decision as dynamic metadata; to be added to any answer, since fields may stand in any order."""
+    identity, grant = record.identity, record.grant
+    texts = (
+        identity.subject if identity else None,
+        grant.assumed_role_arn if grant else None,
+        grant.mapping if grant else None,
+        record.access_key_id,
+        record.cache,
+        record.decision,
+        record.reason,
+    )
+    return _metadata(texts) + _NUMBER.pack(round(record.own * 1_000_000))
+
+
+@lru_cache(maxsize=4096)
+def _metadata(texts: tuple[str | None, ...]) -> bytes:
+    """All but the eight bytes of ``duration_us``, which is last, and as long every time."""
+    members = Struct()
+    for name, text in zip(_METADATA_TEXTS, texts, strict=True):
+        if text:
+            # A claim may have a lone surrogate, which protobuf has no way to write.
+            members.fields[name].string_value = text[:_TEXT].encode(errors="replace").decode()
+    number = Value(number_value=0.0).SerializeToString()
+    duration = wire.field(_FIELDS, wire.field(_MAP_KEY, b"duration_us") + wire.field(_MAP_VALUE, number))
+    ours = wire.field(_STRUCT_VALUE, members.SerializeToString() + duration)
+    namespace = wire.field(_MAP_KEY, DECISION_NAMESPACE.encode()) + wire.field(_MAP_VALUE, ours)
+    return wire.field(_DYNAMIC_METADATA, wire.field(_FIELDS, namespace))[: -_NUMBER.size]
 
 
 def _set(name: str, value: str) -> HeaderValueOption:

@@ -24,7 +24,9 @@ from extproc.pipeline import Admission, Pipeline
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.server import codec
 from extproc.signing.payload import Payload
-from extproc.values import Allow, Authorized, Reply, RequestHead
+from extproc.telemetry.observer import Decision
+from extproc.telemetry.record import Record
+from extproc.values import Allow, Authorized, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,10 @@ class Stream:
     __slots__ = (
         "_admission",
         "_authorized",
-        "_head",
         "_head_at",
         "_inputs",
         "_pipeline",
+        "_record",
         "_signed_with",
         "_target_name",
     )
@@ -63,7 +65,7 @@ class Stream:
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
         self._pipeline = pipeline
         self._target_name = target_name
-        self._head: RequestHead | None = None
+        self._record = Record()
         self._head_at = 0.0
         self._admission: Admission | None = None
         self._inputs: Inputs = NO_INPUTS
@@ -76,6 +78,7 @@ class Stream:
         To be awaited, in the event loop, only while there are no credentials yet, or a large
         body is hashed. All else is memory, and may be called from any thread.
         """
+        self._record.resume()
         try:
             received = codec.decode(
                 message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
@@ -91,14 +94,16 @@ class Stream:
             return self._deny(error)
 
     def _on_headers(self, received: codec.HeadersMessage) -> Answer | Awaitable[Answer]:
-        if self._head is not None:
+        if self._record.head is not None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "the head came twice")
-        self._head = received.head
+        self._record.head = received.head
         self._head_at = time.monotonic()
         admission = self._pipeline.admit(received.head)
         if isinstance(admission, Reply):
-            return Answer(codec.encode_reply(admission), last=True)
+            self._pipeline.observer.decided(self._record, Decision.REPLY)
+            return self._decided(codec.encode_reply(admission), last=True)
         self._admission = admission
+        self._record.target = admission.target.name
         if admission.needs_body and not received.body_is_buffered:
             raise Denied(
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
@@ -111,10 +116,11 @@ class Stream:
         return self._continue() if self._authorized else self._once_authorized(admission)
 
     def _recall(self, admission: Admission, body: bytes) -> None:
-        self._inputs = self._pipeline.read(admission, body)
-        self._authorized = self._pipeline.recall(admission, self._inputs)
+        self._inputs = self._pipeline.read(admission, body, self._record)
+        self._authorized = self._pipeline.recall(admission, self._inputs, self._record)
 
     def _continue(self) -> Answer:
+        self._record.pause()
         return Answer(codec.encode_continue(self._pipeline.withheld), last=False)
 
     # Envoy buffers the body meanwhile. A token that is refused must not hold a stream, and a
@@ -122,14 +128,15 @@ class Stream:
 
     async def _once_open(self, admission: Admission) -> Answer:
         try:
-            await asyncio.shield(self._pipeline.open(admission))
+            await asyncio.shield(self._pipeline.open(admission, self._record))
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
         return self._continue()
 
     async def _once_authorized(self, admission: Admission) -> Answer:
         try:
-            self._authorized = await asyncio.shield(self._pipeline.authorize(admission, self._inputs))
+            obtaining = self._pipeline.authorize(admission, self._inputs, self._record)
+            self._authorized = await asyncio.shield(obtaining)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
         return self._continue()
@@ -143,7 +150,7 @@ class Stream:
             self._recall(self._admission, received.body)
         elif time.monotonic() - self._head_at > GOOD_FOR:
             # A held-up body must not outlive its token, its credentials or a revocation.
-            self._authorized = self._pipeline.recall(self._admission, self._inputs)
+            self._authorized = self._pipeline.recall(self._admission, self._inputs, self._record)
         return self._answer(received.body)
 
     def _on_trailers(self) -> Answer:
@@ -168,7 +175,7 @@ class Stream:
         try:
             obtaining = None
             if self._authorized is None:
-                obtaining = self._pipeline.authorize(admission, self._inputs)
+                obtaining = self._pipeline.authorize(admission, self._inputs, self._record)
             if len(body) < LARGE_BODY:
                 payload = self._pipeline.payload(admission, body)
             else:
@@ -182,13 +189,19 @@ class Stream:
 
     def _allow(self, authorized: Authorized, payload: Payload) -> Answer:
         assert self._admission is not None  # noqa: S101 - set before anything is authorized
-        allow: Allow = self._pipeline.allow(self._admission, authorized, payload)
+        allow: Allow = self._pipeline.allow(self._admission, authorized, payload, self._record)
         self._signed_with = authorized
         message = codec.encode_allow(allow, to_body=self._admission.needs_body)
+        self._pipeline.observer.decided(self._record, Decision.ALLOW)
         # Leaving now keeps nothing of us on the way of a long response; only who observes stays.
-        return Answer(message, last=not self._pipeline.observes_upstream)
+        return self._decided(message, last=not self._pipeline.observes_upstream)
 
     def _deny(self, error: Exception) -> Answer:
-        target = self._admission.target.name if self._admission else ""
-        reply = self._pipeline.deny(error, head=self._head, target=target, inputs=self._inputs)
-        return Answer(codec.encode_reply(reply), last=True)
+        reply = self._pipeline.deny(
+            error, record=self._record, admission=self._admission, inputs=self._inputs
+        )
+        return self._decided(codec.encode_reply(reply), last=True)
+
+    def _decided(self, message: bytes, *, last: bool) -> Answer:
+        """The deciding answer, with what Envoy's access log is to say of it."""
+        return Answer(message + codec.encode_metadata(self._record), last)

@@ -1,100 +1,81 @@
-"""Prometheus metrics. No label carries anything of a user."""
+"""Prometheus metrics: what is counted. No label carries anything of a user.
 
+Requests are counted in plain numbers under one lock, which costs less than one counter of the
+client library; ``exposition`` shows them.
+"""
+
+import threading
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
 
-from extproc.errors import Reason
+from extproc.telemetry.counts import Counts, Sources
+from extproc.telemetry.exposition import Exposition
+from extproc.telemetry.record import Record
 
 
 class Metrics:
-    """The process's metrics, in a registry of their own."""
+    """The process's metrics, in a registry of their own. May be told from any thread."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "extproc_requests",
-            "Requests decided, by decision, reason of denial and target.",
-            ["decision", "reason", "target"],
-            registry=self.registry,
-        )
-        self._exchanges = Counter(
-            "extproc_exchanges",
-            "Token exchanges at STS, by outcome: ok or the reason of denial.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self._reloads = Counter(
-            "extproc_config_reloads",
-            "Reloads of the configuration, by outcome: applied, unchanged or failed.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self._reload_successful = Gauge(
-            "extproc_config_last_reload_successful",
-            "1 if the configuration file was good when it was last read, else 0.",
-            registry=self.registry,
-        )
-        self._reload_timestamp = Gauge(
-            "extproc_config_last_reload_timestamp_seconds",
-            "When the configuration file was last read and good, at start too, in Unix time.",
-            registry=self.registry,
-        )
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._total, self._sign = self._counts.durations["total"], self._counts.durations["sign"]
+        self._exposition = Exposition(self._counts, self._lock)
+        self.registry.register(self._exposition)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
 
-    def follow(
-        self,
-        *,
-        sessions: Callable[[], int],
-        breaker: Callable[[], int],
-        clock_offset: Callable[[], float],
-        exchanges_waiting: Callable[[], int],
-    ) -> None:
-        """Show the present value of each whenever metrics are asked for."""
-        for name, help_text, value in (
-            ("extproc_sessions", "Sessions held.", sessions),
-            ("extproc_sts_breaker", "STS circuit breaker: 0 closed, 1 half-open, 2 open.", breaker),
-            ("extproc_clock_offset_seconds", "Seconds by which AWS's clock is ahead of ours.", clock_offset),
-            ("extproc_exchanges_waiting", "Exchanges under way or queued.", exchanges_waiting),
-        ):
-            Gauge(name, help_text, registry=self.registry).set_function(value)
+    def follow(self, sources: Sources) -> None:
+        """Show present values too."""
+        self._exposition.sources = sources
 
     def follow_certificate(self, *, expires_at: Callable[[], float], broken: Callable[[], bool]) -> None:
         """Show when the listener's certificate ends, and whether its files hold one that cannot be used."""
-        for name, help_text, value in (
-            (
-                "extproc_certificate_expiry_timestamp_seconds",
-                "When the gRPC listener's certificate ends, in Unix time.",
-                expires_at,
-            ),
-            (
-                "extproc_certificate_files_broken",
-                "1 while the certificate files cannot be used and the ones before are still served.",
-                broken,
-            ),
-        ):
-            Gauge(name, help_text, registry=self.registry).set_function(value)
+        self._exposition.certificate = (expires_at, broken)
 
-    def allowed(self, target: str) -> None:
-        """Count a signed request."""
-        self._requests.labels("allow", "", target).inc()
+    def decided(self, record: Record) -> None:
+        """Count a decision, and how long its parts took."""
+        with self._lock:
+            counts = self._counts
+            counts.requests[record.decision, record.reason, record.target] += 1
+            counts.lookups[record.cache] += 1
+            self._total.observe(record.own)
+            if record.sign is not None:
+                self._sign.observe(record.sign)
+            if record.remaining is not None:
+                counts.remaining.observe(record.remaining)
+            for stage, (began, ended) in record.stages.items():
+                if stage != "exchange":  # counted below, renewals included
+                    counts.durations[stage].observe(ended - began)
 
-    def denied(self, reason: Reason, target: str) -> None:
-        """Count a denial."""
-        self._requests.labels("deny", reason.value, target).inc()
+    def exchanged(self, outcome: str, code: str, seconds: float) -> None:
+        """Count an exchange: "ok" or the reason of denial, STS's error code if it gave one."""
+        with self._lock:
+            self._counts.exchanges[outcome, code] += 1
+            self._counts.durations["exchange"].observe(seconds)
 
-    def exchanged(self, outcome: str) -> None:
-        """Count an exchange."""
-        self._exchanges.labels(outcome).inc()
+    def fetched(self, issuer: str, ok: bool) -> None:  # noqa: FBT001 - a callback's argument
+        """Count a fetch of an issuer's keys."""
+        with self._lock:
+            self._counts.fetches[issuer, "ok" if ok else "failed"] += 1
 
     def started(self, *, at: float) -> None:
         """Note that the configuration is good; ``at``: Unix time."""
-        self._reload_successful.set(1)
-        self._reload_timestamp.set(at)
+        with self._lock:
+            self._counts.reloaded = True
+            self._counts.reloaded_at = at
 
     def reloaded(self, outcome: str, *, at: float) -> None:
         """Count a reload, whose outcome is "applied", "unchanged" or "failed"; ``at``: Unix time."""
-        self._reloads.labels(outcome).inc()
+        with self._lock:
+            self._counts.reloads[outcome] += 1
         if outcome == "failed":
-            self._reload_successful.set(0)
+            self._counts.reloaded = False
         else:
             self.started(at=at)

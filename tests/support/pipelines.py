@@ -13,6 +13,7 @@ from extproc.policy.rules import ClaimContains, Policy, Rule
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Scope, Target, TargetTable
 from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.observer import Observer
 from extproc.values import Credentials, Identity
 
 NOW = 1_790_000_000.0
@@ -83,6 +84,9 @@ class Parts:
         exchange_headers=(),
         observes_upstream=False,
         policy=None,
+        audit=None,
+        sample_allows=1.0,
+        tracer=None,
     ):
         self.now = NOW
         self.verifier = FakeVerifier()
@@ -121,7 +125,7 @@ class Parts:
             revocation=self.revocation,
             deadline=5.0,
             signer=self.signer,
-            metrics=self.metrics,
+            observer=Observer(metrics=self.metrics, audit=audit, sample_allows=sample_allows, tracer=tracer),
             max_body_bytes=max_body_bytes,
             observes_upstream=observes_upstream,
         )

@@ -67,6 +67,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
             "tls": None,
             "socket_mode": "0660",
             "socket_owner": None,
+            "engine": "auto",
             "insecure_plaintext": False,
         },
         "resource": {"url": "https://mcp.example.com/mcp", "name": None},
@@ -151,6 +152,8 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         },
         "cache": {"margin": 60.0, "negative_ttl": 30.0, "reuse": "token"},
         "observe_upstream": False,
+        "audit": {"output": "-", "sample_allows": 1.0, "queue": 10_000},
+        "tracing": {"endpoint": None},
         "drain_seconds": 20.0,
     }
 

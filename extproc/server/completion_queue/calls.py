@@ -82,6 +82,28 @@ class Call:
         self.end(NO_ANSWER)
 
 
+class RefusedCall(Call):
+    """A call that gets nothing but its status.
+
+    Once its first message has come: a client that is still writing would see its stream
+    reset, and not why.
+    """
+
+    __slots__ = ("_status",)
+
+    def __init__(self, call: Any, status: Status) -> None:
+        super().__init__(call)
+        self._status = status
+
+    def on_message(self, _message: bytes) -> None:
+        """End it."""
+        self.end(self._status)
+
+    def on_half_close(self) -> None:
+        """End it."""
+        self.end(self._status)
+
+
 def _done(_event: Any) -> None:
     """Nothing is left to do; the event was all that still held the call."""
 

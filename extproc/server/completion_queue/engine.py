@@ -16,7 +16,7 @@ from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2
 
 from extproc.pipeline import Pipeline
-from extproc.server.completion_queue.calls import NO_ANSWER, Call, ProcessCall, Status
+from extproc.server.completion_queue.calls import NO_ANSWER, ProcessCall, RefusedCall, Status
 from extproc.server.completion_queue.side_calls import SideServices
 from extproc.server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.server.stream import Answer, Stream
@@ -136,7 +136,7 @@ class CompletionQueueEngine:
         if method != _PROCESS:
             self._side.begin(method, event.call)
         elif not self._transport.admits(lambda: _peer(event.call)):
-            Call(event.call).end(_NOT_ALLOWED)
+            RefusedCall(event.call, _NOT_ALLOWED).receive()
         else:
             self._begin_process(event)
 
@@ -149,7 +149,7 @@ class CompletionQueueEngine:
             stream = Stream(self._pipeline(), target_name=target_name)
         except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
             _log.error("stream_failed", error=type(error).__name__)
-            Call(event.call).end(NO_ANSWER)
+            RefusedCall(event.call, NO_ANSWER).receive()
             return
         ProcessCall(event.call, stream, self._later).receive()
 

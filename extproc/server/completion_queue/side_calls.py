@@ -11,7 +11,7 @@ from grpc._cython import cygrpc
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from extproc.server.completion_queue.calls import OK, Call, Status
+from extproc.server.completion_queue.calls import OK, Call, RefusedCall, Status
 from extproc.server.services import EXT_PROC_SERVICE
 
 _HEALTH = "/grpc.health.v1.Health/"
@@ -41,7 +41,7 @@ class SideServices:
         elif method == _REFLECTION:
             ReflectionCall(call, self._reflection).receive()
         else:
-            Call(call).end(_UNIMPLEMENTED)
+            RefusedCall(call, _UNIMPLEMENTED).receive()
 
     def stop(self) -> None:
         """Say NOT_SERVING for good, and let watchers go after they were told."""

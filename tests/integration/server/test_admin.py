@@ -7,6 +7,7 @@ import urllib.request
 from extproc.errors import Reason
 from extproc.server.admin import AdminServer
 from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.record import Record
 
 
 @contextlib.contextmanager
@@ -39,7 +40,9 @@ def test_readiness_gives_its_reasons_and_then_says_ok():
 
 def test_metrics_are_served_in_prometheus_format():
     metrics = Metrics()
-    metrics.denied(Reason.NO_ROLE, "aws-mcp")
+    record = Record()
+    record.target, record.decision, record.reason = "aws-mcp", "deny", Reason.NO_ROLE.value
+    metrics.decided(record)
     with serving(metrics=metrics) as base:
         status, text = get(f"{base}/metrics")
     assert status == 200

@@ -19,6 +19,7 @@ from extproc.config.listen import Listen
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Admission
 from extproc.policy.inputs import NO_INPUTS
+from extproc.telemetry.record import Record
 from extproc.values import Credentials, RequestHead
 from support.tokens import AUDIENCE, ISSUER, KID, NOW, FakeClock, claims, key_set, mint, public_jwk, rsa_key
 
@@ -86,7 +87,10 @@ class Running:
         )
         admission = pipeline.admit(head)
         assert isinstance(admission, Admission)
-        return pipeline.recall(admission, NO_INPUTS) or await pipeline.authorize(admission, NO_INPUTS)
+        record = Record()
+        return pipeline.recall(admission, NO_INPUTS, record) or await pipeline.authorize(
+            admission, NO_INPUTS, record
+        )
 
 
 @pytest.fixture

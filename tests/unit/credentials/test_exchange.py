@@ -45,7 +45,7 @@ class Parts:
             deadline=deadline,
             workers=workers,
             max_waiting=max_waiting,
-            on_outcome=self.outcomes.append,
+            on_outcome=lambda outcome, code, seconds: self.outcomes.append((outcome, code, seconds >= 0)),
         )
 
     async def ask(self):
@@ -71,7 +71,7 @@ def make():
 async def test_an_exchange_gives_credentials_and_counts(make):
     parts = make()
     assert (await parts.ask()).access_key_id == "ASIA"
-    assert parts.outcomes == ["ok"]
+    assert parts.outcomes == [("ok", "", True)]
 
 
 async def test_a_hanging_sts_is_left_at_the_deadline(make):

@@ -197,7 +197,8 @@ def test_without_a_configuration_there_is_nothing_to_render():
 def test_the_access_log_names_user_role_decision_and_latency():
     line = manager(rendered()[0])["access_log"][0]["typed_config"]["log_format"]["json_format"]
     assert line["user"] == "%DYNAMIC_METADATA(extproc:subject)%"
-    assert {"role", "decision", "reason", "extproc_head_us"} <= set(line)
+    assert {"role", "mapping", "access_key_id", "cache", "decision", "reason", "extproc_us"} <= set(line)
+    assert {"request_id", "extproc_head_us"} <= set(line)
     namespaces = manager(rendered()[0])["http_filters"][0]["typed_config"]["metadata_options"]
     assert namespaces == {"receiving_namespaces": {"untyped": ["extproc"]}}
 

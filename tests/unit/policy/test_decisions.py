@@ -82,7 +82,7 @@ async def test_what_is_remembered_for_one_session_is_bounded():
     made = Decisions(policy("mcp.tool != 'x'"), max_sessions=10)
     for n in range(3 * decisions.MAX_DECISIONS):
         await decided(made, session(), mcp(tool=str(n)))
-    assert len(made._memo[b"1"]) == decisions.MAX_DECISIONS
+    assert len(made._memo.get(b"1")) == decisions.MAX_DECISIONS
 
 
 async def test_decisions_are_made_in_a_thread_and_do_not_hold_up_the_loop():

@@ -1,0 +1,59 @@
+"""What the settings say about audit log and traces, as the objects that do it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from extproc.config import Settings
+from extproc.telemetry.audit import AuditLog
+from extproc.telemetry.observer import Tracer
+from extproc.telemetry.sink import FileSink, StreamSink
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+_log = structlog.get_logger(__name__)
+
+
+def build_audit(settings: Settings) -> AuditLog | None:
+    """The audit log, not started; None if there is to be none.
+
+    Raises:
+        OSError: its file cannot be opened.
+    """
+    output = settings.audit.output
+    if output is None:
+        return None
+    try:
+        sink = StreamSink(sys.stdout.fileno()) if output == "-" else FileSink(Path(output))
+    except OSError as error:
+        raise OSError(f"audit.output {output}: {error.strerror}") from None
+    return AuditLog(sink=sink, max_queued=settings.audit.queue)
+
+
+def build_tracer(settings: Settings, environment: Mapping[str, str] = os.environ) -> Tracer | None:
+    """The tracer, if the settings or the standard environment variables name an endpoint.
+
+    Raises:
+        OSError: the settings name one, and the extra "otel" is not installed.
+    """
+    endpoint = settings.tracing.endpoint
+    disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    wanted = endpoint or (
+        any(environment.get(name) for name in _ENDPOINTS)
+        and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
+    )
+    if disabled or not wanted:
+        return None
+    try:
+        # Optional, and slow to import: only for those who want it.
+        from extproc.telemetry.tracing import OtelTracer, otlp_provider  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        missing = f"tracing needs {error.name}: pip install 'extproc-sigv4[otel]'"
+        if endpoint:
+            raise OSError(missing) from None
+        _log.warning("tracing_off", why=missing)
+        return None
+    return OtelTracer(otlp_provider(endpoint))

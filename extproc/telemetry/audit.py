@@ -1,0 +1,116 @@
+"""The audit log: one JSON object a line for each decision, rendered and written by a thread of its own.
+
+The request path only appends a tuple to a bounded queue. What does not fit, or cannot be
+written, is dropped and counted: a log that is stuck never holds up a signature. No token,
+no secret, and no header but the few named here ever enters an event.
+"""
+
+import threading
+import time
+from collections import deque
+from typing import Protocol
+
+import structlog
+
+from extproc.telemetry.event import Event, render
+
+_LINGER = 0.01  # seconds in which events gather, so that not each of them wakes the thread
+_CHUNK = 4096  # bytes a write: as much as a pipe takes in one piece from several processes
+_AGAIN = 10.0  # seconds between warnings about the same trouble
+
+_log = structlog.get_logger(__name__)
+
+
+class Sink(Protocol):
+    """Where lines go."""
+
+    def write(self, lines: bytes) -> None:
+        """Write whole lines; may block; raises ``OSError``."""
+        ...
+
+    def close(self) -> None:
+        """Close what was opened."""
+        ...
+
+
+class AuditLog:
+    """A queue of at most ``max_queued`` events and the thread that empties it. ``start`` to ``close``."""
+
+    def __init__(self, *, sink: Sink, max_queued: int) -> None:
+        self._sink = sink
+        self._max_queued = max_queued
+        self._queue: deque[Event] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._lock = threading.Lock()
+        self._dropped = 0
+        self._failed = 0
+        self._written = 0
+        self._warned_at = float("-inf")
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Events so far: written, dropped from a full queue, or failed to be written."""
+        return {"written": self._written, "dropped": self._dropped, "failed": self._failed}
+
+    def append(self, event: Event) -> None:
+        """Take an event, or drop it if the queue is full. Never waits for the sink."""
+        if len(self._queue) >= self._max_queued:
+            with self._lock:
+                self._dropped += 1
+            return
+        self._queue.append(event)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def close(self, *, within: float = 2.0) -> None:
+        """Write what is queued, for at most ``within`` seconds; what is left then is lost, and said so."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(within)
+        if self._queue:
+            _log.error("audit_events_lost", events=len(self._queue))
+        if not self._thread.is_alive():
+            self._sink.close()
+
+    def _run(self) -> None:
+        while not (self._closing and not self._queue):
+            self._wake.wait()
+            if not self._closing:
+                time.sleep(_LINGER)
+            self._wake.clear()  # before looking: what is appended from here on sets it again
+            while self._queue:
+                self._write_some()
+            if self._closing:
+                self._wake.set()
+
+    def _write_some(self) -> None:
+        """Render and write a chunk. Small ones: rendering holds the interpreter, writing lets go of it."""
+        lines, events = bytearray(), 0
+        while self._queue and len(lines) < _CHUNK // 2:
+            event = self._queue.popleft()
+            try:
+                lines += render(event)
+                events += 1
+            except Exception as error:  # noqa: BLE001 - one event that cannot be rendered must not end the log
+                self._trouble(1, error)
+        try:
+            self._sink.write(bytes(lines))
+            self._written += events
+        except OSError as error:
+            self._trouble(events, error)
+
+    def _trouble(self, events: int, error: Exception) -> None:
+        self._failed += events
+        now = time.monotonic()
+        if now - self._warned_at >= _AGAIN:
+            self._warned_at = now
+            _log.error("audit_write_failed", error=type(error).__name__, failed=self._failed)

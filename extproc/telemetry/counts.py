@@ -1,0 +1,52 @@
+"""What is counted since the start, and where present values are asked for."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from extproc.telemetry.histogram import Histogram
+
+SECONDS = (
+    1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3,
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+"""Bounds of durations: from a signature to an exchange at its deadline."""
+
+REMAINING = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0)
+"""Bounds of what credentials have left, in seconds."""
+
+STAGES = ("total", "verify", "policy", "exchange", "sign")
+
+
+@dataclass(slots=True)
+class Counts:
+    """Everything that is counted since the start."""
+
+    requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # decision, reason, target
+    lookups: Counter[str] = field(default_factory=Counter)  # by Record.cache
+    exchanges: Counter[tuple[str, str]] = field(default_factory=Counter)  # outcome, code
+    fetches: Counter[tuple[str, str]] = field(default_factory=Counter)  # issuer, outcome
+    reloads: Counter[str] = field(default_factory=Counter)
+    durations: dict[str, Histogram] = field(
+        default_factory=lambda: {stage: Histogram(SECONDS) for stage in STAGES}
+    )
+    remaining: Histogram = field(default_factory=lambda: Histogram(REMAINING))
+    reloaded_at: float = field(default_factory=time.time)
+    reloaded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where present values are asked for, whenever somebody looks at the metrics."""
+
+    ready: Callable[[], bool]
+    entries: Mapping[str, Callable[[], int]]  # by cache
+    evictions: Mapping[str, Callable[[], int]]
+    refreshes: Callable[[], Mapping[str, int]]  # by outcome
+    breaker: Callable[[], int]
+    clock_offset: Callable[[], float]
+    exchanges_waiting: Callable[[], int]
+    jwks_ages: Callable[[], Mapping[str, float]]  # seconds by issuer
+    audit_queued: Callable[[], int]
+    audit_events: Callable[[], Mapping[str, int]]  # by outcome

@@ -1,0 +1,144 @@
+"""One event of the audit log: what it holds, and its line of JSON, ASCII whatever clients wrote."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from extproc.telemetry.record import Record
+from extproc.values import Grant, Identity
+
+SHORT, LONG = 256, 1024
+"""Characters kept of texts that others choose."""
+
+_REQUEST_ID = 128
+_TRACEPARENT = 64
+_METHOD = 32
+_MAX_ACTORS = 4  # levels of `act`
+_TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+
+class Event(NamedTuple):
+    """One decision. Texts of clients are cut to size already: only with that does the queue bound memory."""
+
+    at: float  # seconds since the epoch
+    decision: str
+    reason: str
+    detail: str
+    request_id: str | None
+    traceparent: str | None
+    method: str
+    path: str
+    target: str
+    mcp_method: str | None
+    mcp_name: str | None
+    identity: Identity | None
+    grant: Grant | None
+    access_key_id: str | None
+    cache: str
+    own: float  # seconds, as all durations
+    sign: float | None
+    stages: Mapping[str, tuple[float, float]]
+
+
+def event_of(record: Record, detail: str, at: float) -> Event:
+    """What the log keeps of a record. Without the head, which holds the token."""
+    head = record.head
+    request_id = parent = None
+    method = path = ""
+    mcp_method, mcp_name = record.mcp_method, record.mcp_name
+    if head is not None:
+        request_id, parent = head.get("x-request-id"), head.get("traceparent")
+        # The query stays out: it may hold what does not belong into logs.
+        method, path = head.method[:_METHOD], head.path[:LONG].partition("?")[0]
+        if mcp_method is None:
+            mcp_method, mcp_name = head.get("mcp-method"), head.get("mcp-name")
+    return Event(
+        at,
+        record.decision,
+        record.reason,
+        detail[:SHORT],
+        request_id and request_id[:_REQUEST_ID],
+        parent and parent[:_TRACEPARENT],
+        method,
+        path,
+        record.target,
+        mcp_method and mcp_method[:SHORT],
+        mcp_name and mcp_name[:SHORT],
+        record.identity,
+        record.grant,
+        record.access_key_id,
+        record.cache,
+        record.own,
+        record.sign,
+        record.stages,
+    )
+
+
+def render(event: Event) -> bytes:
+    """The line, with its line feed."""
+    identity, grant = event.identity, event.grant
+    claims: Mapping[str, object] = identity.claims if identity else {}
+    stages = {name: _microseconds(ended - began) for name, (began, ended) in event.stages.items()}
+    fields = {
+        "time": datetime.fromtimestamp(event.at, UTC),
+        "decision": event.decision,
+        "reason": event.reason,
+        "detail": event.detail,
+        "request_id": event.request_id,
+        "trace_id": trace_id(event.traceparent),
+        "issuer": identity.issuer if identity else None,
+        "subject": identity.subject[:SHORT] if identity else None,
+        "jti": _text(claims.get("jti")),
+        "client": _text(claims.get("azp")) or _text(claims.get("client_id")),
+        "agent": _actors(claims["act"]) if "act" in claims else [],
+        "target": event.target,
+        "method": event.method,
+        "path": event.path,
+        "mcp_method": event.mcp_method,
+        "mcp_tool": event.mcp_name if event.mcp_method == "tools/call" else None,
+        "mapping": grant.mapping if grant else None,
+        "role_arn": grant.assumed_role_arn if grant else None,
+        "session_name": grant.session_name if grant else None,
+        "access_key_id": event.access_key_id,
+        "cache": event.cache,
+        "duration_us": _microseconds(event.own),
+        "verify_us": stages.get("verify"),
+        "policy_us": stages.get("policy"),
+        "exchange_us": stages.get("exchange"),
+        "sign_us": None if event.sign is None else _microseconds(event.sign),
+    }
+    try:
+        line = orjson.dumps(fields)
+    except TypeError:  # a lone surrogate, which JSON can spell and UTF-8 cannot
+        line = b"\x80"
+    # Not all that is written beyond ASCII is harmless: some readers end lines at U+0085 or U+2028.
+    if not line.isascii():
+        line = json.dumps(fields, separators=(",", ":"), default=datetime.isoformat).encode("ascii")
+    return line + b"\n"
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace of a ``traceparent`` header (W3C Trace Context 3.2.2), if it is one."""
+    found = _TRACE_ID.fullmatch(traceparent) if traceparent else None
+    return found[1] if found else None
+
+
+def _text(claim: Any) -> str | None:
+    return claim[:SHORT] if isinstance(claim, str) else None
+
+
+def _actors(actor: object) -> list[str]:
+    """Who acts for the subject, the present one first (RFC 8693 4.1)."""
+    actors: list[str] = []
+    while isinstance(actor, Mapping) and len(actors) < _MAX_ACTORS:
+        actors.append(_text(actor.get("sub")) or "")
+        actor = actor.get("act")
+    return actors
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)

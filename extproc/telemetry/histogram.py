@@ -1,0 +1,26 @@
+"""Counts in buckets: what a Prometheus histogram needs, at the price of a binary search."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+
+
+class Histogram:
+    """Counts values by bucket. Not safe for several threads: the owner holds a lock."""
+
+    __slots__ = ("_bounds", "_counts", "_labels", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._labels = (*(f"{bound:g}" for bound in bounds), "+Inf")
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value; a bucket holds its bound."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def exposed(self) -> tuple[list[tuple[str, float]], float]:
+        """Cumulative counts by upper bound, as Prometheus wants them, and the sum."""
+        return list(zip(self._labels, accumulate(map(float, self._counts)), strict=True)), self._sum

@@ -1,0 +1,65 @@
+"""Every decision is told here, once, before its answer leaves: to metrics, audit log and traces."""
+
+import random
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+from extproc.telemetry.audit import AuditLog
+from extproc.telemetry.event import event_of
+from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.record import Record
+
+
+class Decision(StrEnum):
+    """What became of a request."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    REPLY = "reply"  # answered by us: resource metadata, CORS preflights
+
+
+class Tracer(Protocol):
+    """Where traces go; ``telemetry.tracing`` has the one there is, for those who installed it."""
+
+    def trace(self, record: Record, *, ended_at: int) -> None:
+        """Tell of a decision; ``ended_at``: nanoseconds since the epoch."""
+        ...
+
+    def close(self) -> None:
+        """Send what is left, within bounded time."""
+        ...
+
+
+class Observer:
+    """Where decisions go. ``audit`` or ``tracer`` None: off. ``sample_allows``: the share that is audited."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        audit: AuditLog | None = None,
+        sample_allows: float = 1.0,
+        tracer: Tracer | None = None,
+        random_share: Callable[[], float] = random.random,
+    ) -> None:
+        self._metrics = metrics
+        self._audit = audit
+        self._sample_allows = sample_allows
+        self._tracer = tracer
+        self._random_share = random_share
+
+    def decided(self, record: Record, decision: Decision, reason: str = "", detail: str = "") -> None:
+        """Tell of a decision. No I/O: the audit log and traces are written by threads of their own."""
+        record.pause()
+        record.decision, record.reason = decision.value, reason
+        self._metrics.decided(record)
+        if self._audit is not None and (
+            decision is not Decision.ALLOW
+            or self._sample_allows >= 1.0
+            or self._random_share() < self._sample_allows
+        ):
+            self._audit.append(event_of(record, detail, time.time()))
+        if self._tracer is not None:
+            self._tracer.trace(record, ended_at=time.time_ns())

@@ -1,0 +1,184 @@
+"""Metrics: right under threads, equal to the client library's, and without anything of a user in labels."""
+
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Histogram as TheirHistogram
+from prometheus_client.parser import text_string_to_metric_families
+
+from extproc.credentials.sts import _denied
+from extproc.errors import Reason
+from extproc.telemetry.counts import SECONDS
+from extproc.telemetry.histogram import Histogram
+from extproc.telemetry.metrics import Metrics
+from support.telemetry import GRANT, SOURCES, head, identity, record
+
+
+def value(metrics, name, **labels):
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_requests_are_counted_by_decision_reason_and_target():
+    metrics = Metrics()
+    for _ in range(3):
+        metrics.decided(record())
+    metrics.decided(record(decision="deny", reason="no_role", target=""))
+    assert value(metrics, "extproc_requests_total", decision="allow", reason="", target="aws-mcp") == 3
+    assert value(metrics, "extproc_requests_total", decision="deny", reason="no_role", target="") == 1
+
+
+def test_durations_are_observed_for_the_stages_that_a_request_went_through():
+    metrics = Metrics()
+    metrics.decided(record(own=0.02, sign=1.5e-5, stages={"verify": (1.0, 1.0001), "exchange": (2.0, 9.0)}))
+    metrics.decided(record(own=0.00002))
+    for stage, count in (("total", 2), ("sign", 1), ("verify", 1), ("policy", 0), ("exchange", 0)):
+        assert value(metrics, "extproc_duration_seconds_count", stage=stage) == count
+    assert value(metrics, "extproc_duration_seconds_bucket", stage="sign", le="2.5e-05") == 1
+    assert value(metrics, "extproc_duration_seconds_bucket", stage="sign", le="1e-05") == 0
+    metrics.exchanged("ok", "", 0.3)
+    assert value(metrics, "extproc_duration_seconds_count", stage="exchange") == 1
+
+
+def test_lookups_count_for_both_caches():
+    metrics = Metrics()
+    for state in ("hit", "hit", "session", "miss", ""):
+        metrics.decided(record(cache=state))
+    found = {
+        (name, cache): value(metrics, f"extproc_cache_{name}_total", cache=cache)
+        for name in ("hits", "misses")
+        for cache in ("sessions", "credentials")
+    }
+    assert found == {
+        ("hits", "sessions"): 3, ("misses", "sessions"): 1, ("hits", "credentials"): 2, ("misses", "credentials"): 2,
+    }  # fmt: skip
+
+
+def test_present_values_are_those_of_the_moment():
+    metrics = Metrics()
+    metrics.follow(SOURCES)
+    assert value(metrics, "extproc_ready") == 1
+    assert value(metrics, "extproc_sts_breaker") == 2
+    assert value(metrics, "extproc_clock_offset_seconds") == -7.5
+    assert value(metrics, "extproc_cache_entries", cache="sessions") == 3
+    assert value(metrics, "extproc_cache_evictions_total", cache="sessions") == 1
+    assert value(metrics, "extproc_credentials_refreshes_total", outcome="failed") == 1
+    assert value(metrics, "extproc_jwks_age_seconds", issuer="https://idp.example") == float("inf")
+    assert value(metrics, "extproc_audit_events_total", outcome="dropped") == 9
+    assert value(metrics, "extproc_audit_queue_length") == 6
+    assert value(metrics, "extproc_exchanges_waiting") == 5
+
+
+def test_reloads_are_told_by_their_outcome_and_the_last_one():
+    metrics = Metrics()
+    assert value(metrics, "extproc_config_last_reload_successful") == 1
+    loaded = value(metrics, "extproc_config_last_reload_timestamp_seconds")
+    metrics.reloaded("failed", at=loaded + 1)
+    assert value(metrics, "extproc_config_last_reload_successful") == 0
+    assert value(metrics, "extproc_config_last_reload_timestamp_seconds") == loaded
+    metrics.reloaded("applied", at=loaded + 2)
+    assert value(metrics, "extproc_config_last_reload_successful") == 1
+    assert value(metrics, "extproc_config_reloads_total", outcome="failed") == 1
+
+
+def test_there_are_process_and_build_metrics():
+    names = {family.name for family in Metrics().registry.collect()}
+    assert {"extproc_build_info", "python_info", "process_resident_memory_bytes"} <= names
+    assert "python_gc_collections" in names
+
+
+@given(st.lists(st.floats(min_value=0, max_value=20) | st.sampled_from(SECONDS), max_size=50))
+def test_a_histogram_is_the_client_librarys(values):
+    registry = CollectorRegistry()
+    theirs = TheirHistogram("h", "h", buckets=SECONDS, registry=registry)
+    ours = Histogram(SECONDS)
+    for number in values:
+        theirs.observe(number)
+        ours.observe(number)
+    (family,) = registry.collect()
+    buckets, total = ours.exposed()
+    expected = [sample.value for sample in family.samples if sample.name == "h_bucket"]
+    assert [count for _, count in buckets] == expected
+    assert total == pytest.approx(registry.get_sample_value("h_sum"))
+
+
+def test_no_update_is_lost_between_threads():
+    metrics, each = Metrics(), 20_000
+    counted = record(own=0.5, sign=0.25)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [
+            threading.Thread(target=lambda: [metrics.decided(counted) for _ in range(each)]) for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert value(metrics, "extproc_requests_total", decision="allow", reason="", target="aws-mcp") == 2 * each
+    assert value(metrics, "extproc_duration_seconds_sum", stage="total") == each
+    assert value(metrics, "extproc_duration_seconds_count", stage="sign") == 2 * each
+
+
+TEXT = st.text(st.characters(max_codepoint=255), max_size=40)
+CLOSED = {
+    "decision": {"allow", "deny", "reply"},
+    "reason": {"", *(reason.value for reason in Reason)},
+    "target": {"", "aws-mcp"},
+    "stage": {"total", "verify", "policy", "exchange", "sign"},
+    "cache": {"sessions", "credentials"},
+    "outcome": {
+        "ok",
+        "failed",
+        "applied",
+        "unchanged",
+        "written",
+        "dropped",
+        *(reason.value for reason in Reason),
+    },
+    "issuer": {"https://idp.example"},
+}
+
+
+class _StsError:
+    def __init__(self, code):
+        self.response = {
+            "Error": {"Code": code, "Message": code},
+            "ResponseMetadata": {"HTTPStatusCode": 400},
+        }
+
+
+@given(text=TEXT, reason=st.sampled_from(Reason), cache=st.sampled_from(["", "hit", "session", "miss"]))
+def test_labels_come_from_closed_sets_whatever_users_send(text, reason, cache):
+    metrics = Metrics()
+    metrics.follow(SOURCES)
+    metrics.decided(
+        record(
+            head=head(method=text, path=text, headers=[("x-request-id", text), ("mcp-name", text)]),
+            decision="deny",
+            reason=reason.value,
+            identity=identity(text or "a", azp=text),
+            grant=GRANT,
+            access_key_id=text,
+            mcp_method=text,
+            mcp_name=text,
+            cache=cache,
+        )
+    )
+    refused = _denied(_StsError(text))
+    metrics.exchanged(refused.reason.value, refused.code, 0.1)
+    metrics.fetched("https://idp.example", False)
+    for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
+        if not family.name.startswith("extproc_") or family.name == "extproc_build_info":
+            continue
+        for sample in family.samples:
+            for label, shown in sample.labels.items():
+                if label == "code":
+                    assert shown in {"", "other"}
+                elif label != "le":
+                    assert shown in CLOSED[label], (sample.name, label)

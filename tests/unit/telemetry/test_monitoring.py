@@ -1,0 +1,114 @@
+"""The dashboard and the alert rules ask for metrics, labels and label values that exist."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from extproc.errors import Reason
+from extproc.telemetry.metrics import Metrics
+from support.telemetry import SOURCES, record
+
+ROOT = Path(__file__).parents[3]
+DASHBOARD = json.loads((ROOT / "docs/monitoring/dashboard.json").read_text())
+ALERTS = yaml.safe_load((ROOT / "docs/monitoring/alerts.yaml").read_text())
+FROM_PROMETHEUS = {"instance"}  # a label that the scrape adds
+_SELECTOR = re.compile(r"\b((?:extproc|process|python)_\w+)\s*(?:\{([^}]*)\})?")
+_MATCHER = re.compile(r'(\w+)\s*(=~|=)\s*"([^"]*)"')
+
+
+def existing():
+    """Sample names with their labels and values."""
+    metrics = Metrics()
+    metrics.follow(SOURCES)
+    for decision, reason in [("allow", ""), ("reply", ""), *(("deny", reason.value) for reason in Reason)]:
+        metrics.decided(record(decision=decision, reason=reason, sign=0.1, remaining=1.0))
+    for outcome in ("ok", *(reason.value for reason in Reason)):
+        metrics.exchanged(outcome, "other", 0.1)
+    metrics.fetched("https://idp.example", True)
+    found = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            labels = found.setdefault(sample.name, {})
+            for name, value in sample.labels.items():
+                labels.setdefault(name, set()).add(value)
+    return found
+
+
+def problems(expression):
+    """What an expression asks for that does not exist."""
+    expression = expression.replace("$instance", "all")
+    selectors = _SELECTOR.findall(expression)
+    assert selectors, expression
+    samples, labels_known = existing(), set(FROM_PROMETHEUS)
+    for name, matchers in selectors:
+        if name not in samples:
+            yield f"no metric {name}"
+            continue
+        labels_known |= samples[name].keys()
+        for label, _, value in _MATCHER.findall(matchers):
+            if label in FROM_PROMETHEUS:
+                continue
+            for alternative in value.split("|"):
+                if alternative not in samples[name].get(label, ()):
+                    yield f"{name} has no {label}={alternative!r}"
+    for group in re.findall(r"\bby \(([^)]*)\)", expression):
+        for label in re.split(r",\s*", group):
+            if label not in labels_known:
+                yield f"no label {label}"
+    for bucket in re.findall(r"histogram_quantile\((?:[^()]|\([^()]*\))*", expression):
+        if "_bucket" not in expression or "le" not in expression:
+            yield f"no buckets in {bucket}"
+
+
+RULES = {rule["alert"]: rule for group in ALERTS["groups"] for rule in group["rules"]}
+PANELS = {
+    f"{panel['title']}/{target['refId']}": target
+    for panel in DASHBOARD["panels"]
+    for target in panel["targets"]
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_alert_asks_for_what_exists_and_says_what_it_means(name):
+    rule = RULES[name]
+    assert list(problems(rule["expr"])) == []
+    assert rule["annotations"]["summary"]
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_panel_asks_for_what_exists(name):
+    assert list(problems(PANELS[name]["expr"])) == []
+    shown = set(re.findall(r"\{\{(\w+)\}\}", PANELS[name]["legendFormat"]))
+    assert all(re.search(rf"by \([^)]*\b{label}\b", PANELS[name]["expr"]) for label in shown)
+
+
+def test_every_metric_of_ours_that_counts_is_on_the_dashboard():
+    shown = " ".join(target["expr"] for target in PANELS.values())
+    ours = {name for name in existing() if name.startswith("extproc_")}
+    left_out = {
+        name for name in ours
+        if not name.endswith(("_created", "_sum", "_count")) and name not in shown
+    }  # fmt: skip
+    assert left_out == {
+        "extproc_build_info",
+        "extproc_config_reloads_total",
+        "extproc_config_last_reload_timestamp_seconds",
+    }
+
+
+def test_panels_do_not_overlap():
+    taken = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in DASHBOARD["panels"]]
+    assert len(set(taken)) == len(taken)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["extproc_nothing", 'extproc_ready{pod="x"}', "sum by (user) (extproc_ready)",
+     'extproc_requests_total{reason="no_such_reason"}'],
+)  # fmt: skip
+def test_the_check_itself_finds_what_does_not_exist(wrong):
+    assert list(problems(wrong))

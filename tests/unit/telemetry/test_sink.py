@@ -1,0 +1,77 @@
+"""Audit lines reach the file that has the name now, whole."""
+
+import os
+import threading
+
+import pytest
+
+from extproc.telemetry import sink as sinks
+from extproc.telemetry.sink import FileSink, StreamSink
+
+
+def test_lines_are_appended_to_what_is_there(tmp_path):
+    path = tmp_path / "audit.log"
+    path.write_bytes(b"old\n")
+    sink = FileSink(path)
+    sink.write(b"new\n")
+    sink.close()
+    assert path.read_bytes() == b"old\nnew\n"
+
+
+def test_a_new_file_is_not_for_everybody(tmp_path):
+    FileSink(tmp_path / "audit.log").close()
+    assert (tmp_path / "audit.log").stat().st_mode & 0o137 == 0
+
+
+@pytest.mark.parametrize("rotate", ["renamed", "removed", "replaced"])
+def test_a_rotated_file_is_left_for_the_new_one(tmp_path, rotate):
+    path, old = tmp_path / "audit.log", tmp_path / "audit.log.1"
+    sink = FileSink(path)
+    sink.write(b"1\n")
+    if rotate == "removed":
+        path.unlink()
+    else:
+        path.rename(old)
+    if rotate == "replaced":
+        path.touch()
+    sink.write(b"2\n")
+    sink.close()
+    assert path.read_bytes() == b"2\n"
+    if rotate != "removed":
+        assert old.read_bytes() == b"1\n"
+
+
+def test_after_a_line_that_was_cut_off_the_next_begins_anew(tmp_path, monkeypatch):
+    path = tmp_path / "audit.log"
+    sink = FileSink(path)
+
+    def disk_full(descriptor, data):
+        os.write(descriptor, bytes(data)[:3])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sinks, "write_all", disk_full)
+        with pytest.raises(OSError, match="No space"):
+            sink.write(b'{"a":1}\n')
+    sink.write(b'{"b":2}\n')
+    sink.close()
+    assert path.read_bytes() == b'{"a\n{"b":2}\n'
+
+
+def test_a_slow_reader_of_a_pipe_gets_everything_even_if_it_is_non_blocking():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    data = b"x" * 300_000 + b"\n"
+    received = bytearray()
+
+    def read():
+        while not received.endswith(b"\n"):
+            received.extend(os.read(reader, 65536))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    StreamSink(writer).write(data)
+    thread.join(30)
+    os.close(reader)
+    os.close(writer)
+    assert bytes(received) == data
