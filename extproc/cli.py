@@ -1,6 +1,5 @@
 """The ``extproc`` command; thin. What a command needs is imported when it runs."""
 
-import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,22 +52,22 @@ def main() -> None:
     show_default=True,
     help="What is logged to standard error.",
 )
-def serve(config_path: Path, log_level: str) -> None:
+@click.option(
+    "--workers",
+    default=1,
+    type=click.IntRange(1, 64),
+    show_default=True,
+    help="Processes; more than one are supervised.",
+)
+@click.option("--as-worker", hidden=True, help="What a supervisor tells its worker.")
+def serve(config_path: Path, log_level: str, workers: int, as_worker: str | None) -> None:
     """Run the gRPC server until SIGTERM."""
-    from extproc.app.lifecycle import App
+    from extproc.commands.serve import run
     from extproc.telemetry import logs
 
     settings = _load(config_path)
     logs.configure(log_level)
-
-    async def run() -> None:
-        await App(settings).run()
-
-    try:
-        asyncio.run(run())
-    except (OSError, RuntimeError) as error:
-        click.echo(f"extproc: {error}", err=True)
-        sys.exit(1)
+    sys.exit(run(settings, workers=workers, as_worker=as_worker))
 
 
 @main.command()
@@ -158,7 +157,12 @@ def explain(
     help="The configuration file (YAML); with --check it may be left out.",
 )
 @click.option("--listen", default="127.0.0.1:10000", show_default=True, help="Where clients connect.")
-@click.option("--extproc", "extproc_address", help="Where Envoy finds extproc [default: listen.grpc].")
+@click.option(
+    "--extproc",
+    "extproc_addresses",
+    multiple=True,
+    help="Where Envoy finds extproc; repeat it for several workers [default: listen.grpc].",
+)
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="Envoy's admin address.")
 @click.option(
     "--ca-file",

@@ -7,6 +7,7 @@ import signal
 import structlog
 
 from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
+from extproc.app.stand_in import StandIn
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
 from extproc.clock import Clock, system_clock
@@ -23,15 +24,20 @@ from extproc.server.admin import AdminServer
 from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
 from extproc.telemetry.metrics import Metrics
+from extproc.workers.lifeline import Lifeline
+from extproc.workers.place import Place, Share
 
 _log = structlog.get_logger(__name__)
 
 
 class App:
-    """A running server. Build it inside the event loop that runs it."""
+    """A running server. Build it inside the event loop that runs it. ``place``: if it is a worker."""
 
-    def __init__(self, settings: Settings, *, clock: Clock = system_clock) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock = system_clock, place: Place | None = None
+    ) -> None:
         self._settings = settings
+        self._place = place
         self._metrics = Metrics()
         self._key_stores = build_key_stores(settings, clock)
         self._aws_clock = AwsClock(system=clock)
@@ -93,7 +99,7 @@ class App:
             max_sessions=settings.limits.sessions,
             observes_upstream=settings.observe_upstream,
         )
-        self._draining = False
+        self._listening = self._draining = False
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""
@@ -101,11 +107,7 @@ class App:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopped.set)
-        server = GrpcServer(
-            addresses=[self._settings.listen.grpc],
-            pipeline=lambda: self._pipeline,
-            max_body_bytes=self._settings.limits.request_body_bytes,
-        )
+        share = self._place.share if self._place else Share(tuple(self._settings.listen.grpc_addresses))
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(self._exchange.close)
             cleanup.callback(self._pipeline.close)
@@ -115,9 +117,18 @@ class App:
             background = [store.keep_fresh() for store in self._key_stores.values()]
             for work in (*background, self._credentials.keep_fresh()):
                 cleanup.callback(asyncio.create_task(work).cancel)
+            if self._place is not None and not await self._let_in(self._place, stopped, cleanup):
+                return
+            server = GrpcServer(
+                addresses=list(share.addresses),
+                pipeline=lambda: self._pipeline,
+                max_body_bytes=self._settings.limits.request_body_bytes,
+                shares_port=share.shares_port,
+            )
             await server.start()
+            self._listening = True
             readiness = asyncio.create_task(self._follow_readiness(server))
-            _log.info("listening", grpc=self._settings.listen.grpc, admin=self._settings.listen.admin)
+            _log.info("listening", grpc=share.addresses, admin=self._settings.listen.admin)
             await stopped.wait()
             _log.info("draining", seconds=self._settings.drain_seconds)
             self._draining = True
@@ -125,10 +136,18 @@ class App:
             await server.stop(grace=self._settings.drain_seconds)
         _log.info("stopped")
 
+    async def _let_in(self, place: Place, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack) -> bool:
+        """As a worker: answer the supervisor, and wait for its leave to take traffic."""
+        control = await StandIn(self._metrics.registry, self.unready, self._revocation).start(place.control)
+        cleanup.push_async_callback(control.stop, 1.0)
+        return await Lifeline(place.lifeline, stopped).may_serve()
+
     def unready(self) -> list[str]:
         """Why this instance should get no traffic; empty when it should."""
         if self._draining:
             return ["draining"]
+        if not self._listening:
+            return ["starting"]
         if any(store.current() for store in self._key_stores.values()):
             return []
         if len(self._key_stores) < len(self._settings.issuers):
@@ -149,8 +168,8 @@ class App:
             await asyncio.sleep(1.0 if serving else 0.05)
 
     def _start_admin(self) -> AdminServer | None:
-        if self._settings.listen.admin is None:
-            return None
+        if self._settings.listen.admin is None or self._place is not None:
+            return None  # a worker's supervisor has it
         host, _, port = self._settings.listen.admin.rpartition(":")
         try:
             admin = AdminServer(

@@ -59,11 +59,13 @@ class Stack:
         progress: Callable[[str], None] = lambda _line: None,
         adjust: Callable[[str], str] = lambda text: text,
         adjust_envoy: Callable[[str], str] = lambda text: text,
+        workers: int = 1,
     ) -> None:
         self.directory = directory
         self._progress = progress
         self._adjust = adjust
         self._adjust_envoy = adjust_envoy
+        self._workers = workers
         self.addresses = Addresses(*(f"127.0.0.1:{port}" for port in free_ports(7)))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.http = urllib3.PoolManager(retries=False, timeout=10.0, maxsize=8)
@@ -162,7 +164,8 @@ class Stack:
     def _command(self, name: str) -> list[str]:
         if name == "extproc":
             settings = str(self.directory / "extproc.yaml")
-            return [sys.executable, "-m", "extproc", "serve", "--config", settings]
+            workers = str(self._workers)
+            return [sys.executable, "-m", "extproc", "serve", "--config", settings, "--workers", workers]
         if name == "envoy":
             bootstrap = ["-c", str(self.directory / "envoy.yaml")]
             return [

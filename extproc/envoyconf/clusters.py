@@ -1,5 +1,6 @@
 """Where Envoy connects: our gRPC server, and each target over TLS with its name checked."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -7,8 +8,10 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
     CircuitBreakersThresholds,
     Cluster,
+    ClusterCommonLbConfig,
     ClusterDiscoveryType,
     ClusterDnsLookupFamily,
+    ClusterLbPolicy,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
@@ -32,6 +35,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptionsExplicitHttpConfig,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import Settings, Target
@@ -49,8 +53,8 @@ def target_cluster_name(target: Target) -> str:
     return f"target_{target.name}"
 
 
-def extproc_cluster(address: str) -> Cluster:
-    """Our gRPC server: HTTP/2, health-checked."""
+def extproc_cluster(addresses: Sequence[str]) -> Cluster:
+    """Our gRPC server: HTTP/2, health-checked; with several addresses, workers behind them."""
     http2 = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions()
@@ -59,7 +63,7 @@ def extproc_cluster(address: str) -> Cluster:
     cluster = Cluster(
         name=EXTPROC_CLUSTER,
         connect_timeout=_CONNECT_TIMEOUT,
-        load_assignment=load_assignment(EXTPROC_CLUSTER, address),
+        load_assignment=load_assignment(EXTPROC_CLUSTER, *addresses),
         health_checks=[
             HealthCheck(
                 timeout=timedelta(seconds=1),
@@ -73,12 +77,20 @@ def extproc_cluster(address: str) -> Cluster:
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(http2)},
         # Each request is a stream to us while it is decided: more of them than clients can easily hold open.
         circuit_breakers=CircuitBreakers(
-            thresholds=[CircuitBreakersThresholds(max_requests=_STREAMS, max_pending_requests=_STREAMS)]
+            thresholds=[
+                CircuitBreakersThresholds(
+                    max_requests=_STREAMS, max_pending_requests=_STREAMS, max_retries=_STREAMS
+                )
+            ]
         ),
     )
-    if not address.startswith("unix:"):
+    if not any(address.startswith("unix:") for address in addresses):
         cluster.type = ClusterDiscoveryType.STRICT_DNS
         cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
+    if len(addresses) > 1:
+        cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+        # Only when no worker at all is healthy is it better to try them than not to.
+        cluster.common_lb_config = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=1.0))
     return cluster
 
 

@@ -28,10 +28,16 @@ class GrpcServer:
     """Serves ``ExternalProcessor/Process`` on the given addresses.
 
     ``pipeline`` is asked once a stream, so that a new configuration applies to new requests.
+    ``shares_port``: other workers listen there too, and the kernel spreads connections.
     """
 
     def __init__(
-        self, *, addresses: list[str], pipeline: Callable[[], Pipeline], max_body_bytes: int
+        self,
+        *,
+        addresses: list[str],
+        pipeline: Callable[[], Pipeline],
+        max_body_bytes: int,
+        shares_port: bool = False,
     ) -> None:
         self._pipeline = pipeline
         self._health = health_aio.HealthServicer()
@@ -39,7 +45,8 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", max_body_bytes + _HEADROOM),
                 ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
-                ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
+                # Unless workers share the port on purpose, a second server on it must fail.
+                ("grpc.so_reuseport", int(shares_port)),
             ]
         )
         # Messages stay bytes here: server.codec is the one place that parses them.
