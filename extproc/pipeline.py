@@ -289,17 +289,16 @@ class Pipeline:
         forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
         if forwarded_path != head.path:
             mutation.append((":path", forwarded_path))
-        names = {name for name, _ in head.headers}
-        if payload.changed or (admission.needs_body and "content-length" not in names):
+        if payload.changed or (admission.needs_body and "content-length" not in head.names):
             # A request of unknown length would go upstream chunked, and AWS wants a length.
             mutation.append(("content-length", str(len(payload.body))))
         # What we set is removed first too: setting replaces the first of several values only.
-        removed = sorted(
+        removed = [
             name
-            for name in names
+            for name in head.names
             if name in self._never_forwarded
             or (name.startswith("x-amz-") and name not in target.sign_headers)
-        )
+        ]
         self._metrics.allowed(target.name)
         return Allow(tuple(mutation), tuple(removed), payload.body if payload.changed else None)
 
