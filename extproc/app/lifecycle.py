@@ -7,7 +7,6 @@ import signal
 import structlog
 
 from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
-from extproc.app.stand_in import StandIn
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
 from extproc.clock import Clock, system_clock
@@ -24,6 +23,7 @@ from extproc.server.admin import AdminServer
 from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
 from extproc.telemetry.metrics import Metrics
+from extproc.workers.answers import Answers
 from extproc.workers.lifeline import Lifeline
 from extproc.workers.place import Place, Share
 
@@ -138,8 +138,14 @@ class App:
 
     async def _let_in(self, place: Place, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack) -> bool:
         """As a worker: answer the supervisor, and wait for its leave to take traffic."""
-        control = await StandIn(self._metrics.registry, self.unready, self._revocation).start(place.control)
-        cleanup.push_async_callback(control.stop, 1.0)
+        answers = Answers(
+            registry=self._metrics.registry,
+            unready=self.unready,
+            revocation=self._revocation,
+            clock=system_clock,
+        )
+        await answers.start(place.control)
+        cleanup.push_async_callback(answers.stop)
         return await Lifeline(place.lifeline, stopped).may_serve()
 
     def unready(self) -> list[str]:

@@ -84,14 +84,15 @@ def _another_instance() -> RetryPolicy:
     """
     return RetryPolicy(
         retry_on="connect-failure,refused-stream",
-        num_retries=2,
+        num_retries=3,
         retry_host_predicate=[
             RetryPolicyRetryHostPredicate(
                 name="envoy.retry_host_predicates.previous_hosts",
                 typed_config=Any.pack(PreviousHostsPredicate()),
             )
         ],
-        host_selection_retry_max_attempts=3,
+        # Least-request balancing likes an instance that is away best, as it has nothing to do.
+        host_selection_retry_max_attempts=20,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jwt
 import yaml
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,9 +22,15 @@ PATIENCE = 30.0  # seconds
 
 def settings(directory: Path, *, grpc, admin, **more):
     """A configuration that needs no network, in a file."""
-    key = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key()))
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
     jwks = directory / "jwks.json"
-    jwks.write_text(json.dumps({"keys": [{**key, "kid": "1", "use": "sig", "alg": "ES256"}]}))
+    jwks.write_text(json.dumps({"keys": [{**public, "kid": "1", "use": "sig", "alg": "ES256"}]}))
+    (directory / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
     document = {
         "listen": {"grpc": grpc, "admin": admin, **more.pop("listen", {})},
         "resource": {"url": "https://mcp.example.com/mcp"},
@@ -41,6 +48,21 @@ def settings(directory: Path, *, grpc, admin, **more):
     path = directory / "extproc.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
+
+
+def token(directory: Path, subject: str) -> str:
+    """A token for the configuration in the directory."""
+    now = int(time.time())
+    claims = {
+        "iss": "https://idp.example.com/",
+        "aud": "https://mcp.example.com/mcp",
+        "sub": subject,
+        "groups": ["all"],
+        "iat": now,
+        "exp": now + 600,
+    }
+    key = (directory / "key.pem").read_text()
+    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "1"})
 
 
 def until(condition, what):
