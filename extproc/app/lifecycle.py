@@ -6,6 +6,7 @@ import signal
 
 import structlog
 
+from extproc.app.listeners import build_transport
 from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
@@ -19,8 +20,8 @@ from extproc.credentials.revocation import DenyList, Revocation
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.sts import StsClient
 from extproc.pipeline import Pipeline
+from extproc.server import engine
 from extproc.server.admin import AdminServer
-from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
 from extproc.telemetry.metrics import Metrics
 from extproc.workers.answers import Answers
@@ -108,6 +109,9 @@ class App:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopped.set)
         share = self._place.share if self._place else Share(tuple(self._settings.listen.grpc_addresses))
+        transport = build_transport(self._settings, addresses=share.addresses, share_port=share.shares_port)
+        if (certificates := transport.certificates) is not None:
+            self._metrics.follow_certificate(expires_at=certificates.expires_at, broken=certificates.broken)
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(self._exchange.close)
             cleanup.callback(self._pipeline.close)
@@ -119,21 +123,23 @@ class App:
                 cleanup.callback(asyncio.create_task(work).cancel)
             if self._place is not None and not await self._let_in(self._place, stopped, cleanup):
                 return
-            server = GrpcServer(
-                addresses=list(share.addresses),
-                pipeline=lambda: self._pipeline,
-                max_body_bytes=self._settings.limits.request_body_bytes,
-                shares_port=share.shares_port,
+            server = engine.build(
+                self._settings.listen.engine, transport=transport, pipeline=lambda: self._pipeline
             )
             await server.start()
             self._listening = True
             readiness = asyncio.create_task(self._follow_readiness(server))
             _log.info("listening", grpc=share.addresses, admin=self._settings.listen.admin)
+            broken = asyncio.create_task(server.failed())
+            cleanup.callback(broken.cancel)
+            broken.add_done_callback(lambda _task: stopped.set())
             await stopped.wait()
             _log.info("draining", seconds=self._settings.drain_seconds)
             self._draining = True
             readiness.cancel()
             await server.stop(grace=self._settings.drain_seconds)
+            if broken.done():
+                raise RuntimeError("the gRPC engine has failed")
         _log.info("stopped")
 
     async def _let_in(self, place: Place, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack) -> bool:
@@ -163,7 +169,7 @@ class App:
             for issuer, store in self._key_stores.items()
         ]
 
-    async def _follow_readiness(self, server: GrpcServer) -> None:
+    async def _follow_readiness(self, server: engine.Engine) -> None:
         """Keep gRPC health in step with ``unready``."""
         serving = False
         while True:

@@ -6,7 +6,8 @@ import sys
 import click
 
 from extproc.config import Settings
-from extproc.workers.place import Place, share_out
+from extproc.server import engine_choice
+from extproc.workers.place import Place, Share, share_out
 
 
 def run(settings: Settings, *, workers: int, as_worker: str | None) -> int:
@@ -17,24 +18,28 @@ def run(settings: Settings, *, workers: int, as_worker: str | None) -> int:
         click.echo(f"listen.grpc: {error}", err=True)
         return 2
     try:
-        if workers > 1 and as_worker is None:
-            from extproc.workers.supervisor import Supervisor  # noqa: PLC0415 - see below
-
-            async def supervise() -> None:
-                # Workers are started as we were: the same interpreter, program and options.
-                command = [sys.executable, *sys.orig_argv[1:]]
-                await Supervisor(settings=settings, shares=shares, command=command).run()
-
-            asyncio.run(supervise())
+        if as_worker is not None:
+            asyncio.run(_serve(settings, Place.from_json(as_worker)))
+        elif workers > 1:
+            asyncio.run(_supervise(settings, shares))
         else:
-            # A supervisor never loads what serves.
-            from extproc.app.lifecycle import App  # noqa: PLC0415
-
-            async def serve() -> None:
-                await App(settings, place=Place.from_json(as_worker) if as_worker else None).run()
-
-            asyncio.run(serve())
+            asyncio.run(_serve(settings, None))
     except (OSError, RuntimeError) as error:
         click.echo(f"extproc: {error}", err=True)
         return 1
     return 0
+
+
+async def _serve(settings: Settings, place: Place | None) -> None:
+    engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
+    from extproc.app.lifecycle import App  # noqa: PLC0415
+
+    await App(settings, place=place).run()
+
+
+async def _supervise(settings: Settings, shares: list[Share]) -> None:
+    from extproc.workers.supervisor import Supervisor  # noqa: PLC0415 - a worker needs none
+
+    # Workers are started as we were: the same interpreter, program and options.
+    command = [sys.executable, *sys.orig_argv[1:]]
+    await Supervisor(settings=settings, shares=shares, command=command).run()

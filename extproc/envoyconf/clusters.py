@@ -14,7 +14,6 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterLbPolicy,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
-    DataSource,
     HealthCheck,
     HealthCheckGrpcHealthCheck,
     Http1ProtocolOptions,
@@ -23,25 +22,18 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CertificateValidationContext,
-    CommonTlsContext,
-    SubjectAltNameMatcher,
-    SubjectAltNameMatcherSanType,
-    UpstreamTlsContext,
-)
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsExplicitHttpConfig,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.config import Settings, Target
+from extproc.config import Settings, Target, Tls
 from extproc.envoyconf.addresses import load_assignment
 from extproc.envoyconf.ext_proc import EXTPROC_CLUSTER, ext_proc_filter
-from extproc.envoyconf.options import EnvoyOptions
+from extproc.envoyconf.options import EnvoyOptions, OptionsError
+from extproc.envoyconf.upstream_tls import upstream_tls
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _STREAMS = 16_384
@@ -53,8 +45,12 @@ def target_cluster_name(target: Target) -> str:
     return f"target_{target.name}"
 
 
-def extproc_cluster(addresses: Sequence[str]) -> Cluster:
-    """Our gRPC server: HTTP/2, health-checked; with several addresses, workers behind them."""
+def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
+    """Our gRPC server: HTTP/2, health-checked; with several addresses, workers behind them.
+
+    Over TLS if it speaks TLS, or if a CA is given for it.
+    """
+    addresses = options.extproc_addresses or settings.listen.grpc_addresses
     http2 = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions()
@@ -91,7 +87,26 @@ def extproc_cluster(addresses: Sequence[str]) -> Cluster:
         cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
         # Only when no worker at all is healthy is it better to try them than not to.
         cluster.common_lb_config = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=1.0))
+    if settings.listen.tls is not None or options.extproc_ca is not None:
+        cluster.transport_socket = _extproc_tls(addresses, settings.listen.tls, options)
     return cluster
+
+
+def _extproc_tls(addresses: Sequence[str], tls: Tls | None, options: EnvoyOptions) -> TransportSocket:
+    client = None
+    if options.extproc_cert is not None and options.extproc_key is not None:
+        client = (options.extproc_cert, options.extproc_key)
+    elif tls is not None and tls.client_ca is not None:
+        raise OptionsError("listen.tls.client_ca is set: Envoy needs --extproc-cert and --extproc-key")
+    name = options.extproc_name
+    if name is None:
+        if any(address.startswith("unix:") for address in addresses):
+            raise OptionsError("TLS over a Unix socket: --extproc-name says what the certificate is for")
+        names = {address.rpartition(":")[0].strip("[]") for address in addresses}
+        if len(names) > 1:
+            raise OptionsError("TLS to several hosts: --extproc-name says what their certificate is for")
+        (name,) = names
+    return upstream_tls(name, options.extproc_ca or options.ca_file, client=client, http2=True)
 
 
 def target_cluster(target: Target, settings: Settings, options: EnvoyOptions) -> Cluster:
@@ -124,7 +139,7 @@ def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = 
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=_CONNECT_TIMEOUT,
         load_assignment=load_assignment(name, f"{url.hostname}:{port}"),
-        transport_socket=_tls(host, ca_file) if url.scheme == "https" else None,
+        transport_socket=upstream_tls(host, ca_file) if url.scheme == "https" else None,
     )
 
 
@@ -132,20 +147,3 @@ def upstream_filters(settings: Settings, target: Target) -> list[HttpFilter]:
     """The filters of a target's cluster: ours, and the one that must be the last."""
     codec = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
     return [ext_proc_filter(settings, target=target), codec]
-
-
-def _tls(host: str, ca_file: str) -> TransportSocket:
-    context = UpstreamTlsContext(
-        sni=host,
-        common_tls_context=CommonTlsContext(
-            validation_context=CertificateValidationContext(
-                trusted_ca=DataSource(filename=ca_file),
-                match_typed_subject_alt_names=[
-                    SubjectAltNameMatcher(
-                        san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(exact=host)
-                    )
-                ],
-            )
-        ),
-    )
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from extproc.admin.v1 import admin_pb2
 from extproc.demo.stack import free_ports
-from extproc.server.grpc_server import EXT_PROC_SERVICE
+from extproc.server.services import EXT_PROC_SERVICE
 from extproc.workers.control import RefusedError
 from extproc.workers.place import Share
 from extproc.workers.revocations import Revocations

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from extproc.demo.stack import free_ports
-from extproc.server.grpc_server import EXT_PROC_SERVICE
+from extproc.server.services import EXT_PROC_SERVICE
 from support.envoy_messages import Seen, headers_message
 from support.supervised import PATIENCE, alive, serving, settings, until
 
@@ -172,7 +172,7 @@ def test_workers_that_never_become_ready_and_end_end_the_supervisor(tmp_path, ad
     path = settings(tmp_path, grpc=sockets, admin=addresses[2])
     with serving(path, admin=addresses[2]) as served:
         assert served.process.wait(PATIENCE) == 1
-        assert "missing/a.sock: cannot listen there" in served.log
+        assert "missing/a.sock: directory " in served.log
         assert "extproc: no worker became ready (exit status 1, exit status 1)" in served.log
 
 
