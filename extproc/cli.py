@@ -1,6 +1,5 @@
 """The ``extproc`` command; thin. What a command needs is imported when it runs."""
 
-import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,9 +59,18 @@ def main() -> None:
     type=click.Choice(["auto", "completion_queue", "aio"]),
     help="What drives the streams [default: listen.engine].",
 )
-def serve(config_path: Path, log_level: str, engine: str | None) -> None:
+@click.option(
+    "--workers",
+    default=1,
+    type=click.IntRange(1, 64),
+    show_default=True,
+    help="Processes; more than one are supervised.",
+)
+@click.option("--as-worker", hidden=True, help="What a supervisor tells its worker.")
+def serve(config_path: Path, log_level: str, engine: str | None, workers: int, as_worker: str | None) -> None:
     """Run the gRPC server until SIGTERM. SIGHUP, or a change of the file, reloads the configuration."""
-    from extproc.server import engine_choice
+    from extproc.commands.serve import run
+    from extproc.telemetry import logs
 
     read = _loader(config_path)
 
@@ -73,21 +81,8 @@ def serve(config_path: Path, log_level: str, engine: str | None) -> None:
         listen = settings.listen.model_copy(update={"engine": engine})
         return settings.model_copy(update={"listen": listen})
 
-    settings = _or_exit(load)
-    engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
-    from extproc.app.lifecycle import App
-    from extproc.telemetry import logs
-
     logs.configure(log_level)
-
-    async def run() -> None:
-        await App(settings, load=load, files=[config_path]).run()
-
-    try:
-        asyncio.run(run())
-    except (OSError, RuntimeError) as error:
-        click.echo(f"extproc: {error}", err=True)
-        sys.exit(1)
+    sys.exit(run(_or_exit(load), load=load, files=[config_path], workers=workers, as_worker=as_worker))
 
 
 @main.command()
@@ -186,7 +181,12 @@ def explain(
     help="The configuration file (YAML); with --check it may be left out.",
 )
 @click.option("--listen", default="127.0.0.1:10000", show_default=True, help="Where clients connect.")
-@click.option("--extproc", "extproc_address", help="Where Envoy finds extproc [default: listen.grpc].")
+@click.option(
+    "--extproc",
+    "extproc_addresses",
+    multiple=True,
+    help="Where Envoy finds extproc; repeat it for several workers [default: listen.grpc].",
+)
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="Envoy's admin address.")
 @click.option(
     "--ca-file",

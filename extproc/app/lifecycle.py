@@ -20,6 +20,9 @@ from extproc.config import Settings
 from extproc.server import engine
 from extproc.server.admin import AdminServer
 from extproc.telemetry.counts import Sources
+from extproc.workers.answers import Answers
+from extproc.workers.lifeline import Lifeline
+from extproc.workers.place import Place, Share
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +31,7 @@ class App:
     """A running server. Build it inside the event loop that runs it.
 
     ``load`` reads the configuration again, and ``files`` are what it reads; without, a reload
-    changes nothing.
+    changes nothing. ``place``: if it is a worker.
     """
 
     def __init__(
@@ -38,15 +41,17 @@ class App:
         load: Callable[[], Settings] | None = None,
         files: Sequence[Path] = (),
         clock: Clock = system_clock,
+        place: Place | None = None,
     ) -> None:
         self._listen = settings.listen
         self._files = files
+        self._place = place
         self._shared = Shared(settings, clock=clock)
         self._reloader = Reloader(
             first=snapshot.build(settings, self._shared), shared=self._shared, load=load or (lambda: settings)
         )
         self._shared.metrics.follow(self._sources())
-        self._draining = False
+        self._listening = self._draining = False
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. SIGHUP reloads."""
@@ -56,14 +61,12 @@ class App:
             loop.add_signal_handler(signal_number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
         settings = self._reloader.current.settings
-        transport = build_transport(settings)
+        share = self._place.share if self._place else Share(tuple(self._listen.grpc_addresses))
+        transport = build_transport(settings, addresses=share.addresses, share_port=share.shares_port)
         if (certificates := transport.certificates) is not None:
             self._shared.metrics.follow_certificate(
                 expires_at=certificates.expires_at, broken=certificates.broken
             )
-        server = engine.build(
-            self._listen.engine, transport=transport, pipeline=lambda: self._reloader.current.pipeline
-        )
         async with contextlib.AsyncExitStack() as cleanup:
             # First in, last out: what is decided while draining is written too.
             if self._shared.tracer is not None:
@@ -83,9 +86,15 @@ class App:
                 self._reload_when_asked(reload_asked),
             ):
                 cleanup.callback(asyncio.create_task(work).cancel)
+            if self._place is not None and not await self._let_in(self._place, stopped, cleanup):
+                return
+            server = engine.build(
+                self._listen.engine, transport=transport, pipeline=lambda: self._reloader.current.pipeline
+            )
             await server.start()
+            self._listening = True
             readiness = asyncio.create_task(self._follow_readiness(server))
-            _log.info("listening", grpc=self._listen.grpc, admin=self._listen.admin)
+            _log.info("listening", grpc=share.addresses, admin=self._listen.admin)
             broken = asyncio.create_task(server.failed())
             cleanup.callback(broken.cancel)
             broken.add_done_callback(lambda _task: stopped.set())
@@ -102,6 +111,18 @@ class App:
     async def reload(self) -> list[str]:
         """Read the configuration again and go by it; returns why not, as ``path: message`` lines."""
         return await self._reloader.reload()
+
+    async def _let_in(self, place: Place, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack) -> bool:
+        """As a worker: answer the supervisor, and wait for its leave to take traffic."""
+        answers = Answers(
+            registry=self._shared.metrics.registry,
+            unready=self.unready,
+            revocation=self._shared.revocation,
+            clock=system_clock,
+        )
+        await answers.start(place.control)
+        cleanup.push_async_callback(answers.stop)
+        return await Lifeline(place.lifeline, stopped).may_serve()
 
     def _sources(self) -> Sources:
         """Where metrics ask for present values."""
@@ -127,6 +148,8 @@ class App:
         """Why this instance should get no traffic; empty when it should."""
         if self._draining:
             return ["draining"]
+        if not self._listening:
+            return ["starting"]
         stores = self._reloader.current.key_stores
         if any(store.current() for store in stores.values()):
             return []
@@ -166,8 +189,8 @@ class App:
             await asyncio.sleep(1.0 if serving else 0.05)
 
     def _start_admin(self) -> AdminServer | None:
-        if self._listen.admin is None:
-            return None
+        if self._listen.admin is None or self._place is not None:
+            return None  # a worker's supervisor has it
         host, _, port = self._listen.admin.rpartition(":")
         try:
             admin = AdminServer(

@@ -1,5 +1,7 @@
 """What the settings say about listening, as transports. Apart from the rooms: this needs gRPC."""
 
+from collections.abc import Sequence
+
 from extproc.app.rooms import build_certificates
 from extproc.config import Settings
 from extproc.server.sockets import SocketRights
@@ -8,15 +10,15 @@ from extproc.server.transport import Limits, Transport
 _HEADROOM = 1024 * 1024  # bytes of a message around the largest body
 
 
-def build_transport(settings: Settings, *, share_port: bool = False) -> Transport:
-    """The transport of ``listen.grpc``. ``share_port``: several processes listen on the same one.
+def build_transport(settings: Settings, *, addresses: Sequence[str], share_port: bool = False) -> Transport:
+    """The transport of these of ``listen.grpc``. ``share_port``: other processes listen there too.
 
     Raises:
         CertificateError: the files of ``listen.tls`` cannot be used.
     """
     listen = settings.listen
     return Transport(
-        addresses=[listen.grpc],
+        addresses=addresses,
         limits=Limits(message_bytes=settings.limits.request_body_bytes + _HEADROOM),
         certificates=build_certificates(listen.tls) if listen.tls else None,
         allowed_clients=listen.tls.allowed_clients if listen.tls else (),

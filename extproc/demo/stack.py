@@ -61,12 +61,14 @@ class Stack:
         progress: Callable[[str], None] = lambda _line: None,
         adjust: Callable[[str], str] = lambda text: text,
         adjust_envoy: Callable[[str], str] = lambda text: text,
+        workers: int = 1,
         envoy_options: EnvoyOptions | None = None,
     ) -> None:
         self.directory = directory
         self._progress = progress
         self._adjust = adjust
         self._adjust_envoy = adjust_envoy
+        self._workers = workers
         self._envoy_options = envoy_options or EnvoyOptions()
         self.addresses = Addresses(*(f"127.0.0.1:{port}" for port in free_ports(7)))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -168,7 +170,8 @@ class Stack:
     def _command(self, name: str) -> list[str]:
         if name == "extproc":
             settings = str(self.directory / "extproc.yaml")
-            return [sys.executable, "-m", "extproc", "serve", "--config", settings]
+            workers = str(self._workers)
+            return [sys.executable, "-m", "extproc", "serve", "--config", settings, "--workers", workers]
         if name == "envoy":
             bootstrap = ["-c", str(self.directory / "envoy.yaml")]
             return [

@@ -17,9 +17,9 @@ def envoy_address(address: str) -> Address:
     return Address(socket_address=SocketAddress(address=host.strip("[]"), port_value=int(port)))
 
 
-def load_assignment(cluster: str, address: str) -> ClusterLoadAssignment:
-    """One endpoint for a cluster."""
-    endpoint = LbEndpoint(endpoint=Endpoint(address=envoy_address(address)))
+def load_assignment(cluster: str, *addresses: str) -> ClusterLoadAssignment:
+    """The endpoints of a cluster, all alike."""
+    endpoints = [LbEndpoint(endpoint=Endpoint(address=envoy_address(address))) for address in addresses]
     return ClusterLoadAssignment(
-        cluster_name=cluster, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
+        cluster_name=cluster, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]
     )

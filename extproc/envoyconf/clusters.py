@@ -1,5 +1,6 @@
 """Where Envoy connects: our gRPC server, and each target over TLS with its name checked."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -7,8 +8,10 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
     CircuitBreakersThresholds,
     Cluster,
+    ClusterCommonLbConfig,
     ClusterDiscoveryType,
     ClusterDnsLookupFamily,
+    ClusterLbPolicy,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     HealthCheck,
@@ -23,6 +26,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsExplicitHttpConfig,
 )
+from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import Settings, Target, Tls
@@ -42,8 +46,11 @@ def target_cluster_name(target: Target) -> str:
 
 
 def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
-    """Our gRPC server: HTTP/2, health-checked; over TLS if it speaks TLS, or if a CA is given for it."""
-    address = options.extproc_address or settings.listen.grpc
+    """Our gRPC server: HTTP/2, health-checked; with several addresses, workers behind them.
+
+    Over TLS if it speaks TLS, or if a CA is given for it.
+    """
+    addresses = options.extproc_addresses or settings.listen.grpc_addresses
     http2 = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions()
@@ -52,7 +59,7 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
     cluster = Cluster(
         name=EXTPROC_CLUSTER,
         connect_timeout=_CONNECT_TIMEOUT,
-        load_assignment=load_assignment(EXTPROC_CLUSTER, address),
+        load_assignment=load_assignment(EXTPROC_CLUSTER, *addresses),
         health_checks=[
             HealthCheck(
                 timeout=timedelta(seconds=1),
@@ -66,18 +73,26 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(http2)},
         # Each request is a stream to us while it is decided: more of them than clients can easily hold open.
         circuit_breakers=CircuitBreakers(
-            thresholds=[CircuitBreakersThresholds(max_requests=_STREAMS, max_pending_requests=_STREAMS)]
+            thresholds=[
+                CircuitBreakersThresholds(
+                    max_requests=_STREAMS, max_pending_requests=_STREAMS, max_retries=_STREAMS
+                )
+            ]
         ),
     )
-    if not address.startswith("unix:"):
+    if not any(address.startswith("unix:") for address in addresses):
         cluster.type = ClusterDiscoveryType.STRICT_DNS
         cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
+    if len(addresses) > 1:
+        cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+        # Only when no worker at all is healthy is it better to try them than not to.
+        cluster.common_lb_config = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=1.0))
     if settings.listen.tls is not None or options.extproc_ca is not None:
-        cluster.transport_socket = _extproc_tls(address, settings.listen.tls, options)
+        cluster.transport_socket = _extproc_tls(addresses, settings.listen.tls, options)
     return cluster
 
 
-def _extproc_tls(address: str, tls: Tls | None, options: EnvoyOptions) -> TransportSocket:
+def _extproc_tls(addresses: Sequence[str], tls: Tls | None, options: EnvoyOptions) -> TransportSocket:
     client = None
     if options.extproc_cert is not None and options.extproc_key is not None:
         client = (options.extproc_cert, options.extproc_key)
@@ -85,9 +100,12 @@ def _extproc_tls(address: str, tls: Tls | None, options: EnvoyOptions) -> Transp
         raise OptionsError("listen.tls.client_ca is set: Envoy needs --extproc-cert and --extproc-key")
     name = options.extproc_name
     if name is None:
-        if address.startswith("unix:"):
+        if any(address.startswith("unix:") for address in addresses):
             raise OptionsError("TLS over a Unix socket: --extproc-name says what the certificate is for")
-        name = address.rpartition(":")[0].strip("[]")
+        names = {address.rpartition(":")[0].strip("[]") for address in addresses}
+        if len(names) > 1:
+            raise OptionsError("TLS to several hosts: --extproc-name says what their certificate is for")
+        (name,) = names
     return upstream_tls(name, options.extproc_ca or options.ca_file, client=client, http2=True)
 
 

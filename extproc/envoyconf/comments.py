@@ -34,6 +34,10 @@ _COMMENTS = [
         "message_timeout:",
         "Longer than fetching keys and an STS exchange may take; Envoy's default is 200 ms.",
     ),
+    (
+        "retry_policy:",
+        "Asks another instance of extproc where one cannot be reached; nothing is asked twice.",
+    ),
     ("failure_mode_allow: false", "Without an answer of extproc nothing is forwarded. Never true."),
     (
         "mutation_rules:",

@@ -3,7 +3,13 @@
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
-from envoy_data_plane.envoy.config.core.v3 import GrpcService, GrpcServiceEnvoyGrpc, HeaderValue
+from envoy_data_plane.envoy.config.core.v3 import (
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    HeaderValue,
+    RetryPolicy,
+    RetryPolicyRetryHostPredicate,
+)
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
     ExtProcOverrides,
@@ -15,6 +21,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ProcessingModeHeaderSendMode,
 )
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from envoy_data_plane.google.protobuf import Any
 
@@ -46,6 +53,7 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER),
             initial_metadata=[_names(target)] if target else [],
+            retry_policy=_another_instance(),
         ),
         message_timeout=timedelta(seconds=longest_answer(settings)),
         failure_mode_allow=False,
@@ -67,6 +75,25 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
         metadata_options=_metadata(settings),
     )
     return HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(processor))
+
+
+def _another_instance() -> RetryPolicy:
+    """Another instance or worker, where one could not be reached at all or had begun to drain.
+
+    Not where one went away with a request: what crashes one of us must not be handed to the next.
+    """
+    return RetryPolicy(
+        retry_on="connect-failure,refused-stream",
+        num_retries=3,
+        retry_host_predicate=[
+            RetryPolicyRetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts",
+                typed_config=Any.pack(PreviousHostsPredicate()),
+            )
+        ],
+        # Least-request balancing likes an instance that is away best, as it has nothing to do.
+        host_selection_retry_max_attempts=20,
+    )
 
 
 def _metadata(settings: Settings) -> MetadataOptions:

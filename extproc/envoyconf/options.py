@@ -17,7 +17,7 @@ class EnvoyOptions:
     """Where Envoy listens and finds things, and which chain our filter is in.
 
     ``placement``: ``http`` puts the filter before routing's rewrites, in the listener;
-    ``upstream`` in each target's cluster, after them. ``extproc_address``: where Envoy finds
+    ``upstream`` in each target's cluster, after them. ``extproc_addresses``: where Envoy finds
     us, if not at ``listen.grpc``. ``ca_file``: the CA bundle on Envoy's machine.
     ``jwt_authn``: let Envoy verify tokens of all issuers whose keys it can find, not only of
     those that are configured so. ``tls_cert`` and ``tls_key``: files there, for TLS towards clients.
@@ -27,7 +27,7 @@ class EnvoyOptions:
     """
 
     listen: str = "127.0.0.1:10000"
-    extproc_address: str | None = None
+    extproc_addresses: tuple[str, ...] = ()
     admin: str = "127.0.0.1:9901"
     ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
     placement: Placement = "http"
@@ -46,10 +46,9 @@ class EnvoyOptions:
         for name, check, address in (
             ("--listen", host_port, self.listen),
             ("--admin", host_port, self.admin),
-            ("--extproc", grpc_address, self.extproc_address),
+            *(("--extproc", grpc_address, address) for address in self.extproc_addresses),
         ):
             try:
-                if address is not None:
-                    check(address)
+                check(address)
             except ValueError as error:
                 raise OptionsError(f"{name} {address}: {error}") from None

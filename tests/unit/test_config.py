@@ -294,12 +294,27 @@ def test_names_of_headers_to_sign_are_lower_case():
             "0.0.0.0:50051",
             [
                 (
-                    "listen: grpc is not a loopback address: bearer tokens would cross the network in clear text; "
+                    "listen: grpc 0.0.0.0:50051 is not a loopback address: bearer tokens would cross the network in clear text; "
                     "set tls, or insecure_plaintext: true only where the network itself is private"
                 )
             ],
         ),
         (("listen", "grpc"), "50051", ["listen.grpc: must be HOST:PORT"]),
+        (("listen", "grpc"), [], ["listen.grpc: must be HOST:PORT or unix:/path, or a list of these"]),
+        (("listen", "grpc"), 50051, ["listen.grpc: must be HOST:PORT or unix:/path, or a list of these"]),
+        (("listen", "grpc"), ["127.0.0.1:1", 2], ["listen.grpc: must be a list of HOST:PORT or unix:/path"]),
+        (("listen", "grpc"), ["127.0.0.1:1", "x"], ["listen.grpc: x: must be HOST:PORT"]),
+        (("listen", "grpc"), ["127.0.0.1:1"] * 2, ["listen.grpc: an address is listed twice"]),
+        (
+            ("listen", "grpc"),
+            ["127.0.0.1:1", "10.0.0.1:2"],
+            [
+                (
+                    "listen: grpc 10.0.0.1:2 is not a loopback address: bearer tokens would cross the network in clear text; "
+                    "set tls, or insecure_plaintext: true only where the network itself is private"
+                )
+            ],
+        ),
         (("listen", "grpc"), "unix:", [f"listen.grpc: {NO_SOCKET}"]),
         (("listen", "grpc"), "unix:extproc.sock", [f"listen.grpc: {NO_SOCKET}"]),
         (("listen", "grpc"), "unix:/" + "s" * 107, [f"listen.grpc: {NO_SOCKET}"]),

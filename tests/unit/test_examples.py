@@ -52,7 +52,9 @@ def test_a_rendered_configuration_fails_closed_and_buffers_bodies(name):
     assert text.count("disallow_is_error: true") == 1
     assert "failure_mode_allow: true" not in text
     assert "request_body_mode: BUFFERED" in text
-    assert "retry_policy" not in text
+    # Envoy asks us again where we could not be reached, and never the target.
+    assert text.count("retry_policy:") == text.count("grpc_service:") == 1
+    assert "retry_on: connect-failure,refused-stream\n" in text
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

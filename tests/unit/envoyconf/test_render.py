@@ -77,7 +77,8 @@ def test_upstream_placement_puts_the_filter_into_each_cluster_with_its_target():
     assert "per_connection_buffer_limit_bytes: 10485760" in text
     routes = manager(document)["route_config"]["virtual_hosts"][0]["routes"]
     assert routes[0]["name"] == "resource-metadata"
-    assert "retry_policy" not in text
+    assert text.count("retry_policy:") == text.count("grpc_service:")
+    assert "retry_policy" not in yaml.safe_dump(manager(document)["route_config"])
 
 
 def test_the_longest_prefix_is_routed_first():
@@ -205,3 +206,34 @@ def test_the_access_log_names_user_role_decision_and_latency():
 
 def test_admin_is_on_loopback_unless_told_otherwise():
     assert rendered()[0]["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def extproc_cluster_of(document):
+    (cluster,) = [c for c in document["static_resources"]["clusters"] if c["name"] == "extproc"]
+    endpoints = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    return cluster, [endpoint["endpoint"]["address"] for endpoint in endpoints]
+
+
+def test_every_workers_address_is_an_endpoint():
+    cluster, addresses = extproc_cluster_of(rendered(extproc_addresses=("127.0.0.1:1", "127.0.0.1:2"))[0])
+    assert [each["socket_address"]["port_value"] for each in addresses] == [1, 2]
+    assert cluster["lb_policy"] == "LEAST_REQUEST"
+    assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1.0}
+    assert cluster["health_checks"][0]["grpc_health_check"] == {}
+    cluster, addresses = extproc_cluster_of(rendered(extproc_addresses=("unix:/a", "unix:/b"))[0])
+    assert [each["pipe"]["path"] for each in addresses] == ["/a", "/b"]
+    assert "type" not in cluster
+
+
+def test_the_addresses_come_from_the_settings_or_from_the_command_line(tmp_path):
+    text = Path(SETTINGS).read_text()
+    path = tmp_path / "extproc.yaml"
+    path.write_text(
+        "listen:\n  grpc: ['127.0.0.1:1', '127.0.0.1:2']\n"
+        + text.partition("resource:")[1]
+        + text.partition("resource:")[2]
+    )
+    for options, ports in (([], [1, 2]), (["--extproc", "a:3", "--extproc", "a:4"], [3, 4])):
+        result = CliRunner().invoke(main, ["envoy", "--config", str(path), *options])
+        addresses = extproc_cluster_of(yaml.safe_load(result.output))[1]
+        assert [each["socket_address"]["port_value"] for each in addresses] == ports

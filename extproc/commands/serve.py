@@ -1,0 +1,59 @@
+"""``extproc serve``: one process, or a supervisor and its workers."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from extproc.config import Settings
+from extproc.server import engine_choice
+from extproc.workers.place import Place, Share, share_out
+
+
+def run(
+    settings: Settings,
+    *,
+    load: Callable[[], Settings],
+    files: Sequence[Path],
+    workers: int,
+    as_worker: str | None,
+) -> int:
+    """Serve until SIGTERM; returns the exit status.
+
+    ``load`` reads the settings again, from ``files``. ``as_worker``: a supervisor's word to its worker.
+    """
+    try:
+        shares = share_out(settings.listen.grpc_addresses, workers)
+    except ValueError as error:
+        click.echo(f"listen.grpc: {error}", err=True)
+        return 2
+    try:
+        if as_worker is not None:
+            asyncio.run(_serve(settings, load, files, Place.from_json(as_worker)))
+        elif workers > 1:
+            asyncio.run(_supervise(settings, shares))
+        else:
+            asyncio.run(_serve(settings, load, files, None))
+    except (OSError, RuntimeError) as error:
+        click.echo(f"extproc: {error}", err=True)
+        return 1
+    return 0
+
+
+async def _serve(
+    settings: Settings, load: Callable[[], Settings], files: Sequence[Path], place: Place | None
+) -> None:
+    engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
+    from extproc.app.lifecycle import App  # noqa: PLC0415
+
+    await App(settings, load=load, files=files, place=place).run()
+
+
+async def _supervise(settings: Settings, shares: list[Share]) -> None:
+    from extproc.workers.supervisor import Supervisor  # noqa: PLC0415 - a worker needs none
+
+    # Workers are started as we were: the same interpreter, program and options.
+    command = [sys.executable, *sys.orig_argv[1:]]
+    await Supervisor(settings=settings, shares=shares, command=command).run()

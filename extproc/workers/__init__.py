@@ -1,0 +1,1 @@
+"""Several processes as one server: a supervisor, its workers, and what it merges of theirs."""

@@ -1,0 +1,212 @@
+"""A supervisor and its workers, as processes: served, killed, drained, orphaned."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from extproc.demo.stack import free_ports
+from extproc.server.services import EXT_PROC_SERVICE
+from support.envoy_messages import Seen, headers_message
+from support.supervised import PATIENCE, alive, serving, settings, until
+
+
+def ask(address):
+    """One ext_proc stream over a connection of its own; the answer's status."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, options=options) as channel:
+        process = channel.stream_stream(f"/{EXT_PROC_SERVICE}/Process")
+        message = headers_message(method="GET", token=None, end_of_stream=True)
+        return Seen(next(process(iter([message]), timeout=10, wait_for_ready=True))).status
+
+
+@pytest.fixture
+def addresses():
+    return [f"127.0.0.1:{port}" for port in free_ports(3)]
+
+
+@pytest.fixture
+def shared(tmp_path, addresses):
+    """Two workers on one port."""
+    path = settings(tmp_path, grpc=addresses[0], admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        served.wait_ready()
+        yield served
+
+
+def counted(served):
+    return {number for number, value in served.metric("extproc_requests_total").items() if value}
+
+
+def test_two_workers_share_one_port_and_their_metrics_are_merged(shared, addresses):
+    def both_have_answered():
+        assert ask(addresses[0]) == 401
+        return counted(shared) == {1, 2}
+
+    until(both_have_answered, "the kernel gave all connections to one worker")
+    assert shared.get("/metrics")[1].count("# TYPE extproc_requests_total counter") == 1
+    assert shared.metric("extproc_worker_ready") == {1: 1.0, 2: 1.0}
+
+
+def test_two_workers_have_an_address_each(tmp_path, addresses):
+    path = settings(tmp_path, grpc=addresses[:2], admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        served.wait_ready()
+        assert ask(addresses[1]) == 401
+        assert counted(served) == {2}
+        assert ask(addresses[0]) == 401
+        assert counted(served) == {1, 2}
+
+
+def test_two_workers_have_a_unix_socket_each(tmp_path, addresses):
+    sockets = [f"unix:{tmp_path}/{name}.sock" for name in "ab"]
+    with serving(settings(tmp_path, grpc=sockets, admin=addresses[2]), admin=addresses[2]) as served:
+        served.wait_ready()
+        assert [ask(address) for address in sockets] == [401, 401]
+        assert counted(served) == {1, 2}
+
+
+def test_one_worker_is_one_process_that_listens_on_every_address(tmp_path, addresses):
+    path = settings(tmp_path, grpc=addresses[:2], admin=addresses[2])
+    with serving(path, admin=addresses[2], workers=1) as served:
+        served.wait_ready()
+        assert [ask(address) for address in addresses[:2]] == [401, 401]
+        assert served.pids() == {}
+        assert "worker" not in served.get("/metrics")[1]
+
+
+def test_a_killed_worker_is_started_again_while_the_other_goes_on(tmp_path, addresses):
+    path = settings(tmp_path, grpc=addresses[:2], admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        served.wait_ready()
+        before = served.pids()
+        os.kill(before[1], signal.SIGKILL)
+        assert ask(addresses[1]) == 401
+        until(lambda: "degraded: worker 1: " in served.get("/readyz")[1], served.log)
+        assert served.get("/readyz")[0] == 200
+        assert ask(addresses[1]) == 401
+        served.wait_ready()
+        after = served.pids()
+        assert after[2] == before[2]
+        assert after[1] != before[1]
+        assert ask(addresses[0]) == 401
+        assert served.metric("extproc_worker_restarts_total") == {1: 1.0, 2: 0.0}
+        assert '"status": "SIGKILL"' in served.log
+
+
+def test_without_any_ready_worker_the_reasons_are_told(shared):
+    pids = shared.pids()
+    for pid in pids.values():
+        os.kill(pid, signal.SIGSTOP)
+    status, text = until(lambda: (answer := shared.get("/readyz"))[0] == 503 and answer, shared.log)
+    assert (status, text) == (503, "worker 1: does not answer\nworker 2: does not answer\n")
+    for pid in pids.values():
+        os.kill(pid, signal.SIGCONT)
+    shared.wait_ready()
+    assert shared.pids() == pids
+
+
+def test_sigterm_drains_all_workers_and_exits_0(shared):
+    pids = shared.pids()
+    assert len(pids) == 2
+    shared.process.terminate()
+    assert shared.process.wait(PATIENCE) == 0
+    assert not any(alive(pid) for pid in pids.values())
+    assert shared.log.count('"event": "stopped"') == 3
+
+
+def test_a_worker_that_does_not_drain_is_killed_and_the_exit_status_says_so(tmp_path, addresses):
+    path = settings(tmp_path, grpc=addresses[0], admin=addresses[2], drain_seconds=0)
+    with serving(path, admin=addresses[2]) as served:
+        served.wait_ready()
+        pids = served.pids()
+        os.kill(pids[2], signal.SIGSTOP)
+        served.process.terminate()
+        assert served.process.wait(PATIENCE) == 1
+        assert not any(alive(pid) for pid in pids.values())
+        assert "workers did not drain: SIGKILL" in served.log
+
+
+def test_workers_end_when_their_supervisor_is_killed(shared):
+    pids = shared.pids()
+    assert len(pids) == 2
+    shared.process.kill()
+    shared.process.wait()
+    until(lambda: not any(alive(pid) for pid in pids.values()), shared.log)
+    assert shared.log.count('"event": "stopped"') == 2  # they drained
+
+
+def test_sigterm_before_the_workers_are_up_exits_0_too(tmp_path, addresses):
+    path = settings(tmp_path, grpc=addresses[0], admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        until(served.pids, served.log)
+        pids = served.pids()
+        served.process.terminate()
+        assert served.process.wait(PATIENCE) == 0, served.log
+        assert not any(alive(pid) for pid in pids.values())
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path, addresses, both):
+    taken = addresses[1]
+    host, _, port = taken.rpartition(":")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # it would even share the port
+        other.bind((host, int(port)))
+        other.listen()
+        grpc_setting = addresses[:2] if both else taken
+        path = settings(tmp_path, grpc=grpc_setting, admin=addresses[2])
+        with serving(path, admin=addresses[2]) as served:
+            assert served.process.wait(PATIENCE) == 1
+            assert f"extproc: listen.grpc {taken}: cannot listen there; does another process?" in served.log
+            assert "worker_ended" not in served.log
+
+
+def test_workers_that_never_become_ready_and_end_end_the_supervisor(tmp_path, addresses):
+    sockets = [f"unix:{tmp_path}/missing/{name}.sock" for name in "ab"]
+    path = settings(tmp_path, grpc=sockets, admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        assert served.process.wait(PATIENCE) == 1
+        assert "missing/a.sock: directory " in served.log
+        assert "extproc: no worker became ready (exit status 1, exit status 1)" in served.log
+
+
+def test_one_worker_that_cannot_start_does_not_end_the_others(tmp_path, addresses):
+    sockets = [f"unix:{tmp_path}/a.sock", f"unix:{tmp_path}/missing/b.sock"]
+    path = settings(tmp_path, grpc=sockets, admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        until(lambda: served.metric("extproc_worker_restarts_total").get(2, 0) >= 3, served.log)
+        assert ask(sockets[0]) == 401
+        assert "degraded: worker 2: " in served.get("/readyz")[1]
+        (tmp_path / "missing").mkdir()
+        served.wait_ready()
+        assert ask(sockets[1]) == 401
+
+
+@pytest.mark.parametrize(
+    ("grpc_setting", "message"),
+    [
+        ("unix:/tmp/x.sock", "listen.grpc: 2 workers cannot share a Unix socket"),
+        (["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], "listen.grpc: 3 addresses for 2 workers"),
+    ],
+)
+def test_addresses_that_do_not_go_round_are_refused(tmp_path, grpc_setting, message):
+    path = settings(tmp_path, grpc=grpc_setting, admin=None)
+    command = [sys.executable, "-m", "extproc", "serve", "--config", str(path), "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+
+
+def test_the_control_sockets_are_the_owners_alone_and_are_gone_afterwards(shared):
+    arguments = Path(f"/proc/{shared.pids()[1]}/cmdline").read_text()
+    directory = Path(arguments.partition('"control":"unix:')[2].partition('"')[0]).parent
+    assert directory.stat().st_mode & 0o777 == 0o700
+    shared.process.terminate()
+    shared.process.wait(PATIENCE)
+    assert not directory.exists()

@@ -1,0 +1,158 @@
+"""``extproc serve`` as a process, with several workers."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import jwt
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from prometheus_client.parser import text_string_to_metric_families
+
+PATIENCE = 30.0  # seconds
+
+
+def settings(directory: Path, *, grpc, admin, **more):
+    """A configuration that needs no network, in a file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+    jwks = directory / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [{**public, "kid": "1", "use": "sig", "alg": "ES256"}]}))
+    (directory / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    document = {
+        "listen": {"grpc": grpc, "admin": admin, **more.pop("listen", {})},
+        "resource": {"url": "https://mcp.example.com/mcp"},
+        "issuers": [
+            {
+                "issuer": "https://idp.example.com/",
+                "audiences": ["https://mcp.example.com/mcp"],
+                "jwks_file": str(jwks),
+            }
+        ],
+        "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
+        "role_mappings": [{"name": "all", "claim": "all", "role_arn": "arn:aws:iam::123456789012:role/All"}],
+        **more,
+    }
+    path = directory / "extproc.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def token(directory: Path, subject: str) -> str:
+    """A token for the configuration in the directory."""
+    now = int(time.time())
+    claims = {
+        "iss": "https://idp.example.com/",
+        "aud": "https://mcp.example.com/mcp",
+        "sub": subject,
+        "groups": ["all"],
+        "iat": now,
+        "exp": now + 600,
+    }
+    key = (directory / "key.pem").read_text()
+    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "1"})
+
+
+def until(condition, what):
+    """Wait for something to become true; how long it takes does not matter."""
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return result
+
+
+class Served:
+    """A running ``extproc serve``."""
+
+    def __init__(self, path: Path, *, admin: str, workers: int):
+        self.admin = admin
+        self._log = path.with_suffix(".log")
+        command = [sys.executable, "-m", "extproc", "serve", "--config", str(path), "--workers", str(workers)]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._seen = set()
+
+    @property
+    def log(self):
+        return self._log.read_text()
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            assert self.process.poll() is None, self.log
+            return None, ""
+
+    def wait_ready(self):
+        until(lambda: self.get("/readyz") == (200, "ok\n"), self.log)
+
+    def pids(self):
+        """The workers' process ids by their numbers, of those that run."""
+        found = children(self.process.pid)
+        self._seen.update(found.values())
+        return found
+
+    def metric(self, name):
+        """A metric's values by worker, all other labels added up."""
+        values = {}
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name:
+                    worker = int(sample.labels["worker"])
+                    values[worker] = values.get(worker, 0.0) + sample.value
+        return values
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.pids()
+            self.process.kill()
+            self.process.wait()
+        for pid in self._seen:
+            if alive(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and only waits to be noticed does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children(supervisor: int) -> dict[int, int]:
+    """The process ids of a supervisor's workers by their numbers, of those that run."""
+    found = {}
+    for pid in map(int, Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()):
+        with contextlib.suppress(OSError):
+            arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if "--as-worker" in arguments and alive(pid):
+                found[json.loads(arguments[arguments.index("--as-worker") + 1])["number"]] = pid
+    return found
+
+
+@contextlib.contextmanager
+def serving(path: Path, *, admin: str, workers: int = 2):
+    served = Served(path, admin=admin, workers=workers)
+    try:
+        yield served
+    finally:
+        served.stop()
