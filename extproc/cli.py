@@ -141,7 +141,7 @@ def explain(
     logs.configure("error")
     try:
         explanation = explanations.explain(settings, token=token, claims=claims, request=request)
-    except (explanations.BadInputError, explanations.BadRequestError) as error:
+    except explanations.BadInputError as error:
         click.echo(f"extproc: {error}", err=True)
         sys.exit(2)
     click.echo(explanations.to_json(explanation) if as_json else explanations.to_text(explanation))

@@ -1,0 +1,1 @@
+"""Generated from ``protos/extproc/admin``; ``extproc.adminapi`` is what serves it."""
