@@ -5,7 +5,7 @@ token, ``Grant`` only for an identity that policy admitted, ``Credentials`` only
 that STS honoured, ``SignedHeaders`` only for credentials and one exact request.
 """
 
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -29,9 +29,22 @@ class RequestHead:
     has_body: bool
     target_name: str | None = None
     jwt_payload: Mapping[str, object] | None = field(default=None, repr=False)
+    _by_name: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", dict(self.headers))
+
+    @property
+    def names(self) -> KeysView[str]:
+        """The names of all headers."""
+        return self._by_name.keys()
 
     def values(self, name: str) -> list[str]:
         """All values of one header; ``name`` in lower case."""
+        if name not in self._by_name:
+            return []
+        if len(self._by_name) == len(self.headers):  # no name comes twice
+            return [self._by_name[name]]
         return [value for key, value in self.headers if key == name]
 
 
@@ -87,7 +100,7 @@ class _InMemoryOnly:
         raise TypeError("secrets cannot be pickled")
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Credentials(_InMemoryOnly):
     """Temporary AWS credentials. The secret parts never show in ``repr``."""
 

@@ -40,8 +40,9 @@ class Origins:
 
     def preflight(self, head: RequestHead) -> Reply | None:
         """The answer to a CORS preflight request of a checked origin, else None."""
-        wanted = head.values("access-control-request-method")
-        if head.method != "OPTIONS" or not wanted or not head.values("origin"):
+        if head.method != "OPTIONS" or not head.values("access-control-request-method"):
+            return None
+        if not head.values("origin"):
             return None
         headers = (
             *self.response_headers(head),

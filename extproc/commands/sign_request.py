@@ -176,7 +176,7 @@ def sign(request: SignRequest, *, now: float) -> tuple[Signature, dict[str, str]
             double_encode=_choose(request.double_encode, not defaults.s3_style),
         ),
         query=sigv4.canonical_query(query),
-        headers=sigv4.canonical_headers([*ours.items(), *theirs]),
+        headers=sigv4.CanonicalHeaders.of(sigv4.canonical_headers([*ours.items(), *theirs])),
         payload=payload,
         at=at,
         scope=scope,

@@ -23,6 +23,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
 from extproc.errors import Denied, Reason
+from extproc.server import wire
 from extproc.values import Allow, Reply, RequestHead
 
 
@@ -52,6 +53,19 @@ class ResponseMessage:
 @dataclass(frozen=True, slots=True)
 class TrailersMessage:
     """The request's trailers have come: there will be no body, or no more of it."""
+
+
+_REQUEST_HEADERS = wire.tag(ProcessingResponse, "request_headers")
+_REQUEST_BODY = wire.tag(ProcessingResponse, "request_body")
+_HEADERS_RESPONSE = wire.tag(HeadersResponse, "response")
+_BODY_RESPONSE = wire.tag(BodyResponse, "response")
+_HEADER_MUTATION = wire.tag(CommonResponse, "header_mutation")
+_BODY_MUTATION = wire.tag(CommonResponse, "body_mutation")
+_BODY = wire.tag(BodyMutation, "body")
+_SET_HEADERS = wire.tag(HeaderMutation, "set_headers")
+_HEADER = wire.tag(HeaderValueOption, "header")
+_RAW_VALUE = wire.tag(HeaderValue, "raw_value")
+_OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
 
 
 Message = HeadersMessage | BodyMessage | TrailersMessage | ResponseMessage
@@ -124,20 +138,17 @@ def _plain_value(value: Any) -> Any:
 
 
 def _head(message: object, target_name: str | None, jwt_payload: dict[str, Any] | None) -> RequestHead:
-    pseudo = {":method": "", ":path": "", ":authority": ""}
-    headers: list[tuple[str, str]] = []
-    for header in message.headers.headers:  # type: ignore[attr-defined]
-        # Header bytes are opaque (RFC 9110 5.5); Latin-1 maps each of them to one character and back.
-        name, value = header.key, header.raw_value.decode("latin-1") or header.value
-        if name[:1] != ":":
-            headers.append((name, value))
-        elif name in pseudo:
-            pseudo[name] = value
+    # Header bytes are opaque (RFC 9110 5.5); Latin-1 maps each of them to one character and back.
+    headers = [
+        (header.key, header.raw_value.decode("latin-1") or header.value)
+        for header in message.headers.headers  # type: ignore[attr-defined]
+    ]
+    pseudo = dict([pair for pair in headers if pair[0][:1] == ":"])
     return RequestHead(
-        method=pseudo[":method"],
-        path=pseudo[":path"],
-        authority=pseudo[":authority"],
-        headers=tuple(headers),
+        method=pseudo.get(":method", ""),
+        path=pseudo.get(":path", ""),
+        authority=pseudo.get(":authority", ""),
+        headers=tuple([pair for pair in headers if pair[0][:1] != ":"]),
         has_body=not message.end_of_stream,  # type: ignore[attr-defined]
         target_name=target_name,
         jwt_payload=jwt_payload,
@@ -172,19 +183,33 @@ def encode_response_continue() -> bytes:
 
 
 def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
-    """The mutation, as the answer to the head or to the body. A new body fits the latter only."""
-    common = CommonResponse(
-        header_mutation=HeaderMutation(
-            set_headers=[_set(name, value) for name, value in allow.set], remove_headers=allow.remove
-        )
-    )
+    """The mutation, as the answer to the head or to the body. A new body fits the latter only.
+
+    Written field by field: most of this message is the same each time, and building it as
+    message objects takes several times as long as signing.
+    """
+    mutation = b"".join([_set_header(name, value) for name, value in allow.set])
+    common = wire.field(_HEADER_MUTATION, mutation + _remove_headers(tuple(allow.remove)))
     if to_body:
         if allow.body is not None:
-            common.body_mutation.CopyFrom(BodyMutation(body=allow.body))
-        response = ProcessingResponse(request_body=BodyResponse(response=common))
-    else:
-        response = ProcessingResponse(request_headers=HeadersResponse(response=common))
-    return bytes(response.SerializeToString())
+            common += wire.field(_BODY_MUTATION, wire.field(_BODY, allow.body))
+        return wire.field(_REQUEST_BODY, wire.field(_BODY_RESPONSE, common))
+    return wire.field(_REQUEST_HEADERS, wire.field(_HEADERS_RESPONSE, common))
+
+
+def _set_header(name: str, value: str) -> bytes:
+    header = _key(name) + wire.field(_RAW_VALUE, value.encode("latin-1"))
+    return wire.field(_SET_HEADERS, wire.field(_HEADER, header) + _OVERWRITE)
+
+
+@lru_cache(maxsize=64)
+def _key(name: str) -> bytes:
+    return bytes(HeaderValue(key=name).SerializeToString())
+
+
+@lru_cache(maxsize=64)
+def _remove_headers(names: tuple[str, ...]) -> bytes:
+    return bytes(HeaderMutation(remove_headers=names).SerializeToString())
 
 
 def encode_reply(reply: Reply) -> bytes:

@@ -23,7 +23,9 @@ class SigningKeys:
 
     def key(self, credentials: Credentials, date: str, scope: Scope) -> bytes:
         """The key of one day; ``date`` as YYYYMMDD."""
-        keys = self._keys.setdefault(credentials, {})
+        keys = self._keys.get(credentials)
+        if keys is None:
+            keys = self._keys.setdefault(credentials, {})
         key = keys.get((date, scope))
         if key is None:
             # Kept beyond midnight by a few requests whose clock was read before it, at most.

@@ -12,7 +12,7 @@ import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import quote, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -118,23 +118,35 @@ def canonical_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Headers as they are signed: names in lower case, sorted; values trimmed, folded, joined by commas."""
     joined: dict[str, str] = {}
     for name, value in headers:
-        key, folded = name.lower(), _folded(value)
-        joined[key] = f"{joined[key]},{folded}" if key in joined else folded
+        key, one_line = name.lower(), folded(value)
+        joined[key] = f"{joined[key]},{one_line}" if key in joined else one_line
     return sorted(joined.items())
 
 
-def _folded(value: str) -> str:
+def folded(value: str) -> str:
+    """A header's value as it is signed: trimmed, with single spaces."""
     # Of bytes, split() knows ASCII whitespace only, as AWS does; of text it would know Unicode's too.
     return b" ".join(value.encode("utf-8", "surrogatepass").split()).decode("utf-8", "surrogatepass")
 
 
-def canonical_request(
-    *, method: str, uri: str, query: str, headers: list[tuple[str, str]], payload: str
-) -> str:
-    """The first checkpoint. ``uri``, ``query`` and ``headers`` are in canonical form already."""
-    lines = "".join([f"{name}:{value}\n" for name, value in headers])
-    names = ";".join([name for name, _ in headers])
-    return f"{method}\n{uri}\n{query}\n{lines}\n{names}\n{payload}"
+class CanonicalHeaders(NamedTuple):
+    """Headers in canonical form, as the canonical request has them."""
+
+    lines: str  # "name:value", each with a line feed
+    names: str  # joined by semicolons
+
+    @classmethod
+    def of(cls, headers: list[tuple[str, str]]) -> Self:
+        """From what ``canonical_headers`` returns."""
+        return cls(
+            "".join([f"{name}:{value}\n" for name, value in headers]),
+            ";".join([name for name, _ in headers]),
+        )
+
+
+def canonical_request(*, method: str, uri: str, query: str, headers: CanonicalHeaders, payload: str) -> str:
+    """The first checkpoint. ``uri`` and ``query`` are in canonical form already."""
+    return f"{method}\n{uri}\n{query}\n{headers.lines}\n{headers.names}\n{payload}"
 
 
 def string_to_sign(*, at: str, scope: Scope, request: str) -> str:
@@ -161,7 +173,7 @@ def sign(
     method: str,
     uri: str,
     query: str,
-    headers: list[tuple[str, str]],
+    headers: CanonicalHeaders,
     payload: str,
     at: str,
     scope: Scope,
@@ -170,14 +182,13 @@ def sign(
 ) -> Signature:
     """Sign one request with a ``signing_key`` of ``at``'s day and ``scope``.
 
-    ``uri``, ``query`` and ``headers`` are in canonical form already.
+    ``uri`` and ``query`` are in canonical form already.
     """
     request = canonical_request(method=method, uri=uri, query=query, headers=headers, payload=payload)
     to_sign = string_to_sign(at=at, scope=scope, request=request)
     signature = hmac.digest(key, to_sign.encode("utf-8"), "sha256").hex()
-    names = ";".join([name for name, _ in headers])
     authorization = (
         f"{ALGORITHM} Credential={access_key_id}/{credential_scope(at[:8], scope)}, "
-        f"SignedHeaders={names}, Signature={signature}"
+        f"SignedHeaders={headers.names}, Signature={signature}"
     )
-    return Signature(request, to_sign, names, signature, authorization)
+    return Signature(request, to_sign, headers.names, signature, authorization)

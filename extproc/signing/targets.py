@@ -1,6 +1,6 @@
 """Where signed requests go: targets, and how a request finds its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from extproc.errors import Denied, Reason
@@ -29,16 +29,19 @@ class Target:
     prefix: str | None = None
     sign_headers: frozenset[str] = frozenset()
     default_aws_region: str | None = None
+    s3_style: bool = field(init=False)
+    """Whether the path is signed as sent, neither normalised nor encoded again."""
+    sends_payload_hash: bool = field(init=False)
+    """Whether ``x-amz-content-sha256`` is part of the request."""
 
-    @property
-    def s3_style(self) -> bool:
-        """Whether the path is signed as sent, neither normalised nor encoded again."""
-        return self.scope.service in _S3_STYLE
-
-    @property
-    def sends_payload_hash(self) -> bool:
-        """Whether ``x-amz-content-sha256`` is part of the request."""
-        return self.payload == "unsigned" or self.s3_style or self.scope.service == "vpc-lattice-svcs"
+    def __post_init__(self) -> None:
+        service = self.scope.service
+        object.__setattr__(self, "s3_style", service in _S3_STYLE)
+        object.__setattr__(
+            self,
+            "sends_payload_hash",
+            self.payload == "unsigned" or self.s3_style or service == "vpc-lattice-svcs",
+        )
 
     def owns(self, path: str) -> bool:
         """Whether the path lies under the prefix, at a segment boundary."""

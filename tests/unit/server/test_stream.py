@@ -101,7 +101,7 @@ async def test_the_clients_own_signature_headers_and_cookies_are_removed():
         ("accept", "text/event-stream"),
     ]
     _, second = await drive(Parts(), headers_message(headers=hostile), body_message())
-    assert second.removed == [
+    assert sorted(second.removed) == [
         "authorization",
         "cookie",
         "proxy-authorization",

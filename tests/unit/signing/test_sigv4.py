@@ -39,18 +39,23 @@ AWS4-HMAC-SHA256
 f536975d06c0309214f805bb90ccff089219ecd68b2577efef23edd43b7e1a59"""
 
 
+LIST_USERS_HEADERS = sigv4.CanonicalHeaders.of(
+    sigv4.canonical_headers(
+        [
+            ("Host", "iam.amazonaws.com"),
+            ("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"),
+            ("X-Amz-Date", AT),
+        ]
+    )
+)
+
+
 def list_users_request():
     return sigv4.canonical_request(
         method="GET",
         uri=sigv4.canonical_uri("/"),
         query=sigv4.canonical_query("Version=2010-05-08&Action=ListUsers"),
-        headers=sigv4.canonical_headers(
-            [
-                ("Host", "iam.amazonaws.com"),
-                ("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"),
-                ("X-Amz-Date", AT),
-            ]
-        ),
+        headers=LIST_USERS_HEADERS,
         payload=sigv4.payload_hash(b""),
     )
 
@@ -74,11 +79,7 @@ def test_awss_example_has_its_signature():
         method="GET",
         uri="/",
         query="Action=ListUsers&Version=2010-05-08",
-        headers=[
-            ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
-            ("host", "iam.amazonaws.com"),
-            ("x-amz-date", AT),
-        ],
+        headers=LIST_USERS_HEADERS,
         payload=sigv4.payload_hash(b""),
         at=AT,
         scope=Scope("us-east-1", "iam"),
@@ -312,7 +313,7 @@ def by_us(*, method, path, query, body, content_type, token, scope, host=HOST, s
         method=method,
         uri=sigv4.canonical_uri(path, normalize=not s3, double_encode=not s3),
         query=sigv4.canonical_query(query),
-        headers=sigv4.canonical_headers(headers),
+        headers=sigv4.CanonicalHeaders.of(sigv4.canonical_headers(headers)),
         payload=payload,
         at=AT,
         scope=scope,

@@ -1,0 +1,54 @@
+"""What we write field by field is what the protobuf runtime would write from messages."""
+
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.service.ext_proc.v3.external_processor_pb2 import (
+    BodyMutation,
+    BodyResponse,
+    CommonResponse,
+    HeaderMutation,
+    HeadersResponse,
+    ProcessingResponse,
+)
+from google.protobuf.internal.encoder import _VarintBytes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.server import codec, wire
+from extproc.values import Allow
+
+names = st.text("abcdefghijklmnopqrstuvwxyz-:", min_size=1, max_size=200)
+values = st.text(st.characters(max_codepoint=255), max_size=400)
+
+
+def with_messages(allow, *, to_body):
+    options = [
+        HeaderValueOption(
+            header=HeaderValue(key=name, raw_value=value.encode("latin-1")),
+            append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in allow.set
+    ]
+    common = CommonResponse(
+        header_mutation=HeaderMutation(set_headers=options, remove_headers=allow.remove),
+        body_mutation=BodyMutation(body=allow.body) if to_body and allow.body is not None else None,
+    )
+    if to_body:
+        return ProcessingResponse(request_body=BodyResponse(response=common))
+    return ProcessingResponse(request_headers=HeadersResponse(response=common))
+
+
+@given(
+    st.lists(st.tuples(names, values), max_size=6),
+    st.lists(names, max_size=4),
+    st.none() | st.binary(max_size=20_000),
+    st.booleans(),
+)
+def test_an_allow_is_encoded_as_the_protobuf_runtime_encodes_it(to_set, to_remove, body, to_body):
+    allow = Allow(tuple(to_set), tuple(to_remove), body)
+    decoded = ProcessingResponse.FromString(codec.encode_allow(allow, to_body=to_body))
+    assert decoded == with_messages(allow, to_body=to_body)
+
+
+@given(st.integers(0, 2**63))
+def test_varints_are_the_runtimes(number):
+    assert wire.varint(number) == _VarintBytes(number)
