@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from extproc import config
+from extproc.commands.admin import admin
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SUPPLEMENT = "extproc.supplement"
@@ -42,6 +43,9 @@ _CONFIG = _config_options
 @click.version_option(package_name="extproc-sigv4")
 def main() -> None:
     """Envoy external processor: an OIDC token in, a SigV4-signed request to AWS out."""
+
+
+main.add_command(admin)
 
 
 @main.command()

@@ -6,7 +6,10 @@ import signal
 
 import structlog
 
-from extproc.app.listeners import build_transport
+from extproc.adminapi.server import AdminGrpcServer
+from extproc.adminapi.service import AdminService
+from extproc.app.listeners import build_admin_transport, build_transport
+from extproc.app.operations import AppOperations, Running
 from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
@@ -77,12 +80,15 @@ class App:
             exchanges_waiting=lambda: self._exchange.waiting,
         )
         verifier = build_verifier(settings, self._key_stores, clock)
+        policy, targets = build_policy(settings), build_targets(settings)
+        self._running = Running(settings, policy, targets, self._key_stores, loaded_at=clock())
+        self._clock = clock
         self._pipeline = Pipeline(
             resource=build_resource(settings),
             origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
-            targets=build_targets(settings),
+            targets=targets,
             verifier=verifier,
-            policy=build_policy(settings),
+            policy=policy,
             sessions=self._sessions,
             credentials=self._credentials,
             revocation=self._revocation,
@@ -114,12 +120,16 @@ class App:
             admin = self._start_admin()
             if admin is not None:
                 cleanup.push_async_callback(asyncio.to_thread, admin.stop)
+            admin_grpc = await self._start_admin_grpc()
+            if admin_grpc is not None:
+                cleanup.push_async_callback(admin_grpc.stop)
             background = [store.keep_fresh() for store in self._key_stores.values()]
             for work in (*background, self._credentials.keep_fresh()):
                 cleanup.callback(asyncio.create_task(work).cancel)
             await server.start()
             readiness = asyncio.create_task(self._follow_readiness(server))
-            _log.info("listening", grpc=self._settings.listen.grpc, admin=self._settings.listen.admin)
+            listen = self._settings.listen
+            _log.info("listening", grpc=listen.grpc, admin=listen.admin, admin_grpc=listen.admin_grpc)
             broken = asyncio.create_task(server.failed())
             cleanup.callback(broken.cancel)
             broken.add_done_callback(lambda _task: stopped.set())
@@ -154,6 +164,31 @@ class App:
                 await server.set_serving(serving=ready)
                 serving = ready
             await asyncio.sleep(1.0 if serving else 0.05)
+
+    async def reload(self) -> list[str]:
+        """Read the configuration again."""
+        return ["not supported yet: restart"]
+
+    async def _start_admin_grpc(self) -> AdminGrpcServer | None:
+        transport = build_admin_transport(self._settings)
+        if transport is None:
+            return None
+        operations = AppOperations(
+            running=lambda: self._running,
+            unready=self.unready,
+            reload=self.reload,
+            sessions=self._sessions,
+            credentials=self._credentials,
+            revoker=self._revocation,
+            exchange=self._exchange,
+            breaker=self._breaker,
+            aws_clock=self._aws_clock,
+            registry=self._metrics.registry,
+            clock=self._clock,
+        )
+        server = AdminGrpcServer(AdminService(operations), transport=transport)
+        await server.start()
+        return server
 
     def _start_admin(self) -> AdminServer | None:
         if self._settings.listen.admin is None:

@@ -1,5 +1,8 @@
 """The rules' part of ``extproc explain``, as a table for people."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +25,11 @@ def show_rules(decision: Decision) -> None:
             # Text: names come from a file, and brackets in them are no markup.
             table.add_row(kind, Text(entry.rule.name), priority, Text(result), Text(_effect(entry)))
     console.print(table)
+    show_outcome(console, facts)
+
+
+def show_outcome(console: Console, facts: Mapping[str, Any]) -> None:
+    """What it comes to; ``facts`` are those of ``--json``."""
     allowed = facts["outcome"] == "allow"
     console.print("allowed" if allowed else f"denied: {facts['reason']}", style="green" if allowed else "red")
     shown = ("detail", "mapping", "role_arn", "chained_role_arn", "session_name", "session_duration")
