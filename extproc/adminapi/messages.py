@@ -133,6 +133,7 @@ def status(value: Status) -> admin_pb2.WorkerStatus:
         uptime=duration(value.now - value.started_at),
         ready=not value.unready,
         reasons=value.unready,
+        degraded=value.degraded,
         configuration=admin_pb2.Configuration(
             digest=value.configuration.digest,
             loaded_at=timestamp(value.configuration.loaded_at),

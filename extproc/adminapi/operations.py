@@ -44,6 +44,7 @@ class Status:
     now: float
     started_at: float
     unready: tuple[str, ...]
+    degraded: tuple[str, ...]
     configuration: ConfigurationStatus
     sessions: int
     credentials: int

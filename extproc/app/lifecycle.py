@@ -176,6 +176,7 @@ class App:
         operations = AppOperations(
             running=lambda: self._running,
             unready=self.unready,
+            degraded=list,
             reload=self.reload,
             sessions=self._sessions,
             credentials=self._credentials,

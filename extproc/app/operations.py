@@ -52,13 +52,14 @@ class Running:
 
 
 class AppOperations:
-    """``adminapi.Operations`` of this process. ``running`` and ``unready`` are asked anew each time."""
+    """``adminapi.Operations`` of this process. What can change is asked for anew each time."""
 
     def __init__(
         self,
         *,
         running: Callable[[], Running],
         unready: Callable[[], list[str]],
+        degraded: Callable[[], list[str]],
         reload: Callable[[], Awaitable[list[str]]],
         sessions: SessionCache,
         credentials: CredentialCache,
@@ -72,6 +73,7 @@ class AppOperations:
     ) -> None:
         self._running = running
         self._unready = unready
+        self._degraded = degraded
         self._reload = reload
         self._sessions = sessions
         self._credentials = credentials
@@ -96,6 +98,7 @@ class AppOperations:
             now=self._clock(),
             started_at=self._started_at,
             unready=tuple(self._unready()),
+            degraded=tuple(self._degraded()),
             configuration=ConfigurationStatus(_digest(running.settings), running.loaded_at, running.problems),
             sessions=len(self._sessions),
             credentials=len(self._credentials),

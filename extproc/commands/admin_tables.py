@@ -49,8 +49,8 @@ def show_status(workers: list[dict[str, Any]]) -> None:
             table.add_row(name, _text(value))
         for reason in worker["reasons"]:
             table.add_row("reason", _text(reason))
-        for problem in worker.get("configuration", {}).get("problems", []):
-            table.add_row("not reloaded", _text(problem))
+        for what in worker["degraded"]:
+            table.add_row("degraded", _text(what))
         for key_set in worker["key_sets"]:
             table.add_row("keys of", _text(_keys(key_set)))
         console.print(table)

@@ -109,7 +109,7 @@ class CredentialCache:
         self._due: list[tuple[float, int, Key]] = []
         self._sequence = itertools.count()
         self._refreshing = 0
-        self._drops = 0
+        self._under_way: dict[Key, Session] = {}  # exchanges whose outcome is to be kept
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -153,8 +153,13 @@ class CredentialCache:
         return self._entries.values()
 
     def drop_where(self, ends: Callable[[Session, Grant], bool]) -> int:
-        """Drop the credentials of all sessions and grants of which ``ends`` is true; returns how many."""
-        self._drops += 1
+        """Drop the credentials of all sessions and grants of which ``ends`` is true; returns how many.
+
+        What an exchange under way brings for such a session is not kept either.
+        """
+        for key, session in list(self._under_way.items()):
+            if ends(session, key[1]):
+                del self._under_way[key]
         ended = [(key, entry) for key, entry in self._entries.items() if ends(entry.session, entry.grant)]
         return sum(self._entries.drop(key, only=entry) for key, entry in ended)
 
@@ -214,13 +219,15 @@ class CredentialCache:
     async def _exchanged(self, key: Key, session: Session, *, used_at: float | None) -> Credentials:
         """Fresh credentials; ``used_at`` is when the old ones were last used, None if there were none."""
         grant = key[1]
-        drops = self._drops
+        self._under_way[key] = session
         try:
             credentials = await self._exchange.exchange(session.unverified_for_sts, grant)
         except Denied as denied:
             if denied.reason in DEFINITE:
                 self._refused[key] = (denied.reason, denied.detail)
             raise
+        finally:
+            kept = self._under_way.pop(key, None) is not None
         _log.info(
             "credentials_obtained",
             issuer=session.identity.issuer,
@@ -231,7 +238,7 @@ class CredentialCache:
             access_key_id=credentials.access_key_id,
             renewal=used_at is not None,
         )
-        if drops == self._drops:  # else they may be of those that were dropped meanwhile
+        if kept:
             now = self._clock()
             self._store(key, Entry(credentials, session, grant, now, now if used_at is None else used_at))
         return credentials

@@ -18,7 +18,9 @@ role_mappings: [{{claim: admins, role_arn: "{ROLE}"}}]
 """
 
 
-def operations(parts: Parts, *, key_stores=None, problems=(), unready=(), reload=None) -> AppOperations:
+def operations(
+    parts: Parts, *, key_stores=None, problems=(), unready=(), degraded=(), reload=None
+) -> AppOperations:
     async def reloaded():
         return list(problems)
 
@@ -33,6 +35,7 @@ def operations(parts: Parts, *, key_stores=None, problems=(), unready=(), reload
     return AppOperations(
         running=lambda: running,
         unready=lambda: list(unready),
+        degraded=lambda: list(degraded),
         reload=reload or reloaded,
         sessions=parts.sessions,
         credentials=parts.credentials,

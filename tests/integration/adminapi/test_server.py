@@ -272,8 +272,10 @@ async def test_the_command_shows_and_revokes(tmp_path):
 async def test_the_commands_exit_status_tells_no_from_bad_input_from_no_answer(tmp_path):
     claims = tmp_path / "claims.json"
     claims.write_text("{}")
-    async with on_a_socket(tmp_path, unready=["draining"], problems=["a: b"]) as caller:
-        assert "draining" in await caller.command("status", code=1)
+    async with on_a_socket(tmp_path, unready=["draining"], degraded=["stale"], problems=["a: b"]) as caller:
+        shown = await caller.command("status", code=1)
+        assert "draining" in shown
+        assert "stale" in shown
         assert "denied: no_role" in await caller.command("explain", "--claims", str(claims), code=1)
         assert await caller.command("reload", code=1) == "a: b\n"
         assert "at least one" in await caller.command("revoke", code=2)

@@ -142,6 +142,7 @@ def make_status(**fields):
         "now": NOW,
         "started_at": NOW - 90,
         "unready": (),
+        "degraded": ("stale",),
         "configuration": ConfigurationStatus("ab", NOW - 80, ("x: no",)),
         "sessions": 3,
         "credentials": 4,
@@ -161,6 +162,7 @@ def test_a_status_is_told_whole():
     told = messages.status(make_status())
     assert (told.worker, told.pid, told.version, told.ready) == (2, 7, "1.2.3", True)
     assert (told.sessions, told.credentials, told.revocations, told.exchanges_waiting) == (3, 4, 5, 6)
+    assert list(told.degraded) == ["stale"]
     assert told.uptime.ToSeconds() == 90
     assert told.clock_offset.ToMilliseconds() == -7500
     assert (told.configuration.digest, list(told.configuration.problems)) == ("ab", ["x: no"])

@@ -160,13 +160,16 @@ async def test_the_status_has_the_age_and_failure_of_every_key_set():
     providers["stale"].body = None
     parts.now += 100
     await stores["stale"].refresh()
-    status = operations(parts, key_stores=stores, unready=["why"], problems=["a: b"]).status()
+    status = operations(
+        parts, key_stores=stores, unready=["why"], degraded=["bad"], problems=["a: b"]
+    ).status()
     shown = {each.issuer: (each.usable, each.keys, each.fetched_at, each.failure) for each in status.key_sets}
     assert shown == {
         "good": (True, 1, NOW, None),
         "bad": (False, 0, None, "HTTP 500"),
         "stale": (True, 1, NOW, "HTTP 500"),
     }
+    assert status.degraded == ("bad",)
     assert (status.unready, status.configuration.problems) == (("why",), ("a: b",))
 
 

@@ -112,10 +112,13 @@ async def test_an_exchange_under_way_does_not_bring_back_what_is_dropped_meanwhi
     parts.exchange.gate.clear()
     under_way = parts.credentials.refresh_due() if renewal else [parts.credentials.obtain(*held(ALICE))]
     await asyncio.sleep(0)
+    others = parts.credentials.obtain(*held(BOB))
+    await asyncio.sleep(0)
     parts.revocation.revoke(Selector(subject="alice"))
     parts.exchange.gate.set()
-    assert len(await asyncio.gather(*under_way)) == 1
+    assert len(await asyncio.gather(*under_way, others)) == 2
     assert parts.credentials.get(*held(ALICE)) is None
+    assert parts.credentials.get(*held(BOB)) is not None
 
 
 def test_the_list_can_be_read_while_it_grows():
