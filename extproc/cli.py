@@ -65,13 +65,19 @@ main.add_command(admin)
     help="What drives the streams [default: listen.engine].",
 )
 def serve(config_path: Path, log_level: str, engine: str | None) -> None:
-    """Run the gRPC server until SIGTERM."""
+    """Run the gRPC server until SIGTERM. SIGHUP, or a change of the file, reloads the configuration."""
     from extproc.server import engine_choice
 
-    settings = _load(config_path)
-    if engine is not None:
+    read = _loader(config_path)
+
+    def load() -> config.Settings:
+        settings = read()
+        if engine is None:
+            return settings
         listen = settings.listen.model_copy(update={"engine": engine})
-        settings = settings.model_copy(update={"listen": listen})
+        return settings.model_copy(update={"listen": listen})
+
+    settings = _or_exit(load)
     engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
     from extproc.app.lifecycle import App
     from extproc.telemetry import logs
@@ -79,7 +85,7 @@ def serve(config_path: Path, log_level: str, engine: str | None) -> None:
     logs.configure(log_level)
 
     async def run() -> None:
-        await App(settings).run()
+        await App(settings, load=load, files=[config_path]).run()
 
     try:
         asyncio.run(run())
@@ -125,12 +131,21 @@ def import_toolhive(path: Path, issuer: str | None, audience: str | None, target
         sys.exit(2)
 
 
-def _load(path: Path) -> config.Settings:
+def _loader(path: Path) -> Callable[[], config.Settings]:
+    """What reads the configuration, as this command was told to."""
     from extproc import toolhive
 
     supplement = toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
+    return lambda: toolhive.load(path, supplement)
+
+
+def _load(path: Path) -> config.Settings:
+    return _or_exit(_loader(path))
+
+
+def _or_exit(load: Callable[[], config.Settings]) -> config.Settings:
     try:
-        return toolhive.load(path, supplement)
+        return load()
     except config.ConfigError as error:
         click.echo("\n".join(error.problems), err=True)
         sys.exit(2)

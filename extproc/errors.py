@@ -56,6 +56,7 @@ class Reason(StrEnum):
     STS_PROVIDER_UNREACHABLE = "sts_provider_unreachable"
     STS_MISCONFIGURED = "sts_misconfigured"
     # Envoy and we.
+    CONFIGURATION_CHANGED = "configuration_changed"
     BODY_MODE_WRONG = "body_mode_wrong"
     PROTOCOL_VIOLATION = "protocol_violation"
     INTERNAL = "internal"
@@ -143,6 +144,7 @@ _OUTCOMES = {
     Reason.STS_THROTTLED: _UNAVAILABLE,
     Reason.STS_PROVIDER_UNREACHABLE: _UNAVAILABLE,
     Reason.STS_MISCONFIGURED: _OUR_FAULT,
+    Reason.CONFIGURATION_CHANGED: Outcome(503, "temporarily_unavailable", "The request took too long.", 1),
     Reason.BODY_MODE_WRONG: _OUR_FAULT,
     Reason.PROTOCOL_VIOLATION: _OUR_FAULT,
     Reason.INTERNAL: _OUR_FAULT,

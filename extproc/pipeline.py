@@ -132,12 +132,17 @@ class Pipeline:
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._max_mcp_bytes = max_mcp_bytes
+        self._retired = False
         self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
         self.withheld = tuple(sorted(self._never_forwarded | _RESERVED))
         """Headers that leave a request as soon as its body is asked for, never to leave Envoy unsigned."""
         self.reads_jwt_payload = verifier.reads_jwt_payload
         """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
         self.observes_upstream = observes_upstream
+
+    def retire(self) -> None:
+        """Authorize nothing more: another configuration has counted for long enough."""
+        self._retired = True
 
     def close(self) -> None:
         """Make no more decisions."""
@@ -209,8 +214,11 @@ class Pipeline:
         """Living credentials for the request at hand, if all about it is known. No I/O; from any thread.
 
         Raises:
-            Denied: at once, if that is certain: MCP headers that differ, a remembered decision.
+            Denied: at once, if that is certain: MCP headers that differ, a remembered decision,
+                a request that outlived its configuration.
         """
+        if self._retired:
+            raise Denied(Reason.CONFIGURATION_CHANGED, "began under a configuration that is long gone")
         if inputs.message is not None:
             check_headers(inputs.message, admission.head)
         session = self._living_session(admission)

@@ -50,7 +50,10 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the verified token speaks for. ``expires_at``: seconds since the epoch (the ``exp`` claim)."""
+    """Who the verified token speaks for. ``expires_at``: seconds since the epoch (the ``exp`` claim).
+
+    ``terms``: of the issuer's configuration under which it was verified.
+    """
 
     issuer: str
     subject: str
@@ -58,6 +61,7 @@ class Identity:
     claims: Mapping[str, object] = field(repr=False)
     key_thumbprint: bytes | None = field(repr=False)  # SHA-256 of the verifying key; None: Envoy verified
     exchange_key_thumbprint: bytes | None = field(default=None, repr=False)  # of a separate token for STS
+    terms: bytes = field(default=b"", repr=False)
 
 
 MAX_CHAINED_DURATION = 3600

@@ -3,157 +3,133 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import structlog
 
 from extproc.adminapi.server import AdminGrpcServer
 from extproc.adminapi.service import AdminService
+from extproc.app import operations, snapshot
 from extproc.app.listeners import build_admin_transport, build_transport
-from extproc.app.operations import AppOperations, Running
-from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
-from extproc.authn.keys import RefreshPolicy
-from extproc.authn.origin import Origins
+from extproc.app.reload import Reloader
+from extproc.app.shared import Shared
+from extproc.app.watch import changes
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
-from extproc.credentials.aws_clock import AwsClock
-from extproc.credentials.breaker import CircuitBreaker
-from extproc.credentials.cache import CachePolicy, CredentialCache
-from extproc.credentials.exchange import StsExchange
-from extproc.credentials.revocation import DenyList, Revocation
-from extproc.credentials.sessions import SessionCache
-from extproc.credentials.sts import StsClient
-from extproc.pipeline import Pipeline
 from extproc.server import engine
 from extproc.server.admin import AdminServer
-from extproc.signing.signer import Signer
-from extproc.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
 
 
 class App:
-    """A running server. Build it inside the event loop that runs it."""
+    """A running server. Build it inside the event loop that runs it.
 
-    def __init__(self, settings: Settings, *, clock: Clock = system_clock) -> None:
-        self._settings = settings
-        self._metrics = Metrics()
-        self._key_stores = build_key_stores(settings, clock)
-        self._aws_clock = AwsClock(system=clock)
-        self._breaker = CircuitBreaker(
-            failures=settings.sts.breaker_failures, open_for=settings.sts.breaker_seconds, clock=clock
-        )
-        self._exchange = StsExchange(
-            sts=StsClient(
-                region=settings.sts.region or settings.targets[0].scope.region,
-                endpoint_url=settings.sts.endpoint_url,
-                timeout=settings.sts.timeout,
-                connections=settings.sts.workers,
-                on_date=self._aws_clock.observe,
-            ),
-            breaker=self._breaker,
-            deadline=settings.sts.deadline,
-            workers=settings.sts.workers,
-            max_waiting=settings.sts.max_waiting,
-            on_outcome=self._metrics.exchanged,
-        )
-        self._sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
-        self._credentials = CredentialCache(
-            exchange=self._exchange,
-            clock=self._aws_clock,
-            policy=CachePolicy(
-                max_entries=settings.limits.sessions,
-                margin=settings.cache.margin,
-                negative_ttl=settings.cache.negative_ttl,
-                reuse_by_identity=settings.cache.reuse == "identity",
-            ),
-        )
-        self._revocation = Revocation(
-            sessions=self._sessions,
-            credentials=self._credentials,
-            deny_list=DenyList(clock=clock),
-            clock=clock,
-        )
-        self._metrics.follow(
-            sessions=lambda: len(self._sessions),
-            breaker=lambda: self._breaker.state,
-            clock_offset=lambda: self._aws_clock.offset,
-            exchanges_waiting=lambda: self._exchange.waiting,
-        )
-        verifier = build_verifier(settings, self._key_stores, clock)
-        policy, targets = build_policy(settings), build_targets(settings)
-        self._running = Running(settings, policy, targets, self._key_stores, loaded_at=clock())
-        self._clock = clock
-        self._pipeline = Pipeline(
-            resource=build_resource(settings),
-            origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
-            targets=targets,
-            verifier=verifier,
-            policy=policy,
-            sessions=self._sessions,
-            credentials=self._credentials,
-            revocation=self._revocation,
-            deadline=settings.sts.deadline + RefreshPolicy().wait,
-            signer=Signer(self._aws_clock),
-            metrics=self._metrics,
-            max_body_bytes=settings.limits.request_body_bytes,
-            max_mcp_bytes=settings.limits.mcp_body_bytes,
-            max_sessions=settings.limits.sessions,
-            observes_upstream=settings.observe_upstream,
+    ``load`` reads the configuration again, and ``files`` are what it reads; without, a reload
+    changes nothing.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        load: Callable[[], Settings] | None = None,
+        files: Sequence[Path] = (),
+        clock: Clock = system_clock,
+    ) -> None:
+        self._listen = settings.listen
+        self._files = files
+        self._shared = Shared(settings, clock=clock)
+        self._reloader = Reloader(
+            first=snapshot.build(settings, self._shared), shared=self._shared, load=load or (lambda: settings)
         )
         self._draining = False
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain."""
-        stopped = asyncio.Event()
+        """Serve until SIGTERM or SIGINT, then drain. SIGHUP reloads."""
+        stopped, reload_asked = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopped.set)
-        transport = build_transport(self._settings)
+        loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+        settings = self._reloader.current.settings
+        transport = build_transport(settings)
         if (certificates := transport.certificates) is not None:
-            self._metrics.follow_certificate(expires_at=certificates.expires_at, broken=certificates.broken)
+            self._shared.metrics.follow_certificate(
+                expires_at=certificates.expires_at, broken=certificates.broken
+            )
         server = engine.build(
-            self._settings.listen.engine, transport=transport, pipeline=lambda: self._pipeline
+            self._listen.engine, transport=transport, pipeline=lambda: self._reloader.current.pipeline
         )
         async with contextlib.AsyncExitStack() as cleanup:
-            cleanup.callback(self._exchange.close)
-            cleanup.callback(self._pipeline.close)
+            cleanup.callback(self._shared.exchange.close)
+            cleanup.callback(self._reloader.close)
             admin = self._start_admin()
             if admin is not None:
                 cleanup.push_async_callback(asyncio.to_thread, admin.stop)
             admin_grpc = await self._start_admin_grpc()
             if admin_grpc is not None:
                 cleanup.push_async_callback(admin_grpc.stop)
-            background = [store.keep_fresh() for store in self._key_stores.values()]
-            for work in (*background, self._credentials.keep_fresh()):
+            self._reloader.start()
+            for work in (
+                self._shared.credentials.keep_fresh(),
+                self._reload_on_change(reload_asked),
+                self._reload_when_asked(reload_asked),
+            ):
                 cleanup.callback(asyncio.create_task(work).cancel)
             await server.start()
             readiness = asyncio.create_task(self._follow_readiness(server))
-            listen = self._settings.listen
+            listen = self._listen
             _log.info("listening", grpc=listen.grpc, admin=listen.admin, admin_grpc=listen.admin_grpc)
             broken = asyncio.create_task(server.failed())
             cleanup.callback(broken.cancel)
             broken.add_done_callback(lambda _task: stopped.set())
             await stopped.wait()
-            _log.info("draining", seconds=self._settings.drain_seconds)
+            drain_seconds = self._reloader.current.settings.drain_seconds
+            _log.info("draining", seconds=drain_seconds)
             self._draining = True
             readiness.cancel()
-            await server.stop(grace=self._settings.drain_seconds)
+            await server.stop(grace=drain_seconds)
             if broken.done():
                 raise RuntimeError("the gRPC engine has failed")
         _log.info("stopped")
+
+    async def reload(self) -> list[str]:
+        """Read the configuration again and go by it; returns why not, as ``path: message`` lines."""
+        return await self._reloader.reload()
 
     def unready(self) -> list[str]:
         """Why this instance should get no traffic; empty when it should."""
         if self._draining:
             return ["draining"]
-        if any(store.current() for store in self._key_stores.values()):
+        stores = self._reloader.current.key_stores
+        if any(store.current() for store in stores.values()):
             return []
-        if len(self._key_stores) < len(self._settings.issuers):
+        if len(stores) < len(self._reloader.current.settings.issuers):
             return []  # Envoy has the keys of the others
+        return self._without_keys()
+
+    def degraded(self) -> list[str]:
+        """What is wrong although this instance can take traffic."""
+        return [*self._reloader.degraded, *self._without_keys()]
+
+    def _without_keys(self) -> list[str]:
         return [
             f"no keys of {issuer}: {store.failure or 'not fetched yet'}"
-            for issuer, store in self._key_stores.items()
+            for issuer, store in self._reloader.current.key_stores.items()
+            if store.current() is None
         ]
+
+    async def _reload_when_asked(self, asked: asyncio.Event) -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            await self.reload()
+
+    async def _reload_on_change(self, asked: asyncio.Event) -> None:
+        async for _ in changes(lambda: [*self._files, *self._reloader.watched]):
+            asked.set()
 
     async def _follow_readiness(self, server: engine.Engine) -> None:
         """Keep gRPC health in step with ``unready``."""
@@ -165,41 +141,34 @@ class App:
                 serving = ready
             await asyncio.sleep(1.0 if serving else 0.05)
 
-    async def reload(self) -> list[str]:
-        """Read the configuration again."""
-        return ["not supported yet: restart"]
-
     async def _start_admin_grpc(self) -> AdminGrpcServer | None:
-        transport = build_admin_transport(self._settings)
+        transport = build_admin_transport(self._reloader.current.settings)
         if transport is None:
             return None
-        operations = AppOperations(
-            running=lambda: self._running,
-            unready=self.unready,
-            degraded=list,
-            reload=self.reload,
-            sessions=self._sessions,
-            credentials=self._credentials,
-            revoker=self._revocation,
-            exchange=self._exchange,
-            breaker=self._breaker,
-            aws_clock=self._aws_clock,
-            registry=self._metrics.registry,
-            clock=self._clock,
+        server = AdminGrpcServer(
+            AdminService(
+                operations.build(
+                    shared=self._shared, reloader=self._reloader, unready=self.unready, degraded=self.degraded
+                )
+            ),
+            transport=transport,
         )
-        server = AdminGrpcServer(AdminService(operations), transport=transport)
         await server.start()
         return server
 
     def _start_admin(self) -> AdminServer | None:
-        if self._settings.listen.admin is None:
+        if self._listen.admin is None:
             return None
-        host, _, port = self._settings.listen.admin.rpartition(":")
+        host, _, port = self._listen.admin.rpartition(":")
         try:
             admin = AdminServer(
-                host=host.strip("[]"), port=int(port), registry=self._metrics.registry, unready=self.unready
+                host=host.strip("[]"),
+                port=int(port),
+                registry=self._shared.metrics.registry,
+                unready=self.unready,
+                degraded=self.degraded,
             )
         except OSError as error:
-            raise OSError(f"listen.admin {self._settings.listen.admin}: {error.strerror}") from None
+            raise OSError(f"listen.admin {self._listen.admin}: {error.strerror}") from None
         admin.start()
         return admin

@@ -22,6 +22,8 @@ from extproc.adminapi.operations import (
     SessionView,
     Status,
 )
+from extproc.app.reload import Reloader
+from extproc.app.shared import Shared
 from extproc.authn.keys import KeyStore
 from extproc.clock import Clock
 from extproc.config import Settings
@@ -166,6 +168,42 @@ class AppOperations:
     def metrics(self) -> str:
         """The metrics in Prometheus's text format."""
         return generate_latest(self._registry).decode()
+
+
+def build(
+    *,
+    shared: Shared,
+    reloader: Reloader,
+    unready: Callable[[], list[str]],
+    degraded: Callable[[], list[str]],
+) -> AppOperations:
+    """The operations of a process with hot reload."""
+
+    def running() -> Running:
+        current = reloader.current
+        return Running(
+            current.settings,
+            current.policy,
+            current.targets,
+            current.key_stores,
+            current.loaded_at,
+            tuple(reloader.problems),
+        )
+
+    return AppOperations(
+        running=running,
+        unready=unready,
+        degraded=degraded,
+        reload=reloader.reload,
+        sessions=shared.sessions,
+        credentials=shared.credentials,
+        revoker=shared.revocation,
+        exchange=shared.exchange,
+        breaker=shared.breaker,
+        aws_clock=shared.aws_clock,
+        registry=shared.metrics.registry,
+        clock=shared.clock,
+    )
 
 
 def _digest(settings: Settings) -> str:

@@ -1,6 +1,9 @@
 """What the settings say, as the objects of the rooms."""
 
+import hashlib
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.claims import ClaimValue
@@ -9,13 +12,15 @@ from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, 
 from extproc.authn.token import TokenLimits
 from extproc.authn.verifier import TrustedIssuer, Verifier
 from extproc.clock import Clock
-from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings, Tls
+from extproc.config import Ceiling, Issuer, Limits, Refresh, RoleMapping, Settings, Tls
 from extproc.policy import ceilings
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import ChosenAccount, Policy, Rule
 from extproc.server.certificates import CertificateError, CertificateFiles
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import ChainedRole
+
+NOTHING_KEPT: Mapping[Hashable, KeyStore] = MappingProxyType({})
 
 
 def build_policy(settings: Settings) -> Policy:
@@ -70,19 +75,32 @@ def _account(mapping: RoleMapping) -> ChosenAccount | None:
     return ChosenAccount(account_expression(chain.account), chain.role_arns)
 
 
-def build_key_stores(settings: Settings, clock: Clock) -> dict[str, KeyStore]:
-    """One key store an issuer, but for those whose tokens Envoy verifies."""
+def build_key_stores(
+    settings: Settings, clock: Clock, kept: Mapping[Hashable, KeyStore] = NOTHING_KEPT
+) -> dict[str, KeyStore]:
+    """One key store an issuer, but for those whose tokens Envoy verifies.
+
+    ``kept``: stores by their ``terms``, each taken over where an issuer still has the same.
+    """
     documents = HttpDocuments()
-    return {
-        issuer.issuer: KeyStore(
-            issuer=issuer.issuer,
-            source=_key_source(issuer, documents),
-            clock=clock,
-            refresh=_refresh_policy(issuer.refresh or settings.refresh),
-        )
-        for issuer in settings.issuers
-        if issuer.verified_by == "extproc"
-    }
+    stores = {}
+    for issuer in settings.issuers:
+        if issuer.verified_by == "extproc":
+            terms = _key_terms(issuer, settings)
+            stores[issuer.issuer] = kept.get(terms) or KeyStore(
+                issuer=issuer.issuer,
+                source=_key_source(issuer, documents),
+                clock=clock,
+                refresh=_refresh_policy(issuer.refresh or settings.refresh),
+                terms=terms,
+            )
+    return stores
+
+
+def _key_terms(issuer: Issuer, settings: Settings) -> Hashable:
+    """All that a key store is built from."""
+    refresh = issuer.refresh or settings.refresh
+    return (issuer.issuer, issuer.jwks_uri, issuer.jwks_file, issuer.allow_insecure_http, refresh)
 
 
 def _refresh_policy(refresh: Refresh) -> RefreshPolicy:
@@ -122,6 +140,7 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
                 required_scopes=tuple(issuer.required_scopes),
                 exchange_header=issuer.sts_token_header,
                 exchange_audiences=frozenset(issuer.sts_token_audiences or issuer.audiences),
+                terms=_terms(issuer, settings.limits),
             )
             for issuer in settings.issuers
         ],
@@ -132,6 +151,12 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
             values=settings.limits.claims_values,
         ),
     )
+
+
+def _terms(issuer: Issuer, limits: Limits) -> bytes:
+    """SHA-256 over all that verifying an issuer's tokens goes by."""
+    of_tokens = limits.model_dump_json(include={"token_bytes", "claims_depth", "claims_values"})
+    return hashlib.sha256(f"{issuer.model_dump_json(exclude={'refresh'})}{of_tokens}".encode()).digest()
 
 
 def _values(required: ClaimValue | list[ClaimValue]) -> tuple[ClaimValue, ...]:

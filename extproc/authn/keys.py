@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -181,9 +181,21 @@ class RefreshPolicy:
 
 
 class KeyStore:
-    """The current key set of one issuer. Belongs to one event loop."""
+    """The current key set of one issuer. Belongs to one event loop.
 
-    def __init__(self, *, issuer: str, source: KeySource, clock: Clock, refresh: RefreshPolicy) -> None:
+    ``terms``: what it was configured with; a store with equal terms can take its place.
+    """
+
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        source: KeySource,
+        clock: Clock,
+        refresh: RefreshPolicy,
+        terms: Hashable = None,
+    ) -> None:
+        self.terms = terms
         self._issuer = issuer
         self._source = source
         self._clock = clock
@@ -282,4 +294,5 @@ class KeyStore:
                 # Short naps: the clock may be stepped, and a fetch may have moved the due time.
                 await asyncio.sleep(min(self._next_due - now, 5.0))
             else:
-                await self.refresh()
+                # Shielded: requests that wait for this fetch must not suffer when this schedule ends.
+                await asyncio.shield(self.refresh())

@@ -69,6 +69,7 @@ class TrustedIssuer:
 
     ``keys`` None: Envoy's jwt_authn verifies this issuer's tokens. ``exchange_header``: the
     header with the token that goes to STS in the bearer token's place, for ``exchange_audiences``.
+    ``terms`` stands for all of this and the limits on tokens: it differs if anything of that does.
     """
 
     issuer: str
@@ -81,6 +82,7 @@ class TrustedIssuer:
     required_scopes: tuple[str, ...] = ()
     exchange_header: str | None = None
     exchange_audiences: frozenset[str] = frozenset()
+    terms: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         """Emptiness never means "anything goes"."""
@@ -207,16 +209,23 @@ class Verifier:
             expires_at=expires_at,
             claims=claims,
             key_thumbprint=key.thumbprint if key else None,
+            terms=trusted.terms,
         )
+
+    def knows(self, identity: Identity) -> bool:
+        """Whether the identity was verified under the terms that its issuer has here."""
+        trusted = self._issuers.get(identity.issuer)
+        return trusted is not None and trusted.terms == identity.terms
 
     def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
         """Whether what verified this identity still would. Does no I/O.
 
-        Its keys must still be published by its issuer. What Envoy verified, it must have
-        verified again for this request.
+        Its issuer's configuration must be the same, also if a verifier of another configuration
+        comes late with it. Its keys must still be published by its issuer. What Envoy verified,
+        it must have verified again for this request.
         """
         trusted = self._issuers.get(identity.issuer)
-        if trusted is None:
+        if trusted is None or trusted.terms != identity.terms:
             return False
         if trusted.keys is None:
             return jwt_payload is not None and is_same_token(identity.claims, jwt_payload)

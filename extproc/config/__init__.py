@@ -9,13 +9,14 @@ from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
 from extproc.config.listen import Tls, stays_local
 from extproc.config.roles import Ceiling, RoleMapping
-from extproc.config.settings import Settings, warnings
+from extproc.config.settings import Limits, Settings, warnings
 from extproc.config.targets import Target
 
 __all__ = [
     "Ceiling",
     "ConfigError",
     "Issuer",
+    "Limits",
     "Refresh",
     "RoleMapping",
     "Settings",

@@ -47,7 +47,7 @@ class Settings(Section):
     limits: Limits = Limits()
     cache: Cache = Cache()
     observe_upstream: bool = False
-    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0  # for requests in flight
 
     @property
     def mapping_names(self) -> list[str]:
@@ -55,6 +55,11 @@ class Settings(Section):
         return [
             entry.name or f"role_mappings[{position}]" for position, entry in enumerate(self.role_mappings)
         ]
+
+    @property
+    def sts_region(self) -> str:
+        """The region whose STS is asked."""
+        return self.sts.region or self.targets[0].scope.region
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

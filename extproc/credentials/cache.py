@@ -110,6 +110,7 @@ class CredentialCache:
         self._sequence = itertools.count()
         self._refreshing = 0
         self._under_way: dict[Key, Session] = {}  # exchanges whose outcome is to be kept
+        self._renew_if_used_since = -math.inf
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -163,6 +164,10 @@ class CredentialCache:
         ended = [(key, entry) for key, entry in self._entries.items() if ends(entry.session, entry.grant)]
         return sum(self._entries.drop(key, only=entry) for key, entry in ended)
 
+    def renew_only_what_is_used_again(self) -> None:
+        """Policy may grant other things from now on: do not renew by ourselves what it granted before."""
+        self._renew_if_used_since = self._clock()
+
     async def keep_fresh(self) -> None:
         """Renew what is due, until cancelled."""
         while True:
@@ -184,7 +189,7 @@ class CredentialCache:
             if entry is None or entry.renew_at != at:  # gone, or planned anew meanwhile
                 continue
             self._schedule(key, entry, now + _RETRY * entry.lifetime)  # unless it succeeds, look again
-            if now - entry.used_at <= _RECENT * entry.lifetime:
+            if entry.used_at >= max(now - _RECENT * entry.lifetime, self._renew_if_used_since):
                 started.append(self._renew(key, entry))
         return started
 

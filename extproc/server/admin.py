@@ -21,13 +21,23 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 class AdminServer:
-    """Serves in daemon threads, ``start`` to ``stop``. ``unready`` returns reasons, none when ready."""
+    """Serves in daemon threads, ``start`` to ``stop``. ``unready`` returns reasons, none when ready.
+
+    ``degraded``: what is wrong although it is ready.
+    """
 
     def __init__(
-        self, *, host: str, port: int, registry: CollectorRegistry, unready: Callable[[], list[str]]
+        self,
+        *,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        unready: Callable[[], list[str]],
+        degraded: Callable[[], list[str]] = list,
     ) -> None:
         self._metrics = make_wsgi_app(registry)
         self._unready = unready
+        self._degraded = degraded
         self._server = make_server(
             host, port, self._respond, server_class=_Server, handler_class=_QuietHandler
         )
@@ -53,9 +63,9 @@ class AdminServer:
             return _text(start_response, "200 OK", ["ok"])
         if path == "/readyz":
             reasons = self._unready()
-            return _text(
-                start_response, "503 Service Unavailable" if reasons else "200 OK", reasons or ["ok"]
-            )
+            if reasons:
+                return _text(start_response, "503 Service Unavailable", reasons)
+            return _text(start_response, "200 OK", ["ok", *(f"degraded: {it}" for it in self._degraded())])
         return _text(start_response, "404 Not Found", ["/metrics /healthz /readyz"])
 
 

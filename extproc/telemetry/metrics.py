@@ -24,6 +24,22 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self._reloads = Counter(
+            "extproc_config_reloads",
+            "Reloads of the configuration, by outcome: applied, unchanged or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._reload_successful = Gauge(
+            "extproc_config_last_reload_successful",
+            "1 if the configuration file was good when it was last read, else 0.",
+            registry=self.registry,
+        )
+        self._reload_timestamp = Gauge(
+            "extproc_config_last_reload_timestamp_seconds",
+            "When the configuration file was last read and good, at start too, in Unix time.",
+            registry=self.registry,
+        )
 
     def follow(
         self,
@@ -69,3 +85,16 @@ class Metrics:
     def exchanged(self, outcome: str) -> None:
         """Count an exchange."""
         self._exchanges.labels(outcome).inc()
+
+    def started(self, *, at: float) -> None:
+        """Note that the configuration is good; ``at``: Unix time."""
+        self._reload_successful.set(1)
+        self._reload_timestamp.set(at)
+
+    def reloaded(self, outcome: str, *, at: float) -> None:
+        """Count a reload, whose outcome is "applied", "unchanged" or "failed"; ``at``: Unix time."""
+        self._reloads.labels(outcome).inc()
+        if outcome == "failed":
+            self._reload_successful.set(0)
+        else:
+            self.started(at=at)

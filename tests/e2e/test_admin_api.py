@@ -159,3 +159,32 @@ async def test_under_load_no_request_of_a_revoked_user_reaches_the_upstream_afte
     # Those under way when the answer came, one a caller, may have been sent before it.
     assert set(statuses["demo-admin"][told_at["demo-admin"] + 2 :]) == {401}
     assert set(statuses["demo-developer"]) == {200}
+
+
+async def test_a_reload_takes_up_the_file_or_says_why_not_and_explains_by_what_is_running(stack):
+    path = stack.directory / "extproc.yaml"
+    before = path.read_text()
+    claims = {"sub": "x", "groups": ["newcomers"]}
+
+    def reason():
+        return stack.admin("Explain", claims=claims)["explanation"]["reason"]
+
+    def configuration():
+        return stack.admin("GetStatus")["workers"][0]["configuration"]
+
+    assert reason() == "no_role"
+    digest = configuration()["digest"]
+    try:
+        path.write_text(before.replace("session_duration: 900", "session_duration: 1"))
+        problems = stack.admin("Reload")["problems"]
+        assert any(problem.startswith("session_duration") for problem in problems)
+        assert configuration()["problems"] == problems
+        assert configuration()["digest"] == digest
+        path.write_text(before.replace("claim: admins", "claim: newcomers"))
+        assert "problems" not in stack.admin("Reload")
+        assert reason() is None
+        assert configuration()["digest"] != digest
+        assert "problems" not in configuration()
+    finally:
+        path.write_text(before)
+        stack.admin("Reload")

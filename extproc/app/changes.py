@@ -1,0 +1,47 @@
+"""What differs between two configurations, and which of it waits for a restart."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from extproc import config
+from extproc.config import ConfigError, Settings
+
+_LIMITS_AT_START = ("sessions", "request_body_bytes")
+
+
+def same(one: BaseModel, other: BaseModel) -> bool:
+    """Whether two sections say exactly the same. Unlike ``==``, takes ``1`` and ``true`` for different."""
+    return one.model_dump_json() == other.model_dump_json()
+
+
+def applicable(wanted: Settings, at_start: Settings) -> tuple[Settings, list[str]]:
+    """The wanted settings as far as a running process can take them, and what waits for a restart.
+
+    Listeners and caches are built once. So is the way to STS: credentials that another
+    endpoint gave out would have to go with it.
+
+    Raises:
+        ConfigError: what can change does not fit what cannot.
+    """
+    document: dict[str, Any] = wanted.model_dump()
+    waiting: list[str] = []
+    for name in ("listen", "sts", "cache"):
+        if not same(getattr(wanted, name), getattr(at_start, name)):
+            document[name] = getattr(at_start, name).model_dump()
+            waiting.append(name)
+    for name in _LIMITS_AT_START:
+        value = getattr(at_start.limits, name)
+        if getattr(wanted.limits, name) != value:
+            document["limits"][name] = value
+            waiting.append(f"limits.{name}")
+    if wanted.sts_region != at_start.sts_region and "sts" not in waiting:
+        waiting.append("sts.region (the first target's)")
+    if not waiting:
+        return wanted, []
+    try:
+        return config.validate(document), waiting
+    except ConfigError as error:
+        raise ConfigError(
+            [f"{problem} (with {', '.join(waiting)} as before)" for problem in error.problems]
+        ) from None

@@ -1,0 +1,67 @@
+"""What outlives every reload: sessions, credentials, the way to STS, clocks, metrics."""
+
+from extproc.clock import Clock
+from extproc.config import Settings
+from extproc.credentials.aws_clock import AwsClock
+from extproc.credentials.breaker import CircuitBreaker
+from extproc.credentials.cache import CachePolicy, CredentialCache
+from extproc.credentials.exchange import Sts, StsExchange
+from extproc.credentials.revocation import DenyList, Revocation
+from extproc.credentials.sessions import SessionCache
+from extproc.credentials.sts import StsClient
+from extproc.signing.signer import Signer
+from extproc.telemetry.metrics import Metrics
+
+
+class Shared:
+    """Built once, from the settings at start; ``app.changes`` knows which of them this ties down.
+
+    ``sts``: who is asked for credentials, if not the endpoint in the settings.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock, sts: Sts | None = None) -> None:
+        self.clock = clock
+        self.metrics = Metrics()
+        self.aws_clock = AwsClock(system=clock)
+        self.signer = Signer(self.aws_clock)
+        self.breaker = CircuitBreaker(
+            failures=settings.sts.breaker_failures, open_for=settings.sts.breaker_seconds, clock=clock
+        )
+        self.exchange = StsExchange(
+            sts=sts
+            or StsClient(
+                region=settings.sts_region,
+                endpoint_url=settings.sts.endpoint_url,
+                timeout=settings.sts.timeout,
+                connections=settings.sts.workers,
+                on_date=self.aws_clock.observe,
+            ),
+            breaker=self.breaker,
+            deadline=settings.sts.deadline,
+            workers=settings.sts.workers,
+            max_waiting=settings.sts.max_waiting,
+            on_outcome=self.metrics.exchanged,
+        )
+        self.sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
+        self.credentials = CredentialCache(
+            exchange=self.exchange,
+            clock=self.aws_clock,
+            policy=CachePolicy(
+                max_entries=settings.limits.sessions,
+                margin=settings.cache.margin,
+                negative_ttl=settings.cache.negative_ttl,
+                reuse_by_identity=settings.cache.reuse == "identity",
+            ),
+        )
+        self.revocation = Revocation(
+            sessions=self.sessions,
+            credentials=self.credentials,
+            deny_list=DenyList(clock=clock),
+            clock=clock,
+        )
+        self.metrics.follow(
+            sessions=lambda: len(self.sessions),
+            breaker=lambda: self.breaker.state,
+            clock_offset=lambda: self.aws_clock.offset,
+            exchanges_waiting=lambda: self.exchange.waiting,
+        )

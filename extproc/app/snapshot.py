@@ -1,0 +1,70 @@
+"""One configuration as one immutable object: everything that requests are decided with.
+
+A stream takes the snapshot that counts when it begins, and keeps it to its end. What
+outlives a configuration is in ``app.shared``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
+from extproc.app.shared import Shared
+from extproc.authn.keys import KeyStore, RefreshPolicy
+from extproc.authn.origin import Origins
+from extproc.authn.verifier import Verifier
+from extproc.config import Settings
+from extproc.pipeline import Pipeline
+from extproc.policy.rules import Policy
+from extproc.signing.targets import TargetTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Settings, and what was built from them. ``key_stores``: by issuer."""
+
+    settings: Settings
+    key_stores: Mapping[str, KeyStore] = field(repr=False)
+    verifier: Verifier = field(repr=False)
+    policy: Policy = field(repr=False)
+    targets: TargetTable = field(repr=False)
+    pipeline: Pipeline = field(repr=False)
+    loaded_at: float  # seconds since the epoch
+
+    @property
+    def key_files(self) -> dict[str, Path]:
+        """The files that hold keys, by issuer."""
+        return {
+            issuer.issuer: Path(issuer.jwks_file)
+            for issuer in self.settings.issuers
+            if issuer.jwks_file and issuer.issuer in self.key_stores
+        }
+
+
+def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None) -> Snapshot:
+    """Build a snapshot; compiles every rule, so better not in the event loop's thread.
+
+    Key stores of issuers that stay as they are ``before`` are kept, with their keys.
+    """
+    kept = {store.terms: store for store in before.key_stores.values()} if before else {}
+    key_stores = build_key_stores(settings, shared.clock, kept)
+    verifier = build_verifier(settings, key_stores, shared.clock)
+    policy, targets = build_policy(settings), build_targets(settings)
+    pipeline = Pipeline(
+        resource=build_resource(settings),
+        origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
+        targets=targets,
+        verifier=verifier,
+        policy=policy,
+        sessions=shared.sessions,
+        credentials=shared.credentials,
+        revocation=shared.revocation,
+        deadline=settings.sts.deadline + RefreshPolicy().wait,
+        signer=shared.signer,
+        metrics=shared.metrics,
+        max_body_bytes=settings.limits.request_body_bytes,
+        max_mcp_bytes=settings.limits.mcp_body_bytes,
+        max_sessions=settings.limits.sessions,
+        observes_upstream=settings.observe_upstream,
+    )
+    return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=shared.clock())

@@ -1,0 +1,348 @@
+"""Reloading: what a new configuration changes for whom, and that a bad one changes nothing."""
+
+import contextlib
+import copy
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+
+from extproc import config
+from extproc.app import reload as reload_module
+from extproc.app import snapshot
+from extproc.app.changes import applicable, same
+from extproc.app.reload import Reloader
+from extproc.app.shared import Shared
+from extproc.config import ConfigError
+from extproc.config.listen import Listen
+from extproc.errors import Denied, Reason
+from extproc.pipeline import Admission
+from extproc.policy.inputs import NO_INPUTS
+from extproc.values import Credentials, RequestHead
+from support.tokens import AUDIENCE, ISSUER, KID, NOW, FakeClock, claims, key_set, mint, public_jwk, rsa_key
+
+EXAMPLES = Path(__file__).parents[3] / "envoy"
+OTHER_ISSUER = "https://other.example"
+ROLE = "arn:aws:iam::123456789012:role/"
+
+
+class CountingSts:
+    """Gives credentials to everybody, and remembers for which role."""
+
+    def __init__(self):
+        self.roles = []
+
+    def assume(self, _token, grant):
+        self.roles.append(grant.role_arn)
+        return Credentials(f"ASIA{len(self.roles)}", "secret", "token", NOW + 900)
+
+    def close(self):
+        pass
+
+
+class Running:
+    """A reloader with a file that tests write, two issuers and one role."""
+
+    def __init__(self, directory):
+        self.keys = directory / "jwks.json"
+        self.keys.write_bytes(key_set(public_jwk(rsa_key(), kid=KID)))
+        self.document = {
+            "resource": {"url": AUDIENCE},
+            "issuers": [
+                {"issuer": issuer, "audiences": [AUDIENCE], "jwks_file": str(self.keys)}
+                for issuer in (ISSUER, OTHER_ISSUER)
+            ],
+            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
+            "role_mappings": [{"name": "all", "matcher": "true", "role_arn": ROLE + "First"}],
+        }
+        self.sts = CountingSts()
+        settings = self.load()
+        self.shared = Shared(settings, clock=FakeClock(), sts=self.sts)
+        self.reloader = Reloader(
+            first=snapshot.build(settings, self.shared), shared=self.shared, load=self.load
+        )
+
+    def load(self):
+        if isinstance(self.document, Exception):
+            raise self.document
+        return config.validate(copy.deepcopy(self.document))
+
+    @property
+    def pipeline(self):
+        return self.reloader.current.pipeline
+
+    def metric(self, name, **labels):
+        return self.shared.metrics.registry.get_sample_value(f"extproc_config_{name}", labels)
+
+    async def authorized(self, token, pipeline=None):
+        pipeline = pipeline or self.pipeline
+        head = RequestHead(
+            method="GET",
+            path="/mcp",
+            authority="mcp.example",
+            headers=(("authorization", f"Bearer {token}"),),
+            has_body=False,
+        )
+        admission = pipeline.admit(head)
+        assert isinstance(admission, Admission)
+        return pipeline.recall(admission, NO_INPUTS) or await pipeline.authorize(admission, NO_INPUTS)
+
+
+@pytest.fixture
+async def running(tmp_path):
+    running = Running(tmp_path)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(running.shared.exchange.close)
+        cleanup.callback(running.reloader.close)
+        running.reloader.start()
+        yield running
+
+
+MINE = mint(claims())
+THEIRS = mint(claims(iss=OTHER_ISSUER))
+
+
+async def test_an_unchanged_file_changes_nothing(running):
+    before = running.reloader.current
+    assert await running.reloader.reload() == []
+    assert running.reloader.current is before
+    assert running.metric("reloads_total", outcome="unchanged") == 1
+
+
+async def test_a_new_grant_counts_for_sessions_that_are_open_already(running):
+    assert (await running.authorized(MINE)).grant.role_arn == ROLE + "First"
+    running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
+    assert await running.reloader.reload() == []
+    assert (await running.authorized(MINE)).grant.role_arn == ROLE + "Second"
+    assert running.sts.roles == [ROLE + "First", ROLE + "Second"]
+    assert running.metric("reloads_total", outcome="applied") == 1
+    assert running.metric("last_reload_successful") == 1
+
+
+async def test_a_session_whose_grant_stays_the_same_keeps_its_credentials(running):
+    first = await running.authorized(MINE)
+    running.document["role_mappings"].insert(
+        0, {"name": "nobody", "claim": "nobody", "role_arn": ROLE + "Other", "priority": 1}
+    )
+    await running.reloader.reload()
+    second = await running.authorized(MINE)
+    assert second.credentials is first.credentials
+    assert second.session is first.session
+    assert running.sts.roles == [ROLE + "First"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"audiences": ["https://another.example"]},
+        {"algorithms": ["ES256"]},
+        {"token_types": ["JWT"]},
+        {"required_claims": {"tenant": "a"}},
+        {"required_scopes": ["mcp"]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+async def test_a_session_of_an_issuer_that_changed_is_verified_again(running, change):
+    await running.authorized(MINE)
+    theirs = await running.authorized(THEIRS)
+    running.document["issuers"][0].update(change)
+    await running.reloader.reload()
+    assert len(running.shared.sessions) == 1
+    with pytest.raises(Denied):
+        await running.authorized(MINE)
+    assert (await running.authorized(THEIRS)).session is theirs.session
+
+
+async def test_a_claim_required_as_a_number_is_another_one_than_required_as_a_bool(running):
+    token = mint(claims(admin=1))
+    running.document["issuers"][0]["required_claims"] = {"admin": 1}
+    await running.reloader.reload()
+    await running.authorized(token)
+    running.document["issuers"][0]["required_claims"] = {"admin": True}
+    await running.reloader.reload()
+    with pytest.raises(Denied) as denied:
+        await running.authorized(token)
+    assert denied.value.reason is Reason.CLAIM_REQUIRED
+
+
+async def test_narrower_limits_on_tokens_hold_for_sessions_too(running):
+    await running.authorized(MINE)
+    running.document["limits"] = {"token_bytes": 256}
+    await running.reloader.reload()
+    with pytest.raises(Denied) as denied:
+        await running.authorized(MINE)
+    assert denied.value.reason is Reason.TOKEN_MALFORMED
+
+
+async def test_an_issuer_that_is_removed_takes_its_sessions_and_credentials_along(running):
+    await running.authorized(MINE)
+    del running.document["issuers"][0]
+    await running.reloader.reload()
+    assert (len(running.shared.sessions), len(running.shared.credentials)) == (0, 0)
+    with pytest.raises(Denied) as denied:
+        await running.authorized(MINE)
+    assert denied.value.reason is Reason.ISSUER_UNKNOWN
+
+
+async def test_a_request_under_the_older_configuration_ends_under_it(running):
+    older = running.pipeline
+    running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
+    await running.reloader.reload()
+    assert (await running.authorized(MINE, older)).grant.role_arn == ROLE + "First"
+    assert (await running.authorized(MINE)).grant.role_arn == ROLE + "Second"
+
+
+async def test_a_session_that_an_older_request_opens_late_is_verified_again_by_newer_ones(running):
+    older = running.pipeline
+    running.document["issuers"][0]["audiences"] = ["https://another.example"]
+    await running.reloader.reload()
+    await running.authorized(MINE, older)  # puts a session that the newer configuration would refuse
+    assert len(running.shared.sessions) == 1
+    with pytest.raises(Denied) as denied:
+        await running.authorized(MINE)
+    assert denied.value.reason is Reason.AUDIENCE_WRONG
+
+
+async def test_a_request_does_not_outlive_its_configuration_for_long(running, monkeypatch):
+    monkeypatch.setattr(reload_module, "FINISH_WITHIN", 0)
+    older = running.pipeline
+    await running.authorized(MINE, older)
+    running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
+    await running.reloader.reload()
+    await running.reloader.reload()  # lets the loop come to what is due
+    with pytest.raises(Denied) as denied:
+        await running.authorized(MINE, older)
+    assert denied.value.reason is Reason.CONFIGURATION_CHANGED
+
+
+async def test_credentials_that_nobody_asks_for_any_more_are_not_renewed(running):
+    long_token = mint(claims(exp=NOW + 8000))
+    await running.authorized(long_token)
+    running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
+    running.shared.clock.advance(1)
+    await running.reloader.reload()
+    running.shared.clock.advance(800)
+    assert running.shared.credentials.refresh_due() == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ConfigError(["targets[0].host: must be a lower-case host name"]),
+        RuntimeError("canary-secret"),
+        {"resource": {"url": AUDIENCE}},
+    ],
+    ids=["invalid", "a bug of ours", "incomplete"],
+)
+async def test_a_bad_file_leaves_everything_as_it_was_and_says_so(running, bad):
+    first = await running.authorized(MINE)
+    before, good = running.reloader.current, running.document
+    running.document = bad
+    problems = await running.reloader.reload()
+    assert problems
+    assert "canary" not in str(problems)
+    assert running.reloader.current is before
+    assert running.reloader.degraded == [f"configuration: not reloaded: {problem}" for problem in problems]
+    assert (await running.authorized(MINE)).credentials is first.credentials
+    assert running.metric("reloads_total", outcome="failed") == 1
+    assert running.metric("last_reload_successful") == 0
+    running.document = good
+    assert await running.reloader.reload() == []
+    assert running.reloader.degraded == []
+    assert running.metric("last_reload_successful") == 1
+
+
+async def test_what_waits_for_a_restart_is_said_and_the_rest_applies(running):
+    running.document["listen"] = {"grpc": "127.0.0.1:1"}
+    running.document["sts"] = {"deadline": 9.0}
+    running.document["limits"] = {"sessions": 5, "mcp_body_bytes": 7}
+    running.document["session_duration"] = 900
+    assert await running.reloader.reload() == []
+    settings = running.reloader.current.settings
+    assert (settings.listen.grpc, settings.sts.deadline) == ("127.0.0.1:50051", 5.0)
+    assert (settings.limits.sessions, settings.limits.mcp_body_bytes) == (10_000, 7)
+    assert settings.session_duration == 900
+    assert running.reloader.degraded == [
+        "configuration: listen needs a restart",
+        "configuration: sts needs a restart",
+        "configuration: limits.sessions needs a restart",
+    ]
+    del running.document["listen"], running.document["sts"], running.document["limits"]["sessions"]
+    await running.reloader.reload()
+    assert running.reloader.degraded == []
+
+
+async def test_another_default_region_of_sts_waits_for_a_restart(running):
+    running.document["targets"][0]["host"] = "aws-mcp.eu-central-1.api.aws"
+    await running.reloader.reload()
+    assert running.reloader.degraded == ["configuration: sts.region (the first target's) needs a restart"]
+    running.document["session_duration"] = 900
+    await running.reloader.reload()
+    assert running.reloader.degraded == ["configuration: sts.region (the first target's) needs a restart"]
+
+
+async def test_what_can_change_must_fit_what_waits_for_a_restart(running):
+    running.document["cache"] = {"reuse": "identity"}
+    await running.reloader.reload()
+    assert running.reloader.current.settings.cache.reuse == "token"
+    del running.document["cache"]
+    with_identity = Running(running.keys.parent)
+    with_identity.document["cache"] = {"reuse": "identity"}
+    settings = with_identity.load()
+    reloader = Reloader(
+        first=snapshot.build(settings, with_identity.shared),
+        shared=with_identity.shared,
+        load=with_identity.load,
+    )
+    with_identity.document["cache"] = {"reuse": "token"}
+    with_identity.document["issuers"][0]["sts_token_header"] = "x-id-token"
+    problems = await reloader.reload()
+    assert "exclude each other (with cache as before)" in problems[0]
+    reloader.close()
+    with_identity.shared.exchange.close()
+
+
+async def test_key_stores_of_issuers_that_stay_are_kept_and_others_are_fetched_before_they_count(running):
+    await running.authorized(MINE)
+    kept = running.reloader.current.key_stores[ISSUER]
+    elsewhere = running.keys.with_name("others.json")
+    elsewhere.write_bytes(running.keys.read_bytes())
+    running.document["issuers"][1]["jwks_file"] = str(elsewhere)
+    running.document["issuers"][0]["audiences"] = [AUDIENCE, "https://another.example"]
+    await running.reloader.reload()
+    stores = running.reloader.current.key_stores
+    assert stores[ISSUER] is kept
+    assert stores[OTHER_ISSUER].current() is not None
+    assert running.reloader.watched == [running.keys, elsewhere]
+
+
+async def test_a_changed_key_file_counts_at_once(running):
+    await running.authorized(MINE)
+    running.keys.write_bytes(key_set(public_jwk(rsa_key("second"), kid="second")))
+    assert await running.reloader.reload() == []
+    with pytest.raises(Denied) as denied:
+        await running.authorized(MINE)
+    assert denied.value.reason is Reason.KEY_UNKNOWN
+
+
+async def test_older_configurations_are_let_go(running, monkeypatch):
+    monkeypatch.setattr(reload_module, "FINISH_WITHIN", 0)
+    await running.authorized(MINE)
+    older = weakref.ref(running.reloader.current.pipeline)
+    running.document["session_duration"] = 900
+    await running.reloader.reload()
+    await running.reloader.reload()  # lets the loop come to what is due
+    gc.collect()
+    assert older() is None
+
+
+@pytest.mark.parametrize(
+    "example", sorted(EXAMPLES.glob("*/extproc.yaml")), ids=lambda path: path.parent.name
+)
+def test_every_kind_of_settings_can_be_put_together_with_those_of_the_start(example):
+    wanted = config.load(example)
+    at_start = wanted.model_copy(update={"drain_seconds": 1.0, "listen": Listen(grpc="127.0.0.1:1")})
+    settings, waiting = applicable(wanted, at_start)
+    assert waiting == ["listen"]
+    assert same(settings, wanted.model_copy(update={"listen": at_start.listen}))
