@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 # What the second engine is tried with; all of tests/e2e passes with it too.
 AIO_TESTS := tests/e2e/test_signed.py tests/e2e/test_trailers.py tests/e2e/test_denied.py
 
-.PHONY: help demo test lint examples clean
+.PHONY: help demo test lint examples protos clean
 .DEFAULT_GOAL := help
 
 help:
@@ -52,6 +52,11 @@ examples: $(STAMP)
 	$(BIN)/extproc envoy --config envoy/jwt-authn/extproc.yaml --listen 0.0.0.0:10000 > envoy/jwt-authn/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc extproc:50051 > envoy/demo/envoy.yaml
+
+# The generated code of the admin API is committed and never edited; a test compares it.
+protos: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. \
+	  extproc/admin/v1/admin.proto
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from extproc import config
+from extproc.commands.admin import admin
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SUPPLEMENT = "extproc.supplement"
@@ -41,6 +42,9 @@ _CONFIG = _config_options
 @click.version_option(package_name="extproc-sigv4")
 def main() -> None:
     """Envoy external processor: an OIDC token in, a SigV4-signed request to AWS out."""
+
+
+main.add_command(admin)
 
 
 @main.command()
@@ -164,7 +168,7 @@ def explain(
     logs.configure("error")
     try:
         explanation = explanations.explain(settings, token=token, claims=claims, request=request)
-    except (explanations.BadInputError, explanations.BadRequestError) as error:
+    except explanations.BadInputError as error:
         click.echo(f"extproc: {error}", err=True)
         sys.exit(2)
     click.echo(explanations.to_json(explanation) if as_json else explanations.to_text(explanation))

@@ -11,25 +11,19 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from extproc import strictjson
-from extproc.app.rooms import build_key_stores, build_verifier
+from extproc.app.rooms import build_key_stores, build_policy, build_targets, build_verifier
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock, system_clock
-from extproc.commands.explain import BadRequestError, as_json, decide
 from extproc.config import Settings
+from extproc.dryrun import BadInputError, as_json, decide, identity_of
 from extproc.errors import Denied
 from extproc.policy.rules import Decision
 from extproc.values import Grant, Identity
 
 _MAX_INPUT_BYTES = 1024 * 1024
-_ASSUMED_LIFETIME = 3600.0  # seconds, for claims without exp
 
-__all__ = ["BadInputError", "BadRequestError", "Explanation", "explain", "to_json", "to_text"]
-
-
-class BadInputError(Exception):
-    """What was given cannot be explained; the message never quotes it."""
+__all__ = ["BadInputError", "Explanation", "explain", "to_json", "to_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +76,6 @@ def read_token(source: Path) -> str:
     return unverified_token
 
 
-def read_claims(source: Path) -> Identity:
-    """Claims from a JSON file, as if they had been verified.
-
-    Raises:
-        BadInputError: the file cannot be read or is no JSON object.
-    """
-    try:
-        claims = strictjson.loads_object(_read(source))
-    except strictjson.AmbiguousJSONError as error:
-        raise BadInputError(f"claims: {error}") from None
-    return Identity(
-        issuer=_text(claims.get("iss")),
-        subject=_text(claims.get("sub")),
-        expires_at=system_clock() + _ASSUMED_LIFETIME,
-        claims=claims,
-        key_thumbprint=None,
-    )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _read(source: Path) -> bytes:
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if str(source) == "-" else source.open("rb") as file:
@@ -151,12 +122,13 @@ def explain(
     """Explain the token or the claims in a file, for the request in another.
 
     Raises:
-        BadInputError: the input is no candidate at all.
-        BadRequestError: the request is none.
+        BadInputError: something of it cannot be used.
     """
     asked = _read(request) if request is not None else None
+    policy, targets = build_policy(settings), build_targets(settings)
     if claims is not None:
-        return Explanation(None, decide(settings, read_claims(claims), asked))
+        identity = identity_of(_read(claims), now=clock())
+        return Explanation(None, decide(policy, targets, identity, asked))
     if token is None:
         raise BadInputError("a token or claims are required")
     unverified_token = read_token(token)
@@ -169,7 +141,7 @@ def explain(
     verification = asyncio.run(run())
     if isinstance(verification.outcome, Denied):
         return Explanation(verification, None)
-    return Explanation(verification, decide(settings, verification.outcome, asked))
+    return Explanation(verification, decide(policy, targets, verification.outcome, asked))
 
 
 def to_json(explanation: Explanation) -> str:

@@ -37,7 +37,7 @@ from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.observer import Decision, Observer
 from extproc.telemetry.record import HIT, MISS, SESSION, Record
-from extproc.values import Allow, Authorized, Reply, RequestHead, Session, TokenDigest
+from extproc.values import Allow, Authorized, Identity, Reply, RequestHead, Session, TokenDigest
 
 _NEVER_FORWARDED = frozenset(
     {
@@ -286,11 +286,14 @@ class Pipeline:
                 identity, unverified_token, admission.unverified_exchange_tokens
             )
         record.identity = identity
-        if self._revocation.refuses(identity):
-            raise Denied(Reason.REVOKED, "the deny list names this identity")
+        self._refuse_revoked(identity)
         session = Session(admission.digest, identity, exchange_token)
         self._sessions.put(session)
         return session
+
+    def _refuse_revoked(self, identity: Identity) -> None:
+        if self._revocation.refuses(identity):
+            raise Denied(Reason.REVOKED, "the deny list names this identity")
 
     def payload(self, admission: Admission, body: bytes) -> Payload:
         """What is signed of the body. Hashes it, so a large one is better given to another thread.
@@ -306,8 +309,10 @@ class Pipeline:
         """Sign the request and say what Envoy must change in it.
 
         Raises:
-            Denied: a header cannot be signed.
+            Denied: a header cannot be signed, or the identity was revoked meanwhile.
         """
+        # Last of all: a body may have been held up, an exchange under way.
+        self._refuse_revoked(authorized.session.identity)
         head, target = admission.head, admission.target
         began = time.perf_counter()
         signed = self._signer.sign(

@@ -10,8 +10,11 @@ from typing import Any
 
 import structlog
 
-from extproc.app import snapshot
-from extproc.app.listeners import build_transport
+from extproc.adminapi.server import AdminGrpcServer
+from extproc.adminapi.service import AdminService
+from extproc.app import operations, snapshot
+from extproc.app.listeners import build_admin_transport, build_control_transport, build_transport
+from extproc.app.operations import AppOperations
 from extproc.app.reload import Reloader
 from extproc.app.shared import Shared
 from extproc.app.watch import changes
@@ -20,7 +23,6 @@ from extproc.config import Settings
 from extproc.server import engine
 from extproc.server.admin import AdminServer
 from extproc.telemetry.counts import Sources
-from extproc.workers.answers import Answers
 from extproc.workers.lifeline import Lifeline
 from extproc.workers.place import Place, Share
 
@@ -79,6 +81,9 @@ class App:
             admin = self._start_admin()
             if admin is not None:
                 cleanup.push_async_callback(asyncio.to_thread, admin.stop)
+            admin_grpc = await self._start_admin_grpc()
+            if admin_grpc is not None:
+                cleanup.push_async_callback(admin_grpc.stop)
             self._reloader.start()
             for work in (
                 self._shared.credentials.keep_fresh(),
@@ -94,7 +99,8 @@ class App:
             await server.start()
             self._listening = True
             readiness = asyncio.create_task(self._follow_readiness(server))
-            _log.info("listening", grpc=share.addresses, admin=self._listen.admin)
+            listen = self._listen
+            _log.info("listening", grpc=share.addresses, admin=listen.admin, admin_grpc=listen.admin_grpc)
             broken = asyncio.create_task(server.failed())
             cleanup.callback(broken.cancel)
             broken.add_done_callback(lambda _task: stopped.set())
@@ -114,13 +120,11 @@ class App:
 
     async def _let_in(self, place: Place, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack) -> bool:
         """As a worker: answer the supervisor, and wait for its leave to take traffic."""
-        answers = Answers(
-            registry=self._shared.metrics.registry,
-            unready=self.unready,
-            revocation=self._shared.revocation,
-            clock=system_clock,
+        answers = AdminGrpcServer(
+            AdminService(self._operations(worker=place.number)),
+            transport=build_control_transport(place.control),
         )
-        await answers.start(place.control)
+        await answers.start()
         cleanup.push_async_callback(answers.stop)
         return await Lifeline(place.lifeline, stopped).may_serve()
 
@@ -187,6 +191,23 @@ class App:
                 await server.set_serving(serving=ready)
                 serving = ready
             await asyncio.sleep(1.0 if serving else 0.05)
+
+    async def _start_admin_grpc(self) -> AdminGrpcServer | None:
+        transport = build_admin_transport(self._reloader.current.settings)
+        if transport is None or self._place is not None:
+            return None  # a worker's supervisor has it
+        server = AdminGrpcServer(AdminService(self._operations()), transport=transport)
+        await server.start()
+        return server
+
+    def _operations(self, *, worker: int = 0) -> AppOperations:
+        return operations.build(
+            shared=self._shared,
+            reloader=self._reloader,
+            unready=self.unready,
+            degraded=self.degraded,
+            worker=worker,
+        )
 
     def _start_admin(self) -> AdminServer | None:
         if self._listen.admin is None or self._place is not None:

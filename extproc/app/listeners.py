@@ -4,10 +4,13 @@ from collections.abc import Sequence
 
 from extproc.app.rooms import build_certificates
 from extproc.config import Settings
+from extproc.config.listen import stays_local
 from extproc.server.sockets import SocketRights
 from extproc.server.transport import Limits, Transport
 
 _HEADROOM = 1024 * 1024  # bytes of a message around the largest body
+_ADMIN_MESSAGE = 1024 * 1024  # bytes; claims and a request to explain
+_ADMIN_STREAMS = 64
 
 
 def build_transport(settings: Settings, *, addresses: Sequence[str], share_port: bool = False) -> Transport:
@@ -24,4 +27,36 @@ def build_transport(settings: Settings, *, addresses: Sequence[str], share_port:
         allowed_clients=listen.tls.allowed_clients if listen.tls else (),
         sockets=SocketRights(mode=int(listen.socket_mode, 8), owner=listen.socket_owner),
         share_port=share_port,
+    )
+
+
+def build_admin_transport(settings: Settings) -> Transport | None:
+    """The transport of ``listen.admin_grpc``, None without one.
+
+    On this machine it is clear text, a Unix socket for the owner alone; beyond, mTLS with a list of names.
+
+    Raises:
+        CertificateError: the files of ``listen.tls`` cannot be used.
+    """
+    listen = settings.listen
+    if listen.admin_grpc is None:
+        return None
+    local = stays_local(listen.admin_grpc)
+    return Transport(
+        addresses=[listen.admin_grpc],
+        limits=Limits(message_bytes=_ADMIN_MESSAGE, streams=_ADMIN_STREAMS),
+        certificates=build_certificates(listen.tls) if listen.tls and not local else None,
+        allowed_clients=listen.admin_clients,
+        sockets=SocketRights(mode=0o600),
+        setting="listen.admin_grpc",
+    )
+
+
+def build_control_transport(address: str) -> Transport:
+    """The transport on which a worker answers its supervisor: a socket for the owner alone."""
+    return Transport(
+        addresses=[address],
+        limits=Limits(message_bytes=_ADMIN_MESSAGE, streams=_ADMIN_STREAMS),
+        sockets=SocketRights(mode=0o600),
+        setting="the control channel",
     )

@@ -42,6 +42,11 @@ class Reloader:
         return self._current
 
     @property
+    def problems(self) -> list[str]:
+        """Why the last reload was refused; empty if it was not."""
+        return list(self._problems)
+
+    @property
     def degraded(self) -> list[str]:
         """In what the running configuration is not the one in the file."""
         return [

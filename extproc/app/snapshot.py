@@ -16,6 +16,7 @@ from extproc.authn.verifier import Verifier
 from extproc.config import Settings
 from extproc.pipeline import Pipeline
 from extproc.policy.rules import Policy
+from extproc.signing.targets import TargetTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +27,9 @@ class Snapshot:
     key_stores: Mapping[str, KeyStore] = field(repr=False)
     verifier: Verifier = field(repr=False)
     policy: Policy = field(repr=False)
+    targets: TargetTable = field(repr=False)
     pipeline: Pipeline = field(repr=False)
+    loaded_at: float  # seconds since the epoch
 
     @property
     def key_files(self) -> dict[str, Path]:
@@ -46,11 +49,11 @@ def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None)
     kept = {store.terms: store for store in before.key_stores.values()} if before else {}
     key_stores = build_key_stores(settings, shared.clock, kept, shared.metrics.fetched)
     verifier = build_verifier(settings, key_stores, shared.clock)
-    policy = build_policy(settings)
+    policy, targets = build_policy(settings), build_targets(settings)
     pipeline = Pipeline(
         resource=build_resource(settings),
         origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
-        targets=build_targets(settings),
+        targets=targets,
         verifier=verifier,
         policy=policy,
         sessions=shared.sessions,
@@ -64,4 +67,4 @@ def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None)
         max_sessions=settings.limits.sessions,
         observes_upstream=settings.observe_upstream,
     )
-    return Snapshot(settings, key_stores, verifier, policy, pipeline)
+    return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=shared.clock())

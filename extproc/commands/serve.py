@@ -52,8 +52,15 @@ async def _serve(
 
 
 async def _supervise(settings: Settings, shares: list[Share]) -> None:
-    from extproc.workers.supervisor import Supervisor  # noqa: PLC0415 - a worker needs none
+    # A worker needs neither.
+    from extproc.app.listeners import build_admin_transport  # noqa: PLC0415
+    from extproc.workers.supervisor import Supervisor  # noqa: PLC0415
 
     # Workers are started as we were: the same interpreter, program and options.
     command = [sys.executable, *sys.orig_argv[1:]]
-    await Supervisor(settings=settings, shares=shares, command=command).run()
+    await Supervisor(
+        settings=settings,
+        shares=shares,
+        command=command,
+        admin_transport=build_admin_transport(settings),
+    ).run()

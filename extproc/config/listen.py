@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from extproc.authn.provider import is_loopback
-from extproc.config.fields import HostPort, Section, grpc_address
+from extproc.config.fields import GrpcAddress, HostPort, Section, grpc_address
 
 _MODE = re.compile(r"0?[0-7]{3}")
 _OWNER = re.compile(
@@ -65,6 +65,8 @@ class Listen(Section):
 
     grpc: str | list[str] = "127.0.0.1:50051"
     admin: HostPort | None = "127.0.0.1:9464"
+    admin_grpc: GrpcAddress | None = None
+    admin_clients: list[Annotated[str, AfterValidator(_client)]] = []
     tls: Tls | None = None
     socket_mode: Annotated[str, BeforeValidator(_mode)] = "0660"
     socket_owner: Annotated[str, AfterValidator(_owner)] | None = None
@@ -103,4 +105,19 @@ class Listen(Section):
                     "in clear text; set tls, or insecure_plaintext: true only where the network itself "
                     "is private"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _admin_is_guarded(self) -> "Listen":
+        if self.admin_grpc is None or stays_local(self.admin_grpc):
+            if self.admin_clients:
+                raise ValueError("admin_clients is for an admin_grpc beyond this machine")
+        elif self.tls is None or self.tls.client_ca is None or not self.admin_clients:
+            # Whoever reaches it can end everybody's sessions. Envoy's certificate is not to be enough.
+            raise ValueError(
+                "admin_grpc is not a loopback address: it needs tls.client_ca and admin_clients, "
+                "or better a Unix socket"
+            )
+        if self.admin_grpc is not None and self.admin_grpc in (*self.grpc_addresses, self.admin):
+            raise ValueError("admin_grpc needs an address of its own")
         return self

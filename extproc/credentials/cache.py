@@ -65,7 +65,9 @@ class CachePolicy:
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
+    """Credentials with whose and what for they are; times in seconds since the epoch."""
+
     credentials: Credentials
     session: Session
     grant: Grant
@@ -75,6 +77,7 @@ class _Entry:
 
     @property
     def lifetime(self) -> float:
+        """Seconds from when they were obtained to their end."""
         return self.credentials.expires_at - self.obtained_at
 
 
@@ -93,7 +96,7 @@ class CredentialCache:
         self._clock = clock
         self._policy = policy
         self._random_share = random_share
-        self._entries: LockedCache[Key, _Entry] = LockedCache(
+        self._entries: LockedCache[Key, Entry] = LockedCache(
             BoundedCache(
                 maxsize=policy.max_entries, ttu=lambda _key, entry, _now: self._ends_at(entry), timer=clock
             )
@@ -107,6 +110,7 @@ class CredentialCache:
         self._due: list[tuple[float, int, Key]] = []
         self._sequence = itertools.count()
         self._refreshing = 0
+        self._under_way: dict[Key, Session] = {}  # exchanges whose outcome is to be kept
         self._renew_if_used_since = -math.inf
         self.refreshes = {"ok": 0, "failed": 0}
         """Renewals so far, by how they ended."""
@@ -153,8 +157,18 @@ class CredentialCache:
         self._refused_by_aws.put(entry.credentials.access_key_id, entry.credentials.expires_at)
         return True
 
+    def values(self) -> list[Entry]:
+        """All that is held, in no order; only to be looked at."""
+        return self._entries.values()
+
     def drop_where(self, ends: Callable[[Session, Grant], bool]) -> int:
-        """Drop the credentials of all sessions and grants of which ``ends`` is true; returns how many."""
+        """Drop the credentials of all sessions and grants of which ``ends`` is true; returns how many.
+
+        What an exchange under way brings for such a session is not kept either.
+        """
+        for key, session in list(self._under_way.items()):
+            if ends(session, key[1]):
+                del self._under_way[key]
         ended = [(key, entry) for key, entry in self._entries.items() if ends(entry.session, entry.grant)]
         return sum(self._entries.drop(key, only=entry) for key, entry in ended)
 
@@ -187,7 +201,7 @@ class CredentialCache:
                 started.append(self._renew(key, entry))
         return started
 
-    def _renew(self, key: Key, entry: _Entry) -> asyncio.Future[Credentials]:
+    def _renew(self, key: Key, entry: Entry) -> asyncio.Future[Credentials]:
         self._refreshing += 1
 
         def finished(task: asyncio.Future[Credentials]) -> None:
@@ -200,7 +214,7 @@ class CredentialCache:
         task.add_done_callback(finished)
         return task
 
-    def _worth_renewing(self, entry: _Entry) -> bool:
+    def _worth_renewing(self, entry: Entry) -> bool:
         """Whether the token outlives the credentials, and not just by the margin.
 
         A token's first use comes right after it is issued, and often both live for an hour:
@@ -213,19 +227,22 @@ class CredentialCache:
         taken_over = self._take_over(session, grant)
         if taken_over is None:
             return await self._exchanged(key, session, used_at=None)
-        entry = _Entry(taken_over.credentials, session, grant, taken_over.obtained_at, self._clock())
+        entry = Entry(taken_over.credentials, session, grant, taken_over.obtained_at, self._clock())
         self._store(key, entry)
         return entry.credentials
 
     async def _exchanged(self, key: Key, session: Session, *, used_at: float | None) -> Credentials:
         """Fresh credentials; ``used_at`` is when the old ones were last used, None if there were none."""
         grant = key[1]
+        self._under_way[key] = session
         try:
             credentials = await self._exchange.exchange(session.unverified_for_sts, grant)
         except Denied as denied:
             if denied.reason in DEFINITE:
                 self._refused[key] = (denied.reason, denied.detail)
             raise
+        finally:
+            kept = self._under_way.pop(key, None) is not None
         _log.info(
             "credentials_obtained",
             issuer=session.identity.issuer,
@@ -236,11 +253,12 @@ class CredentialCache:
             access_key_id=credentials.access_key_id,
             renewal=used_at is not None,
         )
-        now = self._clock()
-        self._store(key, _Entry(credentials, session, grant, now, now if used_at is None else used_at))
+        if kept:
+            now = self._clock()
+            self._store(key, Entry(credentials, session, grant, now, now if used_at is None else used_at))
         return credentials
 
-    def _store(self, key: Key, entry: _Entry) -> None:
+    def _store(self, key: Key, entry: Entry) -> None:
         self._entries.put(key, entry)
         if self._policy.reuse_by_identity:
             self._by_identity[fingerprint(entry.session.identity), entry.grant] = key
@@ -248,7 +266,7 @@ class CredentialCache:
             share = REFRESH_AT + _JITTER * (2 * self._random_share() - 1)
             self._schedule(key, entry, entry.obtained_at + share * entry.lifetime)
 
-    def _take_over(self, session: Session, grant: Grant) -> _Entry | None:
+    def _take_over(self, session: Session, grant: Grant) -> Entry | None:
         """Living credentials of the same identity under an earlier token, if that is allowed."""
         if not self._policy.reuse_by_identity:
             return None
@@ -258,7 +276,7 @@ class CredentialCache:
             return None
         return entry
 
-    def _schedule(self, key: Key, entry: _Entry, at: float) -> None:
+    def _schedule(self, key: Key, entry: Entry, at: float) -> None:
         entry.renew_at = at
         if len(self._due) > 2 * self._policy.max_entries:
             # What was evicted is still planned; without this the plan would grow with every user seen.
@@ -266,5 +284,5 @@ class CredentialCache:
             heapq.heapify(self._due)
         heapq.heappush(self._due, (at, next(self._sequence), key))
 
-    def _ends_at(self, entry: _Entry) -> float:
+    def _ends_at(self, entry: Entry) -> float:
         return min(entry.session.identity.expires_at, entry.credentials.expires_at - self._policy.margin)

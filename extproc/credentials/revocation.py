@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from extproc.clock import Clock
@@ -30,18 +31,27 @@ class Selector:
         )
 
     def matches(self, session: Session, grant: Grant) -> bool:
-        """Whether the session and what it is granted meet all conditions."""
-        return self.matches_identity(session.identity) and self.role_arn in (None, grant.role_arn)
+        """Whether the session and what it is granted meet all conditions; of chained roles either counts."""
+        roles = (grant.role_arn, grant.chain.role_arn if grant.chain else None)
+        return self.matches_identity(session.identity) and (self.role_arn is None or self.role_arn in roles)
 
 
 class DenyList:
-    """Identities that are refused until a time, although their tokens are valid. Bounded."""
+    """Identities that are refused until a time, although their tokens are valid. Bounded.
+
+    ``refuses`` is for any thread, all else for the event loop.
+    """
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         # Filed under what a token will show, so that a lookup costs the same however long the list is.
-        self._until: dict[tuple[str, str], dict[Selector, float]] = {}
+        # The inner ones are replaced and never changed: another thread may be reading them.
+        self._until: dict[tuple[str, str], Mapping[Selector, float]] = {}
         self._size = 0
+
+    def __len__(self) -> int:
+        self._sweep()
+        return self._size
 
     def add(self, selector: Selector, *, until: float) -> None:
         """Refuse whom the selector names until ``until`` (seconds since the epoch).
@@ -53,22 +63,27 @@ class DenyList:
             place = ("jti", selector.token_id)
         elif selector.subject is not None:
             place = ("sub", selector.subject)
+        elif selector.issuer is not None:
+            place = ("iss", selector.issuer)
         else:
-            raise ValueError("a deny list entry needs a subject or a token id")
+            raise ValueError("a deny list entry needs an issuer, a subject or a token id")
         if self._size >= MAX_ENTRIES:
             self._sweep()
         if self._size >= MAX_ENTRIES:
             # Forgetting an older entry would let somebody back in.
             raise ValueError("the deny list is full")
-        entries = self._until.setdefault(place, {})
+        entries = self._until.get(place, {})
         self._size += selector not in entries
-        entries[selector] = max(until, entries.get(selector, until))
+        self._until[place] = {**entries, selector: max(until, entries.get(selector, until))}
 
     def refuses(self, identity: Identity) -> bool:
-        """Whether the identity is on the list now."""
+        """Whether the identity is on the list now. Asked for every request that is signed."""
+        if not self._until:
+            return False
         now = self._clock()
         # A jti that is no text names nothing on the list (and might not even be hashable).
-        places = (("sub", identity.subject), ("jti", str(identity.claims.get("jti"))))
+        jti = str(identity.claims.get("jti"))
+        places = (("sub", identity.subject), ("jti", jti), ("iss", identity.issuer))
         return any(
             until > now and selector.matches_identity(identity)
             for place in places
@@ -104,9 +119,10 @@ def revocation_policy(*, issued_before: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What a revocation did: sessions dropped, and the policy that ends what AWS has handed out."""
+    """What a revocation dropped, and the policy that ends what AWS has handed out."""
 
     sessions: int
+    credentials: int
     role_policy: str
 
 
@@ -125,21 +141,28 @@ class Revocation:
         """Whether the identity is kept out now."""
         return self._deny_list.refuses(identity)
 
+    @property
+    def entries(self) -> int:
+        """How many entries keep somebody out now."""
+        return len(self._deny_list)
+
     def revoke(self, selector: Selector, *, deny_until: float | None = None) -> Revoked:
         """Drop the selected sessions with their credentials; with ``deny_until``, keep their owners out.
 
+        A role is of the grant, not of the session: with one only credentials end.
+
         Raises:
-            ValueError: ``deny_until`` for a selector that names no subject and no token id.
+            ValueError: ``deny_until`` for a selector that names a role, or nobody in particular.
         """
         if deny_until is not None:
             if selector.role_arn is not None:
-                raise ValueError("whom to keep out is told by subject or token id, not by role")
+                raise ValueError("whom to keep out is told by issuer, subject or token id, not by role")
+            # First: who is dropped must not be back before the list knows of it.
             self._deny_list.add(selector, until=deny_until)
+        sessions = 0
         if selector.role_arn is None:
-            dropped = self._sessions.drop_where(lambda session: selector.matches_identity(session.identity))
-            ended = len(dropped)
-            self._credentials.drop_where(selector.matches)
-        else:
-            # The role is of the grant, not of the session: only its credentials end.
-            ended = self._credentials.drop_where(selector.matches)
-        return Revoked(ended, revocation_policy(issued_before=self._clock()))
+            sessions = len(
+                self._sessions.drop_where(lambda session: selector.matches_identity(session.identity))
+            )
+        credentials = self._credentials.drop_where(selector.matches)
+        return Revoked(sessions, credentials, revocation_policy(issued_before=self._clock()))

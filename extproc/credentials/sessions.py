@@ -42,6 +42,10 @@ class SessionCache:
         """The living session of a token, if there is one. No I/O."""
         return self._sessions.get(digest)
 
+    def values(self) -> list[Session]:
+        """All living sessions, in no order."""
+        return self._sessions.values()
+
     def drop(self, digest: TokenDigest) -> None:
         """Forget a session."""
         self._sessions.drop(digest)

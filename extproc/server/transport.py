@@ -43,7 +43,7 @@ class Transport:
 
     Without ``certificates`` it is clear text. With a client CA among them, whoever has no certificate
     of it gets no connection. ``allowed_clients`` narrows that down for ``admits``; empty means all.
-    ``share_port`` lets several processes listen on one TCP port.
+    ``share_port`` lets several processes listen on one TCP port. ``setting``: what errors call it.
     """
 
     def __init__(
@@ -55,8 +55,10 @@ class Transport:
         allowed_clients: Sequence[str] = (),
         sockets: SocketRights | None = None,
         share_port: bool = False,
+        setting: str = "listen.grpc",
     ) -> None:
         self.addresses = tuple(addresses)
+        self._setting = setting
         self.certificates = certificates
         self._allowed = AllowedClients(allowed_clients) if allowed_clients else None
         self._sockets = sockets or SocketRights()
@@ -96,7 +98,7 @@ class Transport:
                 return bind_socket(Path(address.removeprefix("unix:")), self._sockets, bind)
             return bind()
         except OSError as error:
-            raise OSError(f"listen.grpc {address}: {error}") from None
+            raise OSError(f"{self._setting} {address}: {error}") from None
 
     def _credentials(self) -> grpc.ServerCredentials:
         """Credentials for one address: each remembers by itself what it has told gRPC last."""

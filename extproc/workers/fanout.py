@@ -35,9 +35,9 @@ class FanOut(admin_pb2_grpc.AdminServicer):
 
     async def ListSessions(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The sessions of one worker after the other. A page token is theirs, behind the worker's number."""
-        if not 0 <= request.page_size <= _LARGEST_PAGE:
-            await _abort(context, RefusedError(f"page_size must be between 0 and {_LARGEST_PAGE}"))
-        room = request.page_size or _PAGE
+        if request.page_size < 0:
+            await _abort(context, RefusedError("page_size must not be negative"))
+        room = min(request.page_size or _PAGE, _LARGEST_PAGE)
         number, _, token = request.page_token.partition(":")
         if request.page_token and not number.isdecimal():
             await _abort(context, RefusedError("page_token is not one of ours"))

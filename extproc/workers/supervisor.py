@@ -9,13 +9,16 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from extproc.admin.v1 import admin_pb2
+from extproc.adminapi.server import AdminGrpcServer
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
 from extproc.server.admin import AdminServer
+from extproc.server.transport import Transport
 from extproc.workers.control import ANSWER_WITHIN
+from extproc.workers.fanout import FanOut
 from extproc.workers.metrics import LABEL, WorkerMetrics
 from extproc.workers.place import Share
 from extproc.workers.ports import refuse_ports_in_use
@@ -35,8 +38,15 @@ class Supervisor:
     """
 
     def __init__(
-        self, *, settings: Settings, shares: list[Share], command: Sequence[str], clock: Clock = system_clock
+        self,
+        *,
+        settings: Settings,
+        shares: list[Share],
+        command: Sequence[str],
+        admin_transport: Transport | None = None,
+        clock: Clock = system_clock,
     ) -> None:
+        self._admin_transport = admin_transport
         self._settings = settings
         self._shares = shares
         self._command = command
@@ -82,6 +92,7 @@ class Supervisor:
             admin = self._start_admin()
             if admin is not None:
                 cleanup.push_async_callback(asyncio.to_thread, admin.stop)
+            await self._start_admin_grpc(loop, cleanup)
             running = [asyncio.create_task(worker.keep_running()) for worker in self._workers]
             _log.info("supervising", workers=len(self._workers), grpc=self._settings.listen.grpc)
             try:
@@ -104,7 +115,11 @@ class Supervisor:
 
     def degraded(self) -> list[str]:
         """What is not as it should be, worker by worker."""
-        return [f"worker {worker.number}: {reason}" for worker in self._workers for reason in worker.unready]
+        return [
+            f"worker {worker.number}: {reason}"
+            for worker in self._workers
+            for reason in dict.fromkeys((*worker.unready, *worker.degraded))
+        ]
 
     def _on_end(self, worker: Worker) -> None:
         self._restarts.labels(str(worker.number)).inc()
@@ -171,6 +186,21 @@ class Supervisor:
             raise OSError(f"listen.admin {address}: {error.strerror}") from None
         admin.start()
         return admin
+
+    async def _start_admin_grpc(
+        self, loop: asyncio.AbstractEventLoop, cleanup: contextlib.AsyncExitStack
+    ) -> None:
+        """Serve the admin API for all workers together."""
+        if self._admin_transport is None:
+            return
+
+        async def metrics() -> str:  # in a thread: collecting asks the workers by way of this loop
+            return (await loop.run_in_executor(None, generate_latest, self._registry)).decode()
+
+        servicer = FanOut(workers=self._workers, revocations=self._revocations, metrics=metrics)
+        server = AdminGrpcServer(servicer, transport=self._admin_transport)
+        await server.start()
+        cleanup.push_async_callback(server.stop)
 
     async def _drain(self, running: list[asyncio.Task[int]]) -> None:
         hopeless = self._is_hopeless()

@@ -49,6 +49,7 @@ class Worker:
         self.control: Control | None = None
         """The channel to the process; there while it serves."""
         self.unready: list[str] = ["starting"]
+        self.degraded: list[str] = []
         """Why it should get no traffic; empty if it should."""
         self.was_ready = False
         self.last_end: str | None = None
@@ -160,6 +161,7 @@ class Worker:
         try:
             answer = await control.call("GetStatus", admin_pb2.GetStatusRequest())
             reasons = [reason for worker in answer.workers for reason in worker.reasons]
+            self.degraded = [what for worker in answer.workers for what in worker.degraded]
         except NoAnswerError:
             reasons = ["does not answer"]
         if not self._stopping.is_set():

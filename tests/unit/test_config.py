@@ -48,6 +48,10 @@ def problems(text):
 
 
 TLS = {"certificate": "/tls/tls.crt", "private_key": "/tls/tls.key"}
+NO_ADMIN = (
+    "admin_grpc is not a loopback address: it needs tls.client_ca and admin_clients, or better a Unix socket"
+)
+MTLS = {"certificate": "/tls.crt", "private_key": "/tls.key", "client_ca": "/ca.crt"}
 NO_SOCKET = "must be HOST:PORT, or unix:/path with an absolute path of at most 107 characters"
 NO_MODE = 'must be an octal text in quotes, like "0660"'
 NO_CLIENT = (
@@ -65,6 +69,8 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
             "grpc": "127.0.0.1:50051",
             "admin": "127.0.0.1:9464",
             "tls": None,
+            "admin_grpc": None,
+            "admin_clients": [],
             "socket_mode": "0660",
             "socket_owner": None,
             "engine": "auto",
@@ -171,6 +177,13 @@ def test_settings_cannot_be_changed():
         (("listen",), {"grpc": "[::1]:50051"}),
         (("listen",), {"grpc": "localhost:0"}),
         (("listen",), {"grpc": "0.0.0.0:50051", "insecure_plaintext": True}),
+        (("listen",), {"admin_grpc": "127.0.0.1:50052"}),
+        (("listen",), {"admin_grpc": "[::1]:50052"}),
+        (("listen",), {"admin_grpc": "unix:/run/extproc/admin.sock"}),
+        (
+            ("listen",),
+            {"admin_grpc": "0.0.0.0:50052", "tls": MTLS, "admin_clients": ["operator.example.org"]},
+        ),
         (("listen",), {"grpc": "0.0.0.0:50051", "tls": TLS}),
         (("listen",), {"grpc": "unix:/run/extproc/s", "socket_mode": "600", "socket_owner": "10001:envoy"}),
         (("listen", "socket_owner"), ":envoy"),
@@ -314,6 +327,25 @@ def test_names_of_headers_to_sign_are_lower_case():
                     "set tls, or insecure_plaintext: true only where the network itself is private"
                 )
             ],
+        ),
+        (("listen", "admin_grpc"), "50051", ["listen.admin_grpc: must be HOST:PORT"]),
+        (("listen", "admin_grpc"), "127.0.0.1:50051", ["listen: admin_grpc needs an address of its own"]),
+        (("listen",), {"admin_grpc": "0.0.0.0:50052"}, [f"listen: {NO_ADMIN}"]),
+        (("listen",), {"admin_grpc": "0.0.0.0:50052", "insecure_plaintext": True}, [f"listen: {NO_ADMIN}"]),
+        (("listen",), {"admin_grpc": "0.0.0.0:50052", "tls": MTLS}, [f"listen: {NO_ADMIN}"]),
+        (
+            ("listen",),
+            {
+                "admin_grpc": "0.0.0.0:50052",
+                "tls": {**MTLS, "client_ca": None},
+                "admin_clients": ["operator.example.org"],
+            },
+            [f"listen: {NO_ADMIN}"],
+        ),
+        (
+            ("listen",),
+            {"admin_grpc": "unix:/run/a.sock", "admin_clients": ["operator.example.org"]},
+            ["listen: admin_clients is for an admin_grpc beyond this machine"],
         ),
         (("listen", "grpc"), "unix:", [f"listen.grpc: {NO_SOCKET}"]),
         (("listen", "grpc"), "unix:extproc.sock", [f"listen.grpc: {NO_SOCKET}"]),

@@ -27,49 +27,49 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65xtproc/admin/v1/admin.proto\x12\x10\x65xtproc.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"D\n\x11GetStatusResponse\x12/\n\x07workers\x18\x01 \x03(\x0b\x32\x1e.extproc.admin.v1.WorkerStatus\"\xd4\x03\n\x0cWorkerStatus\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06uptime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x0f\n\x07reasons\x18\x07 \x03(\t\x12\x36\n\rconfiguration\x18\x08 \x01(\x0b\x32\x1f.extproc.admin.v1.Configuration\x12\x10\n\x08sessions\x18\t \x01(\r\x12\x13\n\x0b\x63redentials\x18\n \x01(\r\x12\x13\n\x0brevocations\x18\x0b \x01(\r\x12\x19\n\x11\x65xchanges_waiting\x18\x0c \x01(\r\x12/\n\x07\x62reaker\x18\r \x01(\x0e\x32\x1e.extproc.admin.v1.BreakerState\x12/\n\x0c\x63lock_offset\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x08key_sets\x18\x0f \x03(\x0b\x32\x18.extproc.admin.v1.KeySet\"`\n\rConfiguration\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12-\n\tloaded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x03 \x03(\t\"\x9f\x01\n\x06KeySet\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0e\n\x06usable\x18\x02 \x01(\x08\x12\x0c\n\x04keys\x18\x03 \x01(\r\x12.\n\nfetched_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t\"|\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0b\n\x03jti\x18\x05 \x01(\t\x12\x10\n\x08role_arn\x18\x06 \x01(\t\"\\\n\x14ListSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.extproc.admin.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbd\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\r\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0b\n\x03jti\x18\x05 \x01(\t\x12\x34\n\x10token_expires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x1d.extproc.admin.v1.Credentials\"\x8a\x02\n\x0b\x43redentials\x12\x0f\n\x07mapping\x18\x01 \x01(\t\x12\x10\n\x08role_arn\x18\x02 \x01(\t\x12\x18\n\x10\x63hained_role_arn\x18\x03 \x01(\t\x12\x14\n\x0csession_name\x18\x04 \x01(\t\x12\x15\n\raccess_key_id\x18\x05 \x01(\t\x12/\n\x0bobtained_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0e\x45xplainRequest\x12\'\n\x06\x63laims\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x07request\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"?\n\x0f\x45xplainResponse\x12,\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"|\n\rRevokeRequest\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0b\n\x03jti\x18\x03 \x01(\t\x12\x10\n\x08role_arn\x18\x04 \x01(\t\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x7f\n\x0eRevokeResponse\x12\x10\n\x08sessions\x18\x01 \x01(\r\x12\x13\n\x0b\x63redentials\x18\x02 \x01(\r\x12\x31\n\rrefused_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0brole_policy\x18\x04 \x01(\t\"\x0f\n\rReloadRequest\"\"\n\x0eReloadResponse\x12\x10\n\x08problems\x18\x01 \x03(\t\"\x13\n\x11GetMetricsRequest\"\"\n\x12GetMetricsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x02\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x03\x32\xff\x03\n\x05\x41\x64min\x12T\n\tGetStatus\x12\".extproc.admin.v1.GetStatusRequest\x1a#.extproc.admin.v1.GetStatusResponse\x12]\n\x0cListSessions\x12%.extproc.admin.v1.ListSessionsRequest\x1a&.extproc.admin.v1.ListSessionsResponse\x12N\n\x07\x45xplain\x12 .extproc.admin.v1.ExplainRequest\x1a!.extproc.admin.v1.ExplainResponse\x12K\n\x06Revoke\x12\x1f.extproc.admin.v1.RevokeRequest\x1a .extproc.admin.v1.RevokeResponse\x12K\n\x06Reload\x12\x1f.extproc.admin.v1.ReloadRequest\x1a .extproc.admin.v1.ReloadResponse\x12W\n\nGetMetrics\x12#.extproc.admin.v1.GetMetricsRequest\x1a$.extproc.admin.v1.GetMetricsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65xtproc/admin/v1/admin.proto\x12\x10\x65xtproc.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"D\n\x11GetStatusResponse\x12/\n\x07workers\x18\x01 \x03(\x0b\x32\x1e.extproc.admin.v1.WorkerStatus\"\xe6\x03\n\x0cWorkerStatus\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06uptime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x0f\n\x07reasons\x18\x07 \x03(\t\x12\x36\n\rconfiguration\x18\x08 \x01(\x0b\x32\x1f.extproc.admin.v1.Configuration\x12\x10\n\x08sessions\x18\t \x01(\r\x12\x13\n\x0b\x63redentials\x18\n \x01(\r\x12\x13\n\x0brevocations\x18\x0b \x01(\r\x12\x19\n\x11\x65xchanges_waiting\x18\x0c \x01(\r\x12/\n\x07\x62reaker\x18\r \x01(\x0e\x32\x1e.extproc.admin.v1.BreakerState\x12/\n\x0c\x63lock_offset\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x08key_sets\x18\x0f \x03(\x0b\x32\x18.extproc.admin.v1.KeySet\x12\x10\n\x08\x64\x65graded\x18\x10 \x03(\t\"`\n\rConfiguration\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12-\n\tloaded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x03 \x03(\t\"\x9f\x01\n\x06KeySet\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0e\n\x06usable\x18\x02 \x01(\x08\x12\x0c\n\x04keys\x18\x03 \x01(\r\x12.\n\nfetched_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t\"\xbc\x01\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x06issuer\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07subject\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03jti\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08role_arn\x18\x06 \x01(\tH\x03\x88\x01\x01\x42\t\n\x07_issuerB\n\n\x08_subjectB\x06\n\x04_jtiB\x0b\n\t_role_arn\"\\\n\x14ListSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.extproc.admin.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbd\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\r\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0b\n\x03jti\x18\x05 \x01(\t\x12\x34\n\x10token_expires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x1d.extproc.admin.v1.Credentials\"\x8a\x02\n\x0b\x43redentials\x12\x0f\n\x07mapping\x18\x01 \x01(\t\x12\x10\n\x08role_arn\x18\x02 \x01(\t\x12\x18\n\x10\x63hained_role_arn\x18\x03 \x01(\t\x12\x14\n\x0csession_name\x18\x04 \x01(\t\x12\x15\n\raccess_key_id\x18\x05 \x01(\t\x12/\n\x0bobtained_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0e\x45xplainRequest\x12\'\n\x06\x63laims\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x07request\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"?\n\x0f\x45xplainResponse\x12,\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xbc\x01\n\rRevokeRequest\x12\x13\n\x06issuer\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07subject\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03jti\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08role_arn\x18\x04 \x01(\tH\x03\x88\x01\x01\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\t\n\x07_issuerB\n\n\x08_subjectB\x06\n\x04_jtiB\x0b\n\t_role_arn\"\x7f\n\x0eRevokeResponse\x12\x10\n\x08sessions\x18\x01 \x01(\r\x12\x13\n\x0b\x63redentials\x18\x02 \x01(\r\x12\x31\n\rrefused_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0brole_policy\x18\x04 \x01(\t\"\x0f\n\rReloadRequest\"\"\n\x0eReloadResponse\x12\x10\n\x08problems\x18\x01 \x03(\t\"\x13\n\x11GetMetricsRequest\"\"\n\x12GetMetricsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x02\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x03\x32\xff\x03\n\x05\x41\x64min\x12T\n\tGetStatus\x12\".extproc.admin.v1.GetStatusRequest\x1a#.extproc.admin.v1.GetStatusResponse\x12]\n\x0cListSessions\x12%.extproc.admin.v1.ListSessionsRequest\x1a&.extproc.admin.v1.ListSessionsResponse\x12N\n\x07\x45xplain\x12 .extproc.admin.v1.ExplainRequest\x1a!.extproc.admin.v1.ExplainResponse\x12K\n\x06Revoke\x12\x1f.extproc.admin.v1.RevokeRequest\x1a .extproc.admin.v1.RevokeResponse\x12K\n\x06Reload\x12\x1f.extproc.admin.v1.ReloadRequest\x1a .extproc.admin.v1.ReloadResponse\x12W\n\nGetMetrics\x12#.extproc.admin.v1.GetMetricsRequest\x1a$.extproc.admin.v1.GetMetricsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'extproc.admin.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BREAKERSTATE']._serialized_start=2178
-  _globals['_BREAKERSTATE']._serialized_end=2302
+  _globals['_BREAKERSTATE']._serialized_start=2326
+  _globals['_BREAKERSTATE']._serialized_end=2450
   _globals['_GETSTATUSREQUEST']._serialized_start=145
   _globals['_GETSTATUSREQUEST']._serialized_end=163
   _globals['_GETSTATUSRESPONSE']._serialized_start=165
   _globals['_GETSTATUSRESPONSE']._serialized_end=233
   _globals['_WORKERSTATUS']._serialized_start=236
-  _globals['_WORKERSTATUS']._serialized_end=704
-  _globals['_CONFIGURATION']._serialized_start=706
-  _globals['_CONFIGURATION']._serialized_end=802
-  _globals['_KEYSET']._serialized_start=805
-  _globals['_KEYSET']._serialized_end=964
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=966
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1090
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1092
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1184
-  _globals['_SESSION']._serialized_start=1187
-  _globals['_SESSION']._serialized_end=1376
-  _globals['_CREDENTIALS']._serialized_start=1379
-  _globals['_CREDENTIALS']._serialized_end=1645
-  _globals['_EXPLAINREQUEST']._serialized_start=1647
-  _globals['_EXPLAINREQUEST']._serialized_end=1746
-  _globals['_EXPLAINRESPONSE']._serialized_start=1748
-  _globals['_EXPLAINRESPONSE']._serialized_end=1811
-  _globals['_REVOKEREQUEST']._serialized_start=1813
-  _globals['_REVOKEREQUEST']._serialized_end=1937
-  _globals['_REVOKERESPONSE']._serialized_start=1939
-  _globals['_REVOKERESPONSE']._serialized_end=2066
-  _globals['_RELOADREQUEST']._serialized_start=2068
-  _globals['_RELOADREQUEST']._serialized_end=2083
-  _globals['_RELOADRESPONSE']._serialized_start=2085
-  _globals['_RELOADRESPONSE']._serialized_end=2119
-  _globals['_GETMETRICSREQUEST']._serialized_start=2121
-  _globals['_GETMETRICSREQUEST']._serialized_end=2140
-  _globals['_GETMETRICSRESPONSE']._serialized_start=2142
-  _globals['_GETMETRICSRESPONSE']._serialized_end=2176
-  _globals['_ADMIN']._serialized_start=2305
-  _globals['_ADMIN']._serialized_end=2816
+  _globals['_WORKERSTATUS']._serialized_end=722
+  _globals['_CONFIGURATION']._serialized_start=724
+  _globals['_CONFIGURATION']._serialized_end=820
+  _globals['_KEYSET']._serialized_start=823
+  _globals['_KEYSET']._serialized_end=982
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=985
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1173
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1175
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1267
+  _globals['_SESSION']._serialized_start=1270
+  _globals['_SESSION']._serialized_end=1459
+  _globals['_CREDENTIALS']._serialized_start=1462
+  _globals['_CREDENTIALS']._serialized_end=1728
+  _globals['_EXPLAINREQUEST']._serialized_start=1730
+  _globals['_EXPLAINREQUEST']._serialized_end=1829
+  _globals['_EXPLAINRESPONSE']._serialized_start=1831
+  _globals['_EXPLAINRESPONSE']._serialized_end=1894
+  _globals['_REVOKEREQUEST']._serialized_start=1897
+  _globals['_REVOKEREQUEST']._serialized_end=2085
+  _globals['_REVOKERESPONSE']._serialized_start=2087
+  _globals['_REVOKERESPONSE']._serialized_end=2214
+  _globals['_RELOADREQUEST']._serialized_start=2216
+  _globals['_RELOADREQUEST']._serialized_end=2231
+  _globals['_RELOADRESPONSE']._serialized_start=2233
+  _globals['_RELOADRESPONSE']._serialized_end=2267
+  _globals['_GETMETRICSREQUEST']._serialized_start=2269
+  _globals['_GETMETRICSREQUEST']._serialized_end=2288
+  _globals['_GETMETRICSRESPONSE']._serialized_start=2290
+  _globals['_GETMETRICSRESPONSE']._serialized_end=2324
+  _globals['_ADMIN']._serialized_start=2453
+  _globals['_ADMIN']._serialized_end=2964
 # @@protoc_insertion_point(module_scope)

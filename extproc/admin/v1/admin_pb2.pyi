@@ -34,7 +34,7 @@ class GetStatusResponse(_message.Message):
     def __init__(self, workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ...) -> None: ...
 
 class WorkerStatus(_message.Message):
-    __slots__ = ("worker", "pid", "version", "started_at", "uptime", "ready", "reasons", "configuration", "sessions", "credentials", "revocations", "exchanges_waiting", "breaker", "clock_offset", "key_sets")
+    __slots__ = ("worker", "pid", "version", "started_at", "uptime", "ready", "reasons", "configuration", "sessions", "credentials", "revocations", "exchanges_waiting", "breaker", "clock_offset", "key_sets", "degraded")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class WorkerStatus(_message.Message):
     BREAKER_FIELD_NUMBER: _ClassVar[int]
     CLOCK_OFFSET_FIELD_NUMBER: _ClassVar[int]
     KEY_SETS_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
     worker: int
     pid: int
     version: str
@@ -65,7 +66,8 @@ class WorkerStatus(_message.Message):
     breaker: BreakerState
     clock_offset: _duration_pb2.Duration
     key_sets: _containers.RepeatedCompositeFieldContainer[KeySet]
-    def __init__(self, worker: _Optional[int] = ..., pid: _Optional[int] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ready: _Optional[bool] = ..., reasons: _Optional[_Iterable[str]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., sessions: _Optional[int] = ..., credentials: _Optional[int] = ..., revocations: _Optional[int] = ..., exchanges_waiting: _Optional[int] = ..., breaker: _Optional[_Union[BreakerState, str]] = ..., clock_offset: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., key_sets: _Optional[_Iterable[_Union[KeySet, _Mapping]]] = ...) -> None: ...
+    degraded: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, worker: _Optional[int] = ..., pid: _Optional[int] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., uptime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ready: _Optional[bool] = ..., reasons: _Optional[_Iterable[str]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., sessions: _Optional[int] = ..., credentials: _Optional[int] = ..., revocations: _Optional[int] = ..., exchanges_waiting: _Optional[int] = ..., breaker: _Optional[_Union[BreakerState, str]] = ..., clock_offset: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., key_sets: _Optional[_Iterable[_Union[KeySet, _Mapping]]] = ..., degraded: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Configuration(_message.Message):
     __slots__ = ("digest", "loaded_at", "problems")

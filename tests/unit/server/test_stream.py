@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extproc.credentials.revocation import Selector
 from extproc.errors import Denied, Reason
 from extproc.server.stream import LARGE_BODY, Stream
 from extproc.signing.targets import Scope, Target
@@ -369,6 +370,80 @@ async def test_a_body_that_was_held_up_is_not_signed_after_its_token_has_ended(m
     parts.verifier.failure = Denied(Reason.TOKEN_EXPIRED)
     seen, last = await answer(stream, body_message())
     assert (seen.status, last) == (401, True)
+
+
+ALICE = Selector(subject="alice")
+
+
+async def until(happened):
+    for _ in range(1000):
+        if happened():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never happened")
+
+
+async def test_a_body_that_was_held_up_is_not_signed_after_a_revocation():
+    parts = Parts()
+    stream = Stream(parts.pipeline, target_name=None)
+    await answer(stream, headers_message())
+    parts.revocation.revoke(ALICE, deny_until=NOW + 60)
+    seen, last = await answer(stream, body_message())
+    assert (seen.status, last) == (401, True)
+    assert b"The access token has been revoked." in seen.response.immediate_response.body
+
+
+async def test_a_large_body_that_is_being_hashed_is_not_signed_after_a_revocation(monkeypatch):
+    parts = Parts(max_body_bytes=2 * LARGE_BODY)
+    stream = Stream(parts.pipeline, target_name=None)
+    await answer(stream, headers_message())
+    hashing = asyncio.create_task(answer(stream, body_message(bytes(LARGE_BODY))))
+    await asyncio.sleep(0)
+    parts.revocation.revoke(ALICE, deny_until=NOW + 60)
+    assert (await hashing)[0].status == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_exchange_under_way_at_a_revocation_signs_nothing(method):
+    parts = Parts()
+    parts.exchange.gate.clear()
+    messages = [headers_message(method=method, end_of_stream=method == "GET")]
+    waiting = asyncio.create_task(drive(parts, *messages, body_message()))
+    await until(lambda: parts.exchange.calls)
+    parts.revocation.revoke(ALICE, deny_until=NOW + 60)
+    parts.exchange.gate.set()
+    assert (await waiting)[-1].status == 401
+    assert parts.credentials.values() == []
+
+
+async def test_a_token_that_is_being_verified_at_a_revocation_opens_no_session():
+    parts, verifying = Parts(), asyncio.Event()
+    verify = parts.verifier.verify
+
+    async def slowly(*arguments, **options):
+        identity = await verify(*arguments, **options)
+        await verifying.wait()
+        return identity
+
+    parts.verifier.verify = slowly
+    waiting = asyncio.create_task(drive(parts, headers_message(method="GET", end_of_stream=True)))
+    await until(lambda: parts.verifier.calls)
+    parts.revocation.revoke(ALICE, deny_until=NOW + 60)
+    verifying.set()
+    assert (await waiting)[-1].status == 401
+    assert (len(parts.sessions), parts.exchange.calls) == (0, 0)
+
+
+async def test_a_revoked_token_works_again_when_its_time_is_over_and_costs_no_exchange_until_then():
+    parts = Parts()
+    await drive(parts, headers_message(), body_message())
+    parts.revocation.revoke(ALICE, deny_until=NOW + 60)
+    for _ in range(3):
+        assert (await drive(parts, headers_message(), body_message()))[-1].status == 401
+    assert parts.exchange.calls == 1
+    parts.now = NOW + 60
+    assert (await drive(parts, headers_message(), body_message()))[-1].is_signed
+    assert parts.exchange.calls == 2
 
 
 async def test_a_session_ends_when_its_key_is_no_longer_published():

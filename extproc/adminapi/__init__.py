@@ -1,0 +1,1 @@
+"""The admin API: gRPC for operators, on a listener of its own."""

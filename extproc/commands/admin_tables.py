@@ -1,0 +1,107 @@
+"""What the admin API answers, as tables for people."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDE = 400  # columns
+
+
+def _text(value: object) -> Text:
+    """A value as it is: no markup, and nothing that a terminal would obey. Much of it is users' data."""
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)))
+
+
+def _time(value: str) -> str:
+    """RFC 3339, cut to seconds."""
+    return value[:19].replace("T", " ")
+
+
+def _console() -> Console:
+    """As wide as the terminal; a file or a pipe has no width, and gets every row on one line."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDE)
+
+
+def show_status(workers: list[dict[str, Any]]) -> None:
+    """One block a process, and its key sets."""
+    console = _console()
+    for worker in workers:
+        facts = {
+            "pid": worker["pid"],
+            "version": worker["version"],
+            "up for": worker.get("uptime", ""),
+            "configuration": worker.get("configuration", {}).get("digest", "")[:12],
+            "loaded at": _time(worker.get("configuration", {}).get("loaded_at", "")),
+            "sessions": worker["sessions"],
+            "credentials": worker["credentials"],
+            "revocations": worker["revocations"],
+            "exchanges waiting": worker["exchanges_waiting"],
+            "breaker": worker["breaker"].removeprefix("BREAKER_STATE_").lower(),
+            "clock offset": worker.get("clock_offset", ""),
+        }
+        state = "ready" if worker["ready"] else "not ready"
+        console.print(f"worker {worker['worker']}: {state}", style="green" if worker["ready"] else "red")
+        table = Table(show_header=False, box=None)
+        for name, value in facts.items():
+            table.add_row(name, _text(value))
+        for reason in worker["reasons"]:
+            table.add_row("reason", _text(reason))
+        for what in worker["degraded"]:
+            table.add_row("degraded", _text(what))
+        for key_set in worker["key_sets"]:
+            table.add_row("keys of", _text(_keys(key_set)))
+        console.print(table)
+
+
+def _keys(key_set: dict[str, Any]) -> str:
+    fetched = f"{key_set['keys']}, fetched {_time(key_set['fetched_at'])}" if key_set["usable"] else "none"
+    failure = f"; last fetch failed: {key_set['failure']}" if key_set["failure"] else ""
+    return f"{key_set['issuer']}: {fetched}{failure}"
+
+
+def show_sessions(sessions: list[dict[str, Any]], *, more: bool) -> None:
+    """One row for each of a session's credentials."""
+    console = _console()
+    table = Table()
+    for column in (
+        "id",
+        "subject",
+        "issuer",
+        "jti",
+        "role",
+        "session name",
+        "access key id",
+        "until",
+        "used",
+    ):
+        table.add_column(column, overflow="fold")
+    for session in sessions:
+        whose = [session["id"], session["subject"], session["issuer"], session["jti"]]
+        held = [_held(credentials) for credentials in session["credentials"]]
+        for what in held or [["", "", "", _time(session["token_expires_at"]), ""]]:
+            table.add_row(*map(_text, whose + what))
+    console.print(table)
+    console.print(f"{len(sessions)} sessions{', and there are more' if more else ''}")
+
+
+def _held(credentials: dict[str, Any]) -> list[str]:
+    role = credentials["chained_role_arn"] or credentials["role_arn"]
+    times = [_time(credentials[name]) for name in ("expires_at", "last_used_at")]
+    return [
+        role.removeprefix("arn:aws:iam::"),
+        credentials["session_name"],
+        credentials["access_key_id"],
+        *times,
+    ]
+
+
+def show_revoked(answer: dict[str, Any]) -> None:
+    """What was dropped, who is refused, and what ends credentials that AWS has handed out."""
+    console = _console()
+    console.print(f"dropped: {answer['sessions']} sessions, {answer['credentials']} credentials")
+    console.print(f"refused until: {answer.get('refused_until', 'nobody is refused')}")
+    console.print("To end credentials that AWS has handed out, put this inline policy on the role:")
+    console.print(answer["role_policy"], markup=False, highlight=False, soft_wrap=True)
