@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Its dependencies conflict with ours (an older mcp), so the proxy we compare with lives by itself.
+PROXY  := .venv-bench-proxy
 
-.PHONY: help demo test lint examples clean
+.PHONY: help demo test lint bench examples clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a real MCP client through the real Envoy to a SigV4-protected MCP server"
 	@echo "make test   all tests (unit, integration, end to end with the real Envoy)"
+	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 
 # Installing again happens only when what is installed may have changed.
@@ -32,6 +35,19 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(VENV)/.installed-bench: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+# Without it there is a benchmark all the same, which says that it is missing.
+$(PROXY)/.installed:
+	@$(PYTHON) -m venv $(PROXY)
+	@$(PROXY)/bin/python -m pip install --quiet --disable-pip-version-check 'mcp-proxy-for-aws>=1.7,<2' \
+	  && touch $@ || echo "mcp-proxy-for-aws cannot be installed, so it is not measured"
+
+bench: $(VENV)/.installed-bench $(PROXY)/.installed
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
 # The Envoy configurations in envoy/ are rendered, never edited; tests compare them.
 examples: $(STAMP)
 	$(BIN)/extproc envoy --config envoy/aws-mcp/extproc.yaml --listen 0.0.0.0:10000 > envoy/aws-mcp/envoy.yaml
@@ -46,4 +62,4 @@ examples: $(STAMP)
 	  --extproc extproc:50051 > envoy/demo/envoy.yaml
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROXY) .pytest_cache .mypy_cache .ruff_cache .hypothesis
