@@ -6,6 +6,9 @@ STAMP  := $(VENV)/.installed
 # Its dependencies conflict with ours (an older mcp), so the proxy we compare with lives by itself.
 PROXY  := .venv-bench-proxy
 
+# What the second engine is tried with; all of tests/e2e passes with it too.
+AIO_TESTS := tests/e2e/test_signed.py tests/e2e/test_trailers.py tests/e2e/test_denied.py
+
 .PHONY: help demo test lint bench examples clean
 .DEFAULT_GOAL := help
 
@@ -28,6 +31,8 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
+	@echo "The other engine, with the real Envoy:"
+	@EXTPROC_ENGINE=aio $(BIN)/python -m pytest $(or $(ARGS),$(AIO_TESTS))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -57,6 +62,9 @@ examples: $(STAMP)
 	  > envoy/upstream/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/uds-sidecar/extproc.yaml --listen 0.0.0.0:10000 \
 	  > envoy/uds-sidecar/envoy.yaml
+	$(BIN)/extproc envoy --config envoy/mtls/extproc.yaml --listen 0.0.0.0:10000 \
+	  --extproc extproc.internal:50051 --extproc-ca /etc/envoy/tls/ca.crt \
+	  --extproc-cert /etc/envoy/tls/tls.crt --extproc-key /etc/envoy/tls/tls.key > envoy/mtls/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/jwt-authn/extproc.yaml --listen 0.0.0.0:10000 > envoy/jwt-authn/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc extproc:50051 > envoy/demo/envoy.yaml

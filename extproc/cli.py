@@ -53,12 +53,25 @@ def main() -> None:
     show_default=True,
     help="What is logged to standard error.",
 )
-def serve(config_path: Path, log_level: str) -> None:
+@click.option(
+    "--engine",
+    envvar="EXTPROC_ENGINE",
+    show_envvar=True,
+    type=click.Choice(["auto", "completion_queue", "aio"]),
+    help="What drives the streams [default: listen.engine].",
+)
+def serve(config_path: Path, log_level: str, engine: str | None) -> None:
     """Run the gRPC server until SIGTERM."""
+    from extproc.server import engine_choice
+
+    settings = _load(config_path)
+    if engine is not None:
+        listen = settings.listen.model_copy(update={"engine": engine})
+        settings = settings.model_copy(update={"listen": listen})
+    engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
     from extproc.app.lifecycle import App
     from extproc.telemetry import logs
 
-    settings = _load(config_path)
     logs.configure(log_level)
 
     async def run() -> None:
@@ -75,11 +88,11 @@ def serve(config_path: Path, log_level: str) -> None:
 @_CONFIG
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
-    from extproc.app.rooms import build_policy
+    from extproc.app.rooms import build_policy, file_warnings
     from extproc.policy import review
 
     settings = _load(config_path)
-    for warning in config.warnings(settings):
+    for warning in (*config.warnings(settings), *file_warnings(settings)):
         click.echo(f"warning: {warning}", err=True)
     policy = build_policy(settings)
     for warning in review.warnings(policy):
@@ -176,6 +189,10 @@ def explain(
 @click.option("--jwt-authn", is_flag=True, help="Let Envoy verify tokens too, before extproc does.")
 @click.option("--tls-cert", help="A certificate chain on Envoy's machine, for TLS towards clients.")
 @click.option("--tls-key", help="The private key to --tls-cert.")
+@click.option("--extproc-ca", help="A CA on Envoy's machine, for TLS towards extproc [default: --ca-file].")
+@click.option("--extproc-cert", help="Envoy's own certificate chain towards extproc (mTLS).")
+@click.option("--extproc-key", help="The private key to --extproc-cert.")
+@click.option("--extproc-name", help="What extproc's certificate is for [default: the host of its address].")
 @click.option("--filter-only", is_flag=True, help="Print only the http_filters entry, to paste.")
 @click.option(
     "--check",
@@ -195,7 +212,7 @@ def envoy(
     With --check: exit 0 without findings, 1 with one "path: message" line each, 2 if unreadable.
     """
     from extproc.commands import envoy as command
-    from extproc.envoyconf.options import EnvoyOptions
+    from extproc.envoyconf.options import EnvoyOptions, OptionsError
 
     settings = _load(config_path) if config_path else None
     if checked_path is not None:
@@ -203,10 +220,10 @@ def envoy(
     if settings is None:
         raise click.UsageError("Missing option '--config'.")
     try:
-        chosen = EnvoyOptions(**options)
-    except ValueError as error:
+        rendered = command.rendered(settings, EnvoyOptions(**options), filter_only=filter_only)
+    except OptionsError as error:
         raise click.UsageError(str(error)) from None
-    click.echo(command.rendered(settings, chosen, filter_only=filter_only), nl=False)
+    click.echo(rendered, nl=False)
 
 
 @main.command()

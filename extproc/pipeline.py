@@ -3,9 +3,9 @@
     bearer token → Identity → Grant → Credentials → SignedHeaders
         authn        authn    policy   credentials     signing
 
-``admit``, ``read``, ``allow`` and ``deny`` do no I/O; ``authorize`` does only for a token not seen
-before, or when its credentials have ended. Whoever drives this (``server.stream``)
-turns every exception into ``deny``.
+``admit``, ``read``, ``recall``, ``allow`` and ``deny`` do no I/O and may be called from any thread.
+``authorize`` is for a token not seen before, or whose credentials have ended, and belongs to the
+event loop. Whoever drives this (``server.stream``) turns every exception into ``deny``.
 """
 
 import asyncio
@@ -179,10 +179,12 @@ class Pipeline:
             self._policy.reads_mcp,
         )
 
-    def open_early(self, admission: Admission) -> asyncio.Future[Session] | None:
-        """Verify the token before the body that decides is asked for; None: it is known."""
-        if self._living_session(admission) is not None:
-            return None
+    def is_open(self, admission: Admission) -> bool:
+        """Whether the token is known. No I/O; from any thread."""
+        return self._living_session(admission) is not None
+
+    def open(self, admission: Admission) -> asyncio.Future[Session]:
+        """Verify the token before the body that decides is asked for. Await it shielded."""
         return self._opening.run(admission.flight, lambda: self._open(admission))
 
     def read(self, admission: Admission, body: bytes) -> Inputs:
@@ -203,23 +205,29 @@ class Pipeline:
         message = parse_message(body)
         return Inputs(request, message.variable(admission.head), message)
 
-    def authorize(self, admission: Admission, inputs: Inputs) -> Authorized | asyncio.Future[Authorized]:
-        """Credentials for the request at hand, or the future of what is still being obtained.
-
-        The future raises ``Denied``. Whoever waits for it may leave without harm to others.
+    def recall(self, admission: Admission, inputs: Inputs) -> Authorized | None:
+        """Living credentials for the request at hand, if all about it is known. No I/O; from any thread.
 
         Raises:
             Denied: at once, if that is certain: MCP headers that differ, a remembered decision.
         """
         if inputs.message is not None:
             check_headers(inputs.message, admission.head)
-        key = self._decisions.key(inputs)
         session = self._living_session(admission)
-        if session is not None:
-            grant = self._decisions.recall(session, key)
-            credentials = self._credentials.get(session, grant) if grant is not None else None
-            if grant is not None and credentials is not None:
-                return Authorized(session, grant, credentials)
+        if session is None:
+            return None
+        grant = self._decisions.recall(session, self._decisions.key(inputs))
+        credentials = self._credentials.get(session, grant) if grant is not None else None
+        if grant is None or credentials is None:
+            return None
+        return Authorized(session, grant, credentials)
+
+    def authorize(self, admission: Admission, inputs: Inputs) -> asyncio.Future[Authorized]:
+        """Obtain what ``recall`` did not find, or join whoever does; await it shielded.
+
+        The future raises ``Denied``. Whoever waits for it may leave without harm to others.
+        """
+        key = self._decisions.key(inputs)
         return self._authorizing.run(
             (*admission.flight, key), lambda: self._authorize(admission, inputs, key)
         )

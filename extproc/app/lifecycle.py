@@ -6,6 +6,7 @@ import signal
 
 import structlog
 
+from extproc.app.listeners import build_transport
 from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.origin import Origins
@@ -19,8 +20,8 @@ from extproc.credentials.revocation import DenyList, Revocation
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.sts import StsClient
 from extproc.pipeline import Pipeline
+from extproc.server import engine
 from extproc.server.admin import AdminServer
-from extproc.server.grpc_server import GrpcServer
 from extproc.signing.signer import Signer
 from extproc.telemetry.metrics import Metrics
 
@@ -101,10 +102,11 @@ class App:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stopped.set)
-        server = GrpcServer(
-            addresses=[self._settings.listen.grpc],
-            pipeline=lambda: self._pipeline,
-            max_body_bytes=self._settings.limits.request_body_bytes,
+        transport = build_transport(self._settings)
+        if (certificates := transport.certificates) is not None:
+            self._metrics.follow_certificate(expires_at=certificates.expires_at, broken=certificates.broken)
+        server = engine.build(
+            self._settings.listen.engine, transport=transport, pipeline=lambda: self._pipeline
         )
         async with contextlib.AsyncExitStack() as cleanup:
             cleanup.callback(self._exchange.close)
@@ -118,11 +120,16 @@ class App:
             await server.start()
             readiness = asyncio.create_task(self._follow_readiness(server))
             _log.info("listening", grpc=self._settings.listen.grpc, admin=self._settings.listen.admin)
+            broken = asyncio.create_task(server.failed())
+            cleanup.callback(broken.cancel)
+            broken.add_done_callback(lambda _task: stopped.set())
             await stopped.wait()
             _log.info("draining", seconds=self._settings.drain_seconds)
             self._draining = True
             readiness.cancel()
             await server.stop(grace=self._settings.drain_seconds)
+            if broken.done():
+                raise RuntimeError("the gRPC engine has failed")
         _log.info("stopped")
 
     def unready(self) -> list[str]:
@@ -138,7 +145,7 @@ class App:
             for issuer, store in self._key_stores.items()
         ]
 
-    async def _follow_readiness(self, server: GrpcServer) -> None:
+    async def _follow_readiness(self, server: engine.Engine) -> None:
         """Keep gRPC health in step with ``unready``."""
         serving = False
         while True:

@@ -9,10 +9,11 @@ from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, 
 from extproc.authn.token import TokenLimits
 from extproc.authn.verifier import TrustedIssuer, Verifier
 from extproc.clock import Clock
-from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings
+from extproc.config import Ceiling, Issuer, Refresh, RoleMapping, Settings, Tls
 from extproc.policy import ceilings
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import ChosenAccount, Policy, Rule
+from extproc.server.certificates import CertificateError, CertificateFiles
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import ChainedRole
 
@@ -163,4 +164,23 @@ def build_targets(settings: Settings) -> TargetTable:
             )
             for target in settings.targets
         ]
+    )
+
+
+def file_warnings(settings: Settings) -> list[str]:
+    """What of the listener's files is not usable here; they may be on another machine."""
+    try:
+        if settings.listen.tls:
+            build_certificates(settings.listen.tls)
+    except CertificateError as error:
+        return [f"listen.tls: {error}"]
+    return []
+
+
+def build_certificates(tls: Tls) -> CertificateFiles:
+    """The files of ``listen.tls``, read; raises ``CertificateError``."""
+    return CertificateFiles(
+        certificate=Path(tls.certificate),
+        private_key=Path(tls.private_key),
+        client_ca=Path(tls.client_ca) if tls.client_ca else None,
     )

@@ -31,6 +31,7 @@ def check(path: Path, settings: Settings | None) -> int:
             seconds=longest_answer(settings),
             body_bytes=settings.limits.request_body_bytes,
             hosts=frozenset(target.host for target in settings.targets),
+            private_network=settings.listen.insecure_plaintext,
         )
     found = findings(document, expectations)
     for finding in found:

@@ -7,6 +7,7 @@ Unknown keys are refused, and so are duplicate ones. Errors read ``path: message
 from extproc.config.document import ConfigError, load, parse, read_documents, read_text, validate
 from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
+from extproc.config.listen import Tls, stays_local
 from extproc.config.roles import Ceiling, RoleMapping
 from extproc.config.settings import Settings, warnings
 from extproc.config.targets import Target
@@ -19,12 +20,14 @@ __all__ = [
     "RoleMapping",
     "Settings",
     "Target",
+    "Tls",
     "grpc_address",
     "host_port",
     "load",
     "parse",
     "read_documents",
     "read_text",
+    "stays_local",
     "validate",
     "warnings",
 ]

@@ -14,6 +14,8 @@ from extproc.policy.session_policy import validate_policy, validate_policy_arn
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
+_SOCKET_PATH = re.compile(r"/[\x21-\x7e]+")
+_SOCKET_PATH_LENGTH = 107  # sockaddr_un.sun_path without its closing zero
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")  # RFC 3986 2; no quotes, no spaces
 _DEFAULT_PORT = re.compile(r"(?:^http:.*:80|^https:.*:443)$")
 _NOT_A_TOKENS_HEADER = ("x-amz", "x-b3-", "x-envoy-", "x-extproc-", "x-forwarded-", "x-request-id")
@@ -54,9 +56,12 @@ def expression(compile_: Callable[[str], object]) -> Callable[[str], str]:
 
 def grpc_address(value: str) -> str:
     """``HOST:PORT`` or ``unix:/path``; raises ``ValueError`` otherwise."""
-    if value.startswith("unix:") and len(value) > len("unix:"):
-        return value
-    return host_port(value)
+    if not value.startswith("unix:"):
+        return host_port(value)
+    path = value.removeprefix("unix:")
+    if not _SOCKET_PATH.fullmatch(path) or len(path) > _SOCKET_PATH_LENGTH:
+        raise ValueError("must be HOST:PORT, or unix:/path with an absolute path of at most 107 characters")
+    return value
 
 
 def host_port(value: str) -> str:

@@ -2,7 +2,8 @@
 
 The key is the token's digest together with the whole grant, as a structure, so nothing
 is shared between two tokens, nor between two roles, names or session policies of one
-token. Belongs to one event loop; writes nothing to disk.
+token. Writes nothing to disk. ``get`` and ``forget_stale`` are for any thread, all else for
+the event loop.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from extproc.clock import Clock
 from extproc.credentials.fingerprint import IdentityFingerprint, fingerprint
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
+from extproc.lockedcache import LockedCache
 from extproc.values import Authorized, Credentials, Grant, Session, TokenDigest
 
 REFRESH_AT = 0.8
@@ -90,14 +92,16 @@ class CredentialCache:
         self._clock = clock
         self._policy = policy
         self._random_share = random_share
-        self._entries: TLRUCache[Key, _Entry] = TLRUCache(
-            maxsize=policy.max_entries, ttu=lambda _key, entry, _now: self._ends_at(entry), timer=clock
+        self._entries: LockedCache[Key, _Entry] = LockedCache(
+            TLRUCache(
+                maxsize=policy.max_entries, ttu=lambda _key, entry, _now: self._ends_at(entry), timer=clock
+            )
         )
         self._refused: TTLCache[Key, tuple[Reason, str]] = TTLCache(
             maxsize=policy.max_entries, ttl=policy.negative_ttl, timer=clock
         )
         self._by_identity: LRUCache[tuple[IdentityFingerprint, Grant], Key] = LRUCache(policy.max_entries)
-        self._refused_by_aws: LRUCache[str, bool] = LRUCache(policy.max_entries)
+        self._refused_by_aws: LockedCache[str, float] = LockedCache(LRUCache(policy.max_entries))
         self._exchanging: SingleFlight[Key, Credentials] = SingleFlight()
         self._due: list[tuple[float, int, Key]] = []
         self._sequence = itertools.count()
@@ -135,16 +139,15 @@ class CredentialCache:
             return False  # somebody was faster
         if self._clock() - entry.obtained_at < _HEALING_INTERVAL:
             return False
-        del self._entries[key]
-        self._refused_by_aws[entry.credentials.access_key_id] = True
+        if not self._entries.drop(key, only=entry):
+            return False
+        self._refused_by_aws.put(entry.credentials.access_key_id, entry.credentials.expires_at)
         return True
 
     def drop_where(self, ends: Callable[[Session, Grant], bool]) -> int:
         """Drop the credentials of all sessions and grants of which ``ends`` is true; returns how many."""
-        keys = [key for key, entry in self._entries.items() if ends(entry.session, entry.grant)]
-        for key in keys:
-            del self._entries[key]
-        return len(keys)
+        ended = [(key, entry) for key, entry in self._entries.items() if ends(entry.session, entry.grant)]
+        return sum(self._entries.drop(key, only=entry) for key, entry in ended)
 
     async def keep_fresh(self) -> None:
         """Renew what is due, until cancelled."""
@@ -223,7 +226,7 @@ class CredentialCache:
         return credentials
 
     def _store(self, key: Key, entry: _Entry) -> None:
-        self._entries[key] = entry
+        self._entries.put(key, entry)
         if self._policy.reuse_by_identity:
             self._by_identity[fingerprint(entry.session.identity), entry.grant] = key
         if self._worth_renewing(entry):

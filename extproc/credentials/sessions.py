@@ -1,7 +1,7 @@
 """Verified tokens by their digest: bounded, gone when the token ends.
 
 The key is the SHA-256 digest of the whole token, so nothing is ever shared between two
-tokens, let alone two users. Belongs to one event loop.
+tokens, let alone two users. For any thread.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from cachetools import TLRUCache
 
 from extproc.clock import Clock
+from extproc.lockedcache import LockedCache
 from extproc.values import Session, TokenDigest
 
 
@@ -22,10 +23,12 @@ class SessionCache:
     """Open sessions, least-recently-used ones evicted first."""
 
     def __init__(self, *, max_sessions: int, clock: Clock) -> None:
-        self._sessions: TLRUCache[TokenDigest, Session] = TLRUCache(
-            maxsize=max_sessions,
-            ttu=lambda _digest, session, _now: session.identity.expires_at,
-            timer=clock,
+        self._sessions: LockedCache[TokenDigest, Session] = LockedCache(
+            TLRUCache(
+                maxsize=max_sessions,
+                ttu=lambda _digest, session, _now: session.identity.expires_at,
+                timer=clock,
+            )
         )
 
     def __len__(self) -> int:
@@ -37,7 +40,7 @@ class SessionCache:
 
     def drop(self, digest: TokenDigest) -> None:
         """Forget a session."""
-        self._sessions.pop(digest, None)
+        self._sessions.drop(digest)
 
     def drop_where(self, ends: Callable[[Session], bool]) -> list[Session]:
         """Forget all sessions of which ``ends`` is true; returns them."""
@@ -48,4 +51,4 @@ class SessionCache:
 
     def put(self, session: Session) -> None:
         """Keep a session."""
-        self._sessions[session.digest] = session
+        self._sessions.put(session.digest, session)

@@ -1,6 +1,7 @@
 """The stack as processes on free loopback ports: start, wait until ready, always stop."""
 
 import contextlib
+import dataclasses
 import shutil
 import signal
 import socket
@@ -49,7 +50,8 @@ def find_program(name: str) -> str:
 class Stack:
     """The whole stack in one directory of configuration files and logs.
 
-    ``adjust`` may change extproc's YAML settings before it starts, ``adjust_envoy`` Envoy's.
+    ``adjust`` may change extproc's YAML settings before it starts, ``adjust_envoy`` Envoy's, which is
+    rendered with ``envoy_options``.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class Stack:
         progress: Callable[[str], None] = lambda _line: None,
         adjust: Callable[[str], str] = lambda text: text,
         adjust_envoy: Callable[[str], str] = lambda text: text,
+        envoy_options: EnvoyOptions | None = None,
     ) -> None:
         self.directory = directory
         self._progress = progress
         self._adjust = adjust
         self._adjust_envoy = adjust_envoy
+        self._envoy_options = envoy_options or EnvoyOptions()
         self.addresses = Addresses(*(f"127.0.0.1:{port}" for port in free_ports(7)))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.http = urllib3.PoolManager(retries=False, timeout=10.0, maxsize=8)
@@ -87,7 +91,8 @@ class Stack:
         extproc_config = self.directory / "extproc.yaml"
         extproc_config.write_text(self._adjust(extproc_yaml(at)), encoding="utf-8")
         envoy_config = self.directory / "envoy.yaml"
-        rendered = render(config.load(extproc_config), EnvoyOptions(listen=at.envoy, admin=at.envoy_admin))
+        options = dataclasses.replace(self._envoy_options, listen=at.envoy, admin=at.envoy_admin)
+        rendered = render(config.load(extproc_config), options)
         envoy_config.write_text(self._adjust_envoy(rendered), encoding="utf-8")
         for parts in (("idp", "sts", "mcp"), ("extproc", "envoy")):
             for name in parts:

@@ -39,7 +39,7 @@ def render(settings: Settings, options: EnvoyOptions) -> str:
         static_resources=BootstrapStaticResources(
             listeners=[listener(settings, options, envoys_issuers=envoys_issuers)],
             clusters=[
-                extproc_cluster(options.extproc_address or settings.listen.grpc),
+                extproc_cluster(settings, options),
                 *(target_cluster(target, settings, options) for target in settings.targets),
                 *jwks_clusters(envoys_issuers, ca_file=options.ca_file),
             ],

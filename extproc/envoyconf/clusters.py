@@ -11,7 +11,6 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterDnsLookupFamily,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
-    DataSource,
     HealthCheck,
     HealthCheckGrpcHealthCheck,
     Http1ProtocolOptions,
@@ -20,24 +19,17 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CertificateValidationContext,
-    CommonTlsContext,
-    SubjectAltNameMatcher,
-    SubjectAltNameMatcherSanType,
-    UpstreamTlsContext,
-)
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsExplicitHttpConfig,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.config import Settings, Target
+from extproc.config import Settings, Target, Tls
 from extproc.envoyconf.addresses import load_assignment
 from extproc.envoyconf.ext_proc import EXTPROC_CLUSTER, ext_proc_filter
-from extproc.envoyconf.options import EnvoyOptions
+from extproc.envoyconf.options import EnvoyOptions, OptionsError
+from extproc.envoyconf.upstream_tls import upstream_tls
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _STREAMS = 16_384
@@ -49,8 +41,9 @@ def target_cluster_name(target: Target) -> str:
     return f"target_{target.name}"
 
 
-def extproc_cluster(address: str) -> Cluster:
-    """Our gRPC server: HTTP/2, health-checked."""
+def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
+    """Our gRPC server: HTTP/2, health-checked; over TLS if it speaks TLS, or if a CA is given for it."""
+    address = options.extproc_address or settings.listen.grpc
     http2 = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions()
@@ -79,7 +72,23 @@ def extproc_cluster(address: str) -> Cluster:
     if not address.startswith("unix:"):
         cluster.type = ClusterDiscoveryType.STRICT_DNS
         cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
+    if settings.listen.tls is not None or options.extproc_ca is not None:
+        cluster.transport_socket = _extproc_tls(address, settings.listen.tls, options)
     return cluster
+
+
+def _extproc_tls(address: str, tls: Tls | None, options: EnvoyOptions) -> TransportSocket:
+    client = None
+    if options.extproc_cert is not None and options.extproc_key is not None:
+        client = (options.extproc_cert, options.extproc_key)
+    elif tls is not None and tls.client_ca is not None:
+        raise OptionsError("listen.tls.client_ca is set: Envoy needs --extproc-cert and --extproc-key")
+    name = options.extproc_name
+    if name is None:
+        if address.startswith("unix:"):
+            raise OptionsError("TLS over a Unix socket: --extproc-name says what the certificate is for")
+        name = address.rpartition(":")[0].strip("[]")
+    return upstream_tls(name, options.extproc_ca or options.ca_file, client=client, http2=True)
 
 
 def target_cluster(target: Target, settings: Settings, options: EnvoyOptions) -> Cluster:
@@ -112,7 +121,7 @@ def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = 
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=_CONNECT_TIMEOUT,
         load_assignment=load_assignment(name, f"{url.hostname}:{port}"),
-        transport_socket=_tls(host, ca_file) if url.scheme == "https" else None,
+        transport_socket=upstream_tls(host, ca_file) if url.scheme == "https" else None,
     )
 
 
@@ -120,20 +129,3 @@ def upstream_filters(settings: Settings, target: Target) -> list[HttpFilter]:
     """The filters of a target's cluster: ours, and the one that must be the last."""
     codec = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
     return [ext_proc_filter(settings, target=target), codec]
-
-
-def _tls(host: str, ca_file: str) -> TransportSocket:
-    context = UpstreamTlsContext(
-        sni=host,
-        common_tls_context=CommonTlsContext(
-            validation_context=CertificateValidationContext(
-                trusted_ca=DataSource(filename=ca_file),
-                match_typed_subject_alt_names=[
-                    SubjectAltNameMatcher(
-                        san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(exact=host)
-                    )
-                ],
-            )
-        ),
-    )
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))

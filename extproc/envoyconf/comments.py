@@ -42,6 +42,7 @@ _COMMENTS = [
     ("metadata_options:", "Metadata that extproc hands over for the access log."),
     ("normalize_path: false", "Paths go upstream as they came: an encoded slash in an ARN must survive."),
     ("- name: extproc", "extproc's gRPC server, with its health checked."),
+    ("tls_certificates:", "Who Envoy is: extproc's listen.tls asks for it."),
     ("circuit_breakers:", "Concurrent connections that this target's service allows."),
     (
         "match_typed_subject_alt_names:",

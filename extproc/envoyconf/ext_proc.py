@@ -21,7 +21,7 @@ from envoy_data_plane.google.protobuf import Any
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
 from extproc.authn.keys import RefreshPolicy
 from extproc.config import Settings, Target
-from extproc.server.grpc_server import TARGET_METADATA
+from extproc.server.services import TARGET_METADATA
 
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 EXTPROC_CLUSTER = "extproc"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from extproc.envoyconf.lint_cluster import extproc_cluster_findings
 from extproc.envoyconf.lint_document import Node, nodes
 from extproc.envoyconf.lint_filter import filter_findings, per_route_findings
 from extproc.envoyconf.lint_route import route_findings
@@ -60,6 +61,8 @@ def findings(document: Any, expectations: Expectations) -> list[Finding]:
     upstream = {str(chain.owner.value.get("name")) for chain in chains if chain.upstream}
     downstream = any(not chain.upstream for chain in chains)
     clusters = {str(node.value.get("name")): node for node in tree if _is_cluster(node)}
+    for name in {_service_cluster(chain.filters[chain.ours]) for chain in chains} & clusters.keys():
+        found += extproc_cluster_findings(clusters[name], expectations)
     for node in tree:
         found += per_route_findings(node)
         if "virtual_hosts" in node.value:
@@ -102,9 +105,14 @@ def _is_ours(entry: Node, *, strictly: bool) -> bool:
     config = entry.value.get("typed_config")
     if not isinstance(config, dict) or not str(config.get("@type", "")).endswith(_EXT_PROC):
         return False
-    service = config.get("grpc_service") or {}
-    cluster = (service.get("envoy_grpc") or {}).get("cluster_name") if isinstance(service, dict) else None
-    return not strictly or cluster == _OUR_CLUSTER
+    return not strictly or _service_cluster(entry) == _OUR_CLUSTER
+
+
+def _service_cluster(entry: Node) -> str:
+    """The cluster that an ext_proc filter asks."""
+    service = entry.value["typed_config"].get("grpc_service")
+    envoy_grpc = service.get("envoy_grpc") if isinstance(service, dict) else None
+    return str(envoy_grpc.get("cluster_name")) if isinstance(envoy_grpc, dict) else ""
 
 
 def _is_cluster(node: Node) -> bool:

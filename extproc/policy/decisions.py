@@ -1,9 +1,9 @@
 """Decisions, made once: memoised by token and exactly the values that the rules read.
 
 A decision is a pure function of claims and inputs, so a memoised one is as good as a new one
-for as long as the policy is the same; it belongs to the policy and goes with it. Belongs to
-one event loop. New decisions are made in a worker thread: CEL is interpreted Python, and
-must not hold up the signatures of others.
+for as long as the policy is the same; it belongs to the policy and goes with it. ``recall`` is
+for any thread, all else for the event loop. New decisions are made in a worker thread: CEL is
+interpreted Python, and must not hold up the signatures of others.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from cachetools import LRUCache
 
 from extproc.errors import Denied, Reason
+from extproc.lockedcache import LockedCache
 from extproc.policy.inputs import Inputs, decision_key
 from extproc.policy.rules import Policy
 from extproc.values import Grant, Session, TokenDigest
@@ -29,7 +30,9 @@ class Decisions:
 
     def __init__(self, policy: Policy, *, max_sessions: int) -> None:
         self._policy = policy
-        self._memo: LRUCache[TokenDigest, LRUCache[tuple[object, ...], _Outcome]] = LRUCache(max_sessions)
+        self._memo: LockedCache[TokenDigest, LockedCache[tuple[object, ...], _Outcome]] = LockedCache(
+            LRUCache(max_sessions)
+        )
         self._waiting: Counter[TokenDigest] = Counter()
         # One worker: a second one would only compete with the event loop for the interpreter.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
@@ -86,7 +89,5 @@ class Decisions:
         return (outcome.reason, outcome.detail) if isinstance(outcome, Denied) else outcome
 
     def _remember(self, digest: TokenDigest, key: tuple[object, ...], outcome: _Outcome) -> None:
-        decisions = self._memo.get(digest)
-        if decisions is None:
-            decisions = self._memo[digest] = LRUCache(MAX_DECISIONS)
-        decisions[key] = outcome
+        decisions = self._memo.put_if_absent(digest, LockedCache(LRUCache(MAX_DECISIONS)))
+        decisions.put(key, outcome)

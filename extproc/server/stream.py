@@ -18,7 +18,6 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Any
 
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Admission, Pipeline
@@ -68,13 +67,14 @@ class Stream:
         self._head_at = 0.0
         self._admission: Admission | None = None
         self._inputs: Inputs = NO_INPUTS
-        self._authorized: Authorized | asyncio.Future[Authorized] | None = None
+        self._authorized: Authorized | None = None
         self._signed_with: Authorized | None = None
 
     def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
         """The answer to Envoy's next message.
 
-        To be awaited only while there are no credentials yet, or a large body hashed.
+        To be awaited, in the event loop, only while there are no credentials yet, or a large
+        body is hashed. All else is memory, and may be called from any thread.
         """
         try:
             received = codec.decode(
@@ -104,29 +104,35 @@ class Stream:
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
         if admission.needs_body and admission.decided_by_body:
-            return self._continue(self._pipeline.open_early(admission))
-        self._authorize(admission, b"")
-        return self._continue(self._authorized) if admission.needs_body else self._answer(b"")
+            return self._continue() if self._pipeline.is_open(admission) else self._once_open(admission)
+        self._recall(admission, b"")
+        if not admission.needs_body:
+            return self._answer(b"")
+        return self._continue() if self._authorized else self._once_authorized(admission)
 
-    def _continue(self, pending: object) -> Answer | Awaitable[Answer]:
-        """Ask for the body, once whatever is pending about the token has ended well.
+    def _recall(self, admission: Admission, body: bytes) -> None:
+        self._inputs = self._pipeline.read(admission, body)
+        self._authorized = self._pipeline.recall(admission, self._inputs)
 
-        Envoy buffers the body meanwhile. A token that is refused must not hold a stream, and
-        a buffer in Envoy, for as long as its sender likes.
-        """
-        answer = Answer(codec.encode_continue(self._pipeline.withheld), last=False)
-        return self._once_done(pending, answer) if isinstance(pending, asyncio.Future) else answer
+    def _continue(self) -> Answer:
+        return Answer(codec.encode_continue(self._pipeline.withheld), last=False)
 
-    async def _once_done(self, pending: asyncio.Future[Any], answer: Answer) -> Answer:
+    # Envoy buffers the body meanwhile. A token that is refused must not hold a stream, and a
+    # buffer in Envoy, for as long as its sender likes: so "continue" waits for these two.
+
+    async def _once_open(self, admission: Admission) -> Answer:
         try:
-            await asyncio.shield(pending)
+            await asyncio.shield(self._pipeline.open(admission))
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
-        return answer
+        return self._continue()
 
-    def _authorize(self, admission: Admission, body: bytes) -> None:
-        self._inputs = self._pipeline.read(admission, body)
-        self._authorized = self._pipeline.authorize(admission, self._inputs)
+    async def _once_authorized(self, admission: Admission) -> Answer:
+        try:
+            self._authorized = await asyncio.shield(self._pipeline.authorize(admission, self._inputs))
+        except Exception as error:  # noqa: BLE001 - every failure is an answer
+            return self._deny(error)
+        return self._continue()
 
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
         if self._admission is None:
@@ -134,10 +140,10 @@ class Stream:
         if self._signed_with is not None:
             return _PASS_BODY  # signed at its head, and still here to observe the upstream
         if self._admission.decided_by_body:
-            self._authorize(self._admission, received.body)
+            self._recall(self._admission, received.body)
         elif time.monotonic() - self._head_at > GOOD_FOR:
             # A held-up body must not outlive its token, its credentials or a revocation.
-            self._authorized = self._pipeline.authorize(self._admission, self._inputs)
+            self._authorized = self._pipeline.recall(self._admission, self._inputs)
         return self._answer(received.body)
 
     def _on_trailers(self) -> Answer:
@@ -154,21 +160,23 @@ class Stream:
 
     def _answer(self, body: bytes) -> Answer | Awaitable[Answer]:
         assert self._admission is not None  # noqa: S101 - narrowed by the callers
-        if isinstance(self._authorized, Authorized) and len(body) < LARGE_BODY:
+        if self._authorized is not None and len(body) < LARGE_BODY:
             return self._allow(self._authorized, self._pipeline.payload(self._admission, body))
         return self._later(self._admission, body)
 
     async def _later(self, admission: Admission, body: bytes) -> Answer:
         try:
+            obtaining = None
+            if self._authorized is None:
+                obtaining = self._pipeline.authorize(admission, self._inputs)
             if len(body) < LARGE_BODY:
                 payload = self._pipeline.payload(admission, body)
             else:
                 payload = await asyncio.to_thread(self._pipeline.payload, admission, body)
-            authorized = self._authorized
-            if isinstance(authorized, asyncio.Future):
-                authorized = await asyncio.shield(authorized)
-            assert authorized is not None  # noqa: S101 - set together with the admission
-            return self._allow(authorized, payload)
+            if obtaining is not None:
+                self._authorized = await asyncio.shield(obtaining)
+            assert self._authorized is not None  # noqa: S101 - known already, or obtained
+            return self._allow(self._authorized, payload)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
 

@@ -42,6 +42,22 @@ class Metrics:
         ):
             Gauge(name, help_text, registry=self.registry).set_function(value)
 
+    def follow_certificate(self, *, expires_at: Callable[[], float], broken: Callable[[], bool]) -> None:
+        """Show when the listener's certificate ends, and whether its files hold one that cannot be used."""
+        for name, help_text, value in (
+            (
+                "extproc_certificate_expiry_timestamp_seconds",
+                "When the gRPC listener's certificate ends, in Unix time.",
+                expires_at,
+            ),
+            (
+                "extproc_certificate_files_broken",
+                "1 while the certificate files cannot be used and the ones before are still served.",
+                broken,
+            ),
+        ):
+            Gauge(name, help_text, registry=self.registry).set_function(value)
+
     def allowed(self, target: str) -> None:
         """Count a signed request."""
         self._requests.labels("allow", "", target).inc()

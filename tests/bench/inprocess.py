@@ -79,7 +79,7 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
     pipeline, head = rig.pipeline, head_message(token)
     read = codec.decode(head, target_name=None).head
     admission = pipeline.admit(read)
-    authorized = pipeline.authorize(admission, NO_INPUTS)
+    authorized = pipeline.recall(admission, NO_INPUTS)
     payload = pipeline.payload(admission, BODY)
     allow = pipeline.allow(admission, authorized, payload)
     identity, policy, verifier = authorized.session.identity, pipeline._policy, pipeline._verifier
@@ -87,7 +87,7 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
         "parse head": lambda: codec.decode(head, target_name=None),
         "parse body": lambda: codec.decode(BODY_MESSAGE, target_name=None),
         "admit (bearer, digest, target, path)": lambda: pipeline.admit(read),
-        "look up (session, decision, credentials)": lambda: pipeline.authorize(admission, NO_INPUTS),
+        "look up (session, decision, credentials)": lambda: pipeline.recall(admission, NO_INPUTS),
         "hash the body": lambda: pipeline.payload(admission, BODY),
         "sign (and list what changes)": lambda: pipeline.allow(admission, authorized, payload),
         "encode": lambda: codec.encode_allow(allow, to_body=True),
@@ -187,7 +187,7 @@ async def growth(directory: Path, seconds: float, *, most_users: int, most_mappi
         await some.open(token)
         head = head_message(token)
         admission = some.pipeline.admit(codec.decode(head, target_name=None).head)
-        identity = some.pipeline.authorize(admission, NO_INPUTS).session.identity
+        identity = some.pipeline.recall(admission, NO_INPUTS).session.identity
         warm = microseconds(lambda some=some, head=head: some.request(head), seconds)
         policy = some.pipeline._policy
         cold = microseconds(lambda policy=policy, identity=identity: policy.decide(identity), seconds)

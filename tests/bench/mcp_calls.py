@@ -28,7 +28,7 @@ from extproc.demo.stack import free_ports
 
 AT_ONCE = 8
 OURS, PROXY, PROXY_STATIC = "Envoy and extproc", "mcp-proxy-for-aws", "mcp-proxy-for-aws, static credentials"
-_SLOWER = 5  # the proxy is given fewer calls, for the sake of time
+_SLOWER = 8  # the proxy is given fewer calls, for the sake of time
 _TEXT = "x" * 53
 
 Result = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Servers that only a benchmark runs: ``python -m bench.servers noop|uncached ...``.
+"""Servers that only a benchmark runs: ``python -m bench.servers noop ENGINE ADDRESS|uncached ENGINE CONFIG``.
 
 ``noop`` is our transport without our work: it looks at no message, says "continue" to the head and
 to the body. ``uncached`` is the whole product, but every request verifies, decides and exchanges anew.
@@ -10,17 +10,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from extproc.server import engine_choice
+
+KIND, ENGINE, ARGUMENT = sys.argv[1:]
+engine_choice.prepare(ENGINE)  # before anything imports gRPC
+
 from extproc import config
 from extproc.app.lifecycle import App
 from extproc.pipeline import Admission, Pipeline
 from extproc.policy.inputs import Inputs
-from extproc.server import codec, grpc_server
+from extproc.server import aio_engine, codec, engine
+from extproc.server.completion_queue import engine as queue_engine
 from extproc.server.stream import Answer
+from extproc.server.transport import Limits, Transport
 from extproc.values import Authorized, Grant
 
 _HEAD = Answer(codec.encode_continue(()), last=False)
 _BODY = Answer(codec.encode_body_continue(), last=True)
-_MAX_BODY = 16 * 1024 * 1024
+_MAX_MESSAGE = 16 * 1024 * 1024
 
 
 class NoOpStream:
@@ -42,6 +49,9 @@ class NoOpStream:
 class Uncached(Pipeline):
     """Knows nobody: an exchange for each request, which shares it with no other."""
 
+    def recall(self, _admission: Admission, _inputs: Inputs) -> None:
+        """Nothing."""
+
     def authorize(self, admission: Admission, inputs: Inputs) -> asyncio.Future[Authorized]:
         """Verify, decide and exchange, whatever was before."""
         return asyncio.ensure_future(self._anew(admission, inputs))
@@ -57,8 +67,9 @@ class Uncached(Pipeline):
 
 async def serve_noop(address: str) -> None:
     """Serve until SIGTERM."""
-    grpc_server.Stream = NoOpStream
-    server = grpc_server.GrpcServer(addresses=[address], pipeline=lambda: None, max_body_bytes=_MAX_BODY)
+    aio_engine.Stream = queue_engine.Stream = NoOpStream
+    transport = Transport(addresses=[address], limits=Limits(message_bytes=_MAX_MESSAGE))
+    server = engine.build(ENGINE, transport=transport, pipeline=lambda: None)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await server.start()
@@ -74,14 +85,5 @@ async def serve_uncached(settings: config.Settings) -> None:
     await app.run()
 
 
-def main() -> None:
-    """Run one of the servers."""
-    kind, argument = sys.argv[1:3]
-    if kind == "noop":
-        asyncio.run(serve_noop(argument))
-    else:
-        asyncio.run(serve_uncached(config.load(Path(argument))))
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(serve_noop(ARGUMENT) if KIND == "noop" else serve_uncached(config.load(Path(ARGUMENT))))

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import urllib3
 import yaml
@@ -17,9 +16,9 @@ from bench.identity import AUDIENCE, IdentityProvider
 from bench.load import http_request
 from bench.processes import Processes
 from extproc import config
-from extproc.config.listen import Listen
 from extproc.demo.settings import DEVELOPER_ROLE, SIGNING_HOST
 from extproc.demo.stack import find_program, free_ports
+from extproc.server.completion_queue import internals
 
 _CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"%s"}}}'
 BODY = _CALL % (b"x" * (152 - len(_CALL)))
@@ -31,10 +30,8 @@ MCP = "mcp"
 
 
 def engines() -> list[str]:
-    """The server's engines, the default one first."""
-    if "engine" not in Listen.model_fields:
-        return ["aio"]
-    return ["completion_queue", "aio"]
+    """The server's engines that run here, the default one first."""
+    return ["aio"] if internals.missing() else ["completion_queue", "aio"]
 
 
 def noop(engine: str) -> str:
@@ -152,7 +149,7 @@ def running_world(directory: Path) -> Iterator[World]:
         settings = directory / "extproc.yaml"
         for engine in engines():
             address = f"127.0.0.1:{next(ports)}"
-            processes.start_module(noop(engine), "bench.servers", "noop", address, engine)
+            processes.start_module(noop(engine), "bench.servers", "noop", engine, address)
             servers[noop(engine)] = (noop(engine), address)
         for name in (*map(full, engines()), UNCACHED):
             address, admin = (f"127.0.0.1:{next(ports)}" for _ in range(2))
@@ -160,7 +157,7 @@ def running_world(directory: Path) -> Iterator[World]:
             engine = name.partition(", ")[2] or engines()[0]
             settings.write_text(extproc_yaml(provider, grpc=address, admin=admin, sts=sts, engine=engine))
             if name == UNCACHED:
-                processes.start_module(name, "bench.servers", "uncached", str(settings))
+                processes.start_module(name, "bench.servers", "uncached", engine, str(settings))
             else:
                 processes.start_module(name, "extproc", "serve", "--config", str(settings))
             processes.wait_ready(name, f"http://{admin}/readyz")
@@ -200,11 +197,8 @@ def running_world(directory: Path) -> Iterator[World]:
 
 def extproc_yaml(provider: IdentityProvider, *, grpc: str, admin: str, sts: str, engine: str) -> str:
     """The product's configuration: defaults, but for addresses and room for all users."""
-    listen: dict[str, Any] = {"grpc": grpc, "admin": admin}
-    if "engine" in Listen.model_fields:
-        listen["engine"] = engine
     settings = {
-        "listen": listen,
+        "listen": {"grpc": grpc, "admin": admin, "engine": engine},
         "resource": {"url": AUDIENCE},
         "issuers": [{"issuer": provider.issuer, "audiences": [AUDIENCE], "allow_insecure_http": True}],
         "targets": [{"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": "http://127.0.0.1:1"}],

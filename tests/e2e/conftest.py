@@ -1,13 +1,11 @@
 """The whole stack with the real Envoy, once for a test session, on free loopback ports."""
 
 import contextlib
-import subprocess
-import time
 
 import pytest
-import urllib3
 
-from extproc.demo.stack import Stack, find_program, free_ports
+from extproc.demo.stack import Stack
+from support.envoys import further_envoy
 
 
 @pytest.fixture(scope="session")
@@ -53,36 +51,4 @@ def own_stack(tmp_path):
 def another_envoy(shared_stack, tmp_path):
     """Start a further Envoy before the same stack, with its configuration changed; returns its base URL."""
     with contextlib.ExitStack() as cleanup:
-
-        def start(change):
-            at = shared_stack.addresses
-            port, admin = free_ports(2)
-            text = (shared_stack.directory / "envoy.yaml").read_text()
-            for old, new in ((at.envoy, port), (at.envoy_admin, admin)):
-                text = text.replace(f"port_value: {old.rpartition(':')[2]}\n", f"port_value: {new}\n")
-            changed = change(text)
-            assert changed != text
-            path = tmp_path / f"envoy-{port}.yaml"
-            path.write_text(changed)
-            command = [
-                find_program("envoy"),
-                "-c",
-                str(path),
-                "--disable-hot-restart",
-                "-l",
-                "warning",
-                "--concurrency",
-                "1",
-            ]
-            log = cleanup.enter_context((tmp_path / f"envoy-{port}.log").open("wb"))
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-            cleanup.callback(process.wait)
-            cleanup.callback(process.terminate)
-            for _ in range(200):
-                with contextlib.suppress(urllib3.exceptions.HTTPError):
-                    if shared_stack.http.request("GET", f"http://127.0.0.1:{admin}/ready").status == 200:
-                        return f"http://127.0.0.1:{port}"
-                time.sleep(0.05)
-            raise AssertionError((tmp_path / f"envoy-{port}.log").read_text())
-
-        yield start
+        yield lambda change: cleanup.enter_context(further_envoy(shared_stack, tmp_path, change))

@@ -1,17 +1,15 @@
 """Every configuration in ``envoy/``: accepted by the real Envoy, and one real request through it."""
 
-import datetime as dt
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from extproc.demo.stack import Stack, find_program
+from extproc.envoyconf.options import EnvoyOptions
+from support.certificates import Authority, dns, uri
 from support.http import client
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +18,9 @@ PREFIX = {"several-targets": "/aws"}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_envoy_accepts_the_example(name):
-    path = ROOT / "envoy" / name / "envoy.yaml"
+def test_envoy_accepts_the_example(name, tmp_path, tls_directories):
+    path = tmp_path / "envoy.yaml"
+    path.write_text(yaml.safe_dump(_with_files(ROOT / "envoy" / name / "envoy.yaml", tls_directories)))
     command = [find_program("envoy"), "--mode", "validate", "-c", str(path), "--log-level", "warning"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -29,10 +28,9 @@ def test_envoy_accepts_the_example(name):
 
 @pytest.mark.parametrize("options", [["--placement", "upstream"], []])
 def test_envoy_accepts_downstream_tls(tmp_path, options):
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    _self_signed(key, certificate)
+    pair = Authority(tmp_path).issue("mcp.example")
     settings = str(ROOT / "envoy" / "several-targets" / "extproc.yaml")
-    tls = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    tls = ["--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)]
     command = [sys.executable, "-m", "extproc", "envoy", "--config", settings, *tls, *options]
     rendered = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     (tmp_path / "envoy.yaml").write_bytes(rendered)
@@ -41,29 +39,31 @@ def test_envoy_accepts_downstream_tls(tmp_path, options):
     assert done.returncode == 0, done.stderr
 
 
-def _self_signed(key_path, certificate_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mcp.example")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    key_path.write_bytes(
-        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    certificate_path.write_bytes(certificate.public_bytes(encoding))
+@pytest.fixture
+def tls_directories(tmp_path):
+    """What lies in ``/etc/SIDE/tls`` in the examples, by side."""
+    authority = Authority(tmp_path)
+    directories = {}
+    for side, name in (("extproc", dns("extproc.internal")), ("envoy", uri("spiffe://example.org/envoy"))):
+        directories[side] = tmp_path / f"{side}-tls"
+        directories[side].mkdir()
+        pair = authority.issue(side, name)
+        pair.certificate.rename(directories[side] / "tls.crt")
+        pair.key.rename(directories[side] / "tls.key")
+        (directories[side] / "ca.crt").write_bytes(authority.certificate.read_bytes())
+    return directories
+
+
+def _with_files(path, directories):
+    """A YAML file of an example, with directories that exist."""
+    text = path.read_text()
+    for side, directory in directories.items():
+        text = text.replace(f"/etc/{side}/tls", str(directory))
+    return yaml.safe_load(text)
 
 
 @pytest.fixture(params=EXAMPLES)
-def example_stack(request, tmp_path):
+def example_stack(request, tmp_path, tls_directories):
     """The stack under an example's own two files; only addresses, issuer and roles are the stack's."""
     folder = ROOT / "envoy" / request.param
     example = yaml.safe_load((folder / "extproc.yaml").read_text())
@@ -72,12 +72,14 @@ def example_stack(request, tmp_path):
     def adjust(text):
         stacks = yaml.safe_load(text)
         ours = {**example, **{key: stacks[key] for key in stacks if key != "targets"}}
+        if "tls" in example["listen"]:
+            ours["listen"]["tls"] = _with_files(folder / "extproc.yaml", tls_directories)["listen"]["tls"]
         if example["listen"]["grpc"].startswith("unix:"):
             sockets["grpc"] = ours["listen"]["grpc"] = f"unix:{tmp_path}/s"
         return yaml.safe_dump(ours)
 
     def adjust_envoy(_rendered):
-        document = yaml.safe_load((folder / "envoy.yaml").read_text())
+        document = _with_files(folder / "envoy.yaml", tls_directories)
         at = stack.addresses
         _move(document["admin"]["address"], at.envoy_admin)
         _move(document["static_resources"]["listeners"][0]["address"], at.envoy)
@@ -95,7 +97,8 @@ def example_stack(request, tmp_path):
                 place["endpoint"]["address"]["pipe"]["path"] = sockets["grpc"].removeprefix("unix:")
         return yaml.safe_dump(document)
 
-    stack = Stack(tmp_path, adjust=adjust, adjust_envoy=adjust_envoy)
+    unused = EnvoyOptions(extproc_cert="/unused", extproc_key="/unused")  # the example's own is run
+    stack = Stack(tmp_path, adjust=adjust, adjust_envoy=adjust_envoy, envoy_options=unused)
     stack.prefix = PREFIX.get(request.param, "")
     with stack:
         yield stack

@@ -47,6 +47,13 @@ def problems(text):
     return error.value.problems
 
 
+TLS = {"certificate": "/tls/tls.crt", "private_key": "/tls/tls.key"}
+NO_SOCKET = "must be HOST:PORT, or unix:/path with an absolute path of at most 107 characters"
+NO_MODE = 'must be an octal text in quotes, like "0660"'
+NO_CLIENT = (
+    "must be a URI like spiffe://example.org/envoy, or a lower-case DNS name like envoy.example.org "
+    "or *.envoy.example.org"
+)
 ISSUER = ("issuers", 0)
 TARGET = ("targets", 0)
 MAPPING = ("role_mappings", 0)
@@ -54,7 +61,14 @@ MAPPING = ("role_mappings", 0)
 
 def test_the_minimal_configuration_has_every_default_spelled_out():
     assert config.parse(MINIMAL).model_dump() == {
-        "listen": {"grpc": "127.0.0.1:50051", "admin": "127.0.0.1:9464", "insecure_plaintext": False},
+        "listen": {
+            "grpc": "127.0.0.1:50051",
+            "admin": "127.0.0.1:9464",
+            "tls": None,
+            "socket_mode": "0660",
+            "socket_owner": None,
+            "insecure_plaintext": False,
+        },
         "resource": {"url": "https://mcp.example.com/mcp", "name": None},
         "allowed_origins": [],
         "refresh": {
@@ -154,6 +168,17 @@ def test_settings_cannot_be_changed():
         (("listen",), {"grpc": "[::1]:50051"}),
         (("listen",), {"grpc": "localhost:0"}),
         (("listen",), {"grpc": "0.0.0.0:50051", "insecure_plaintext": True}),
+        (("listen",), {"grpc": "0.0.0.0:50051", "tls": TLS}),
+        (("listen",), {"grpc": "unix:/run/extproc/s", "socket_mode": "600", "socket_owner": "10001:envoy"}),
+        (("listen", "socket_owner"), ":envoy"),
+        (
+            ("listen", "tls"),
+            {
+                **TLS,
+                "client_ca": "/tls/clients.pem",
+                "allowed_clients": ["spiffe://example.org/envoy", "envoy.example.org", "*.envoy.example.org"],
+            },
+        ),
         ((*ISSUER, "jwks_uri"), "https://keys.example.com/jwks.json"),
         ((*ISSUER, "issuer"), "http://127.0.0.1:8080"),
         ((*ISSUER, "algorithms"), ["RS512", "ES384"]),
@@ -267,12 +292,45 @@ def test_names_of_headers_to_sign_are_lower_case():
             [
                 (
                     "listen: grpc is not a loopback address: bearer tokens would cross the network in clear text; "
-                    "set insecure_plaintext: true only where the network itself is private"
+                    "set tls, or insecure_plaintext: true only where the network itself is private"
                 )
             ],
         ),
         (("listen", "grpc"), "50051", ["listen.grpc: must be HOST:PORT"]),
-        (("listen", "grpc"), "unix:", ["listen.grpc: must be HOST:PORT"]),
+        (("listen", "grpc"), "unix:", [f"listen.grpc: {NO_SOCKET}"]),
+        (("listen", "grpc"), "unix:extproc.sock", [f"listen.grpc: {NO_SOCKET}"]),
+        (("listen", "grpc"), "unix:/" + "s" * 107, [f"listen.grpc: {NO_SOCKET}"]),
+        (("listen", "socket_mode"), 432, [f"listen.socket_mode: {NO_MODE}"]),
+        (("listen", "socket_mode"), "0668", [f"listen.socket_mode: {NO_MODE}"]),
+        (("listen", "socket_mode"), "4660", [f"listen.socket_mode: {NO_MODE}"]),
+        (
+            ("listen", "socket_owner"),
+            "a:b:c",
+            ["listen.socket_owner: must be user, user:group or :group, by name or number"],
+        ),
+        (("listen", "tls"), {"certificate": "c.pem"}, ["listen.tls.private_key: Field required"]),
+        (
+            ("listen", "tls"),
+            {**TLS, "allowed_clients": ["envoy.example.org"]},
+            ["listen.tls: allowed_clients needs client_ca, or nobody's name is known"],
+        ),
+        *(
+            (
+                ("listen", "tls"),
+                {**TLS, "client_ca": "ca.pem", "allowed_clients": [name]},
+                [f"listen.tls.allowed_clients[0]: {NO_CLIENT}"],
+            )
+            for name in (
+                "",
+                "*",
+                "Envoy.example",
+                "spiffe://",
+                "spiffe://td/*",
+                "a.*.example",
+                "CN=envoy",
+                "*.",
+            )
+        ),
         (("listen", "admin"), "127.0.0.1:65536", ["listen.admin: must be HOST:PORT"]),
         (("listen", "admin"), "127.0.0.1:٨٠", ["listen.admin: must be HOST:PORT"]),
         (

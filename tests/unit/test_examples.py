@@ -18,6 +18,11 @@ EXAMPLES = {
     "several-targets": ["--listen", "0.0.0.0:10000"],
     "upstream": ["--listen", "0.0.0.0:10000", "--placement", "upstream"],
     "uds-sidecar": ["--listen", "0.0.0.0:10000"],
+    "mtls": [
+        *("--listen", "0.0.0.0:10000", "--extproc", "extproc.internal:50051"),
+        *("--extproc-ca", "/etc/envoy/tls/ca.crt"),
+        *("--extproc-cert", "/etc/envoy/tls/tls.crt", "--extproc-key", "/etc/envoy/tls/tls.key"),
+    ],
     "jwt-authn": ["--listen", "0.0.0.0:10000"],
     "demo": ["--listen", "0.0.0.0:10000", "--extproc", "extproc:50051"],
 }

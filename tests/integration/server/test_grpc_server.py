@@ -1,4 +1,4 @@
-"""The gRPC server on loopback: a stream ends with a last answer or with a status that is not OK."""
+"""Both engines on loopback: a stream ends with a last answer or with a status that is not OK."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,25 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.demo.stack import find_program
-from extproc.server.grpc_server import EXT_PROC_SERVICE, TARGET_METADATA, GrpcServer
+from extproc.server import engine
+from extproc.server.services import EXT_PROC_SERVICE, TARGET_METADATA
+from extproc.server.transport import Limits, Transport
 from support.envoy_messages import Seen, body_message, headers_message
 from support.pipelines import Parts
 
 
+def clear_text(address="127.0.0.1:0"):
+    return Transport(addresses=[address], limits=Limits(message_bytes=9 * 2**20))
+
+
+@pytest.fixture(params=["completion_queue", "aio"])
+def running(request):
+    return lambda parts: _running(request.param, parts)
+
+
 @contextlib.asynccontextmanager
-async def running(parts, **options):
-    server = GrpcServer(addresses=["127.0.0.1:0"], pipeline=lambda: parts.pipeline, max_body_bytes=8 * 2**20)
+async def _running(name, parts):
+    server = engine.build(name, transport=clear_text(), pipeline=lambda: parts.pipeline)
     await server.start()
     await server.set_serving(serving=True)
     try:
@@ -31,7 +42,7 @@ def process(channel, metadata=()):
     return channel.stream_stream(f"/{EXT_PROC_SERVICE}/Process")(metadata=metadata)
 
 
-async def test_a_signed_exchange_ends_ok_right_after_the_last_answer():
+async def test_a_signed_exchange_ends_ok_right_after_the_last_answer(running):
     async with running(Parts()) as (_, channel):
         call = process(channel)
         await call.write(headers_message())
@@ -43,14 +54,14 @@ async def test_a_signed_exchange_ends_ok_right_after_the_last_answer():
         assert await call.code() == grpc.StatusCode.OK
 
 
-async def test_an_empty_stream_does_not_end_ok():
+async def test_an_empty_stream_does_not_end_ok(running):
     async with running(Parts()) as (_, channel):
         call = process(channel)
         await call.done_writing()
         assert await call.code() == grpc.StatusCode.ABORTED
 
 
-async def test_a_stream_half_closed_while_its_body_is_awaited_does_not_end_ok():
+async def test_a_stream_half_closed_while_its_body_is_awaited_does_not_end_ok(running):
     async with running(Parts()) as (_, channel):
         call = process(channel)
         await call.write(headers_message())
@@ -60,7 +71,7 @@ async def test_a_stream_half_closed_while_its_body_is_awaited_does_not_end_ok():
         assert await call.details() == "no answer"
 
 
-async def test_a_failure_outside_the_stream_object_does_not_end_ok_and_tells_nothing():
+async def test_a_failure_outside_the_stream_object_does_not_end_ok_and_tells_nothing(running):
     def broken():
         raise RuntimeError("canary-secret")
 
@@ -68,12 +79,13 @@ async def test_a_failure_outside_the_stream_object_does_not_end_ok_and_tells_not
     async with running(parts) as (server, channel):
         server._pipeline = broken
         call = process(channel)
-        await call.write(headers_message())
+        with contextlib.suppress(grpc.aio.AioRpcError):  # it may have ended already
+            await call.write(headers_message())
         assert await call.code() != grpc.StatusCode.OK
         assert "canary" not in (await call.details())
 
 
-async def test_a_stream_cancelled_by_a_shutdown_does_not_end_ok():
+async def test_a_stream_cancelled_by_a_shutdown_does_not_end_ok(running):
     parts = Parts()
     parts.exchange.gate.clear()
     async with running(parts) as (server, channel):
@@ -84,7 +96,7 @@ async def test_a_stream_cancelled_by_a_shutdown_does_not_end_ok():
         assert await call.code() != grpc.StatusCode.OK
 
 
-async def test_a_waiting_stream_finishes_within_the_grace_period():
+async def test_a_waiting_stream_finishes_within_the_grace_period(running):
     parts = Parts()
     parts.exchange.gate.clear()
     async with running(parts) as (server, channel):
@@ -98,14 +110,14 @@ async def test_a_waiting_stream_finishes_within_the_grace_period():
         await stopping
 
 
-async def test_the_route_names_the_target_in_the_initial_metadata():
+async def test_the_route_names_the_target_in_the_initial_metadata(running):
     async with running(Parts()) as (_, channel):
         call = process(channel, metadata=((TARGET_METADATA, "unknown"),))
         await call.write(headers_message())
         assert Seen(await call.read()).status == 404
 
 
-async def test_a_body_larger_than_grpcs_default_limit_is_received():
+async def test_a_body_larger_than_grpcs_default_limit_is_received(running):
     parts = Parts(max_body_bytes=8 * 2**20)
     async with running(parts) as (_, channel):
         call = process(channel)
@@ -115,14 +127,14 @@ async def test_a_body_larger_than_grpcs_default_limit_is_received():
         assert Seen(await call.read()).is_signed
 
 
-async def test_two_servers_do_not_share_a_port():
+async def test_two_servers_do_not_share_a_port(running):
     async with running(Parts()) as (server, _):
         with pytest.raises(OSError, match="cannot listen there"):
-            GrpcServer(addresses=[f"127.0.0.1:{server.ports[0]}"], pipeline=lambda: None, max_body_bytes=1024)
+            engine.build("auto", transport=clear_text(f"127.0.0.1:{server.ports[0]}"), pipeline=lambda: None)
 
 
 @pytest.mark.parametrize("service", ["", EXT_PROC_SERVICE])
-async def test_health_follows_readiness(service):
+async def test_health_follows_readiness(running, service):
     async with running(Parts()) as (server, channel):
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)
@@ -131,7 +143,7 @@ async def test_health_follows_readiness(service):
         assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def test_the_real_grpcurl_lists_services_and_checks_health():
+async def test_the_real_grpcurl_lists_services_and_checks_health(running):
     async with running(Parts()) as (server, _):
 
         async def grpcurl(*arguments):

@@ -41,7 +41,7 @@ class Config:
         static = self.document["static_resources"]
         self.listener = static["listeners"][0]
         self.manager = self.listener["filter_chains"][0]["filters"][0]["typed_config"]
-        self.cluster = static["clusters"][1]
+        self.extproc, self.cluster = static["clusters"][:2]
         self.host = self.manager["route_config"]["virtual_hosts"][0]
         self.route = self.host["routes"][0]
         chain = self.manager
@@ -55,6 +55,19 @@ def found(document, **expectations):
     return [
         f"{finding.path}: {finding.message}" for finding in findings(document, Expectations(**expectations))
     ]
+
+
+def set_extproc_address(broken, address):
+    (place,) = broken.extproc["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    place["endpoint"]["address"]["socket_address"]["address"] = address
+
+
+def tls_to_extproc(broken, **common):
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    broken.extproc["transport_socket"] = {
+        "name": "tls",
+        "typed_config": {"@type": kind, "common_tls_context": common},
+    }
 
 
 def per_route(broken, **values):
@@ -121,11 +134,14 @@ HTTP_FAULTS = {
     "changes content-type": lambda c: c.route.update(
         request_headers_to_add=[{"header": {"key": "Content-Type", "value": "x"}}]
     ),
+    "clear text to 10.0.0.7": lambda c: set_extproc_address(c, "10.0.0.7"),
+    "any server is taken for extproc": lambda c: tls_to_extproc(c, alpn_protocols=["h2"]),
     "breaks encoded ARNs": lambda c: c.manager.update(
         path_with_escaped_slashes_action="UNESCAPE_AND_FORWARD"
     ),
 }
 UPSTREAM_FAULTS = {
+    "clear text to": lambda c: set_extproc_address(c, "extproc.internal"),
     "failure_mode_allow": lambda c: c.filter.update(failure_mode_allow=True),
     "retry_policy: route": lambda c: c.route["route"].update(retry_policy={"retry_on": "5xx"}),
     "retry_policy: host": lambda c: c.host.update(retry_policy={"retry_on": "5xx"}),
@@ -203,7 +219,11 @@ def test_our_own_examples_have_no_faults(name, with_settings):
     folder = ROOT / "envoy" / name
     options = ["--config", str(folder / "extproc.yaml")] if with_settings else []
     result = CliRunner().invoke(main, ["envoy", "--check", str(folder / "envoy.yaml"), *options])
-    assert (result.exit_code, result.output) == (0, "")
+    if name == "demo" and not with_settings:  # only the settings say that compose's network is private
+        assert ": clear text to extproc: " in result.output
+        assert result.output.count("\n") == 1
+    else:
+        assert (result.exit_code, result.output) == (0, "")
 
 
 @pytest.mark.parametrize("placement", ["http", "upstream"])
@@ -263,3 +283,25 @@ def test_harmless_filters_after_ours_and_other_ext_proc_filters_are_fine():
     other["typed_config"]["failure_mode_allow"] = True
     document.filters.insert(0, other)
     assert found(document.document) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_clear_text_within_this_machine_is_fine(address):
+    broken = Config()
+    set_extproc_address(broken, address)
+    assert found(broken.document) == []
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"validation_context": {"trusted_ca": {"filename": "/ca.pem"}}},
+        {"validation_context_sds_secret_config": {"name": "ca"}},
+        {"combined_validation_context": {"default_validation_context": {"trusted_ca": {"filename": "/c"}}}},
+    ],
+)
+def test_tls_to_a_checked_extproc_on_another_machine_is_fine(context):
+    broken = Config()
+    set_extproc_address(broken, "10.0.0.7")
+    tls_to_extproc(broken, **context)
+    assert found(broken.document) == []

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from extproc import config
 from extproc.cli import main
 from extproc.envoyconf.bootstrap import render
-from extproc.envoyconf.options import EnvoyOptions
+from extproc.envoyconf.options import EnvoyOptions, OptionsError
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = str(ROOT / "envoy" / "aws-mcp" / "extproc.yaml")
@@ -99,6 +99,77 @@ def test_downstream_tls_needs_certificate_and_key():
     assert tls["alpn_protocols"] == ["h2", "http/1.1"]
     result = CliRunner().invoke(main, ["envoy", "--config", SETTINGS, "--tls-cert", "/c.pem"])
     assert result.exit_code == 2
+
+
+MUTUAL = {"extproc_cert": "/tls/envoy.pem", "extproc_key": "/tls/envoy-key.pem"}
+
+
+def with_tls(address, *, client_ca=True, **options):
+    text = (ROOT / "envoy" / "aws-mcp" / "extproc.yaml").read_text()
+    document = yaml.safe_load(text)
+    document["listen"].update(grpc=address, tls={"certificate": "/c.pem", "private_key": "/k.pem"})
+    if client_ca:
+        document["listen"]["tls"]["client_ca"] = "/clients.pem"
+    rendered = yaml.safe_load(render(config.parse(yaml.safe_dump(document)), EnvoyOptions(**options)))
+    return rendered["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]
+
+
+def test_extproc_is_reached_over_mutual_tls_when_it_asks_for_client_certificates():
+    tls = with_tls("extproc.internal:50051", extproc_ca="/tls/ca.pem", **MUTUAL)
+    assert tls == {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "sni": "extproc.internal",
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+            "tls_certificates": [
+                {
+                    "certificate_chain": {"filename": "/tls/envoy.pem"},
+                    "private_key": {"filename": "/tls/envoy-key.pem"},
+                }
+            ],
+            "validation_context": {
+                "trusted_ca": {"filename": "/tls/ca.pem"},
+                "match_typed_subject_alt_names": [
+                    {"san_type": "DNS", "matcher": {"exact": "extproc.internal"}}
+                ],
+            },
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "san_type", "sni"),
+    [
+        ("10.0.0.7:50051", None, "IP_ADDRESS", None),
+        ("10.0.0.7:50051", "extproc.internal", "DNS", "extproc.internal"),
+        ("unix:/run/s", "spiffe://example.org/extproc", "URI", None),
+    ],
+)
+def test_the_name_in_extprocs_certificate_is_checked(address, name, san_type, sni):
+    tls = with_tls(address, client_ca=False, extproc_name=name)
+    (matcher,) = tls["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
+    assert matcher == {"san_type": san_type, "matcher": {"exact": name or "10.0.0.7"}}
+    assert tls.get("sni") == sni
+    assert "tls_certificates" not in tls["common_tls_context"]
+
+
+def test_a_ca_for_extproc_means_tls_even_if_something_else_ends_it():
+    cluster = rendered(extproc_ca="/tls/ca.pem")[0]["static_resources"]["clusters"][0]
+    assert cluster["transport_socket"]["name"] == "envoy.transport_sockets.tls"
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "problem"),
+    [
+        ("10.0.0.7:50051", {}, "--extproc-cert and --extproc-key"),
+        ("10.0.0.7:50051", {"extproc_cert": "/c.pem"}, "belong together"),
+        ("unix:/run/s", MUTUAL, "--extproc-name"),
+    ],
+)
+def test_options_that_do_not_fit_the_listener_are_usage_errors(address, options, problem):
+    with pytest.raises(OptionsError, match=problem):
+        with_tls(address, **options)
 
 
 def test_a_unix_socket_is_a_pipe():

@@ -1,4 +1,4 @@
-"""The gRPC server: carries streams between Envoy and ``Stream``; health and reflection beside it."""
+"""The engine on grpc.aio, public interfaces only: a coroutine carries each stream."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,35 +13,24 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from extproc.pipeline import Pipeline
+from extproc.server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.server.stream import Answer, Stream
-
-EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
-TARGET_METADATA = "x-extproc-target"
-_HEALTH_SERVICES = ("", EXT_PROC_SERVICE)
-_HEADROOM = 1024 * 1024  # for the message around a body
-_MAX_METADATA_BYTES = 128 * 1024
+from extproc.server.transport import Transport
 
 _log = structlog.get_logger(__name__)
 
 
-class GrpcServer:
-    """Serves ``ExternalProcessor/Process`` on the given addresses.
+class AioEngine:
+    """Serves ``ExternalProcessor/Process`` over the given transport.
 
     ``pipeline`` is asked once a stream, so that a new configuration applies to new requests.
     """
 
-    def __init__(
-        self, *, addresses: list[str], pipeline: Callable[[], Pipeline], max_body_bytes: int
-    ) -> None:
+    def __init__(self, *, transport: Transport, pipeline: Callable[[], Pipeline]) -> None:
+        self._transport = transport
         self._pipeline = pipeline
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", max_body_bytes + _HEADROOM),
-                ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
-                ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
-            ]
-        )
+        self._server = grpc.aio.server(options=transport.options)
         # Messages stay bytes here: server.codec is the one place that parses them.
         process = grpc.stream_stream_rpc_method_handler(self._process)
         self._server.add_generic_rpc_handlers(
@@ -52,14 +41,7 @@ class GrpcServer:
         # The descriptor of our service is found in the default pool, where this import put it.
         assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
         reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), self._server)
-        self.ports = [self._listen(address) for address in addresses]
-
-    def _listen(self, address: str) -> int:
-        try:
-            port: int = self._server.add_insecure_port(address)
-        except RuntimeError:
-            raise OSError(f"listen.grpc {address}: cannot listen there; does another process?") from None
-        return port
+        self.ports = transport.bind(self._server.add_secure_port)
 
     async def start(self) -> None:
         """Listen; health stays NOT_SERVING until ``serving``."""
@@ -71,8 +53,12 @@ class GrpcServer:
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
-        for service in _HEALTH_SERVICES:
+        for service in HEALTH_SERVICES:
             await self._health.set(service, status)
+
+    async def failed(self) -> None:
+        """Never return: what breaks here breaks the event loop."""
+        await asyncio.get_running_loop().create_future()
 
     async def stop(self, *, grace: float) -> None:
         """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close."""
@@ -81,19 +67,28 @@ class GrpcServer:
 
     async def _process(self, _requests: Any, context: Any) -> None:
         """One stream. Every way out is a last answer or a status that is not OK."""
+        refusal = grpc.StatusCode.ABORTED, "no answer"
         try:
-            metadata = dict(context.invocation_metadata() or ())
-            stream = Stream(self._pipeline(), target_name=metadata.get(TARGET_METADATA))
-            while (message := await context.read()) is not grpc.aio.EOF:
-                answer = stream.receive(message)
-                if not isinstance(answer, Answer):
-                    answer = await answer
-                await context.write(answer.message)
-                if answer.last:
-                    # Leaving now keeps no stream open during a long response of the upstream.
-                    return
+            if not self._transport.admits(context.auth_context):
+                refusal = grpc.StatusCode.PERMISSION_DENIED, "client not allowed"
+            elif await self._answered(context):
+                return
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
             _log.error("stream_failed", error=type(error).__name__)
-        await context.abort(grpc.StatusCode.ABORTED, "no answer")
+        await context.abort(*refusal)
+
+    async def _answered(self, context: Any) -> bool:
+        """Whether the stream got its last answer."""
+        metadata = dict(context.invocation_metadata() or ())
+        stream = Stream(self._pipeline(), target_name=metadata.get(TARGET_METADATA))
+        while (message := await context.read()) is not grpc.aio.EOF:
+            answer = stream.receive(message)
+            if not isinstance(answer, Answer):
+                answer = await answer
+            await context.write(answer.message)
+            if answer.last:
+                # Leaving now keeps no stream open during a long response of the upstream.
+                return True
+        return False

@@ -1,0 +1,1 @@
+"""An engine on gRPC's own completion queue."""

@@ -1,0 +1,115 @@
+"""One call each: what to do when its next batch of operations is done.
+
+A batch's tag is the method that goes on with the call. Everything of a call that is not
+loop-bound happens in the polling thread, one event after the other, so a call needs no lock.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from grpc._cython import cygrpc
+
+from extproc.server.stream import Answer, Stream
+
+Status = tuple[Any, bytes]
+OK: Status = (cygrpc.StatusCode.ok, b"")
+NO_ANSWER: Status = (cygrpc.StatusCode.aborted, b"no answer")
+
+_NO_FLAGS = 0
+
+_log = structlog.get_logger(__name__)
+
+
+class Call:
+    """A call of a client. Ends with one status, after which nothing holds it."""
+
+    __slots__ = ("_call", "_ended", "_started")
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._started = False
+        self._ended = False
+
+    def receive(self) -> None:
+        """Wait for the client's next message."""
+        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._arrived)
+
+    def send(self, message: bytes, *, then: Callable[[Any], None] | None = None) -> None:
+        """Send a message, and wait for the client's next one, or go on with ``then`` once it is sent."""
+        operations = [*self._initial(), cygrpc.SendMessageOperation(message, _NO_FLAGS)]
+        if then is None:
+            operations.append(cygrpc.ReceiveMessageOperation(_NO_FLAGS))
+        self._call.start_server_batch(operations, then or self._arrived)
+
+    def end(self, status: Status, last_message: bytes | None = None) -> None:
+        """Send the last message, if there is one, and the status. Later ends change nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        operations = self._initial()
+        if last_message is not None:
+            operations.append(cygrpc.SendMessageOperation(last_message, _NO_FLAGS))
+        operations.append(cygrpc.SendStatusFromServerOperation(None, *status, _NO_FLAGS))
+        operations.append(cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
+        self._call.start_server_batch(operations, _done)
+
+    def _initial(self) -> list[Any]:
+        if self._started:
+            return []
+        self._started = True
+        return [cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)]
+
+    def _arrived(self, event: Any) -> None:
+        """A message has come; or none, since the client has half-closed or gone."""
+        # The operation that receives is the last of its batch.
+        message = event.batch_operations[-1].message()
+        try:
+            if message is None:
+                self.on_half_close()
+            else:
+                self.on_message(message)
+        except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
+            _log.error("stream_failed", error=type(error).__name__)
+            self.end(NO_ANSWER)
+
+    def on_message(self, message: bytes) -> None:
+        """Go on with the client's message."""
+        raise NotImplementedError
+
+    def on_half_close(self) -> None:
+        """Nothing more will come."""
+        self.end(NO_ANSWER)
+
+
+def _done(_event: Any) -> None:
+    """Nothing is left to do; the event was all that still held the call."""
+
+
+class ProcessCall(Call):
+    """A stream of Envoy's. Every way out is a last answer or a status that is not OK.
+
+    ``later`` runs what has to wait in the event loop, and then ``answer``.
+    """
+
+    __slots__ = ("_later", "_stream")
+
+    def __init__(self, call: Any, stream: Stream, later: Callable[["ProcessCall", Any], None]) -> None:
+        super().__init__(call)
+        self._stream = stream
+        self._later = later
+
+    def on_message(self, message: bytes) -> None:
+        """Answer at once from what is known, else later."""
+        answer = self._stream.receive(message)
+        if isinstance(answer, Answer):
+            self.answer(answer)
+        else:
+            self._later(self, answer)
+
+    def answer(self, answer: Answer) -> None:
+        """Send an answer. Leaving after the last keeps no stream open during a long response."""
+        if answer.last:
+            self.end(OK, answer.message)
+        else:
+            self.send(answer.message)
