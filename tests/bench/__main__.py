@@ -21,7 +21,7 @@ from bench.world import engines, running_world
 SECTIONS = ("throughput", "exchanges", "cold", "bodies", "mcp", "idle", "micro", "growth", "memory")
 _IN_WORLD = frozenset({"throughput", "exchanges", "cold", "bodies", "mcp", "idle"})
 _PROXY = Path(".venv-bench-proxy/bin/mcp-proxy-for-aws")
-_INPROCESS_WITHIN = 300.0  # seconds
+_INPROCESS_WITHIN = 600.0  # seconds
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import itertools
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -17,12 +18,13 @@ from typing import Any
 
 import jwt
 import psutil
+import structlog
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
 from bench.identity import AUDIENCE
-from bench.messages import BODY_MESSAGE, body_of, head_message
+from bench.messages import BODY_MESSAGE, body_message, body_of, head_message
 from bench.rig import ROLE, Rig
 from bench.stats import Spread, spread
 from bench.world import BODY
@@ -32,7 +34,6 @@ from extproc.policy.mcp import parse_message
 from extproc.policy.rules import Policy, Rule
 from extproc.server import codec
 from extproc.values import Identity
-from support.envoy_messages import body_message
 
 _ROUNDS = 7
 _USERS = (1, 10, 100, 1000, 10_000)
@@ -231,6 +232,8 @@ def _row(seen: Spread) -> list[float]:
 
 def main() -> None:
     """Run one of the measurements."""
+    # Of the 100,000 sessions, nobody wants to read that each has been opened.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     kind, *arguments = sys.argv[1:]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

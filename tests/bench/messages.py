@@ -1,9 +1,21 @@
 """What Envoy says to us about the request of the benchmark, as it says it."""
 
+from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3.external_processor_pb2 import (
+    HttpBody,
+    HttpHeaders,
+    ProcessingRequest,
+    ProtocolConfiguration,
+)
+
 from bench.world import BODY
-from support.envoy_messages import body_message, headers_message
 
 _HEADERS = (
+    (":authority", "mcp.example"),
+    (":path", "/mcp"),
+    (":method", "POST"),
+    (":scheme", "http"),
     ("accept", "application/json, text/event-stream"),
     ("content-type", "application/json"),
     ("mcp-protocol-version", "2025-11-25"),
@@ -19,7 +31,19 @@ _HEADERS = (
 
 def head_message(token: str) -> bytes:
     """The message with the head, of a request whose body is still to come."""
-    return headers_message(token=token, authority="mcp.example", headers=_HEADERS)
+    entries = (*_HEADERS, ("authorization", f"Bearer {token}"))
+    headers = HeaderMap(headers=[HeaderValue(key=name, raw_value=value.encode()) for name, value in entries])
+    mode = ProtocolConfiguration(
+        request_body_mode=ProcessingMode.BUFFERED, response_body_mode=ProcessingMode.NONE
+    )
+    message = ProcessingRequest(request_headers=HttpHeaders(headers=headers), protocol_config=mode)
+    return bytes(message.SerializeToString())
+
+
+def body_message(body: bytes) -> bytes:
+    """The message with the whole body."""
+    message = ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=True))
+    return bytes(message.SerializeToString())
 
 
 def body_of(size: int) -> bytes:
