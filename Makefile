@@ -40,17 +40,13 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(VENV)/.installed-bench: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	@touch $@
-
 # Without it there is a benchmark all the same, which says that it is missing.
 $(PROXY)/.installed:
 	@$(PYTHON) -m venv $(PROXY)
 	@$(PROXY)/bin/python -m pip install --quiet --disable-pip-version-check 'mcp-proxy-for-aws>=1.7,<2' \
 	  && touch $@ || echo "mcp-proxy-for-aws cannot be installed, so it is not measured"
 
-bench: $(VENV)/.installed-bench $(PROXY)/.installed
+bench: $(STAMP) $(PROXY)/.installed
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 # The Envoy configurations in envoy/ are rendered, never edited; tests compare them.
