@@ -55,7 +55,7 @@ class Contender:
 
     @property
     def takes_tokens(self) -> bool:
-        """Envoy's own filter takes a request that has an authorization header for signed."""
+        """Envoy's own filter knows no tokens: its clients send none."""
         return self.name != NATIVE
 
 
