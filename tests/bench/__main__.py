@@ -83,7 +83,11 @@ def run(
                 "cold": lambda: through_envoy.cold_path(world, plan),
                 "bodies": lambda: through_envoy.bodies(world, generator, plan),
                 "mcp": lambda: mcp_calls.compare(
-                    world, proxy, calls=plan.proxy_calls, rounds=min(plan.rounds - 1, 2)
+                    world,
+                    proxy,
+                    calls=plan.proxy_calls,
+                    rounds=min(plan.rounds - 1, 2),
+                    delays=plan.proxy_delays,
                 ),
                 "idle": lambda: idle_streams(plan.idle_streams, world),
             }

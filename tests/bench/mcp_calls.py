@@ -10,7 +10,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -138,12 +138,14 @@ async def _together(call: Callable[[], Awaitable[float]], calls: int) -> float:
     return time.perf_counter() - started
 
 
-def compare(world: World, program: Path | None, *, calls: int, rounds: int) -> Result:
-    """Both ways in turn, with STS at 0 and 30 ms; without the proxy if it is not installed."""
+def compare(
+    world: World, program: Path | None, *, calls: int, rounds: int, delays: Sequence[float]
+) -> Result:
+    """Both ways in turn, ``delays`` in seconds being what STS takes; without the proxy if it is not installed."""
     upstream = f"127.0.0.1:{free_ports(1)[0]}"
     world.start_upstream("proxied upstream", upstream)
     found: Result = {}
-    for delay in (0.0, 0.03):
+    for delay in delays:
         rows: dict[str, list[Result]] = {OURS: [], PROXY: [], PROXY_STATIC: []}
         for _ in range(rounds):
             rows[OURS].append(through_extproc(world, calls, delay))

@@ -27,6 +27,7 @@ class Plan:
     cold_users: int
     body_sizes: Sequence[int]
     proxy_calls: int
+    proxy_delays: Sequence[float]
     most_users: int
     most_mappings: int
     sessions: Sequence[int]
@@ -41,6 +42,7 @@ FULL = Plan(
     cold_users=20,
     body_sizes=(1 << 10, 16 << 10, 256 << 10, 1 << 20, 4 << 20),
     proxy_calls=200,
+    proxy_delays=(0.0, 0.03),
     most_users=10_000,
     most_mappings=200,
     sessions=(10_000, 100_000),
@@ -54,9 +56,10 @@ QUICK = Plan(
     cold_users=3,
     body_sizes=(1 << 10, 1 << 20),
     proxy_calls=20,
+    proxy_delays=(0.0,),
     most_users=1000,
     most_mappings=10,
-    sessions=(2_000,),
+    sessions=(1_000,),
     idle_streams=500,
     micro_seconds=0.02,
 )
