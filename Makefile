@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Its dependencies conflict with ours (an older mcp), so the proxy we compare with lives by itself.
+PROXY  := .venv-bench-proxy
 
 # What the second engine is tried with; all of tests/e2e passes with it too.
 AIO_TESTS := tests/e2e/test_signed.py tests/e2e/test_trailers.py tests/e2e/test_denied.py
 
-.PHONY: help demo test lint examples protos clean
+.PHONY: help demo test lint bench examples protos clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a real MCP client through the real Envoy to a SigV4-protected MCP server"
 	@echo "make test   all tests (unit, integration, end to end with the real Envoy)"
+	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 
 # Installing again happens only when what is installed may have changed.
@@ -37,6 +40,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Without it there is a benchmark all the same, which says that it is missing.
+$(PROXY)/.installed:
+	@$(PYTHON) -m venv $(PROXY)
+	@$(PROXY)/bin/python -m pip install --quiet --disable-pip-version-check 'mcp-proxy-for-aws>=1.7,<2' \
+	  && touch $@ || echo "mcp-proxy-for-aws cannot be installed, so it is not measured"
+
+bench: $(STAMP) $(PROXY)/.installed
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
 # The Envoy configurations in envoy/ are rendered, never edited; tests compare them.
 examples: $(STAMP)
 	$(BIN)/extproc envoy --config envoy/aws-mcp/extproc.yaml --listen 0.0.0.0:10000 > envoy/aws-mcp/envoy.yaml
@@ -59,4 +71,4 @@ protos: $(STAMP)
 	  extproc/admin/v1/admin.proto
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROXY) .pytest_cache .mypy_cache .ruff_cache .hypothesis

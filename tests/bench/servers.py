@@ -1,0 +1,89 @@
+"""Servers that only a benchmark runs: ``python -m bench.servers noop ENGINE ADDRESS|uncached ENGINE CONFIG``.
+
+``noop`` is our transport without our work: it looks at no message, says "continue" to the head and
+to the body. ``uncached`` is the whole product, but every request verifies, decides and exchanges anew.
+"""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from extproc.server import engine_choice
+
+KIND, ENGINE, ARGUMENT = sys.argv[1:]
+engine_choice.prepare(ENGINE)  # before anything imports gRPC
+
+from extproc import config
+from extproc.app.lifecycle import App
+from extproc.pipeline import Admission, Pipeline
+from extproc.policy.inputs import Inputs
+from extproc.server import aio_engine, codec, engine
+from extproc.server.completion_queue import engine as queue_engine
+from extproc.server.stream import Answer
+from extproc.server.transport import Limits, Transport
+from extproc.values import Authorized, Grant
+
+_HEAD = Answer(codec.encode_continue(()), last=False)
+_BODY = Answer(codec.encode_body_continue(), last=True)
+_MAX_MESSAGE = 16 * 1024 * 1024
+
+
+class NoOpStream:
+    """Stands where ``Stream`` does and does nothing. Every request must have a body."""
+
+    __slots__ = ("_seen_head",)
+
+    def __init__(self, _pipeline: object, *, target_name: str | None) -> None:
+        self._seen_head = False
+
+    def receive(self, _message: bytes) -> Answer:
+        """Continue; at the second message, for the last time."""
+        if self._seen_head:
+            return _BODY
+        self._seen_head = True
+        return _HEAD
+
+
+class Uncached(Pipeline):
+    """Knows nobody: an exchange for each request, which shares it with no other."""
+
+    def recall(self, _admission: Admission, _inputs: Inputs) -> None:
+        """Nothing."""
+
+    def authorize(self, admission: Admission, inputs: Inputs) -> asyncio.Future[Authorized]:
+        """Verify, decide and exchange, whatever was before."""
+        return asyncio.ensure_future(self._anew(admission, inputs))
+
+    async def _anew(self, admission: Admission, inputs: Inputs) -> Authorized:
+        session = await self._open(admission)
+        grant = self._policy.decide(session.identity, inputs).outcome
+        if not isinstance(grant, Grant):
+            raise grant
+        exchange: Any = self._credentials._exchange
+        return Authorized(session, grant, await exchange.exchange(session.unverified_for_sts, grant))
+
+
+async def serve_noop(address: str) -> None:
+    """Serve until SIGTERM."""
+    aio_engine.Stream = queue_engine.Stream = NoOpStream
+    transport = Transport(addresses=[address], limits=Limits(message_bytes=_MAX_MESSAGE))
+    server = engine.build(ENGINE, transport=transport, pipeline=lambda: None)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    await server.start()
+    await server.set_serving(serving=True)
+    await stopped.wait()
+    await server.stop(grace=0)
+
+
+async def serve_uncached(settings: config.Settings) -> None:
+    """Serve until SIGTERM."""
+    app = App(settings)
+    app._pipeline.__class__ = Uncached
+    await app.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve_noop(ARGUMENT) if KIND == "noop" else serve_uncached(config.load(Path(ARGUMENT))))
