@@ -112,6 +112,7 @@ async def test_sessions_of_all_workers_come_page_by_page_each_once(size):
     assert found == [(1, "a"), (1, "b"), (1, "c"), (1, "d"), (4, "b"), (4, "c"), (4, "q")]
 
 
+@pytest.mark.parametrize(("size", "token"), [(-1, ""), (1, "x:y"), (1, "nonsense")])
 async def test_pages_that_cannot_be_are_refused(size, token):
     fan_out, _ = over(FakeWorker(1, "ab"))
     with pytest.raises(AbortedError) as aborted:
