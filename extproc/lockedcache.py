@@ -41,8 +41,11 @@ class LockedCache(Generic[_Key, _Value]):
 
     def get(self, key: _Key) -> _Value | None:
         """The value, if it is there and has not ended."""
-        with self._lock:
-            return self._cache.get(key)
+        try:
+            with self._lock:
+                return self._cache[key]  # get() would look twice
+        except KeyError:
+            return None
 
     def put(self, key: _Key, value: _Value) -> None:
         """Store, evicting others if need be."""

@@ -30,7 +30,8 @@ class Decisions:
 
     def __init__(self, policy: Policy, *, max_sessions: int) -> None:
         self._policy = policy
-        self._memo: LockedCache[TokenDigest, LockedCache[tuple[object, ...], _Outcome]] = LockedCache(
+        # Each of the inner ones is written by one thread, and a dict is read and written at one stroke.
+        self._memo: LockedCache[TokenDigest, dict[tuple[object, ...], _Outcome]] = LockedCache(
             LRUCache(max_sessions)
         )
         self._waiting: Counter[TokenDigest] = Counter()
@@ -89,5 +90,7 @@ class Decisions:
         return (outcome.reason, outcome.detail) if isinstance(outcome, Denied) else outcome
 
     def _remember(self, digest: TokenDigest, key: tuple[object, ...], outcome: _Outcome) -> None:
-        decisions = self._memo.put_if_absent(digest, LockedCache(LRUCache(MAX_DECISIONS)))
-        decisions.put(key, outcome)
+        decisions = self._memo.put_if_absent(digest, {})
+        decisions[key] = outcome
+        if len(decisions) > MAX_DECISIONS:
+            del decisions[next(iter(decisions))]  # the oldest

@@ -7,7 +7,6 @@ kept encoded. https://protobuf.dev/programming-guides/encoding/
 from typing import Any
 
 _LENGTH_DELIMITED = 2  # the wire type of texts, bytes and messages
-_SHORT = tuple(bytes((length,)) for length in range(0x80))
 
 
 def tag(message: Any, name: str) -> bytes:
@@ -18,7 +17,7 @@ def tag(message: Any, name: str) -> bytes:
 def field(tag_: bytes, content: bytes) -> bytes:
     """One text, bytes or message field."""
     length = len(content)
-    return tag_ + (_SHORT[length] if length < 0x80 else varint(length)) + content  # noqa: PLR2004
+    return tag_ + (_LENGTHS[length] if length < _USUAL else varint(length)) + content
 
 
 def varint(number: int) -> bytes:
@@ -29,3 +28,7 @@ def varint(number: int) -> bytes:
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
+
+
+_USUAL = 4096
+_LENGTHS = tuple(varint(length) for length in range(_USUAL))
