@@ -33,6 +33,7 @@ from extproc.policy.matchers import ClaimContains, cel_matcher
 from extproc.policy.mcp import parse_message
 from extproc.policy.rules import Policy, Rule
 from extproc.server import codec
+from extproc.telemetry.record import Record
 from extproc.values import Identity
 
 _ROUNDS = 7
@@ -80,17 +81,17 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
     pipeline, head = rig.pipeline, head_message(token)
     read = codec.decode(head, target_name=None).head
     admission = pipeline.admit(read)
-    authorized = pipeline.recall(admission, NO_INPUTS)
+    authorized = pipeline.recall(admission, NO_INPUTS, Record())
     payload = pipeline.payload(admission, BODY)
-    allow = pipeline.allow(admission, authorized, payload)
+    allow = pipeline.allow(admission, authorized, payload, Record())
     identity, policy, verifier = authorized.session.identity, pipeline._policy, pipeline._verifier
     steps: dict[str, Callable[[], object]] = {
         "parse head": lambda: codec.decode(head, target_name=None),
         "parse body": lambda: codec.decode(BODY_MESSAGE, target_name=None),
         "admit (bearer, digest, target, path)": lambda: pipeline.admit(read),
-        "look up (session, decision, credentials)": lambda: pipeline.recall(admission, NO_INPUTS),
+        "look up (session, decision, credentials)": lambda: pipeline.recall(admission, NO_INPUTS, Record()),
         "hash the body": lambda: pipeline.payload(admission, BODY),
-        "sign (and list what changes)": lambda: pipeline.allow(admission, authorized, payload),
+        "sign (and list what changes)": lambda: pipeline.allow(admission, authorized, payload, Record()),
         "encode": lambda: codec.encode_allow(allow, to_body=True),
         "whole warm request: head and body": lambda: rig.request(head),
         "cold only: decide (one CEL rule)": lambda: policy.decide(identity),
@@ -188,7 +189,7 @@ async def growth(directory: Path, seconds: float, *, most_users: int, most_mappi
         await some.open(token)
         head = head_message(token)
         admission = some.pipeline.admit(codec.decode(head, target_name=None).head)
-        identity = some.pipeline.recall(admission, NO_INPUTS).session.identity
+        identity = some.pipeline.recall(admission, NO_INPUTS, Record()).session.identity
         warm = microseconds(lambda some=some, head=head: some.request(head), seconds)
         policy = some.pipeline._policy
         cold = microseconds(lambda policy=policy, identity=identity: policy.decide(identity), seconds)
@@ -217,7 +218,7 @@ async def memory(directory: Path, count: int, *, traced: bool) -> dict[str, Any]
         await rig.open(rig.token("ES256"))
     gc.collect()
     held = tracemalloc.get_traced_memory()[0] if traced else psutil.Process().memory_info().rss - before
-    entries = list(rig.app._credentials._entries.values())[-count:]
+    entries = list(rig.app._shared.credentials._entries.values())[-count:]
     assert len(entries) == count, "sessions were evicted"
     tokens = sum(
         sys.getsizeof(entry.session.unverified_for_sts) + sys.getsizeof(entry.credentials.session_token)

@@ -59,12 +59,13 @@ class Rig:
             if mappings is None
             else mappings,
             "limits": {"sessions": 200_000},
+            "audit": {"output": None},  # its writer is another thread, and measured by bench.telemetry
         }
         path = directory / "extproc.yaml"
         path.write_text(yaml.safe_dump(document), encoding="ascii")
         self.app: Any = App(config.load(path))
-        self.app._credentials._exchange = InstantExchange()
-        self.pipeline = self.app._pipeline
+        self.app._shared.credentials._exchange = InstantExchange()
+        self.pipeline = self.app._reloader.current.pipeline
         self._users = itertools.count()
 
     def public_key(self, algorithm: str) -> Any:

@@ -23,6 +23,7 @@ from extproc.server import aio_engine, codec, engine
 from extproc.server.completion_queue import engine as queue_engine
 from extproc.server.stream import Answer
 from extproc.server.transport import Limits, Transport
+from extproc.telemetry.record import Record
 from extproc.values import Authorized, Grant
 
 _HEAD = Answer(codec.encode_continue(()), last=False)
@@ -49,15 +50,15 @@ class NoOpStream:
 class Uncached(Pipeline):
     """Knows nobody: an exchange for each request, which shares it with no other."""
 
-    def recall(self, _admission: Admission, _inputs: Inputs) -> None:
+    def recall(self, _admission: Admission, _inputs: Inputs, _record: Record) -> None:
         """Nothing."""
 
-    def authorize(self, admission: Admission, inputs: Inputs) -> asyncio.Future[Authorized]:
+    def authorize(self, admission: Admission, inputs: Inputs, record: Record) -> asyncio.Future[Authorized]:
         """Verify, decide and exchange, whatever was before."""
-        return asyncio.ensure_future(self._anew(admission, inputs))
+        return asyncio.ensure_future(self._anew(admission, inputs, record))
 
-    async def _anew(self, admission: Admission, inputs: Inputs) -> Authorized:
-        session = await self._open(admission)
+    async def _anew(self, admission: Admission, inputs: Inputs, record: Record) -> Authorized:
+        session = await self._open(admission, record)
         grant = self._policy.decide(session.identity, inputs).outcome
         if not isinstance(grant, Grant):
             raise grant
@@ -81,7 +82,7 @@ async def serve_noop(address: str) -> None:
 async def serve_uncached(settings: config.Settings) -> None:
     """Serve until SIGTERM."""
     app = App(settings)
-    app._pipeline.__class__ = Uncached
+    app._reloader.current.pipeline.__class__ = Uncached
     await app.run()
 
 

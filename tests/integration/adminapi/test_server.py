@@ -20,6 +20,7 @@ from extproc.app.listeners import build_admin_transport
 from extproc.config import parse
 from extproc.demo.stack import find_program
 from extproc.policy.inputs import NO_INPUTS
+from extproc.telemetry.record import Record
 from extproc.values import RequestHead
 from support.adminapi import ROLE, SETTINGS, operations
 from support.certificates import LOCAL, Authority, uri
@@ -82,7 +83,7 @@ async def used(parts):
     """One signed request's worth of a session."""
     headers = (("authorization", f"Bearer {TOKEN}"),)
     admission = parts.pipeline.admit(RequestHead("POST", "/mcp", "mcp.example", headers, has_body=False))
-    return await parts.pipeline.authorize(admission, NO_INPUTS)
+    return await parts.pipeline.authorize(admission, NO_INPUTS, Record())
 
 
 async def test_grpcurl_finds_every_method_without_proto_files(tmp_path):
