@@ -24,6 +24,6 @@ FROM base AS runtime
 COPY --from=build /venv /venv
 EXPOSE 50051 9464
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9464/readyz', timeout=2)"]
+  CMD ["extproc", "health", "--config", "/etc/extproc/extproc.yaml"]
 ENTRYPOINT ["extproc"]
 CMD ["serve", "--config", "/etc/extproc/extproc.yaml"]

@@ -90,6 +90,21 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
 
 
 @main.command()
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="The configuration file (YAML)."
+)
+@click.option("--address", help="HOST:PORT or unix:/path, if not listen.grpc.")
+@click.option("--ca", type=click.Path(path_type=Path), help="With --address: PEM file to trust; TLS then.")
+def health(config_path: Path | None, address: str | None, ca: Path | None) -> None:
+    """Ask a running server for its gRPC health. Exit 0 if it serves, else 1: a container's probe."""
+    from extproc.commands.health import run
+
+    if (config_path is None) == (address is None):
+        raise click.UsageError("exactly one of --config and --address is required")
+    sys.exit(run(_load(config_path) if config_path else None, address, ca))
+
+
+@main.command()
 @_CONFIG
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""

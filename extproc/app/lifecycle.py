@@ -57,11 +57,8 @@ class App:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. SIGHUP reloads."""
-        stopped, reload_asked = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signal_number, stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+        stopped, at_once, reload_asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        _on_signals(stopped, at_once, reload_asked)
         settings = self._reloader.current.settings
         share = self._place.share if self._place else Share(tuple(self._listen.grpc_addresses))
         transport = build_transport(settings, addresses=share.addresses, share_port=share.shares_port)
@@ -105,14 +102,26 @@ class App:
             cleanup.callback(broken.cancel)
             broken.add_done_callback(lambda _task: stopped.set())
             await stopped.wait()
-            drain_seconds = self._reloader.current.settings.drain_seconds
-            _log.info("draining", seconds=drain_seconds)
             self._draining = True
             readiness.cancel()
-            await server.stop(grace=drain_seconds)
+            await self._drain(server, at_once)
             if broken.done():
                 raise RuntimeError("the gRPC engine has failed")
         _log.info("stopped")
+
+    async def _drain(self, server: engine.Engine, at_once: asyncio.Event) -> None:
+        """Say NOT_SERVING, go on until clients have noticed, then finish what is in flight."""
+        settings = self._reloader.current.settings
+        _log.info("draining", delay=settings.drain_delay_seconds, seconds=settings.drain_seconds)
+        await server.set_serving(serving=False)
+        hurry = asyncio.create_task(at_once.wait())
+        await asyncio.wait({hurry}, timeout=settings.drain_delay_seconds)
+        stopping = asyncio.create_task(server.stop(grace=0 if hurry.done() else settings.drain_seconds))
+        await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            await server.stop(grace=0)
+        await stopping
+        hurry.cancel()
 
     async def reload(self) -> list[str]:
         """Read the configuration again and go by it; returns why not, as ``path: message`` lines."""
@@ -225,3 +234,15 @@ class App:
             raise OSError(f"listen.admin {self._listen.admin}: {error.strerror}") from None
         admin.start()
         return admin
+
+
+def _on_signals(stopped: asyncio.Event, at_once: asyncio.Event, reload_asked: asyncio.Event) -> None:
+    """SIGTERM and SIGINT stop, a second one at once; SIGHUP reloads."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        (at_once if stopped.is_set() else stopped).set()
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop)
+    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)

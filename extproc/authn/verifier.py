@@ -14,6 +14,7 @@
 Not checked here: whether STS would accept the token, and revocation at the provider.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -207,7 +208,7 @@ class Verifier:
             issuer=trusted.issuer,
             subject=subject,
             expires_at=expires_at,
-            claims=claims,
+            claims=_sharing_texts(claims),
             key_thumbprint=key.thumbprint if key else None,
             terms=trusted.terms,
         )
@@ -240,6 +241,16 @@ class Verifier:
         if trusted is None:
             raise Denied(Reason.ISSUER_UNKNOWN, "iss is no configured issuer")
         return trusted
+
+
+def _sharing_texts(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same claims; names, and the groups that many users have, are one text in memory for all of them."""
+    return {
+        sys.intern(name): [sys.intern(each) if type(each) is str else each for each in value]
+        if isinstance(value, list)
+        else value
+        for name, value in claims.items()
+    }
 
 
 def _check_header(header: Mapping[str, Any], trusted: TrustedIssuer) -> str:

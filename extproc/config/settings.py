@@ -50,6 +50,7 @@ class Settings(Section):
     observe_upstream: bool = False
     audit: Audit = Audit()
     tracing: Tracing = Tracing()
+    drain_delay_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0  # until Envoy has noticed
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0  # for requests in flight
 
     @property

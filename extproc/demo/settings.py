@@ -56,6 +56,7 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: st
         "targets": [{"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": f"http://{addresses.mcp}"}],
         "sts": {"endpoint_url": f"http://{addresses.sts}"},
         **({"audit": {"output": audit}} if audit != "-" else {}),
+        **({} if listen_on_all else {"drain_delay_seconds": 0}),  # nobody else would take over
         "session_duration": 900,
         "role_mappings": [
             {"name": "admins", "claim": "admins", "role_arn": ADMIN_ROLE, "priority": 1},

@@ -209,7 +209,9 @@ class Supervisor:
         self._draining = True
         for worker in self._workers:
             worker.stop()
-        await asyncio.wait(running, timeout=self._settings.drain_seconds + _MARGIN)
+        await asyncio.wait(
+            running, timeout=self._settings.drain_delay_seconds + self._settings.drain_seconds + _MARGIN
+        )
         for worker in self._workers:
             worker.kill()  # those that have not ended
         statuses = await asyncio.gather(*running)

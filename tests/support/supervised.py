@@ -43,6 +43,7 @@ def settings(directory: Path, *, grpc, admin, **more):
         ],
         "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
         "role_mappings": [{"name": "all", "claim": "all", "role_arn": "arn:aws:iam::123456789012:role/All"}],
+        "drain_delay_seconds": 0,
         **more,
     }
     path = directory / "extproc.yaml"

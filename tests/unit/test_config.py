@@ -160,6 +160,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         "observe_upstream": False,
         "audit": {"output": "-", "sample_allows": 1.0, "queue": 10_000},
         "tracing": {"endpoint": None},
+        "drain_delay_seconds": 3.0,
         "drain_seconds": 20.0,
     }
 

@@ -51,7 +51,7 @@ class CompletionQueueEngine:
         self._thread = threading.Thread(target=self._poll, name="grpc", daemon=True)
         self._waiting: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._calls_ended = asyncio.Event()
+        self._calls_ended, self._hurry = asyncio.Event(), asyncio.Event()
         self._stopped = asyncio.Event()
         self._failed = asyncio.Event()
 
@@ -77,8 +77,12 @@ class CompletionQueueEngine:
         await self._failed.wait()
 
     async def stop(self, *, grace: float) -> None:
-        """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close."""
+        """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close.
+
+        Called again, it cancels those that are left.
+        """
         if self._stopping:
+            self._hurry.set()
             await self._stopped.wait()
             return
         self._stopping = True
@@ -88,8 +92,10 @@ class CompletionQueueEngine:
             return
         self._server.shutdown(self._queue, self._on_shutdown)
         try:
-            await asyncio.wait_for(self._calls_ended.wait(), grace)
+            await asyncio.wait_for(self._ended_or_hurried(), grace)
         except TimeoutError:
+            self._hurry.set()
+        if self._hurry.is_set() and not self._calls_ended.is_set():
             self._server.cancel_all_calls()
             for task in self._waiting:
                 task.cancel()
@@ -99,6 +105,14 @@ class CompletionQueueEngine:
         self._queue.shutdown()
         await asyncio.to_thread(self._thread.join)
         self._stopped.set()
+
+    async def _ended_or_hurried(self) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._calls_ended, self._hurry)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _add_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
         port: int = self._server.add_http2_port(address.encode(), credentials._credentials)  # noqa: SLF001

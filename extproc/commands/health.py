@@ -1,0 +1,51 @@
+"""``extproc health``: asks a listener how it is, as orchestrators' probes want it: by exit status."""
+
+from pathlib import Path
+
+import click
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from extproc.config import Settings
+from extproc.server.certificates import CertificateError
+from extproc.server.channel import ClientTls, connect, towards_ourselves
+
+ANSWER_WITHIN = 2.0  # seconds
+HEALTHY, UNHEALTHY = 0, 1
+
+
+def run(settings: Settings | None, address: str | None, ca: Path | None) -> int:
+    """Print the status of every address; 0 if all of them serve.
+
+    The addresses are the one that is given, else those of the settings.
+    """
+    addresses = [address] if address else settings.listen.grpc_addresses if settings else []
+    try:
+        tls = ClientTls(ca=ca) if ca else _own_tls(settings)
+        told = {each: _status(each, tls) for each in addresses}
+    except CertificateError as error:
+        click.echo(f"extproc: {error}", err=True)
+        return UNHEALTHY
+    for each, status in told.items():
+        click.echo(f"{each} {status}")
+    return HEALTHY if all(status == "SERVING" for status in told.values()) else UNHEALTHY
+
+
+def _own_tls(settings: Settings | None) -> ClientTls | None:
+    tls = settings.listen.tls if settings else None
+    if tls is None:
+        return None
+    return towards_ourselves(
+        Path(tls.certificate), Path(tls.private_key), Path(tls.client_ca) if tls.client_ca else None
+    )
+
+
+def _status(address: str, tls: ClientTls | None) -> str:
+    with connect(address, tls) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=ANSWER_WITHIN
+            )
+        except grpc.RpcError as error:
+            return f"no answer: {error.code().name}"
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
