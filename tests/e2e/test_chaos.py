@@ -24,7 +24,7 @@ SEED = int(os.environ.get("EXTPROC_CHAOS_SEED", str(random.randrange(10_000))))
 USERS = ("demo-admin", "demo-developer")
 CONCURRENCY = 3  # for each user
 NEW_TOKEN = 0.05  # share of requests before which a user logs in again
-DISRUPTING = {"kill": {500, 503, 504}, "stop": {500, 503, 504}, "sts fails": {503}}
+DISRUPTING = {"kill": {500, 503, 504}, "stop": {500, 503, 504}, "sts fails": {503}, "keys rotate": {401}}
 """What may be answered while a fault lasts; whatever is not here may not be noticed at all."""
 
 
@@ -34,6 +34,7 @@ def stack(tmp_path):
         settings = yaml.safe_load(text)
         settings["listen"]["grpc"] = [settings["listen"]["grpc"], f"127.0.0.1:{free_ports(1)[0]}"]
         settings["sts"]["breaker_seconds"] = 1.0
+        settings["refresh"] = {"cooldown": 1}  # new keys are looked for at most so often
         return yaml.safe_dump(settings)
 
     with Stack(tmp_path, adjust=adjust, workers=2) as running:
