@@ -24,6 +24,8 @@ $(STAMP): pyproject.toml
 	@echo "Installing into $(VENV) (about a minute the first time) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@# xds-protos has an older copy of this package's files, and whichever is installed last stays.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps opentelemetry-proto
 	@touch $@
 
 demo: $(STAMP)

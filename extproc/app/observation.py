@@ -50,8 +50,12 @@ def build_tracer(settings: Settings, environment: Mapping[str, str] = os.environ
     try:
         # Optional, and slow to import: only for those who want it.
         from extproc.telemetry.tracing import OtelTracer, otlp_provider  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        missing = f"tracing needs {error.name}: pip install 'extproc-sigv4[otel]'"
+    except ImportError as error:
+        # xds-protos has an older copy of the same files, and whichever is installed last stays.
+        missing = (
+            f"tracing needs {error.name}: pip install 'extproc-sigv4[otel]', and then "
+            "pip install --force-reinstall --no-deps opentelemetry-proto"
+        )
         if endpoint:
             raise OSError(missing) from None
         _log.warning("tracing_off", why=missing)

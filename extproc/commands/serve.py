@@ -12,6 +12,8 @@ from extproc.config import Settings
 from extproc.server import engine_choice
 from extproc.workers.place import Place, Share, share_out
 
+_SWITCH_AFTER = 0.0005  # seconds that a thread may go on while another wants to
+
 _COLLECT_AFTER = 50_000
 """Objects made and not freed since, after which cyclic garbage is looked for."""
 
@@ -56,6 +58,8 @@ async def _serve(
     # What is there by now stays, and need not be looked at again and again. What requests make
     # is freed by reference counts, cycles are rare: collecting less often saved a tenth of our
     # own time for a warm request, and the longest pauses.
+    # The audit log's writer and the event loop must not keep the polling thread waiting for long.
+    sys.setswitchinterval(_SWITCH_AFTER)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
