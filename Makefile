@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PROXY  := .venv-bench-proxy
 
 # What the second engine is tried with; all of tests/e2e passes with it too.
-AIO_TESTS := tests/e2e/test_signed.py tests/e2e/test_trailers.py tests/e2e/test_denied.py
+AIO_TESTS := tests/e2e/test_signed.py tests/e2e/test_trailers.py
 
 .PHONY: help demo test lint bench examples protos clean
 .DEFAULT_GOAL := help

@@ -19,7 +19,7 @@ from extproc.demo.stack import Stack, free_ports
 from support.http import client
 from support.supervised import children, until
 
-SECONDS = float(os.environ.get("EXTPROC_CHAOS_SECONDS", "25"))
+SECONDS = float(os.environ.get("EXTPROC_CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("EXTPROC_CHAOS_SEED", str(random.randrange(10_000))))
 USERS = ("demo-admin", "demo-developer")
 CONCURRENCY = 3  # for each user

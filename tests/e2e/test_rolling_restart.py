@@ -14,7 +14,7 @@ from extproc.demo.stack import Stack, free_ports
 from support.http import client
 from support.supervised import until
 
-CONCURRENCY, ROUNDS = 8, 2
+CONCURRENCY, ROUNDS = 8, 1
 
 
 @pytest.fixture
