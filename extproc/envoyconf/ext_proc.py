@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
 from envoy_data_plane.envoy.config.core.v3 import (
+    BackoffStrategy,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     HeaderValue,
@@ -33,6 +34,7 @@ from extproc.server.services import TARGET_METADATA
 
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 EXTPROC_CLUSTER = "extproc"
+_RETRY_AFTER = timedelta(milliseconds=25)
 IMMUTABLE_HEADERS = (
     r"host|:authority|:method|:scheme|connection|te|transfer-encoding|upgrade|x-(envoy|forwarded)-.+"
 )
@@ -91,6 +93,8 @@ def _another_instance() -> RetryPolicy:
                 typed_config=Any.pack(PreviousHostsPredicate()),
             )
         ],
+        # Envoy's own default, a second, would make clients wait when all of us are away.
+        retry_back_off=BackoffStrategy(base_interval=_RETRY_AFTER, max_interval=10 * _RETRY_AFTER),
         # Least-request balancing likes an instance that is away best, as it has nothing to do.
         host_selection_retry_max_attempts=20,
     )

@@ -78,6 +78,7 @@ def test_upstream_placement_puts_the_filter_into_each_cluster_with_its_target():
     routes = manager(document)["route_config"]["virtual_hosts"][0]["routes"]
     assert routes[0]["name"] == "resource-metadata"
     assert text.count("retry_policy:") == text.count("grpc_service:")
+    assert text.count("base_interval: 0.025s") == text.count("retry_policy:")
     assert "retry_policy" not in yaml.safe_dump(manager(document)["route_config"])
 
 
