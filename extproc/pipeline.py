@@ -71,7 +71,7 @@ _CREDENTIAL_ERRORS = frozenset(
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admission:
     """A request worth deciding: well-formed, for a known target, with one bearer token."""
 
@@ -416,6 +416,8 @@ class Pipeline:
 
 def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:
     """What a session is kept under: all tokens that count for it. None of them has a line feed in it."""
+    if not unverified_exchange_tokens:
+        return token_digest(unverified_token)
     others = (f"{name}:{token}" for name, token in sorted(unverified_exchange_tokens.items()))
     return token_digest("\n".join((unverified_token, *others)))
 

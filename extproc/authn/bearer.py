@@ -1,12 +1,12 @@
 """The tokens a request carries: one bearer token (RFC 6750 section 2.1), and perhaps one for STS."""
 
-import re
+import string
 from collections.abc import Iterable
 
 from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
 
-_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+_TOKEN68 = (string.ascii_letters + string.digits + "-._~+/").encode()
 
 
 def bearer_token(head: RequestHead) -> str:
@@ -28,7 +28,7 @@ def bearer_token(head: RequestHead) -> str:
     if scheme.lower() != "bearer":
         raise Denied(Reason.TOKEN_MISSING, "another authentication scheme")
     unverified_token = unverified_token.strip(" ")
-    if not _TOKEN68.fullmatch(unverified_token):
+    if not _is_token68(unverified_token):
         raise Denied(Reason.AUTHORIZATION_MALFORMED, "not one token68 value")
     return unverified_token
 
@@ -44,7 +44,16 @@ def exchange_tokens(head: RequestHead, names: Iterable[str]) -> dict[str, str]:
         values = head.values(name)
         if not values:
             continue
-        if len(values) > 1 or not _TOKEN68.fullmatch(values[0]):
+        if len(values) > 1 or not _is_token68(values[0]):
             raise Denied(Reason.AUTHORIZATION_MALFORMED, f"{name} is not one token")
         found[name] = values[0]
     return found
+
+
+def _is_token68(text: str) -> bool:
+    """Whether the text has token68's form (RFC 9110 11.2). Asked of every request's token."""
+    if not text.isascii():
+        return False
+    # Several times as fast as a regular expression.
+    body = text.encode("ascii").rstrip(b"=")
+    return body != b"" and not body.translate(None, _TOKEN68)

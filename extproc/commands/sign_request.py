@@ -168,7 +168,15 @@ def sign(request: SignRequest, *, now: float) -> tuple[Signature, dict[str, str]
     wanted = (_ALWAYS_SIGNED | {name.lower() for name in request.sign_headers}) - _SET_BY_US - ours.keys()
     theirs = [(name, value) for name, value in request.headers if name.lower() in wanted]
     path, query = request.target
+    prepared = sigv4.prepare(
+        headers=sigv4.CanonicalHeaders.of(sigv4.canonical_headers([*ours.items(), *theirs])),
+        at=at,
+        scope=scope,
+        access_key_id=request.credentials.access_key_id,
+        key=sigv4.signing_key(request.credentials.secret_access_key, at[:8], scope),
+    )
     signature = sigv4.sign(
+        prepared,
         method=request.method,
         uri=sigv4.canonical_uri(
             path,
@@ -176,12 +184,7 @@ def sign(request: SignRequest, *, now: float) -> tuple[Signature, dict[str, str]
             double_encode=_choose(request.double_encode, not defaults.s3_style),
         ),
         query=sigv4.canonical_query(query),
-        headers=sigv4.CanonicalHeaders.of(sigv4.canonical_headers([*ours.items(), *theirs])),
         payload=payload,
-        at=at,
-        scope=scope,
-        access_key_id=request.credentials.access_key_id,
-        key=sigv4.signing_key(request.credentials.secret_access_key, at[:8], scope),
     )
     return signature, {**ours, "authorization": signature.authorization}
 

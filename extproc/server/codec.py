@@ -33,7 +33,7 @@ DECISION_NAMESPACE = "extproc"
 """The namespace of the dynamic metadata that comes with every decision."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HeadersMessage:
     """The request's head; ``body_is_buffered``: Envoy will send the whole body in one message."""
 
@@ -41,7 +41,7 @@ class HeadersMessage:
     body_is_buffered: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BodyMessage:
     """The request's whole body."""
 
@@ -156,15 +156,19 @@ def _head(message: object, target_name: str | None, jwt_payload: dict[str, Any] 
         (header.key, header.raw_value.decode("latin-1") or header.value)
         for header in message.headers.headers  # type: ignore[attr-defined]
     ]
-    pseudo = dict([pair for pair in headers if pair[0][:1] == ":"])
+    # Pseudo-headers come first (RFC 9113 8.3), and Envoy sees to it.
+    first = 0
+    while first < len(headers) and headers[first][0][:1] == ":":
+        first += 1
+    pseudo = dict(headers[:first])
     return RequestHead(
-        method=pseudo.get(":method", ""),
-        path=pseudo.get(":path", ""),
-        authority=pseudo.get(":authority", ""),
-        headers=tuple([pair for pair in headers if pair[0][:1] != ":"]),
-        has_body=not message.end_of_stream,  # type: ignore[attr-defined]
-        target_name=target_name,
-        jwt_payload=jwt_payload,
+        pseudo.get(":method", ""),
+        pseudo.get(":path", ""),
+        pseudo.get(":authority", ""),
+        tuple(headers[first:]),
+        not message.end_of_stream,  # type: ignore[attr-defined]
+        target_name,
+        jwt_payload,
     )
 
 
@@ -202,7 +206,7 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     message objects takes several times as long as signing.
     """
     mutation = b"".join([_set_header(name, value) for name, value in allow.set])
-    common = wire.field(_HEADER_MUTATION, mutation + _remove_headers(tuple(allow.remove)))
+    common = wire.field(_HEADER_MUTATION, mutation + _remove_headers(allow.remove))
     if to_body:
         if allow.body is not None:
             common += wire.field(_BODY_MUTATION, wire.field(_BODY, allow.body))

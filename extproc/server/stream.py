@@ -29,7 +29,7 @@ from extproc.telemetry.record import Record
 from extproc.values import Allow, Authorized, Reply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """One message for Envoy. After the last one the stream is to be closed."""
 

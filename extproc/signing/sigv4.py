@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, Self
 from urllib.parse import quote, unquote_to_bytes
@@ -149,10 +149,10 @@ def canonical_request(*, method: str, uri: str, query: str, headers: CanonicalHe
     return f"{method}\n{uri}\n{query}\n{headers.lines}\n{headers.names}\n{payload}"
 
 
-def string_to_sign(*, at: str, scope: Scope, request: str) -> str:
-    """The second checkpoint. ``at`` is a ``timestamp``."""
+def string_to_sign(*, at: str, scope: str, request: str) -> str:
+    """The second checkpoint. ``at`` is a ``timestamp``, ``scope`` a ``credential_scope`` of its day."""
     digest = hashlib.sha256(request.encode("utf-8")).hexdigest()
-    return f"{ALGORITHM}\n{at}\n{credential_scope(at[:8], scope)}\n{digest}"
+    return f"{ALGORITHM}\n{at}\n{scope}\n{digest}"
 
 
 def credential_scope(date: str, scope: Scope) -> str:
@@ -168,27 +168,31 @@ def signing_key(secret_access_key: str, date: str, scope: Scope) -> bytes:
     return key
 
 
-def sign(
-    *,
-    method: str,
-    uri: str,
-    query: str,
-    headers: CanonicalHeaders,
-    payload: str,
-    at: str,
-    scope: Scope,
-    access_key_id: str,
-    key: bytes,
-) -> Signature:
-    """Sign one request with a ``signing_key`` of ``at``'s day and ``scope``.
+@dataclass(slots=True)
+class Prepared:
+    """All that a signature needs besides the request line and the body, for one second: see ``prepare``."""
 
-    ``uri`` and ``query`` are in canonical form already.
-    """
-    request = canonical_request(method=method, uri=uri, query=query, headers=headers, payload=payload)
-    to_sign = string_to_sign(at=at, scope=scope, request=request)
-    signature = hmac.digest(key, to_sign.encode("utf-8"), "sha256").hex()
+    headers: CanonicalHeaders = field(repr=False)
+    at: str
+    scope: str
+    authorization: str  # but for the signature
+    key: bytes = field(repr=False)
+
+
+def prepare(*, headers: CanonicalHeaders, at: str, scope: Scope, access_key_id: str, key: bytes) -> Prepared:
+    """Get ready to sign with a ``signing_key`` of ``at``'s day and ``scope``."""
+    named = credential_scope(at[:8], scope)
     authorization = (
-        f"{ALGORITHM} Credential={access_key_id}/{credential_scope(at[:8], scope)}, "
-        f"SignedHeaders={headers.names}, Signature={signature}"
+        f"{ALGORITHM} Credential={access_key_id}/{named}, SignedHeaders={headers.names}, Signature="
     )
-    return Signature(request, to_sign, headers.names, signature, authorization)
+    return Prepared(headers, at, named, authorization, key)
+
+
+def sign(prepared: Prepared, *, method: str, uri: str, query: str, payload: str) -> Signature:
+    """Sign one request. ``uri`` and ``query`` are in canonical form already."""
+    request = canonical_request(
+        method=method, uri=uri, query=query, headers=prepared.headers, payload=payload
+    )
+    to_sign = string_to_sign(at=prepared.at, scope=prepared.scope, request=request)
+    signature = hmac.digest(prepared.key, to_sign.encode("utf-8"), "sha256").hex()
+    return Signature(request, to_sign, prepared.headers.names, signature, prepared.authorization + signature)

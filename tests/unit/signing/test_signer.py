@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+from unittest.mock import Mock
 
 import pytest
 
@@ -165,3 +166,50 @@ def test_no_secret_shows_in_the_repr():
     signed = sign()
     for secret in ("session-token", signature(signed)):
         assert secret not in repr(signed)
+
+
+def test_what_is_kept_from_one_request_changes_no_other_signature():
+    """One signer for all of these, in every order, against a new one for each."""
+    others = dataclasses.replace(CREDENTIALS, secret_access_key="other", session_token="other")
+    renewed = dataclasses.replace(CREDENTIALS, session_token="renewed")
+    json, text = (("content-type", "application/json"),), (("content-type", "text/plain"),)
+    requests = [
+        (NOW + seconds, target, credentials, headers, body)
+        for seconds in (0, 0.9, 1, 86_400)
+        for target in (MCP, S3)
+        for credentials in (CREDENTIALS, others, renewed)
+        for headers in (json, text, ())
+        for body in (b"{}", b"[]")
+    ]
+    time = Mock(return_value=NOW)
+    lasting = Signer(clock=time)
+    for order in (requests, requests[::-1], requests[::7] + requests[::5]):
+        for now, target, credentials, headers, body in order:
+            time.return_value = now
+            head = RequestHead("POST", "/mcp", "gateway.example.com", headers, has_body=True)
+            wanted = {
+                "head": head,
+                "path": "/mcp",
+                "query": "",
+                "target": target,
+                "credentials": credentials,
+                "payload": payload_of(body, head=head, target=target).hash,
+            }
+            assert lasting.sign(**wanted) == Signer(clock=time).sign(**wanted)
+
+
+def test_nothing_is_kept_of_credentials_that_are_gone():
+    kept = []
+
+    class Watched(Credentials):
+        __slots__ = ()
+
+        def __del__(self):
+            kept.append(self.access_key_id)
+
+    signer = Signer(clock=lambda: NOW)
+    ours = Watched("ASIAEXAMPLE", "secret", "session-token", NOW + 900)
+    head = RequestHead("GET", "/mcp", "gateway.example.com", (), has_body=False)
+    signer.sign(head=head, path="/mcp", query="", target=MCP, credentials=ours, payload="hash")
+    del ours
+    assert kept == ["ASIAEXAMPLE"]

@@ -65,7 +65,8 @@ def test_awss_example_has_its_canonical_request():
 
 
 def test_awss_example_has_its_string_to_sign():
-    to_sign = sigv4.string_to_sign(at=AT, scope=Scope("us-east-1", "iam"), request=LIST_USERS_REQUEST)
+    scope = sigv4.credential_scope("20150830", Scope("us-east-1", "iam"))
+    to_sign = sigv4.string_to_sign(at=AT, scope=scope, request=LIST_USERS_REQUEST)
     assert to_sign == LIST_USERS_TO_SIGN
 
 
@@ -75,16 +76,19 @@ def test_awss_example_has_its_signing_key():
 
 
 def test_awss_example_has_its_signature():
-    signature = sigv4.sign(
-        method="GET",
-        uri="/",
-        query="Action=ListUsers&Version=2010-05-08",
+    prepared = sigv4.prepare(
         headers=LIST_USERS_HEADERS,
-        payload=sigv4.payload_hash(b""),
         at=AT,
         scope=Scope("us-east-1", "iam"),
         access_key_id=ACCESS_KEY_ID,
         key=sigv4.signing_key(SECRET, "20150830", Scope("us-east-1", "iam")),
+    )
+    signature = sigv4.sign(
+        prepared,
+        method="GET",
+        uri="/",
+        query="Action=ListUsers&Version=2010-05-08",
+        payload=sigv4.payload_hash(b""),
     )
     assert signature.canonical_request == LIST_USERS_REQUEST
     assert signature.string_to_sign == LIST_USERS_TO_SIGN
@@ -309,16 +313,19 @@ def by_us(*, method, path, query, body, content_type, token, scope, host=HOST, s
     payload = sigv4.payload_hash(body)
     if s3:
         headers.append(("x-amz-content-sha256", payload))
-    signature = sigv4.sign(
-        method=method,
-        uri=sigv4.canonical_uri(path, normalize=not s3, double_encode=not s3),
-        query=sigv4.canonical_query(query),
+    prepared = sigv4.prepare(
         headers=sigv4.CanonicalHeaders.of(sigv4.canonical_headers(headers)),
-        payload=payload,
         at=AT,
         scope=scope,
         access_key_id=ACCESS_KEY_ID,
         key=sigv4.signing_key(SECRET, AT[:8], scope),
+    )
+    signature = sigv4.sign(
+        prepared,
+        method=method,
+        uri=sigv4.canonical_uri(path, normalize=not s3, double_encode=not s3),
+        query=sigv4.canonical_query(query),
+        payload=payload,
     )
     return signature.canonical_request, signature.string_to_sign, signature.authorization
 
