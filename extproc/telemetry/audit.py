@@ -14,8 +14,8 @@ import structlog
 
 from extproc.telemetry.event import Event, render
 
-_LINGER = 0.01  # seconds in which events gather, so that not each of them wakes the thread
-_CHUNK = 4096  # bytes a write: as much as a pipe takes in one piece from several processes
+_LINGER = 0.02  # seconds in which events gather: each turn of this thread interrupts the one that signs
+_BATCH = 64 * 1024  # bytes a write
 _AGAIN = 10.0  # seconds between warnings about the same trouble
 
 _log = structlog.get_logger(__name__)
@@ -82,20 +82,24 @@ class AuditLog:
             self._sink.close()
 
     def _run(self) -> None:
-        while not (self._closing and not self._queue):
+        while self._queue or not self._closing:
             self._wake.wait()
             if not self._closing:
                 time.sleep(_LINGER)
-            self._wake.clear()  # before looking: what is appended from here on sets it again
             while self._queue:
                 self._write_some()
             if self._closing:
+                continue
+            # Under load nobody has to wake this thread: it sleeps for good only after a quiet turn.
+            time.sleep(_LINGER)
+            if not self._queue:
+                self._wake.clear()
+            if self._queue or self._closing:  # looked at after that: somebody saw it set and left it so
                 self._wake.set()
 
     def _write_some(self) -> None:
-        """Render and write a chunk. Small ones: rendering holds the interpreter, writing lets go of it."""
         lines, events = bytearray(), 0
-        while self._queue and len(lines) < _CHUNK // 2:
+        while self._queue and len(lines) < _BATCH:
             event = self._queue.popleft()
             try:
                 lines += render(event)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import stat
 from pathlib import Path
 
 _MODE = 0o640  # the operator's, and the group's that collects logs
@@ -19,14 +20,24 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 class StreamSink:
-    """Lines to an open descriptor, which stays open."""
+    """Lines to an open descriptor, which stays open.
+
+    Several processes may share a pipe, which keeps together what is written to it at once only
+    up to a size (POSIX, PIPE_BUF); so no more than that is.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._at_once = select.PIPE_BUF if stat.S_ISFIFO(os.fstat(descriptor).st_mode) else None
 
     def write(self, lines: bytes) -> None:
         """Write whole lines."""
-        write_all(self._descriptor, lines)
+        while lines:
+            end = len(lines)
+            if self._at_once is not None and end > self._at_once:
+                end = lines.rfind(b"\n", 0, self._at_once) + 1 or lines.index(b"\n") + 1
+            write_all(self._descriptor, lines[:end])
+            lines = lines[end:]
 
     def close(self) -> None:
         """Nothing of ours to close."""

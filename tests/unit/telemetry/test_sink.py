@@ -75,3 +75,17 @@ def test_a_slow_reader_of_a_pipe_gets_everything_even_if_it_is_non_blocking():
     os.close(reader)
     os.close(writer)
     assert bytes(received) == data
+
+
+def test_a_shared_pipe_gets_lines_in_pieces_that_it_keeps_together(monkeypatch):
+    reader, writer = os.pipe()
+    pieces = []
+    monkeypatch.setattr(sinks, "write_all", lambda _descriptor, piece: pieces.append(piece))
+    lines = [b"%d" % number * length + b"\n" for number, length in enumerate((10, 4000, 90, 5000, 4095, 1, 1))]
+    StreamSink(writer).write(b"".join(lines))
+    os.close(reader)
+    os.close(writer)
+    assert b"".join(pieces) == b"".join(lines)
+    assert all(piece.endswith(b"\n") for piece in pieces)
+    assert all(len(piece) <= 4096 or piece.count(b"\n") == 1 for piece in pieces)
+    assert len(pieces) < len(lines)
