@@ -83,16 +83,16 @@ class Admission:
     unverified_exchange_tokens: Mapping[str, str] = field(repr=False)  # by header name
     digest: TokenDigest = field(repr=False)
     decided_by_body: bool  # some rule reads the MCP message
+    needs_body: bool = field(init=False)
+    """Whether the decision or the signature needs a body that is still to come."""
+
+    def __post_init__(self) -> None:
+        self.needs_body = self.head.has_body and (self.target.payload == "signed" or self.decided_by_body)
 
     @property
     def flight(self) -> tuple[TokenDigest, bool]:
         """What may be waited for together: the same token, and Envoy's word for it or not."""
         return self.digest, self.head.jwt_payload is not None
-
-    @property
-    def needs_body(self) -> bool:
-        """Whether the decision or the signature needs a body that is still to come."""
-        return self.head.has_body and (self.target.payload == "signed" or self.decided_by_body)
 
 
 class Pipeline:
@@ -324,7 +324,7 @@ class Pipeline:
             payload=payload.hash,
         )
         record.signed_for(authorized, seconds=time.perf_counter() - began)
-        mutation = list(signed.headers)
+        mutation = [("authorization", signed.authorization)]
         forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
         if forwarded_path != head.path:
             mutation.append((":path", forwarded_path))
@@ -332,13 +332,11 @@ class Pipeline:
             # A request of unknown length would go upstream chunked, and AWS wants a length.
             mutation.append(("content-length", str(len(payload.body))))
         # What we set is removed first too: setting replaces the first of several values only.
-        removed = [
-            name
-            for name in head.names
-            if name in self._never_forwarded
-            or (name.startswith("x-amz-") and name not in target.sign_headers)
-        ]
-        return Allow(tuple(mutation), tuple(removed), payload.body if payload.changed else None)
+        removed = sorted(self._never_forwarded.intersection(head.names))
+        removed += [name for name in head.names if name[:6] == "x-amz-" and name not in target.sign_headers]
+        return Allow(
+            tuple(mutation), tuple(removed), payload.body if payload.changed else None, signed.shared
+        )
 
     def observe(self, authorized: Authorized, status: int, error_type: str | None) -> None:
         """Look at the upstream's answer: does AWS no longer take these credentials?

@@ -148,24 +148,38 @@ class Authorized:
     credentials: Credentials
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class SharedHeaders:
+    """Headers that many requests get alike: one object for all of them, so that it is encoded once."""
+
+    pairs: tuple[tuple[str, str], ...] = field(repr=False)
+
+
 @dataclass(slots=True)
 class SignedHeaders:
     """The signature as request headers to set, names in lower case."""
 
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    authorization: str = field(repr=False)
+    shared: SharedHeaders
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """All of them."""
+        return (("authorization", self.authorization), *self.shared.pairs)
 
 
 @dataclass(slots=True)
 class Allow:
-    """Forward the request with this mutation: first ``remove``, then ``set``.
+    """Forward the request with this mutation: first ``remove``, then ``set`` and ``set_alike``.
 
-    ``set`` replaces and never appends; it may hold the pseudo-header ``:path``. A ``body``
+    Setting replaces and never appends; ``set`` may hold the pseudo-header ``:path``. A ``body``
     replaces the request's; ``set`` then holds its ``content-length``.
     """
 
     set: tuple[tuple[str, str], ...] = field(repr=False)
     remove: tuple[str, ...]
     body: bytes | None = field(default=None, repr=False)
+    set_alike: SharedHeaders | None = None
 
 
 @dataclass(frozen=True, slots=True)

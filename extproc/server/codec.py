@@ -4,9 +4,11 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
@@ -27,7 +29,7 @@ from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
 from extproc.errors import Denied, Reason
 from extproc.server import wire
 from extproc.telemetry.record import Record
-from extproc.values import Allow, Reply, RequestHead
+from extproc.values import Allow, Reply, RequestHead, SharedHeaders
 
 DECISION_NAMESPACE = "extproc"
 """The namespace of the dynamic metadata that comes with every decision."""
@@ -205,8 +207,10 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     Written field by field: most of this message is the same each time, and building it as
     message objects takes several times as long as signing.
     """
-    mutation = b"".join([_set_header(name, value) for name, value in allow.set])
-    common = wire.field(_HEADER_MUTATION, mutation + _remove_headers(allow.remove))
+    mutation = _set_headers(allow.set) + _remove_headers(allow.remove)
+    if allow.set_alike is not None:
+        mutation += _set_alike(allow.set_alike)
+    common = wire.field(_HEADER_MUTATION, mutation)
     if to_body:
         if allow.body is not None:
             common += wire.field(_BODY_MUTATION, wire.field(_BODY, allow.body))
@@ -214,9 +218,23 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     return wire.field(_REQUEST_HEADERS, wire.field(_HEADERS_RESPONSE, common))
 
 
-def _set_header(name: str, value: str) -> bytes:
-    header = _key(name) + wire.field(_RAW_VALUE, value.encode("latin-1"))
-    return wire.field(_SET_HEADERS, wire.field(_HEADER, header) + _OVERWRITE)
+def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
+    encoded = b""
+    for name, value in headers:
+        header = _key(name) + wire.field(_RAW_VALUE, value.encode("latin-1"))
+        encoded += wire.field(_SET_HEADERS, wire.field(_HEADER, header) + _OVERWRITE)
+    return encoded
+
+
+_encoded: WeakKeyDictionary[SharedHeaders, bytes] = WeakKeyDictionary()
+
+
+def _set_alike(shared: SharedHeaders) -> bytes:
+    encoded = _encoded.get(shared)
+    if encoded is None:
+        # It holds a session token: it goes when the headers go.
+        encoded = _encoded[shared] = _set_headers(shared.pairs)
+    return encoded
 
 
 @lru_cache(maxsize=64)

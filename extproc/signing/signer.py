@@ -1,13 +1,13 @@
 """From a request and credentials to the headers that make it a signed request for a target."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.signing import sigv4
 from extproc.signing.targets import Target
-from extproc.values import Credentials, RequestHead, SignedHeaders
+from extproc.values import Credentials, RequestHead, SharedHeaders, SignedHeaders
 
 _SHORT = 256  # characters of clients' values
 
@@ -20,7 +20,7 @@ class _Prepared:
     clients: tuple[tuple[str, str], ...]
     sent_hash: str | None
     signing: sigv4.Prepared
-    headers: tuple[tuple[str, str], ...] = field(repr=False)  # to set, beside the signature
+    headers: SharedHeaders  # to set, beside the signature
 
 
 class Signer:
@@ -77,7 +77,7 @@ class Signer:
             query=sigv4.canonical_query(query),
             payload=payload,
         )
-        return SignedHeaders((("authorization", signature.authorization), *prepared.headers))
+        return SignedHeaders(signature.authorization, prepared.headers)
 
 
 def _prepare(
@@ -98,7 +98,7 @@ def _prepare(
         access_key_id=credentials.access_key_id,
         key=sigv4.signing_key(credentials.secret_access_key, at[:8], target.scope),
     )
-    return _Prepared(target, clients, sent_hash, signing, tuple(ours))
+    return _Prepared(target, clients, sent_hash, signing, SharedHeaders(tuple(ours)))
 
 
 def _signed_of_the_clients(head: RequestHead, target: Target) -> tuple[tuple[str, str], ...]:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.server import codec, wire
-from extproc.values import Allow
+from extproc.values import Allow, SharedHeaders
 
 names = st.text("abcdefghijklmnopqrstuvwxyz-:", min_size=1, max_size=200)
 values = st.text(st.characters(max_codepoint=255), max_size=400)
@@ -26,7 +26,7 @@ def with_messages(allow, *, to_body):
             header=HeaderValue(key=name, raw_value=value.encode("latin-1")),
             append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
         )
-        for name, value in allow.set
+        for name, value in (*allow.set, *(allow.set_alike.pairs if allow.set_alike else ()))
     ]
     common = CommonResponse(
         header_mutation=HeaderMutation(set_headers=options, remove_headers=allow.remove),
@@ -41,12 +41,24 @@ def with_messages(allow, *, to_body):
     st.lists(st.tuples(names, values), max_size=6),
     st.lists(names, max_size=4),
     st.none() | st.binary(max_size=20_000),
+    st.none() | st.lists(st.tuples(names, values), max_size=3),
     st.booleans(),
 )
-def test_an_allow_is_encoded_as_the_protobuf_runtime_encodes_it(to_set, to_remove, body, to_body):
-    allow = Allow(tuple(to_set), tuple(to_remove), body)
-    decoded = ProcessingResponse.FromString(codec.encode_allow(allow, to_body=to_body))
-    assert decoded == with_messages(allow, to_body=to_body)
+def test_an_allow_is_encoded_as_the_protobuf_runtime_encodes_it(to_set, to_remove, body, alike, to_body):
+    shared = None if alike is None else SharedHeaders(tuple(alike))
+    allow = Allow(tuple(to_set), tuple(to_remove), body, shared)
+    for _ in ("the first time", "and from memory"):
+        decoded = ProcessingResponse.FromString(codec.encode_allow(allow, to_body=to_body))
+        assert decoded == with_messages(allow, to_body=to_body)
+
+
+def test_nothing_encoded_is_kept_when_the_headers_are_gone():
+    shared = SharedHeaders((("x-amz-security-token", "secret"),))
+    codec.encode_allow(Allow((), (), None, shared), to_body=True)
+    assert shared in codec._encoded
+    kept = len(codec._encoded)
+    del shared
+    assert len(codec._encoded) == kept - 1
 
 
 @given(st.integers(0, 2**63))

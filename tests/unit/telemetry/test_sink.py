@@ -81,7 +81,9 @@ def test_a_shared_pipe_gets_lines_in_pieces_that_it_keeps_together(monkeypatch):
     reader, writer = os.pipe()
     pieces = []
     monkeypatch.setattr(sinks, "write_all", lambda _descriptor, piece: pieces.append(piece))
-    lines = [b"%d" % number * length + b"\n" for number, length in enumerate((10, 4000, 90, 5000, 4095, 1, 1))]
+    lines = [
+        b"%d" % number * length + b"\n" for number, length in enumerate((10, 4000, 90, 5000, 4095, 1, 1))
+    ]
     StreamSink(writer).write(b"".join(lines))
     os.close(reader)
     os.close(writer)
