@@ -15,6 +15,8 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -22,7 +24,7 @@ from extproc.authn.bearer import bearer_token, exchange_tokens
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.authn.verifier import Verifier
-from extproc.credentials.cache import CredentialCache
+from extproc.credentials.cache import CredentialCache, Entry
 from extproc.credentials.revocation import Revocation
 from extproc.credentials.sessions import SessionCache, token_digest
 from extproc.credentials.singleflight import SingleFlight
@@ -51,9 +53,14 @@ _NEVER_FORWARDED = frozenset(
         "x-method-override",
     }
 )
-_RESERVED = frozenset({"x-amz-date", "x-amz-security-token", "x-amz-content-sha256"})
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _MAX_REQUEST_ID = 128
+_CHECKED_EACH_TIME = frozenset({"origin", "upgrade", "access-control-request-method"})
+"""Headers that ``admit`` looks at before the token, beside the request line."""
+
+_MAX_PLACES = 256
+_MAX_RECENT = 4096
+_SHORT_PATH = 128  # characters; longer ones, and queries, seldom come again
 _RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
 _CREDENTIAL_ERRORS = frozenset(
     {
@@ -71,6 +78,14 @@ _CREDENTIAL_ERRORS = frozenset(
 _log = structlog.get_logger(__name__)
 
 
+class _Place(NamedTuple):
+    """Where a request goes, which its request line and route decide."""
+
+    target: Target
+    path: str
+    query: str
+
+
 @dataclass(slots=True)
 class Admission:
     """A request worth deciding: well-formed, for a known target, with one bearer token."""
@@ -82,6 +97,9 @@ class Admission:
     unverified_token: str = field(repr=False)
     unverified_exchange_tokens: Mapping[str, str] = field(repr=False)  # by header name
     digest: TokenDigest = field(repr=False)
+    withheld: tuple[str, ...]
+    """Names of the client's headers that must not reach the upstream. They leave the request as soon
+    as its body is asked for, and once more when the signature comes."""
     decided_by_body: bool  # some rule reads the MCP message
     needs_body: bool = field(init=False)
     """Whether the decision or the signature needs a body that is still to come."""
@@ -137,9 +155,12 @@ class Pipeline:
         self._max_body_bytes = max_body_bytes
         self._max_mcp_bytes = max_mcp_bytes
         self._retired = False
+        # One lookup in the place of three, for who comes again within a moment.
+        self._recent: WeakValueDictionary[tuple[TokenDigest, tuple[object, ...]], Entry] = (
+            WeakValueDictionary()
+        )
+        self._places: dict[tuple[str | None, str, str, str], _Place] = {}
         self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
-        self.withheld = tuple(sorted(self._never_forwarded | _RESERVED))
-        """Headers that leave a request as soon as its body is asked for, never to leave Envoy unsigned."""
         self.reads_jwt_payload = verifier.reads_jwt_payload
         """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
         self.observes_upstream = observes_upstream
@@ -161,6 +182,32 @@ class Pipeline:
             Denied: a page of a foreign origin sent it, it is malformed, has no single bearer
                 token or no target.
         """
+        # Most requests differ in their tokens and bodies only; what else is checked was checked before.
+        line = (head.target_name, head.authority, head.method, head.path)
+        place = self._places.get(line) if head.names.isdisjoint(_CHECKED_EACH_TIME) else None
+        if place is None:
+            reply = self._check_form(head)
+            if reply is not None:
+                return reply
+        unverified_token = bearer_token(head)
+        others = exchange_tokens(head, self._verifier.exchange_headers)
+        if place is None:
+            place = self._place(head)
+            if len(head.path) <= _SHORT_PATH and not place.query:
+                self._remember(line, place)
+        return Admission(
+            head,
+            place.target,
+            place.path,
+            place.query,
+            unverified_token,
+            others,
+            _digest(unverified_token, others),
+            self._withheld(head, place.target),
+            self._policy.reads_mcp,
+        )
+
+    def _check_form(self, head: RequestHead) -> Reply | None:
         reply = self._resource.metadata_for(head.method, head.path)  # public: before the origin counts
         if reply is not None:
             return reply
@@ -170,23 +217,22 @@ class Pipeline:
         if not _METHOD.fullmatch(head.method) or head.method == "TRACE":
             # TRACE would show the client the signed headers (RFC 9110 9.3.8).
             raise Denied(Reason.REQUEST_AMBIGUOUS, "the method is not one to be signed")
-        preflight = self._origins.preflight(head)
-        if preflight is not None:
-            return preflight
-        unverified_token = bearer_token(head)
-        others = exchange_tokens(head, self._verifier.exchange_headers)
+        return self._origins.preflight(head)
+
+    def _place(self, head: RequestHead) -> _Place:
         target = self._targets.select(head)
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
-        return Admission(
-            head,
-            target,
-            path,
-            query,
-            unverified_token,
-            others,
-            _digest(unverified_token, others),
-            self._policy.reads_mcp,
-        )
+        return _Place(target, path, query)
+
+    def _remember(self, line: tuple[str | None, str, str, str], place: _Place) -> None:
+        if len(self._places) >= _MAX_PLACES:
+            self._places.clear()
+        self._places[line] = place
+
+    def _withheld(self, head: RequestHead, target: Target) -> tuple[str, ...]:
+        names = self._never_forwarded.intersection(head.names)
+        aws = [name for name in head.names if name[:6] == "x-amz-" and name not in target.sign_headers]
+        return (*sorted(names), *aws)
 
     def is_open(self, admission: Admission) -> bool:
         """Whether the token is known. No I/O; from any thread."""
@@ -228,17 +274,28 @@ class Pipeline:
         if inputs.message is not None:
             check_headers(inputs.message, admission.head)
         key = record.decision_key = self._decisions.key(inputs)
+        recent = self._recent.get((admission.digest, key))
+        if (
+            recent is not None
+            and self._credentials.still_good(recent)
+            and self._verifier.still_trusted(recent.session.identity, admission.head.jwt_payload)
+        ):
+            record.cache = record.cache or HIT
+            return Authorized(recent.session, recent.grant, recent.credentials)
         session = self._living_session(admission)
         if session is None:
             record.cache = MISS
             return None
         grant = self._decisions.recall(session, key)
-        credentials = self._credentials.get(session, grant) if grant is not None else None
-        if grant is None or credentials is None:
+        found = self._credentials.find(session, grant) if grant is not None else None
+        if grant is None or found is None:
             record.cache = record.cache or SESSION
             return None
         record.cache = record.cache or HIT
-        return Authorized(session, grant, credentials)
+        if len(self._recent) >= _MAX_RECENT:
+            self._recent.clear()
+        self._recent[admission.digest, key] = found
+        return Authorized(session, grant, found.credentials)
 
     def authorize(self, admission: Admission, inputs: Inputs, record: Record) -> asyncio.Future[Authorized]:
         """Obtain what ``recall`` did not find, or join whoever does; await it shielded.
@@ -332,10 +389,8 @@ class Pipeline:
             # A request of unknown length would go upstream chunked, and AWS wants a length.
             mutation.append(("content-length", str(len(payload.body))))
         # What we set is removed first too: setting replaces the first of several values only.
-        removed = sorted(self._never_forwarded.intersection(head.names))
-        removed += [name for name in head.names if name[:6] == "x-amz-" and name not in target.sign_headers]
         return Allow(
-            tuple(mutation), tuple(removed), payload.body if payload.changed else None, signed.shared
+            tuple(mutation), admission.withheld, payload.body if payload.changed else None, signed.shared
         )
 
     def observe(self, authorized: Authorized, status: int, error_type: str | None) -> None:

@@ -2,8 +2,8 @@
 
 The key is the token's digest together with the whole grant, as a structure, so nothing
 is shared between two tokens, nor between two roles, names or session policies of one
-token. Writes nothing to disk. ``get`` and ``forget_stale`` are for any thread, all else for
-the event loop.
+token. Writes nothing to disk. ``get``, ``find``, ``still_good`` and ``forget_stale`` are for
+any thread, all else for the event loop.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ _RECENT = 0.5  # of the lifetime: sessions idle for longer are not renewed
 _RETRY = 0.04  # of the lifetime: between attempts to renew
 _TICK = 1.0  # seconds between looks at what is due
 _REFRESHES_AT_ONCE = 4
+_MOMENT = 1.0  # seconds
 _HEALING_INTERVAL = 30.0  # seconds: credentials younger than this are not replaced for being refused
 
 DEFINITE = frozenset(
@@ -64,9 +65,13 @@ class CachePolicy:
     reuse_by_identity: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Entry:
-    """Credentials with whose and what for they are; times in seconds since the epoch."""
+    """Credentials with whose and what for they are; times in seconds since the epoch.
+
+    ``good_until``: the end of the moment in which whoever found this entry may take it again
+    without looking it up. Only the cache keeps entries; others hold them weakly.
+    """
 
     credentials: Credentials
     session: Session
@@ -74,6 +79,7 @@ class Entry:
     obtained_at: float
     used_at: float
     renew_at: float = math.inf
+    good_until: float = -math.inf
 
     @property
     def lifetime(self) -> float:
@@ -125,11 +131,20 @@ class CredentialCache:
 
     def get(self, session: Session, grant: Grant) -> Credentials | None:
         """Living credentials of a session under a grant, if there are any. No I/O."""
+        entry = self.find(session, grant)
+        return None if entry is None else entry.credentials
+
+    def find(self, session: Session, grant: Grant) -> Entry | None:
+        """The entry with them."""
         entry = self._entries.get((session.digest, grant))
-        if entry is None:
-            return None
-        entry.used_at = self._clock()
-        return entry.credentials
+        if entry is not None:
+            entry.used_at = self._clock()
+            entry.good_until = min(entry.used_at + _MOMENT, self._ends_at(entry))
+        return entry
+
+    def still_good(self, entry: Entry) -> bool:
+        """Whether an entry found a moment ago may be taken again."""
+        return entry.good_until > self._clock()
 
     def obtain(self, session: Session, grant: Grant) -> asyncio.Future[Credentials]:
         """Exchange the session's token under a grant, or join whoever does; await it shielded.
@@ -152,7 +167,7 @@ class CredentialCache:
             return False  # somebody was faster
         if self._clock() - entry.obtained_at < _HEALING_INTERVAL:
             return False
-        if not self._entries.drop(key, only=entry):
+        if not self._drop(key, entry):
             return False
         self._refused_by_aws.put(entry.credentials.access_key_id, entry.credentials.expires_at)
         return True
@@ -170,7 +185,12 @@ class CredentialCache:
             if ends(session, key[1]):
                 del self._under_way[key]
         ended = [(key, entry) for key, entry in self._entries.items() if ends(entry.session, entry.grant)]
-        return sum(self._entries.drop(key, only=entry) for key, entry in ended)
+        return sum(self._drop(key, entry) for key, entry in ended)
+
+    def _drop(self, key: Key, entry: Entry) -> bool:
+        dropped = self._entries.drop(key, only=entry)
+        entry.good_until = -math.inf  # at once, for those who hold it weakly
+        return dropped
 
     def renew_only_what_is_used_again(self) -> None:
         """Policy may grant other things from now on: do not renew by ourselves what it granted before."""

@@ -97,9 +97,9 @@ def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = 
     except Exception:  # noqa: BLE001 - the protobuf runtime's DecodeError
         raise Denied(Reason.PROTOCOL_VIOLATION, "not a ProcessingRequest") from None
     kind = request.WhichOneof("request")
-    if request.observability_mode:
-        raise Denied(Reason.PROTOCOL_VIOLATION, "observability mode ignores our answers")
     if kind == "request_headers":
+        if request.observability_mode:  # the same in every message of a stream, and this is the first
+            raise Denied(Reason.PROTOCOL_VIOLATION, "observability mode ignores our answers")
         mode = request.protocol_config.request_body_mode
         return HeadersMessage(
             head=_head(
@@ -174,7 +174,7 @@ def _head(message: object, target_name: str | None, jwt_payload: dict[str, Any] 
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def encode_continue(withheld: tuple[str, ...]) -> bytes:
     """Go on to the body, without the headers that must never leave unsigned: ``withheld``."""
     mutation = HeaderMutation(remove_headers=withheld)

@@ -109,19 +109,21 @@ class Stream:
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
         if admission.needs_body and admission.decided_by_body:
-            return self._continue() if self._pipeline.is_open(admission) else self._once_open(admission)
+            return (
+                self._continue(admission) if self._pipeline.is_open(admission) else self._once_open(admission)
+            )
         self._recall(admission, b"")
         if not admission.needs_body:
             return self._answer(b"")
-        return self._continue() if self._authorized else self._once_authorized(admission)
+        return self._continue(admission) if self._authorized else self._once_authorized(admission)
 
     def _recall(self, admission: Admission, body: bytes) -> None:
         self._inputs = self._pipeline.read(admission, body, self._record)
         self._authorized = self._pipeline.recall(admission, self._inputs, self._record)
 
-    def _continue(self) -> Answer:
+    def _continue(self, admission: Admission) -> Answer:
         self._record.pause()
-        return Answer(codec.encode_continue(self._pipeline.withheld), last=False)
+        return Answer(codec.encode_continue(admission.withheld), last=False)
 
     # Envoy buffers the body meanwhile. A token that is refused must not hold a stream, and a
     # buffer in Envoy, for as long as its sender likes: so "continue" waits for these two.
@@ -131,7 +133,7 @@ class Stream:
             await asyncio.shield(self._pipeline.open(admission, self._record))
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
-        return self._continue()
+        return self._continue(admission)
 
     async def _once_authorized(self, admission: Admission) -> Answer:
         try:
@@ -139,7 +141,7 @@ class Stream:
             self._authorized = await asyncio.shield(obtaining)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
-        return self._continue()
+        return self._continue(admission)
 
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
         if self._admission is None:

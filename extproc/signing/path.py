@@ -7,14 +7,12 @@ servers are known to read differently is refused.
 
 import re
 import string
-from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from extproc.errors import Denied, Reason
 from extproc.signing.sigv4 import canonical_query_parts
 
 MAX_PATH_LENGTH = 32_768
-_SHORT = 128
 _PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*,;=:@/?\[\]{}|^`]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _ENCODED_SLASH = re.compile(r"%2[Ff]")
@@ -39,13 +37,6 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
             invalid escapes, a plus sign in the query, an encoded slash where slashes matter;
             ``SIGNATURE_IN_QUERY``.
     """
-    # What most requests have, a short path without a query, is remembered.
-    if len(raw) <= _SHORT and "?" not in raw:
-        return _remembered(raw, slashes_matter=slashes_matter)
-    return _forwardable(raw, slashes_matter=slashes_matter)
-
-
-def _forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
     path, _, query = raw.partition("?")
     if len(raw) > MAX_PATH_LENGTH or not _PATH.fullmatch(path):
         raise Denied(Reason.REQUEST_AMBIGUOUS, "path has characters or escapes that are not allowed")
@@ -61,9 +52,6 @@ def _forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
     if any(name.lower() in _SIGNATURE_PARAMETERS for name, _ in parts):
         raise Denied(Reason.SIGNATURE_IN_QUERY)
     return path, "&".join(f"{name}={value}" for name, value in parts)
-
-
-_remembered = lru_cache(maxsize=256)(_forwardable)
 
 
 def _one_reading(path: str, *, slashes_matter: bool) -> str:

@@ -176,7 +176,7 @@ class Prepared:
     at: str
     scope: str
     authorization: str  # but for the signature
-    key: bytes = field(repr=False)
+    keyed: hmac.HMAC = field(repr=False)  # with the key and no message; copying it saves setting it up
 
 
 def prepare(*, headers: CanonicalHeaders, at: str, scope: Scope, access_key_id: str, key: bytes) -> Prepared:
@@ -185,7 +185,7 @@ def prepare(*, headers: CanonicalHeaders, at: str, scope: Scope, access_key_id: 
     authorization = (
         f"{ALGORITHM} Credential={access_key_id}/{named}, SignedHeaders={headers.names}, Signature="
     )
-    return Prepared(headers, at, named, authorization, key)
+    return Prepared(headers, at, named, authorization, hmac.new(key, digestmod="sha256"))
 
 
 def sign(prepared: Prepared, *, method: str, uri: str, query: str, payload: str) -> Signature:
@@ -194,5 +194,7 @@ def sign(prepared: Prepared, *, method: str, uri: str, query: str, payload: str)
         method=method, uri=uri, query=query, headers=prepared.headers, payload=payload
     )
     to_sign = string_to_sign(at=prepared.at, scope=prepared.scope, request=request)
-    signature = hmac.digest(prepared.key, to_sign.encode("utf-8"), "sha256").hex()
+    keyed = prepared.keyed.copy()
+    keyed.update(to_sign.encode("utf-8"))
+    signature = keyed.hexdigest()
     return Signature(request, to_sign, prepared.headers.names, signature, prepared.authorization + signature)

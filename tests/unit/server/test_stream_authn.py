@@ -55,6 +55,9 @@ async def test_a_foreign_origin_is_refused_before_everything_else():
     parts = Parts()
     await _answer(parts, headers=[("origin", "https://evil.example")])
     assert parts.verifier.calls == 0
+    assert (await _answer(parts)).is_signed
+    seen = await _answer(parts, headers=[("origin", "https://evil.example")])
+    assert seen.status == 403  # also when the same request line was good a moment ago
 
 
 async def test_an_allowed_origin_is_served_and_its_preflight_answered_without_a_token():
