@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterDiscoveryType,
     ClusterDnsLookupFamily,
     ClusterLbPolicy,
+    OutlierDetection,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     HealthCheck,
@@ -87,6 +88,19 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
         cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
         # Only when no worker at all is healthy is it better to try them than not to.
         cluster.common_lb_config = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=1.0))
+        # Where a connection was refused a second is spent elsewhere. Without this a request would be sent
+        # there again and again, with all its retries, until a health check says so.
+        cluster.outlier_detection = OutlierDetection(
+            split_external_local_origin_errors=True,
+            consecutive_local_origin_failure=1,
+            interval=timedelta(seconds=1),
+            base_ejection_time=timedelta(seconds=1),
+            max_ejection_time=timedelta(seconds=5),
+            max_ejection_percent=50,
+            # Statistics over what instances answer are for other kinds of services.
+            enforcing_success_rate=0,
+            enforcing_local_origin_success_rate=0,
+        )
     if settings.listen.tls is not None or options.extproc_ca is not None:
         cluster.transport_socket = _extproc_tls(addresses, settings.listen.tls, options)
     return cluster
