@@ -211,6 +211,8 @@ def extproc_yaml(provider: IdentityProvider, *, grpc: str, admin: str, sts: str,
             }
         ],
         "limits": {"sessions": 20_000},
+        "drain_delay_seconds": 0,
+        "drain_seconds": 1,
     }
     return yaml.safe_dump(settings, sort_keys=False)
 

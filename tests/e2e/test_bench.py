@@ -9,7 +9,14 @@ from bench.__main__ import run, write
 from bench.world import ENVOY_ALONE, NATIVE, UNCACHED, engines, full, noop
 
 SHORTEST = dataclasses.replace(
-    through_envoy.QUICK, rounds=1, users=3, cold_users=1, sessions=(50,), idle_streams=20, micro_seconds=0.001
+    through_envoy.QUICK,
+    rounds=1,
+    seconds=0.3,
+    users=3,
+    cold_users=1,
+    sessions=(50,),
+    idle_streams=20,
+    micro_seconds=0.001,
 )
 
 

@@ -8,7 +8,7 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extproc.cli import main
@@ -180,6 +180,7 @@ def test_bad_input_is_told_in_a_line_and_exits_2(request_, message):
     assert KEYS["secret_access_key"] not in result.output
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # each example is a command
 @given(
     st.dictionaries(
         st.sampled_from([*REQUEST, "x"]),
