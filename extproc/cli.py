@@ -11,6 +11,7 @@ from extproc import config
 from extproc.commands.admin import admin
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Loaded = TypeVar("_Loaded")
 _SUPPLEMENT = "extproc.supplement"
 
 
@@ -91,7 +92,10 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
 
 @main.command()
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), help="The configuration file (YAML)."
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="The server's configuration file, of which only listen is read.",
 )
 @click.option("--address", help="HOST:PORT or unix:/path, if not listen.grpc.")
 @click.option("--ca", type=click.Path(path_type=Path), help="With --address: PEM file to trust; TLS then.")
@@ -101,7 +105,8 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 
     if (config_path is None) == (address is None):
         raise click.UsageError("exactly one of --config and --address is required")
-    sys.exit(run(_load(config_path) if config_path else None, address, ca))
+    listen = _or_exit(lambda: config.load_listen(config_path)) if config_path else None
+    sys.exit(run(listen, address, ca))
 
 
 @main.command()
@@ -153,7 +158,7 @@ def _load(path: Path) -> config.Settings:
     return _or_exit(_loader(path))
 
 
-def _or_exit(load: Callable[[], config.Settings]) -> config.Settings:
+def _or_exit(load: Callable[[], _Loaded]) -> _Loaded:
     try:
         return load()
     except config.ConfigError as error:

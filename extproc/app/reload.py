@@ -76,6 +76,8 @@ class Reloader:
         async with self._one_at_a_time:
             try:
                 outcome = await self._reload()
+                if outcome == "unchanged" and self._problems:
+                    _log.info("config_good_again")  # what was read last is back
                 self._problems = []
             except ConfigError as error:
                 outcome, self._problems = "failed", error.problems

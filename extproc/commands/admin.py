@@ -37,7 +37,12 @@ def _calls(command: Callable[..., None]) -> Callable[..., None]:
     path = click.Path(path_type=Path)
 
     @click.option("--address", help="HOST:PORT or unix:/path of the admin API.")
-    @click.option("--config", "config_path", type=path, help="The configuration that has listen.admin_grpc.")
+    @click.option(
+        "--config",
+        "config_path",
+        type=path,
+        help="The configuration that has listen.admin_grpc; nothing else of it is read.",
+    )
     @click.option("--ca", type=path, help="For TLS: whom to trust (PEM).")
     @click.option("--cert", type=path, help="For mTLS: our certificate (PEM).")
     @click.option("--key", type=path, help="For mTLS: our private key (PEM).")
@@ -83,7 +88,7 @@ def _calls(command: Callable[..., None]) -> Callable[..., None]:
 def _configured(path: Path | None) -> str:
     assert path is not None  # noqa: S101 - one of the two is given
     try:
-        address = config.load(path).listen.admin_grpc
+        address = config.load_listen(path).admin_grpc
     except config.ConfigError as error:
         _fail("\n".join(error.problems), _BAD_INPUT)
     if address is None:

@@ -103,5 +103,10 @@ def show_revoked(answer: dict[str, Any]) -> None:
     console = _console()
     console.print(f"dropped: {answer['sessions']} sessions, {answer['credentials']} credentials")
     console.print(f"refused until: {answer.get('refused_until', 'nobody is refused')}")
-    console.print("To end credentials that AWS has handed out, put this inline policy on the role:")
+    if not answer["sessions"] and not answer["credentials"]:
+        return
+    console.print(
+        "To end credentials that AWS has handed out too, put this inline policy on their role. It ends "
+        "the sessions of everybody who has that role; they get new ones with their next request:"
+    )
     console.print(answer["role_policy"], markup=False, highlight=False, soft_wrap=True)

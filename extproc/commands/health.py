@@ -6,7 +6,7 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from extproc.config import Settings
+from extproc.config import Listen
 from extproc.server.certificates import CertificateError
 from extproc.server.channel import ClientTls, connect, towards_ourselves
 
@@ -14,14 +14,14 @@ ANSWER_WITHIN = 2.0  # seconds
 HEALTHY, UNHEALTHY = 0, 1
 
 
-def run(settings: Settings | None, address: str | None, ca: Path | None) -> int:
+def run(listen: Listen | None, address: str | None, ca: Path | None) -> int:
     """Print the status of every address; 0 if all of them serve.
 
-    The addresses are the one that is given, else those of the settings.
+    The addresses are the one that is given, else those that the server listens at.
     """
-    addresses = [address] if address else settings.listen.grpc_addresses if settings else []
+    addresses = [address] if address else listen.grpc_addresses if listen else []
     try:
-        tls = ClientTls(ca=ca) if ca else _own_tls(settings)
+        tls = ClientTls(ca=ca) if ca else _own_tls(listen)
         told = {each: _status(each, tls) for each in addresses}
     except CertificateError as error:
         click.echo(f"extproc: {error}", err=True)
@@ -31,8 +31,8 @@ def run(settings: Settings | None, address: str | None, ca: Path | None) -> int:
     return HEALTHY if all(status == "SERVING" for status in told.values()) else UNHEALTHY
 
 
-def _own_tls(settings: Settings | None) -> ClientTls | None:
-    tls = settings.listen.tls if settings else None
+def _own_tls(listen: Listen | None) -> ClientTls | None:
+    tls = listen.tls if listen else None
     if tls is None:
         return None
     return towards_ourselves(

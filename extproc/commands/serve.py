@@ -10,6 +10,7 @@ import click
 
 from extproc.config import Settings
 from extproc.server import engine_choice
+from extproc.telemetry import logs
 from extproc.workers.place import Place, Share, share_out
 
 _SWITCH_AFTER = 0.0005  # seconds that a thread may go on while another wants to
@@ -54,6 +55,8 @@ async def _serve(
     engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
     from extproc.app.lifecycle import App  # noqa: PLC0415
 
+    if place is not None:
+        logs.name_worker(place.number)
     app = App(settings, load=load, files=files, place=place)
     # The audit log's writer and the event loop must not keep the polling thread waiting for long.
     sys.setswitchinterval(_SWITCH_AFTER)

@@ -4,10 +4,10 @@ Everything that can be known without the network is checked here; what loads is 
 Unknown keys are refused, and so are duplicate ones. Errors read ``path: message``.
 """
 
-from extproc.config.document import ConfigError, load, parse, read_documents, read_text, validate
+from extproc.config.document import ConfigError, load, load_listen, parse, read_documents, read_text, validate
 from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
-from extproc.config.listen import Tls, stays_local
+from extproc.config.listen import Listen, Tls, stays_local
 from extproc.config.roles import Ceiling, RoleMapping
 from extproc.config.settings import Limits, Settings, warnings
 from extproc.config.targets import Target
@@ -17,6 +17,7 @@ __all__ = [
     "ConfigError",
     "Issuer",
     "Limits",
+    "Listen",
     "Refresh",
     "RoleMapping",
     "Settings",
@@ -25,6 +26,7 @@ __all__ = [
     "grpc_address",
     "host_port",
     "load",
+    "load_listen",
     "parse",
     "read_documents",
     "read_text",

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from extproc.config.listen import Listen
 from extproc.config.settings import Settings
 
 
@@ -93,6 +94,19 @@ def read_text(path: Path) -> str:
 def load(path: Path) -> Settings:
     """Read a configuration file; raises ``ConfigError``."""
     return parse(read_text(path))
+
+
+def load_listen(path: Path) -> Listen:
+    """Only where a server listens, of a file that may be wrong in all else; raises ``ConfigError``.
+
+    Asking a running server must not fail for what a reload has refused.
+    """
+    documents = read_documents(read_text(path))
+    document = documents[0] if documents and isinstance(documents[0], dict) else {}
+    try:
+        return Listen.model_validate(document.get("listen") or {})
+    except ValidationError as error:
+        raise ConfigError([f"listen.{_problem(entry)}" for entry in error.errors()]) from None
 
 
 def _problem(error: Any) -> str:

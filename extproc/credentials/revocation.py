@@ -1,6 +1,7 @@
 """Ending sessions before their time: by whose they are, and for how long nobody like that may come back."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,7 +108,8 @@ def revocation_policy(*, issued_before: float) -> str:
     refuse those issued before an instant:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
     """
-    instant = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(issued_before))
+    # The next whole second: what was issued in this one must not survive.
+    instant = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(math.ceil(issued_before)))
     statement = {
         "Effect": "Deny",
         "Action": ["*"],

@@ -94,11 +94,11 @@ curl -s http://{at.extproc_admin}/metrics | grep ^extproc
 grpcurl -plaintext {at.extproc} list
 grpcurl -plaintext {at.extproc} grpc.health.v1.Health/Check
 curl -s http://{at.sts}/_control/faults -H 'content-type: application/json' \\
-  -d '{{"mode":"throttle"}}'                        # make STS throttle; null ends it
+  -d '{{"mode":"throttle"}}'                        # make STS throttle; {{"mode":null}} ends it
 
 # One request in three logs: extproc's audit log, Envoy's access log, the upstream's.
 curl -s http://{at.envoy}/echo -H "Authorization: Bearer $TOKEN" -d hello; sleep 1
-ID=$(tail -1 {stack.directory}/audit.log | sed 's/.*"request_id":"\\([^"]*\\)".*/\1/')
+ID=$(tail -1 {stack.directory}/audit.log | sed 's/.*"request_id":"\\([^"]*\\)".*/\\1/')
 grep "$ID" {stack.directory}/*.log
 
 Configuration and logs: {stack.directory}

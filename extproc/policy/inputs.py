@@ -14,6 +14,9 @@ from extproc.policy.cel import Path
 from extproc.policy.mcp import McpMessage
 from extproc.values import RequestHead
 
+REQUEST_MEMBERS = frozenset({"method", "path", "host", "headers", "target"})
+"""What the variable ``request`` has."""
+
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _SHORT = 128  # characters; longer texts are kept as their hash
 _ABSENT = ("absent",)

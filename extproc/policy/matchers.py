@@ -4,18 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from extproc.policy import mcp
 from extproc.policy.cel import (
     Budget,
     Condition,
     EvaluationError,
+    ExpressionError,
     Path,
     Text,
     compile_condition,
     compile_text,
 )
+from extproc.policy.inputs import REQUEST_MEMBERS
 
 VARIABLES = frozenset({"claims", "request", "mcp"})
 """What a matcher can read."""
+
+_MEMBERS = {"request": REQUEST_MEMBERS, "mcp": mcp.MEMBERS}
+"""A misspelt one would never be there, and a deny rule that reads it would never apply."""
 
 
 class Matcher(Protocol):
@@ -68,12 +74,16 @@ class ClaimContains:
 
 def cel_matcher(source: str) -> Condition:
     """Compile a ``matcher``; raises ``ExpressionError``."""
-    return compile_condition(source, variables=VARIABLES)
+    condition = compile_condition(source, variables=VARIABLES)
+    _check_members(condition)
+    return condition
 
 
 def account_expression(source: str) -> Text:
     """Compile what chooses the account of a chained role; raises ``ExpressionError``."""
-    return compile_text(source, variables=VARIABLES)
+    text = compile_text(source, variables=VARIABLES)
+    _check_members(text)
+    return text
 
 
 def name_expression(source: str) -> Text:
@@ -82,3 +92,12 @@ def name_expression(source: str) -> Text:
     Over claims only: a caller must not choose how the audit trail names him.
     """
     return compile_text(source, variables=frozenset({"claims"}))
+
+
+def _check_members(expression: Condition | Text) -> None:
+    for variable, *rest in sorted(expression.reads):
+        members = _MEMBERS.get(variable)
+        if members is not None and rest and rest[0] not in members:
+            raise ExpressionError(
+                f"{variable}.{rest[0]}: there is no such member, only {', '.join(sorted(members))}"
+            )

@@ -24,6 +24,9 @@ _PARAMETERS = frozenset({"name", "arguments", "uri", "_meta"})
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _VARIABLE = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
 
+MEMBERS = frozenset({"method", "arguments", "protocol_version", "session_id", *_VARIABLE.values()})
+"""What the variable ``mcp`` can have."""
+
 MAX_CONTAINERS = 20_000
 MAX_COMMAS = 50_000  # each value needs one; those in texts count too, hence the room
 """Brackets in a message. Each costs the event loop half a microsecond to read."""

@@ -8,12 +8,25 @@ import logging
 import sys
 import threading
 import traceback
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
 
 from extproc.telemetry.repeats import Repeats
 
 _log = structlog.get_logger(__name__)
+_of_all: dict[str, object] = {}
+
+
+def name_worker(number: int) -> None:
+    """Say in every line from now on which worker of a supervisor this process is."""
+    _of_all["worker"] = number
+
+
+def _with_worker(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event.update(_of_all)
+    return event
 
 
 def configure(level: str) -> None:
@@ -25,6 +38,7 @@ def configure(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             Repeats(),
+            _with_worker,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],

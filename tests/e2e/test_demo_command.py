@@ -50,6 +50,16 @@ def test_a_kept_demo_prints_commands_that_work_and_ends_cleanly_on_sigterm(tmp_p
             ["bash", "-c", block[0]], capture_output=True, text=True, timeout=30, check=True
         )
         assert "assumed-role/DemoAdmin/demo-admin" in pasted.stdout
+        token = re.search(r"^TOKEN=.*?\n\n", printed, re.MULTILINE | re.DOTALL)[0]
+        three_logs = re.search(r"# One request in three logs.*?\n\n", printed, re.DOTALL)[0]
+        pasted = subprocess.run(
+            ["bash", "-c", f"{token}\n{three_logs}"], capture_output=True, text=True, timeout=30, check=True
+        )
+        assert {line.partition(".log:")[0].rpartition("/")[2] for line in pasted.stdout.splitlines()} >= {
+            "audit",
+            "envoy",
+            "mcp",
+        }
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)

@@ -660,3 +660,15 @@ def test_check_says_what_is_wrong_with_a_file_it_cannot_read(run, tmp_path):
     assert (result.exit_code, result.stderr) == (2, f"{missing}: No such file or directory\n")
     result = CliRunner().invoke(main, ["check", "--config", str(tmp_path)])
     assert (result.exit_code, result.stderr) == (2, f"{tmp_path}: Is a directory\n")
+
+
+def test_where_a_server_listens_can_be_read_from_a_file_that_is_wrong_in_all_else(tmp_path):
+    path = tmp_path / "extproc.yaml"
+    path.write_text("listen: {grpc: '127.0.0.1:1234', admin_grpc: 'unix:/run/x'}\nissuers: 3\nmisspelt: 1\n")
+    listen = config.load_listen(path)
+    assert (listen.grpc_addresses, listen.admin_grpc) == (["127.0.0.1:1234"], "unix:/run/x")
+    path.write_text("issuers: []\n")
+    assert config.load_listen(path) == config.Listen()
+    path.write_text("listen: {grpc: 3}\n")
+    with pytest.raises(config.ConfigError, match=r"^listen\.grpc"):
+        config.load_listen(path)

@@ -159,8 +159,10 @@ def test_a_full_list_refuses_rather_than_forget_somebody():
     deny_list.add(Selector(subject="one more"), until=START + 20)
 
 
-def test_the_role_policy_ends_credentials_that_aws_has_handed_out():
-    policy = json.loads(revocation_policy(issued_before=1_440_938_160))
+@pytest.mark.parametrize("revoked_at", [1_440_938_160, 1_440_938_159.001])
+def test_the_role_policy_ends_credentials_that_aws_has_handed_out(revoked_at):
+    # AWS's times are whole seconds: what was issued in the second of the revocation must end too.
+    policy = json.loads(revocation_policy(issued_before=revoked_at))
     (statement,) = policy["Statement"]
     assert statement["Effect"] == "Deny"
     assert statement["Condition"] == {"DateLessThan": {"aws:TokenIssueTime": "2015-08-30T12:36:00Z"}}

@@ -5,6 +5,7 @@ from types import MappingProxyType
 import pytest
 
 from extproc.errors import Denied, Reason
+from extproc.policy.cel import ExpressionError
 from extproc.policy.rules import ClaimContains, Policy, Rule, cel_matcher
 from extproc.values import Grant, Identity
 
@@ -247,3 +248,24 @@ def test_the_detail_of_a_denial_never_tells_a_claims_value(source):
     assert "hunter2" not in denied.detail
     assert "hunter2" not in str(denied)
     assert denied.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("source", "misspelt"),
+    [
+        ('mcp.tol == "x"', "mcp.tol"),
+        ('mcp["tol"] == "x"', "mcp.tol"),
+        ('has(mcp.tol) && mcp.tool == "x"', "mcp.tol"),
+        ('request.pathh.startsWith("/admin")', "request.pathh"),
+    ],
+)
+def test_a_member_that_no_request_has_is_an_error(source, misspelt):
+    with pytest.raises(ExpressionError, match=f"^{misspelt}: there is no such member, only "):
+        cel_matcher(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["mcp.arguments.tol == 1", 'request.headers["x-any"] == "1"', "claims.any == 1"]
+)
+def test_below_what_clients_choose_any_member_may_be_read(source):
+    assert cel_matcher(source).reads
