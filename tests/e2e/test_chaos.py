@@ -97,7 +97,8 @@ class Chaos:
         self.configuration.write_text("issuers: none\n")
         self.stack.processes["extproc"].send_signal(signal.SIGHUP)
         time.sleep(self.chance.uniform(0.3, 1))
-        self.configuration.write_text(self.good)  # a worker that is killed next could not start with the other
+        # With the bad one a worker that is killed next could not start.
+        self.configuration.write_text(self.good)
 
 
 async def test_whatever_breaks_nothing_unsigned_and_nobody_elses_credentials(stack, capsys):
