@@ -86,8 +86,12 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
         cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
     if len(addresses) > 1:
         cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
-        # Only when no worker at all is healthy is it better to try them than not to.
-        cluster.common_lb_config = ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=1.0))
+        cluster.common_lb_config = ClusterCommonLbConfig(
+            # Only when no worker at all is healthy is it better to try them than not to.
+            healthy_panic_threshold=Percent(value=1.0),
+            # At once: by default Envoy's threads learn of a health change up to a second late.
+            update_merge_window=timedelta(0),
+        )
         # Where a connection was refused a second is spent elsewhere. Without this a request would be sent
         # there again and again, with all its retries, until a health check says so.
         cluster.outlier_detection = OutlierDetection(

@@ -222,6 +222,7 @@ def test_every_workers_address_is_an_endpoint():
     assert cluster["outlier_detection"]["consecutive_local_origin_failure"] == 1
     assert cluster["outlier_detection"]["split_external_local_origin_errors"] is True
     assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1.0}
+    assert cluster["common_lb_config"]["update_merge_window"] == "0s"
     assert cluster["health_checks"][0]["grpc_health_check"] == {}
     cluster, addresses = extproc_cluster_of(rendered(extproc_addresses=("unix:/a", "unix:/b"))[0])
     assert [each["pipe"]["path"] for each in addresses] == ["/a", "/b"]
