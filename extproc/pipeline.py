@@ -13,9 +13,8 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import structlog
@@ -29,17 +28,27 @@ from extproc.credentials.revocation import Revocation
 from extproc.credentials.sessions import SessionCache, token_digest
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
+from extproc.generations import Generations
 from extproc.policy.decisions import Decisions
 from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
 from extproc.policy.mcp import check_headers, parse_message
 from extproc.policy.rules import Policy
 from extproc.signing.path import forwardable
 from extproc.signing.payload import Payload, payload_of
-from extproc.signing.signer import Signer
+from extproc.signing.signer import Signer, signed_of_the_clients
 from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.observer import Decision, Observer
 from extproc.telemetry.record import HIT, MISS, SESSION, Record
-from extproc.values import Allow, Authorized, Identity, Reply, RequestHead, Session, TokenDigest
+from extproc.values import (
+    DIFFERENT_EACH_TIME,
+    Allow,
+    Authorized,
+    Identity,
+    Reply,
+    RequestHead,
+    Session,
+    TokenDigest,
+)
 
 _NEVER_FORWARDED = frozenset(
     {
@@ -55,12 +64,9 @@ _NEVER_FORWARDED = frozenset(
 )
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _MAX_REQUEST_ID = 128
-_CHECKED_EACH_TIME = frozenset({"origin", "upgrade", "access-control-request-method"})
-"""Headers that ``admit`` looks at before the token, beside the request line."""
-
-_MAX_PLACES = 256
 _MAX_RECENT = 4096
-_SHORT_PATH = 128  # characters; longer ones, and queries, seldom come again
+_MAX_HEADS = 2048
+_HEADS_FOR = 60.0  # seconds; they hold tokens, so not longer than clients pause between two calls
 _RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
 _CREDENTIAL_ERRORS = frozenset(
     {
@@ -78,14 +84,6 @@ _CREDENTIAL_ERRORS = frozenset(
 _log = structlog.get_logger(__name__)
 
 
-class _Place(NamedTuple):
-    """Where a request goes, which its request line and route decide."""
-
-    target: Target
-    path: str
-    query: str
-
-
 @dataclass(slots=True)
 class Admission:
     """A request worth deciding: well-formed, for a known target, with one bearer token."""
@@ -100,6 +98,8 @@ class Admission:
     withheld: tuple[str, ...]
     """Names of the client's headers that must not reach the upstream. They leave the request as soon
     as its body is asked for, and once more when the signature comes."""
+    signed: tuple[tuple[str, str], ...] = field(repr=False)
+    """The client's headers that the signature covers."""
     decided_by_body: bool  # some rule reads the MCP message
     needs_body: bool = field(init=False)
     """Whether the decision or the signature needs a body that is still to come."""
@@ -159,7 +159,9 @@ class Pipeline:
         self._recent: WeakValueDictionary[tuple[TokenDigest, tuple[object, ...]], Entry] = (
             WeakValueDictionary()
         )
-        self._places: dict[tuple[str | None, str, str, str], _Place] = {}
+        self._heads: Generations[Hashable, Admission] = Generations(size=_MAX_HEADS, seconds=_HEADS_FOR)
+        self.knows_heads = not policy.reads_request and not targets.sign_any(DIFFERENT_EACH_TIME)
+        """Whether ``known`` may be asked: nothing reads the values in which heads of one key differ."""
         self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
         self.reads_jwt_payload = verifier.reads_jwt_payload
         """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
@@ -180,32 +182,35 @@ class Pipeline:
 
         Raises:
             Denied: a page of a foreign origin sent it, it is malformed, has no single bearer
-                token or no target.
+                token, no target, or a header that cannot be signed.
         """
-        # Most requests differ in their tokens and bodies only; what else is checked was checked before.
-        line = (head.target_name, head.authority, head.method, head.path)
-        place = self._places.get(line) if head.names.isdisjoint(_CHECKED_EACH_TIME) else None
-        if place is None:
-            reply = self._check_form(head)
-            if reply is not None:
-                return reply
+        reply = self._check_form(head)
+        if reply is not None:
+            return reply
         unverified_token = bearer_token(head)
         others = exchange_tokens(head, self._verifier.exchange_headers)
-        if place is None:
-            place = self._place(head)
-            if len(head.path) <= _SHORT_PATH and not place.query:
-                self._remember(line, place)
+        target = self._targets.select(head)
+        path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
         return Admission(
             head,
-            place.target,
-            place.path,
-            place.query,
+            target,
+            path,
+            query,
             unverified_token,
             others,
             _digest(unverified_token, others),
-            self._withheld(head, place.target),
+            self._withheld(head, target),
+            signed_of_the_clients(head, target),
             self._policy.reads_mcp,
         )
+
+    def known(self, key: Hashable) -> Admission | None:
+        """What ``admit`` made of a head with this key a moment ago."""
+        return self._heads.get(key)
+
+    def remember(self, key: Hashable, admission: Admission) -> None:
+        """Keep an admission for the next head of its key. Its token was verified: others take no room."""
+        self._heads.put(key, admission)
 
     def _check_form(self, head: RequestHead) -> Reply | None:
         reply = self._resource.metadata_for(head.method, head.path)  # public: before the origin counts
@@ -218,16 +223,6 @@ class Pipeline:
             # TRACE would show the client the signed headers (RFC 9110 9.3.8).
             raise Denied(Reason.REQUEST_AMBIGUOUS, "the method is not one to be signed")
         return self._origins.preflight(head)
-
-    def _place(self, head: RequestHead) -> _Place:
-        target = self._targets.select(head)
-        path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
-        return _Place(target, path, query)
-
-    def _remember(self, line: tuple[str | None, str, str, str], place: _Place) -> None:
-        if len(self._places) >= _MAX_PLACES:
-            self._places.clear()
-        self._places[line] = place
 
     def _withheld(self, head: RequestHead, target: Target) -> tuple[str, ...]:
         names = self._never_forwarded.intersection(head.names)
@@ -366,17 +361,18 @@ class Pipeline:
         """Sign the request and say what Envoy must change in it.
 
         Raises:
-            Denied: a header cannot be signed, or the identity was revoked meanwhile.
+            Denied: the identity was revoked meanwhile.
         """
         # Last of all: a body may have been held up, an exchange under way.
         self._refuse_revoked(authorized.session.identity)
-        head, target = admission.head, admission.target
+        head = admission.head
         began = time.perf_counter()
         signed = self._signer.sign(
-            head=head,
+            method=head.method,
             path=admission.path,
             query=admission.query,
-            target=target,
+            clients=admission.signed,
+            target=admission.target,
             credentials=authorized.credentials,
             payload=payload.hash,
         )
@@ -422,8 +418,8 @@ class Pipeline:
         HTTP status is the same.
         """
         head = record.head
-        request_ids = head.values("x-request-id") if head is not None else []
-        request_id = request_ids[0][:_MAX_REQUEST_ID] if request_ids else None
+        request_id = record.header("x-request-id")
+        request_id = request_id[:_MAX_REQUEST_ID] if request_id else None
         if isinstance(error, Denied):
             reason, detail = error.reason, error.detail
             _log.debug("request_denied", reason=reason.value, detail=detail, request_id=request_id)

@@ -14,6 +14,10 @@ from typing import NewType
 
 from extproc.errors import Reason
 
+DIFFERENT_EACH_TIME = ("x-request-id", "traceparent", "content-length")
+"""Headers whose values differ from request to request, and which only logs read: unless a rule reads
+headers or a target signs one of these."""
+
 
 @dataclass(slots=True)
 class RequestHead:

@@ -207,9 +207,13 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     Written field by field: most of this message is the same each time, and building it as
     message objects takes several times as long as signing.
     """
+    if allow.body is None and allow.set_alike is not None and len(allow.set) == 1:
+        ((name, value),) = allow.set
+        before, after = _around(name, len(value), allow.set_alike, allow.remove, to_body=to_body)
+        return before + value.encode("latin-1") + after
     mutation = _set_headers(allow.set) + _remove_headers(allow.remove)
     if allow.set_alike is not None:
-        mutation += _set_alike(allow.set_alike)
+        mutation += _set_headers(allow.set_alike.pairs)
     common = wire.field(_HEADER_MUTATION, mutation)
     if to_body:
         if allow.body is not None:
@@ -226,15 +230,25 @@ def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
     return encoded
 
 
-_encoded: WeakKeyDictionary[SharedHeaders, bytes] = WeakKeyDictionary()
+# They hold a session token: they go when its headers go.
+_surroundings: WeakKeyDictionary[SharedHeaders, dict[tuple[object, ...], tuple[bytes, bytes]]] = (
+    WeakKeyDictionary()
+)
 
 
-def _set_alike(shared: SharedHeaders) -> bytes:
-    encoded = _encoded.get(shared)
-    if encoded is None:
-        # It holds a session token: it goes when the headers go.
-        encoded = _encoded[shared] = _set_headers(shared.pairs)
-    return encoded
+def _around(
+    name: str, length: int, alike: SharedHeaders, remove: tuple[str, ...], *, to_body: bool
+) -> tuple[bytes, bytes]:
+    """What stands before and after the one value, of ``length``, in which answers of a second differ."""
+    known = _surroundings.setdefault(alike, {})
+    key = (name, length, remove, to_body)
+    found = known.get(key)
+    if found is None:
+        after = _OVERWRITE + _set_headers(alike.pairs) + _remove_headers(remove)
+        allow = Allow(((name, "-" * length), *alike.pairs), remove)
+        before = encode_allow(allow, to_body=to_body)[: -len(after) - length]
+        found = known[key] = before, after
+    return found
 
 
 @lru_cache(maxsize=64)

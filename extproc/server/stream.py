@@ -17,12 +17,13 @@ as it came, bearer token and all. So ``receive`` answers every message, whatever
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Admission, Pipeline
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.server import codec
+from extproc.server.heads import HeadBytes, look_at
 from extproc.signing.payload import Payload
 from extproc.telemetry.observer import Decision
 from extproc.telemetry.record import Record
@@ -55,6 +56,7 @@ class Stream:
         "_admission",
         "_authorized",
         "_head_at",
+        "_head_bytes",
         "_inputs",
         "_pipeline",
         "_record",
@@ -67,6 +69,7 @@ class Stream:
         self._target_name = target_name
         self._record = Record()
         self._head_at = 0.0
+        self._head_bytes: HeadBytes | None = None
         self._admission: Admission | None = None
         self._inputs: Inputs = NO_INPUTS
         self._authorized: Authorized | None = None
@@ -80,9 +83,14 @@ class Stream:
         """
         self._record.resume()
         try:
-            received = codec.decode(
-                message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
-            )
+            if self._record.head is None and self._pipeline.knows_heads:
+                head_bytes = look_at(message, self._target_name)
+                admission = self._pipeline.known(head_bytes.key)
+                if admission is not None:
+                    self._record.head, self._record.own_values = admission.head, head_bytes.values()
+                    return self._on_admitted(admission, body_is_buffered=True)  # or it were not known
+                self._head_bytes = head_bytes
+            received = self._decode(message)
             if isinstance(received, codec.HeadersMessage):
                 return self._on_headers(received)
             if isinstance(received, codec.BodyMessage):
@@ -93,18 +101,26 @@ class Stream:
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
 
+    def _decode(self, message: bytes) -> codec.Message:
+        return codec.decode(
+            message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
+        )
+
     def _on_headers(self, received: codec.HeadersMessage) -> Answer | Awaitable[Answer]:
         if self._record.head is not None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "the head came twice")
         self._record.head = received.head
-        self._head_at = time.monotonic()
         admission = self._pipeline.admit(received.head)
         if isinstance(admission, Reply):
             self._pipeline.observer.decided(self._record, Decision.REPLY)
             return self._decided(codec.encode_reply(admission), last=True)
+        return self._on_admitted(admission, body_is_buffered=received.body_is_buffered)
+
+    def _on_admitted(self, admission: Admission, *, body_is_buffered: bool) -> Answer | Awaitable[Answer]:
         self._admission = admission
         self._record.target = admission.target.name
-        if admission.needs_body and not received.body_is_buffered:
+        self._head_at = time.monotonic()
+        if admission.needs_body and not body_is_buffered:
             raise Denied(
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
@@ -122,6 +138,7 @@ class Stream:
         self._authorized = self._pipeline.recall(admission, self._inputs, self._record)
 
     def _continue(self, admission: Admission) -> Answer:
+        self._remember(admission)
         self._record.pause()
         return Answer(codec.encode_continue(admission.withheld), last=False)
 
@@ -193,10 +210,19 @@ class Stream:
         assert self._admission is not None  # noqa: S101 - set before anything is authorized
         allow: Allow = self._pipeline.allow(self._admission, authorized, payload, self._record)
         self._signed_with = authorized
+        self._remember(self._admission)
         message = codec.encode_allow(allow, to_body=self._admission.needs_body)
         self._pipeline.observer.decided(self._record, Decision.ALLOW)
         # Leaving now keeps nothing of us on the way of a long response; only who observes stays.
         return self._decided(message, last=not self._pipeline.observes_upstream)
+
+    def _remember(self, admission: Admission) -> None:
+        """The token is a user's, and a head of these bytes may come again."""
+        if self._head_bytes is not None:
+            common = self._head_bytes.common(admission.head, self._decode)
+            if common is not None:
+                self._pipeline.remember(self._head_bytes.key, replace(admission, head=common))
+            self._head_bytes = None
 
     def _deny(self, error: Exception) -> Answer:
         reply = self._pipeline.deny(

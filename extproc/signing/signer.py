@@ -38,23 +38,19 @@ class Signer:
     def sign(
         self,
         *,
-        head: RequestHead,
+        method: str,
         path: str,
         query: str,
+        clients: tuple[tuple[str, str], ...],
         target: Target,
         credentials: Credentials,
         payload: str,
     ) -> SignedHeaders:
         """The headers to set. ``path``, ``query`` and the ``payload`` hash are exactly of what goes upstream.
 
-        Signed are host, content-type, the ``x-amz-*`` we set, and what the target names:
-        an allow-list, since Envoy and later hops may change anything else.
-
-        Raises:
-            Denied: ``REQUEST_AMBIGUOUS`` for a signed header that is not ASCII, or two content types.
+        ``clients`` are the ``signed_of_the_clients``; host and the ``x-amz-*`` we set are signed too.
         """
         at = sigv4.timestamp(self._clock())
-        clients = _signed_of_the_clients(head, target)
         sent_hash = payload if target.sends_payload_hash else None
         of_second, known = self._present
         if of_second != at:
@@ -72,7 +68,7 @@ class Signer:
                 known[credentials] = prepared
         signature = sigv4.sign(
             prepared.signing,
-            method=head.method,
+            method=method,
             uri=sigv4.canonical_uri(path, normalize=not target.s3_style, double_encode=not target.s3_style),
             query=sigv4.canonical_query(query),
             payload=payload,
@@ -101,7 +97,14 @@ def _prepare(
     return _Prepared(target, clients, sent_hash, signing, SharedHeaders(tuple(ours)))
 
 
-def _signed_of_the_clients(head: RequestHead, target: Target) -> tuple[tuple[str, str], ...]:
+def signed_of_the_clients(head: RequestHead, target: Target) -> tuple[tuple[str, str], ...]:
+    """The client's headers that are signed: content-type, and what the target names.
+
+    An allow-list, since Envoy and later hops may change anything else.
+
+    Raises:
+        Denied: ``REQUEST_AMBIGUOUS`` for one that is not ASCII, or two content types.
+    """
     types = head.values("content-type")
     if len(types) > 1:
         # Joined by a comma in the signature; upstream, some servers read the first and some the last.

@@ -1,5 +1,6 @@
 """Where signed requests go: targets, and how a request finds its own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -70,6 +71,10 @@ class TargetTable:
             (target for target in targets if target.prefix), key=lambda t: len(t.prefix or ""), reverse=True
         )
         self._plain = [target for target in targets if not target.prefix]
+
+    def sign_any(self, names: Iterable[str]) -> bool:
+        """Whether any target signs one of these headers of clients."""
+        return any(name in target.sign_headers for target in self._by_name.values() for name in names)
 
     def select(self, head: RequestHead) -> Target:
         """The target of a request: named by the route, by prefix, by its own host, or the only one.

@@ -51,7 +51,7 @@ def event_of(record: Record, detail: str, at: float) -> Event:
     method = path = ""
     mcp_method, mcp_name = record.mcp_method, record.mcp_name
     if head is not None:
-        request_id, parent = head.get("x-request-id"), head.get("traceparent")
+        request_id, parent = record.header("x-request-id"), record.header("traceparent")
         # The query stays out: it may hold what does not belong into logs.
         method, path = head.method[:_METHOD], head.path[:LONG].partition("?")[0]
         if mcp_method is None:

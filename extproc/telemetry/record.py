@@ -21,6 +21,7 @@ class Record:
 
     # Defaults of the class: most requests set few of these, and one is made for each of them.
     head: RequestHead | None = None
+    own_values: Mapping[str, str] = MappingProxyType({})  # of headers in which it differs from ``head``
     target = ""
     mcp_method: str | None = None
     mcp_name: str | None = None
@@ -38,6 +39,12 @@ class Record:
 
     def __init__(self) -> None:
         self.arrived = self._resumed = time.perf_counter()
+
+    def header(self, name: str) -> str | None:
+        """The request's own value of a header, for logs; ``name`` in lower case."""
+        if name in self.own_values:
+            return self.own_values[name]
+        return self.head.get(name) if self.head is not None else None
 
     def resume(self) -> None:
         """Envoy's next message has come."""

@@ -85,10 +85,7 @@ class OtelTracer:
 
 
 def _carrier(record: Record) -> dict[str, str]:
-    head = record.head
-    if head is None:
-        return {}
-    return {name: value for name in ("traceparent", "tracestate") if (value := head.get(name))}
+    return {name: value for name in ("traceparent", "tracestate") if (value := record.header(name))}
 
 
 def _attributes(record: Record) -> Mapping[str, str | float]:
@@ -107,5 +104,5 @@ def _attributes(record: Record) -> Mapping[str, str | float]:
     if head is not None:
         attributes["http.request.method"] = head.method[:32]
         attributes["url.path"] = head.path[:_LONG].partition("?")[0]
-        attributes["extproc.request_id"] = (head.get("x-request-id") or "")[:128]
+        attributes["extproc.request_id"] = (record.header("x-request-id") or "")[:128]
     return {name: value for name, value in attributes.items() if value is not None}

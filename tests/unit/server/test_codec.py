@@ -44,7 +44,7 @@ def with_messages(allow, *, to_body):
     st.none() | st.lists(st.tuples(names, values), max_size=3),
     st.booleans(),
 )
-def test_an_allow_is_encoded_as_the_protobuf_runtime_encodes_it(to_set, to_remove, body, alike, to_body):
+def test_an_allow_is_surroundings_as_the_protobuf_runtime_encodes_it(to_set, to_remove, body, alike, to_body):
     shared = None if alike is None else SharedHeaders(tuple(alike))
     allow = Allow(tuple(to_set), tuple(to_remove), body, shared)
     for _ in ("the first time", "and from memory"):
@@ -52,13 +52,24 @@ def test_an_allow_is_encoded_as_the_protobuf_runtime_encodes_it(to_set, to_remov
         assert decoded == with_messages(allow, to_body=to_body)
 
 
+@given(st.text("0123456789abcdef/", min_size=1, max_size=300), st.data())
+def test_what_is_remembered_of_one_answer_fits_every_other_value_of_its_length(value, data):
+    shared = SharedHeaders((("x-amz-date", "now"), ("x-amz-security-token", value)))
+    for _ in range(3):
+        signature = data.draw(st.text("0123456789abcdef", min_size=len(value), max_size=len(value)))
+        for to_body in (True, False):
+            allow = Allow((("authorization", signature),), ("cookie",), None, shared)
+            decoded = ProcessingResponse.FromString(codec.encode_allow(allow, to_body=to_body))
+            assert decoded == with_messages(allow, to_body=to_body)
+
+
 def test_nothing_encoded_is_kept_when_the_headers_are_gone():
     shared = SharedHeaders((("x-amz-security-token", "secret"),))
-    codec.encode_allow(Allow((), (), None, shared), to_body=True)
-    assert shared in codec._encoded
-    kept = len(codec._encoded)
+    codec.encode_allow(Allow((("authorization", "x"),), (), None, shared), to_body=True)
+    assert shared in codec._surroundings
+    kept = len(codec._surroundings)
     del shared
-    assert len(codec._encoded) == kept - 1
+    assert len(codec._surroundings) == kept - 1
 
 
 @given(st.integers(0, 2**63))

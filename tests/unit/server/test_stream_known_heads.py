@@ -1,0 +1,160 @@
+"""Streams whose head came before, but for its request id: answered the same, told apart in the logs."""
+
+import inspect
+
+import pytest
+
+from extproc.credentials.revocation import Selector
+from extproc.policy.matchers import cel_matcher
+from extproc.policy.rules import Policy, Rule
+from extproc.server import codec
+from extproc.server.stream import Stream
+from extproc.signing.targets import Scope, Target
+from support.envoy_messages import BUFFERED, NO_BODY, Seen, body_message, headers_message
+from support.pipelines import NOW, Parts
+from support.telemetry import ListAudit
+
+ROLE = "arn:aws:iam::123456789012:role/Admin"
+
+
+def head(request_id="id-1", length=2, **more):
+    own = [("x-request-id", request_id), ("content-length", str(length)), ("traceparent", f"of-{request_id}")]
+    return headers_message(headers=[*own, *more.pop("headers", [])], **more)
+
+
+async def drive(parts, *messages, target_name=None):
+    stream = Stream(parts.pipeline, target_name=target_name)
+    answers = []
+    for message in messages:
+        step = stream.receive(message)
+        if inspect.isawaitable(step):
+            step = await step
+        answers.append(Seen(step.message))
+        if step.last:
+            break
+    return answers
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How many messages were decoded, by kind."""
+    kinds = []
+    decode = codec.decode
+
+    def counted(message, **options):
+        found = decode(message, **options)
+        kinds.append(type(found).__name__)
+        return found
+
+    monkeypatch.setattr(codec, "decode", counted)
+    return kinds
+
+
+def policy(*sources):
+    rules = [Rule(source, cel_matcher(source), ROLE, None) for source in sources]
+    return Policy(rules=rules, fallback_role_arn=None, session_name_claim="sub", session_duration=900)
+
+
+async def test_a_head_that_came_before_is_not_decoded_again_and_answered_the_same(decoded):
+    parts = Parts()
+    first = await drive(parts, head("id-1", 2), body_message(b"{}"))
+    decoded.clear()
+    second = await drive(parts, head("id-2", 3), body_message(b"{ }"))
+    again = await drive(Parts(), head("id-2", 3), body_message(b"{ }"))
+    assert decoded[:1] == ["BodyMessage"]
+    assert [seen.removed for seen in second] == [seen.removed for seen in first]
+    assert second[1].is_signed
+    assert second[1].set == again[1].set != first[1].set
+
+
+async def test_every_request_is_logged_under_its_own_id():
+    audit = ListAudit()
+    parts = Parts(audit=audit)
+    for request_id in ("id-1", "id-2", "id-3"):
+        await drive(parts, head(request_id), body_message())
+    assert [(event.request_id, event.traceparent) for event in audit.events] == [
+        (request_id, f"of-{request_id}") for request_id in ("id-1", "id-2", "id-3")
+    ]
+
+
+async def test_a_denial_names_its_own_request_too():
+    parts = Parts()
+    await drive(parts, head("id-1"), body_message())
+    parts.revocation.revoke(Selector(subject="alice"), deny_until=NOW + 60)
+    (denied,) = await drive(parts, head("id-2"), body_message())
+    assert denied.status == 401
+    assert b"id-2" in denied.body
+    assert b"id-1" not in denied.body
+
+
+async def test_another_token_is_never_taken_for_the_one_before():
+    parts = Parts()
+    await drive(parts, head(token="token-of-alice"), body_message())
+    await drive(parts, head(token="token-of-bobby"), body_message())
+    assert (parts.verifier.calls, parts.exchange.calls) == (2, 2)
+
+
+async def test_a_route_to_another_target_is_another_head():
+    targets = [
+        Target(name=name, host=f"{name}.example", scope=Scope("us-east-1", name)) for name in ("a", "b")
+    ]
+    parts = Parts(targets=targets)
+    scopes = []
+    for name in ("a", "b", "a"):
+        _, signed = await drive(parts, head(), body_message(), target_name=name)
+        scopes.append(signed.set["authorization"].split("/")[3])
+    assert scopes == ["a", "b", "a"]
+
+
+async def test_a_head_whose_session_has_ended_is_opened_anew():
+    parts = Parts()
+    await drive(parts, head(), body_message())
+    parts.verifier.trusted = False
+    await drive(parts, head("id-2"), body_message())
+    assert parts.verifier.calls == 2
+
+
+async def test_a_body_mode_that_would_leave_the_body_out_is_refused_whatever_was_known():
+    parts = Parts()
+    await drive(parts, head(body_mode=BUFFERED), body_message())
+    (refused,) = await drive(parts, head(body_mode=NO_BODY), body_message())
+    assert refused.is_immediate
+
+
+async def test_heads_of_refused_tokens_are_not_kept(decoded):
+    parts = Parts()
+    parts.verifier.groups = []
+    for _ in range(2):
+        (denied,) = await drive(parts, head(), body_message())
+        assert denied.status == 403
+    assert decoded == ["HeadersMessage"] * 2
+    assert len(parts.pipeline._heads) == 0
+
+
+async def test_where_rules_read_headers_every_head_is_decoded(decoded):
+    parts = Parts(policy=policy("request.headers['x-request-id'] == 'id-1'"))
+    first = await drive(parts, head("id-1"), body_message())
+    assert first[1].is_signed
+    (second,) = await drive(parts, head("id-2"), body_message())
+    assert second.status == 403
+    assert decoded.count("HeadersMessage") == 2
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "content-length", "traceparent"])
+async def test_where_such_a_header_is_signed_every_head_is_decoded(name):
+    target = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), sign_headers=frozenset({name}))
+    parts = Parts(targets=[target])
+    signatures = set()
+    for request_id in ("id-1", "id-2"):
+        _, signed = await drive(parts, head(request_id, int(request_id[3:])), body_message())
+        signatures.add(signed.set["authorization"])
+    assert len(signatures) == 2
+
+
+async def test_rules_over_the_message_still_read_each_body():
+    parts = Parts(policy=policy('mcp.tool == "look"'))
+    call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"%s"}}'
+    _, signed = await drive(parts, head("id-1"), body_message(call % b"look"))
+    _, refused = await drive(parts, head("id-2"), body_message(call % b"push"))
+    assert signed.is_signed
+    assert refused.status == 403
