@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
 import time
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 import structlog
@@ -210,7 +211,10 @@ class Pipeline:
 
     def remember(self, key: Hashable, admission: Admission) -> None:
         """Keep an admission for the next head of its key. Its token was verified: others take no room."""
-        self._heads.put(key, admission)
+        read = self._verifier.exchange_headers | {"authorization"}  # and in the admission already
+        head = admission.head
+        headers = ((sys.intern(name), "" if name in read else value) for name, value in head.headers)
+        self._heads.put(key, replace(admission, head=replace(head, headers=tuple(headers))))
 
     def _check_form(self, head: RequestHead) -> Reply | None:
         reply = self._resource.metadata_for(head.method, head.path)  # public: before the origin counts
