@@ -24,15 +24,17 @@ _KNOWN_CREDENTIALS, _UNKNOWN_CREDENTIALS = (HIT,), (SESSION, MISS)
 class Exposition(Collector):
     """Shows the counts, and the present values of ``sources`` once there are some."""
 
-    def __init__(self, counts: Counts, lock: threading.Lock) -> None:
+    def __init__(self, counts: Counts, lock: threading.Lock, *, settle: Callable[[], None]) -> None:
         self._counts = counts
         self._lock = lock
+        self._settle = settle  # to be called with the lock held: counts what is noted down only
         self.sources: Sources | None = None
         self.certificate: tuple[Callable[[], float], Callable[[], bool]] | None = None
 
     def collect(self) -> Iterator[Metric]:
         """All families, at one instant."""
         with self._lock:
+            self._settle()
             families = list(self._counted())
         yield from families
         if self.sources is not None:

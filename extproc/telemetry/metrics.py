@@ -1,11 +1,13 @@
 """Prometheus metrics: what is counted. No label carries anything of a user.
 
-Requests are counted in plain numbers under one lock, which costs less than one counter of the
-client library; ``exposition`` shows them.
+Requests are noted down, and counted many at once in plain numbers under one lock, which costs less
+than one counter of the client library; ``exposition`` shows them.
 """
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -16,6 +18,17 @@ from extproc.telemetry.counts import Counts, Sources
 from extproc.telemetry.exposition import Exposition
 from extproc.telemetry.record import Record
 
+_AT_ONCE = 64
+
+
+class _Decided(NamedTuple):
+    labels: tuple[str, str, str]
+    cache: str
+    own: float
+    sign: float | None
+    remaining: float | None
+    stages: Mapping[str, tuple[float, float]]
+
 
 class Metrics:
     """The process's metrics, in a registry of their own. May be told from any thread."""
@@ -24,8 +37,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._lock = threading.Lock()
         self._counts = Counts()
+        self._uncounted: deque[_Decided] = deque()
         self._total, self._sign = self._counts.durations["total"], self._counts.durations["sign"]
-        self._exposition = Exposition(self._counts, self._lock)
+        self._exposition = Exposition(self._counts, self._lock, settle=self._count)
         self.registry.register(self._exposition)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -41,16 +55,33 @@ class Metrics:
 
     def decided(self, record: Record) -> None:
         """Count a decision, and how long its parts took."""
-        with self._lock:
-            counts = self._counts
-            counts.requests[record.decision, record.reason, record.target] += 1
-            counts.lookups[record.cache] += 1
-            self._total.observe(record.own)
-            if record.sign is not None:
-                self._sign.observe(record.sign)
-            if record.remaining is not None:
-                counts.remaining.observe(record.remaining)
-            for stage, (began, ended) in record.stages.items():
+        self._uncounted.append(
+            _Decided(
+                (record.decision, record.reason, record.target),
+                record.cache,
+                record.own,
+                record.sign,
+                record.remaining,
+                record.stages,
+            )
+        )
+        if len(self._uncounted) >= _AT_ONCE:
+            with self._lock:
+                self._count()
+
+    def _count(self) -> None:
+        """Count what was noted down, with the lock held."""
+        counts, uncounted = self._counts, self._uncounted
+        while uncounted:
+            labels, cache, own, sign, remaining, stages = uncounted.popleft()
+            counts.requests[labels] += 1
+            counts.lookups[cache] += 1
+            self._total.observe(own)
+            if sign is not None:
+                self._sign.observe(sign)
+            if remaining is not None:
+                counts.remaining.observe(remaining)
+            for stage, (began, ended) in stages.items():
                 if stage != "exchange":  # counted below, renewals included
                     counts.durations[stage].observe(ended - began)
 
