@@ -67,7 +67,9 @@ _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _MAX_REQUEST_ID = 128
 _MAX_RECENT = 4096
 _MAX_HEADS = 2048
-_HEADS_FOR = 60.0  # seconds; they hold tokens, so not longer than clients pause between two calls
+_MAX_HEADS_SEEN = 8192
+HEADS_KEPT_FOR = 60.0
+"""Seconds; heads hold tokens, so they are not kept longer than clients pause between two calls."""
 _RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
 _CREDENTIAL_ERRORS = frozenset(
     {
@@ -160,8 +162,15 @@ class Pipeline:
         self._recent: WeakValueDictionary[tuple[TokenDigest, tuple[object, ...]], Entry] = (
             WeakValueDictionary()
         )
-        self._heads: Generations[Hashable, Admission] = Generations(size=_MAX_HEADS, seconds=_HEADS_FOR)
-        self.knows_heads = not policy.reads_request and not targets.sign_any(DIFFERENT_EACH_TIME)
+        self._heads: Generations[Hashable, Admission] = Generations(size=_MAX_HEADS, seconds=HEADS_KEPT_FOR)
+        self._heads_seen: Generations[Hashable, bool] = Generations(
+            size=_MAX_HEADS_SEEN, seconds=HEADS_KEPT_FOR
+        )
+        self.knows_heads = not (
+            policy.reads_request
+            or targets.sign_any(DIFFERENT_EACH_TIME)
+            or verifier.exchange_headers.intersection(DIFFERENT_EACH_TIME)
+        )
         """Whether ``known`` may be asked: nothing reads the values in which heads of one key differ."""
         self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
         self.reads_jwt_payload = verifier.reads_jwt_payload
@@ -209,11 +218,26 @@ class Pipeline:
         """What ``admit`` made of a head with this key a moment ago."""
         return self._heads.get(key)
 
+    def comes_again(self, key: Hashable) -> bool:
+        """Whether a head of this key came before, with a token that was verified; this one counts as come.
+
+        Many heads come once and never again, those with a trace in a header of its own for instance.
+        """
+        if self._heads_seen.get(key):
+            return True
+        self._heads_seen.put(key, True)  # noqa: FBT003 - the value that says so
+        return False
+
+    def forget_idle_heads(self) -> None:
+        """To be called now and then: heads hold tokens, and are not to stay where no request comes."""
+        self._heads.age()
+        self._heads_seen.age()
+
     def remember(self, key: Hashable, admission: Admission) -> None:
-        """Keep an admission for the next head of its key. Its token was verified: others take no room."""
-        read = self._verifier.exchange_headers | {"authorization"}  # and in the admission already
+        """Keep an admission for the next head of its key, without the values in which these differ."""
         head = admission.head
-        headers = ((sys.intern(name), "" if name in read else value) for name, value in head.headers)
+        without = {*DIFFERENT_EACH_TIME, *self._verifier.exchange_headers, "authorization"}
+        headers = ((sys.intern(name), "" if name in without else value) for name, value in head.headers)
         self._heads.put(key, replace(admission, head=replace(head, headers=tuple(headers))))
 
     def _check_form(self, head: RequestHead) -> Reply | None:

@@ -20,6 +20,7 @@ from extproc.app.shared import Shared
 from extproc.app.watch import changes
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
+from extproc.pipeline import HEADS_KEPT_FOR
 from extproc.server import engine
 from extproc.server.admin import AdminServer
 from extproc.telemetry.counts import Sources
@@ -84,6 +85,7 @@ class App:
             self._reloader.start()
             for work in (
                 self._shared.credentials.keep_fresh(),
+                self._forget_idle_heads(),
                 self._reload_on_change(reload_asked),
                 self._reload_when_asked(reload_asked),
             ):
@@ -108,6 +110,11 @@ class App:
             if broken.done():
                 raise RuntimeError("the gRPC engine has failed")
         _log.info("stopped")
+
+    async def _forget_idle_heads(self) -> None:
+        while True:
+            await asyncio.sleep(HEADS_KEPT_FOR)
+            self._reloader.current.pipeline.forget_idle_heads()
 
     async def _drain(self, server: engine.Engine, at_once: asyncio.Event) -> None:
         """Say NOT_SERVING, go on until clients have noticed, then finish what is in flight."""

@@ -231,6 +231,7 @@ def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 # They hold a session token: they go when its headers go.
+_MAX_SURROUNDINGS = 8  # of one second and credentials: clients choose which headers are to be removed
 _surroundings: WeakKeyDictionary[SharedHeaders, dict[tuple[object, ...], tuple[bytes, bytes]]] = (
     WeakKeyDictionary()
 )
@@ -241,6 +242,8 @@ def _around(
 ) -> tuple[bytes, bytes]:
     """What stands before and after the one value, of ``length``, in which answers of a second differ."""
     known = _surroundings.setdefault(alike, {})
+    if len(known) >= _MAX_SURROUNDINGS:
+        known.clear()
     key = (name, length, remove, to_body)
     found = known.get(key)
     if found is None:

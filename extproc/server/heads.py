@@ -7,14 +7,14 @@ the same, the token's included, and so is what they mean.
 
 import hashlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from envoy.config.core.v3.base_pb2 import HeaderValue
+from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
+from envoy.service.ext_proc.v3.external_processor_pb2 import HttpHeaders, ProcessingRequest
 
-from extproc.errors import Denied
-from extproc.server import codec, wire
-from extproc.values import DIFFERENT_EACH_TIME, RequestHead
+from extproc.server import wire
+from extproc.values import DIFFERENT_EACH_TIME
 
 HeadKey = tuple[object, ...]
 """Of all of a head but those values: equal keys, equal meaning. Holds a digest of the token's bytes only."""
@@ -29,42 +29,43 @@ _BEFORE_VALUE = re.compile(
     ),
     re.DOTALL,
 )
-_FILLER = "-"
+_REQUEST_HEADERS = wire.tag_number(ProcessingRequest, "request_headers")
+_HEADER_MAP = wire.tag_number(HttpHeaders, "headers")
+_HEADER = wire.tag_number(HeaderMap, "headers")
+_KEY, _RAW = wire.tag_number(HeaderValue, "key"), wire.tag_number(HeaderValue, "raw_value")
+_NAMES = frozenset(name.encode() for name in DIFFERENT_EACH_TIME)
+
+LONGEST = 4096
+"""Bytes of heads that are worth it; larger ones would take much memory."""
+
+Spot = tuple[int, int, bytes]
+"""Where a value begins, where it ends, and its header's name."""
 
 
 @dataclass(slots=True)
 class HeadBytes:
-    """A stream's first message. ``spots``: where in it those values are, as it seems: (start, end, name)."""
+    """A stream's first message, and where in it those values seem to be."""
 
     message: bytes = field(repr=False)
-    spots: list[tuple[int, int, bytes]]
+    spots: list[Spot]
     key: HeadKey = field(repr=False)
 
     def values(self) -> dict[str, str]:
         """The values of this very head."""
         return {name.decode(): self.message[start:end].decode("latin-1") for start, end, name in self.spots}
 
-    def common(self, head: RequestHead, decode: Callable[[bytes], codec.Message]) -> RequestHead | None:
-        """``head``, which this message was decoded to, without its own values; None if it has to be decoded.
+    def is_exact(self) -> bool:
+        """Whether the spots are the values of these headers, all of them, and each header comes once.
 
-        Whether the spots hold these values and nothing else, the decoder tells: with other bytes
-        there it must make the same of all the rest. Lengths stand before what they count, so
-        if these other bytes change the values only, all do.
+        They were found by how they look, and text of others may look so too: a claim that another
+        filter passes on, say. Here the message is followed field by field. That reads no byte
+        of the values; so whatever message has this key, its fields are at the same places, and
+        it differs from this one in these values and nowhere else.
         """
-        names = {name.decode() for _, _, name in self.spots}
-        if sorted(names) != sorted(name for name, _ in head.headers if name in names):
-            return None  # one of them comes twice
-        message = self.message
-        for start, end, _ in self.spots:
-            message = message[:start] + _FILLER.encode() * (end - start) + message[end:]
         try:
-            decoded = decode(message)
-        except Denied:
-            return None
-        if not isinstance(decoded, codec.HeadersMessage):
-            return None
-        expected = [(name, _FILLER * len(value) if name in names else value) for name, value in head.headers]
-        return decoded.head if decoded.head == replace(head, headers=tuple(expected)) else None
+            return self.spots == list(_values(self.message))
+        except ValueError:
+            return False
 
 
 def look_at(message: bytes, target_name: str | None) -> HeadBytes:
@@ -78,3 +79,26 @@ def look_at(message: bytes, target_name: str | None) -> HeadBytes:
             spots.append((start, at, found[1]))
     rest.append(message[at:])
     return HeadBytes(message, spots, (target_name, hashlib.sha256(b"".join(rest)).digest(), *spots))
+
+
+def _values(message: bytes) -> Iterator[Spot]:
+    """Where those values are. Raises ``ValueError`` for what Envoy never writes, and for repetitions."""
+    head = _only(message, 0, len(message), _REQUEST_HEADERS)
+    seen = set()
+    for tag, start, end in wire.fields(message, *_only(message, *head, _HEADER_MAP)):
+        if tag != _HEADER:
+            raise ValueError("not a header")
+        name = message[slice(*_only(message, start, end, _KEY))]
+        if name in _NAMES:
+            if name in seen:
+                raise ValueError("a header that comes twice")
+            seen.add(name)
+            yield (*_only(message, start, end, _RAW), name)
+
+
+def _only(message: bytes, start: int, end: int, tag: int) -> tuple[int, int]:
+    """The place of a field that comes once."""
+    ((begins, ends),) = [
+        (begins, ends) for found, begins, ends in wire.fields(message, start, end) if found == tag
+    ]
+    return begins, ends

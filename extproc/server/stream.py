@@ -17,13 +17,12 @@ as it came, bearer token and all. So ``receive`` answers every message, whatever
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Admission, Pipeline
 from extproc.policy.inputs import NO_INPUTS, Inputs
-from extproc.server import codec
-from extproc.server.heads import HeadBytes, look_at
+from extproc.server import codec, heads
 from extproc.signing.payload import Payload
 from extproc.telemetry.observer import Decision
 from extproc.telemetry.record import Record
@@ -69,7 +68,7 @@ class Stream:
         self._target_name = target_name
         self._record = Record()
         self._head_at = 0.0
-        self._head_bytes: HeadBytes | None = None
+        self._head_bytes: heads.HeadBytes | None = None
         self._admission: Admission | None = None
         self._inputs: Inputs = NO_INPUTS
         self._authorized: Authorized | None = None
@@ -83,8 +82,8 @@ class Stream:
         """
         self._record.resume()
         try:
-            if self._record.head is None and self._pipeline.knows_heads:
-                head_bytes = look_at(message, self._target_name)
+            if self._record.head is None and self._pipeline.knows_heads and len(message) <= heads.LONGEST:
+                head_bytes = heads.look_at(message, self._target_name)
                 admission = self._pipeline.known(head_bytes.key)
                 if admission is not None:
                     self._record.head, self._record.own_values = admission.head, head_bytes.values()
@@ -148,17 +147,17 @@ class Stream:
     async def _once_open(self, admission: Admission) -> Answer:
         try:
             await asyncio.shield(self._pipeline.open(admission, self._record))
+            return self._continue(admission)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
-        return self._continue(admission)
 
     async def _once_authorized(self, admission: Admission) -> Answer:
         try:
             obtaining = self._pipeline.authorize(admission, self._inputs, self._record)
             self._authorized = await asyncio.shield(obtaining)
+            return self._continue(admission)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
-        return self._continue(admission)
 
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
         if self._admission is None:
@@ -217,12 +216,12 @@ class Stream:
         return self._decided(message, last=not self._pipeline.observes_upstream)
 
     def _remember(self, admission: Admission) -> None:
-        """The token is a user's, and a head of these bytes may come again."""
-        if self._head_bytes is not None:
-            common = self._head_bytes.common(admission.head, self._decode)
-            if common is not None:
-                self._pipeline.remember(self._head_bytes.key, replace(admission, head=common))
-            self._head_bytes = None
+        """The token is a user's; if a head of these bytes came before, it will come again."""
+        head_bytes, self._head_bytes = self._head_bytes, None
+        if head_bytes is None or not self._pipeline.comes_again(head_bytes.key):
+            return
+        if head_bytes.is_exact():
+            self._pipeline.remember(head_bytes.key, admission)
 
     def _deny(self, error: Exception) -> Answer:
         reply = self._pipeline.deny(

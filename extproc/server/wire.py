@@ -1,17 +1,60 @@
-"""Protobuf's wire format, as much of it as writing a message field by field needs.
+"""Protobuf's wire format: writing a message field by field, and telling where its fields are.
 
+What they mean when read, the runtime tells.
 A message's encoding is that of its fields, one after the other, so what is constant can be
 kept encoded. https://protobuf.dev/programming-guides/encoding/
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-_LENGTH_DELIMITED = 2  # the wire type of texts, bytes and messages
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5  # wire types; the third: texts, bytes, messages
+_LONGEST_VARINT = 10  # bytes
+
+
+def tag_number(message: Any, name: str) -> int:
+    """The number and wire type of a text, bytes or message field of a message class."""
+    return int(message.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED)
 
 
 def tag(message: Any, name: str) -> bytes:
-    """What stands before a field of a message class: its number and wire type."""
-    return varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED)
+    """What stands before such a field."""
+    return varint(tag_number(message, name))
+
+
+def fields(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields between two places of a message: (tag number, where the content begins, where it ends).
+
+    Raises:
+        ValueError: that is no message, or has groups, which nobody writes any more.
+    """
+    at = start
+    while at < end:
+        tag_, begins = _read_varint(message, at, end)
+        kind = tag_ & 7
+        if kind == _VARINT:
+            _, at = _read_varint(message, begins, end)
+        elif kind == _LENGTH_DELIMITED:
+            length, begins = _read_varint(message, begins, end)
+            at = begins + length
+        elif kind in (_FIXED32, _FIXED64):
+            at = begins + (4 if kind == _FIXED32 else 8)
+        else:
+            raise ValueError("a group")
+        if at > end:
+            raise ValueError("a field goes on after the end")
+        yield tag_, begins, at
+
+
+def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    number = 0
+    for place in range(min(end - at, _LONGEST_VARINT)):
+        byte = message[at + place]
+        number |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:  # noqa: PLR2004
+            return number, at + place + 1
+    raise ValueError("a number without an end")
 
 
 def field(tag_: bytes, content: bytes) -> bytes:

@@ -18,13 +18,14 @@ CANARIES = {
 }
 # A bug of ours that has everything at hand, and says it.
 _CRASHING = """
-import extproc.signing.signer as signer
-sign = signer.Signer.sign
-def crash(self, *, head, credentials, **more):
-    if head.values("x-crash"):
-        raise RuntimeError(f"{head.headers} {credentials.secret_access_key} {credentials.session_token}")
-    return sign(self, head=head, credentials=credentials, **more)
-signer.Signer.sign = crash
+from extproc.pipeline import Pipeline
+allow = Pipeline.allow
+def crash(self, admission, authorized, payload, record):
+    if admission.head.values("x-crash"):
+        secrets = authorized.credentials.secret_access_key, authorized.credentials.session_token
+        raise RuntimeError(f"{admission} {admission.unverified_token} {record.head.headers} {secrets}")
+    return allow(self, admission, authorized, payload, record)
+Pipeline.allow = crash
 from extproc.cli import main; main()
 """
 
@@ -81,6 +82,7 @@ async def test_no_token_and_no_secret_is_ever_written_down(talkative):
         "metrics": metrics,
         "answers": "".join(f"{dict(a.headers)}{a.text}" for a in answers if not a.is_success),
     }
+    assert "RuntimeError" in written["extproc.log"]
     opened = set(re.findall(r'"access_key_id":"(ASIA\w+)"', written["audit.log"]))
     assert opened
     reasons = set(re.findall(r'"reason":"(\w+)"', written["audit.log"]))

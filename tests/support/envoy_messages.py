@@ -1,5 +1,6 @@
 """Envoy's side of the wire, written with envoy-data-plane: a codec that shares no code with ours."""
 
+from envoy.service.ext_proc.v3 import external_processor_pb2
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
@@ -43,6 +44,15 @@ def headers_message(
             observability_mode=observability_mode,
         )
     )
+
+
+def with_claim(message: bytes, claim: str, *, body_mode=BUFFERED) -> bytes:
+    """A head with what Envoy's jwt_authn filter passes on. It stands right before the body's mode."""
+    request = external_processor_pb2.ProcessingRequest.FromString(message)
+    metadata = request.metadata_context.filter_metadata["envoy.filters.http.jwt_authn"]
+    metadata.fields["jwt_payload"].struct_value.fields["name"].string_value = claim
+    request.protocol_config.request_body_mode = int(body_mode)
+    return request.SerializeToString()
 
 
 def body_message(body=b"{}", *, end_of_stream=True) -> bytes:

@@ -35,6 +35,18 @@ def test_after_a_long_silence_nothing_is_left():
     assert len(memory) == 0
 
 
+def test_it_ages_where_nobody_asks():
+    clock = Clock()
+    memory = Generations(size=10, seconds=60.0, timer=clock)
+    memory.put("used", 1)
+    kept = []
+    for minute in range(4):
+        clock.now = 60.5 * minute
+        memory.age()
+        kept.append(len(memory))
+    assert kept == [1, 1, 0, 0]
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 30), st.booleans()), max_size=300))
 def test_it_is_bounded_and_gives_back_what_was_put(steps):
     clock = Clock()

@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from extproc.errors import Denied
 from extproc.server import codec
 from extproc.server.heads import look_at
 from extproc.values import DIFFERENT_EACH_TIME
-from support.envoy_messages import headers_message
+from support.envoy_messages import headers_message, with_claim
 
 ID, OTHER_ID = "2f0ae0f0-1111-4444-8888-123456789abc", "3c1bf1a1-2222-5555-9999-cba987654321"
 names = st.sampled_from([*DIFFERENT_EACH_TIME, "x-request-idx", "accept", "x-a"])
@@ -19,11 +19,14 @@ pieces = st.sampled_from(
     ["\n", "\x0c", "x-request-id", "\x1a", "$", "\n\x0cx-request-id\x1a", "a", "-", "\xff"]
 )
 values = st.lists(pieces, max_size=8).map("".join) | st.text(st.characters(max_codepoint=255), max_size=150)
-heads = st.lists(st.tuples(names, values), max_size=6).map(lambda headers: headers_message(headers=headers))
+
+
+plain = st.lists(st.tuples(names, values), max_size=6).map(lambda headers: headers_message(headers=headers))
+messages = plain | st.builds(with_claim, plain, values, body_mode=st.integers(0, 4))
 
 
 def decode(message):
-    return codec.decode(message, target_name=None)
+    return codec.decode(message, target_name=None, with_jwt_payload=True)
 
 
 def key(*headers, target_name=None, **more):
@@ -61,42 +64,63 @@ def test_whatever_else_differs_makes_another_key():
     assert len({key(*ours), *others}) == 1 + len(others)
 
 
-@given(heads, st.data())
+def same_but_for(own, head, other):
+    """Whether two heads differ in the values of these headers only."""
+    blank = [[(name, "" if name in own else value) for name, value in each.headers] for each in (head, other)]
+    return blank[0] == blank[1] and replace(head, headers=()) == replace(other, headers=())
+
+
+def assert_one_meaning(message, other):
+    """Of two messages with one key, of which the first is exact."""
+    first, second = decode(message), decode(other)
+    own = look_at(other, None).values()
+    assert first.body_is_buffered == second.body_is_buffered
+    assert same_but_for(own, first.head, second.head)
+    assert all(second.head.get(name) == value for name, value in own.items())
+
+
+@given(messages, st.data())
 def test_equal_keys_mean_equal_heads_but_for_those_values(message, data):
     looked = look_at(message, None)
-    head = decode(message).head
-    common = looked.common(head, decode)
-    assume(common is not None)
+    assume(looked.is_exact())
     other = message
     for start, end, _ in looked.spots:
         value = data.draw(st.binary(min_size=end - start, max_size=end - start))
         other = other[:start] + value + other[end:]
-    other_looked = look_at(other, None)
-    if other_looked.key != looked.key:
-        return  # such a value looks like the beginning of another one
-    other_head = decode(other).head
-    own = other_looked.values()
-    expected = tuple((name, own.get(name, value)) for name, value in common.headers)
-    assert other_head == replace(common, headers=expected)
-    # And what is kept has nothing of what belongs to one request.
-    for name, value in common.headers:
-        assert name not in own or set(value) <= {"-"}
+    if look_at(other, None).key == looked.key:  # unless such a value looks like the beginning of another one
+        assert_one_meaning(message, other)
 
 
-@given(heads, st.data())
+@given(messages, st.data())
 def test_no_edit_of_a_message_keeps_its_key_and_changes_its_meaning(message, data):
     looked = look_at(message, None)
-    common = looked.common(decode(message).head, decode)
-    assume(common is not None)
+    assume(looked.is_exact())
     at = data.draw(st.integers(0, len(message)))
-    gone = data.draw(st.integers(0, 3))
-    other = message[:at] + data.draw(st.binary(max_size=3)) + message[at + gone :]
-    other_looked = look_at(other, None)
-    if other_looked.key == looked.key:
-        assert decode(other).head == replace(
-            common,
-            headers=tuple((name, other_looked.values().get(name, value)) for name, value in common.headers),
+    other = message[:at] + data.draw(st.binary(max_size=3)) + message[at + data.draw(st.integers(0, 3)) :]
+    if look_at(other, None).key == looked.key:
+        assert_one_meaning(message, other)
+
+
+@given(messages)
+def test_what_is_exact_is_what_the_runtime_reads(message):
+    looked = look_at(message, None)
+    if looked.is_exact():
+        headers = decode(message).head.headers
+        assert sorted(looked.values().items()) == sorted(
+            (name, value) for name, value in headers if name in DIFFERENT_EACH_TIME
         )
+
+
+@pytest.mark.parametrize("name", DIFFERENT_EACH_TIME)
+@pytest.mark.parametrize("value", [ID, "-" * 5, "-" * 200, None])
+def test_a_claim_that_looks_like_such_a_header_hides_nothing(name, value):
+    headers = [] if value is None else [(name, value)]
+    for mode in (0, 2):
+        claim = f"\n{chr(len(name))}{name}\x1a\x05"
+        message = with_claim(headers_message(headers=headers), claim, body_mode=mode)
+        looked = look_at(message, None)
+        assert looked.spots
+        assert not looked.is_exact()
 
 
 @given(
@@ -108,9 +132,10 @@ def test_any_bytes_may_be_looked_at(message):
     looked.values()
 
 
-def test_a_header_that_comes_twice_is_never_shared():
-    message = headers_message(headers=[("x-request-id", ID), ("x-request-id", ID)])
-    assert look_at(message, None).common(decode(message).head, decode) is None
+def test_a_header_that_comes_twice_is_not_exact():
+    for second in (ID, OTHER_ID, ""):
+        message = headers_message(headers=[("x-request-id", ID), ("x-request-id", second)])
+        assert not look_at(message, None).is_exact()
 
 
 def test_a_value_that_stands_elsewhere_is_not_taken_for_the_headers():
@@ -118,16 +143,12 @@ def test_a_value_that_stands_elsewhere_is_not_taken_for_the_headers():
     request = ProcessingRequest()
     request.request_headers.headers.headers.add(key="x-a", raw_value=b"\n\x0cx-request-id\x1a$" + ID.encode())
     request.request_headers.headers.headers.add(key="x-request-id", value=ID)
-    message = request.SerializeToString()
-    looked = look_at(message, None)
+    looked = look_at(request.SerializeToString(), None)
     assert looked.spots
-    assert looked.common(decode(message).head, decode) is None
+    assert not looked.is_exact()
 
 
-def test_what_cannot_be_decoded_with_other_values_is_not_shared():
-    message = headers_message(headers=[("x-request-id", ID)])
-
-    def refuse(_message):
-        raise Denied(None)
-
-    assert look_at(message, None).common(decode(message).head, refuse) is None
+@pytest.mark.parametrize("broken", [b"\x12", b"\x12\x7f", b"\x0b\x0c", b"\xff" * 11, b"\x0d\x00"])
+def test_what_is_no_message_is_not_exact(broken):
+    assert not look_at(broken, None).is_exact()
+    assert not look_at(headers_message(headers=[("x-request-id", ID)]) + broken, None).is_exact()

@@ -1,16 +1,21 @@
 """Streams whose head came before, but for its request id: answered the same, told apart in the logs."""
 
 import inspect
+from functools import partial
 
 import pytest
 
 from extproc.credentials.revocation import Selector
+from extproc.generations import Generations
+from extproc.pipeline import HEADS_KEPT_FOR
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.rules import Policy, Rule
 from extproc.server import codec
+from extproc.server.heads import LONGEST
 from extproc.server.stream import Stream
 from extproc.signing.targets import Scope, Target
-from support.envoy_messages import BUFFERED, NO_BODY, Seen, body_message, headers_message
+from extproc.values import DIFFERENT_EACH_TIME
+from support.envoy_messages import BUFFERED, NO_BODY, Seen, body_message, headers_message, with_claim
 from support.pipelines import NOW, Parts
 from support.telemetry import ListAudit
 
@@ -20,6 +25,13 @@ ROLE = "arn:aws:iam::123456789012:role/Admin"
 def head(request_id="id-1", length=2, **more):
     own = [("x-request-id", request_id), ("content-length", str(length)), ("traceparent", f"of-{request_id}")]
     return headers_message(headers=[*own, *more.pop("headers", [])], **more)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
 
 
 async def drive(parts, *messages, target_name=None):
@@ -32,6 +44,13 @@ async def drive(parts, *messages, target_name=None):
         answers.append(Seen(step.message))
         if step.last:
             break
+    return answers
+
+
+async def known(parts, *, body=b"{}", target_name=None, **more):
+    """Such a head came twice: from now on it is known."""
+    for _ in range(2):
+        answers = await drive(parts, head("id-0", **more), body_message(body), target_name=target_name)
     return answers
 
 
@@ -57,7 +76,7 @@ def policy(*sources):
 
 async def test_a_head_that_came_before_is_not_decoded_again_and_answered_the_same(decoded):
     parts = Parts()
-    first = await drive(parts, head("id-1", 2), body_message(b"{}"))
+    first = await known(parts)
     decoded.clear()
     second = await drive(parts, head("id-2", 3), body_message(b"{ }"))
     again = await drive(Parts(), head("id-2", 3), body_message(b"{ }"))
@@ -67,11 +86,49 @@ async def test_a_head_that_came_before_is_not_decoded_again_and_answered_the_sam
     assert second[1].set == again[1].set != first[1].set
 
 
-async def test_every_request_is_logged_under_its_own_id():
+async def test_heads_that_come_once_take_no_room(decoded):
+    parts = Parts()
+    for number in range(3):
+        await drive(parts, head(headers=[("x-own-trace", str(number))]), body_message())
+    assert decoded.count("HeadersMessage") == 3
+    assert len(parts.pipeline._heads) == 0
+
+
+async def test_large_heads_take_no_room(decoded):
+    parts = Parts()
+    await known(parts, headers=[("x-large", "a" * LONGEST)])
+    await known(parts, headers=[("x-larger", "a" * LONGEST)])
+    assert decoded.count("HeadersMessage") == 4
+    assert len(parts.pipeline._heads) == 0
+
+
+async def test_heads_are_forgotten_where_no_request_comes(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("extproc.pipeline.Generations", partial(Generations, timer=clock))
+    parts = Parts()
+    await known(parts)
+    kept = []
+    for _ in range(3):
+        parts.pipeline.forget_idle_heads()
+        kept.append(len(parts.pipeline._heads))
+        clock.now += HEADS_KEPT_FOR + 1
+    assert kept == [1, 1, 0]
+
+
+async def test_what_is_remembered_is_nobodys_own():
+    parts = Parts()
+    await known(parts, token="token-of-alice", length=12345)
+    (admission,) = parts.pipeline._heads._young.values()
+    values = dict(admission.head.headers)
+    assert not any(values[name] for name in ("authorization", *DIFFERENT_EACH_TIME))
+
+
+async def test_every_request_is_logged_under_its_own_id(decoded):
     audit = ListAudit()
     parts = Parts(audit=audit)
     for request_id in ("id-1", "id-2", "id-3"):
         await drive(parts, head(request_id), body_message())
+    assert decoded.count("HeadersMessage") == 2
     assert [(event.request_id, event.traceparent) for event in audit.events] == [
         (request_id, f"of-{request_id}") for request_id in ("id-1", "id-2", "id-3")
     ]
@@ -79,17 +136,17 @@ async def test_every_request_is_logged_under_its_own_id():
 
 async def test_a_denial_names_its_own_request_too():
     parts = Parts()
-    await drive(parts, head("id-1"), body_message())
+    await known(parts)
     parts.revocation.revoke(Selector(subject="alice"), deny_until=NOW + 60)
     (denied,) = await drive(parts, head("id-2"), body_message())
     assert denied.status == 401
     assert b"id-2" in denied.body
-    assert b"id-1" not in denied.body
+    assert b"id-0" not in denied.body
 
 
 async def test_another_token_is_never_taken_for_the_one_before():
     parts = Parts()
-    await drive(parts, head(token="token-of-alice"), body_message())
+    await known(parts, token="token-of-alice")
     await drive(parts, head(token="token-of-bobby"), body_message())
     assert (parts.verifier.calls, parts.exchange.calls) == (2, 2)
 
@@ -100,6 +157,8 @@ async def test_a_route_to_another_target_is_another_head():
     ]
     parts = Parts(targets=targets)
     scopes = []
+    for name in ("a", "b"):
+        await known(parts, target_name=name)
     for name in ("a", "b", "a"):
         _, signed = await drive(parts, head(), body_message(), target_name=name)
         scopes.append(signed.set["authorization"].split("/")[3])
@@ -108,7 +167,7 @@ async def test_a_route_to_another_target_is_another_head():
 
 async def test_a_head_whose_session_has_ended_is_opened_anew():
     parts = Parts()
-    await drive(parts, head(), body_message())
+    await known(parts)
     parts.verifier.trusted = False
     await drive(parts, head("id-2"), body_message())
     assert parts.verifier.calls == 2
@@ -116,28 +175,51 @@ async def test_a_head_whose_session_has_ended_is_opened_anew():
 
 async def test_a_body_mode_that_would_leave_the_body_out_is_refused_whatever_was_known():
     parts = Parts()
-    await drive(parts, head(body_mode=BUFFERED), body_message())
+    await known(parts, body_mode=BUFFERED)
     (refused,) = await drive(parts, head(body_mode=NO_BODY), body_message())
     assert refused.is_immediate
+
+
+async def test_a_claim_that_looks_like_a_header_hides_no_body_mode():
+    """The claim ends as the beginning of a header's value, which would be what follows: the body's mode."""
+    claim = "\n\x0btraceparent\x1a\x04"
+    message = headers_message(headers=[("traceparent", "-" * 200)])
+    parts = Parts()
+    for _ in range(3):
+        await drive(parts, with_claim(message, claim, body_mode=BUFFERED), body_message())
+    (refused,) = await drive(parts, with_claim(message, claim, body_mode=NO_BODY), body_message())
+    assert refused.is_immediate
+
+
+@pytest.mark.parametrize("step", ["HeadBytes.is_exact", "look_at"])
+async def test_what_fails_at_remembering_is_answered_too(monkeypatch, step):
+    def fail(*_):
+        raise RuntimeError
+
+    parts = Parts()
+    monkeypatch.setattr(f"extproc.server.heads.{step}", fail)
+    answers = [await drive(parts, head(), body_message()) for _ in range(2)]
+    assert answers[1][-1].status == 500
 
 
 async def test_heads_of_refused_tokens_are_not_kept(decoded):
     parts = Parts()
     parts.verifier.groups = []
-    for _ in range(2):
+    for _ in range(3):
         (denied,) = await drive(parts, head(), body_message())
         assert denied.status == 403
-    assert decoded == ["HeadersMessage"] * 2
+    assert decoded == ["HeadersMessage"] * 3
     assert len(parts.pipeline._heads) == 0
 
 
 async def test_where_rules_read_headers_every_head_is_decoded(decoded):
     parts = Parts(policy=policy("request.headers['x-request-id'] == 'id-1'"))
-    first = await drive(parts, head("id-1"), body_message())
-    assert first[1].is_signed
-    (second,) = await drive(parts, head("id-2"), body_message())
-    assert second.status == 403
-    assert decoded.count("HeadersMessage") == 2
+    for _ in range(2):
+        answers = await drive(parts, head("id-1"), body_message())
+        assert answers[1].is_signed
+    (other,) = await drive(parts, head("id-2"), body_message())
+    assert other.status == 403
+    assert decoded.count("HeadersMessage") == 3
 
 
 @pytest.mark.parametrize("name", ["x-request-id", "content-length", "traceparent"])
@@ -145,16 +227,16 @@ async def test_where_such_a_header_is_signed_every_head_is_decoded(name):
     target = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), sign_headers=frozenset({name}))
     parts = Parts(targets=[target])
     signatures = set()
-    for request_id in ("id-1", "id-2"):
+    for request_id in ("id-1", "id-2", "id-3"):
         _, signed = await drive(parts, head(request_id, int(request_id[3:])), body_message())
         signatures.add(signed.set["authorization"])
-    assert len(signatures) == 2
+    assert len(signatures) == 3
 
 
 async def test_rules_over_the_message_still_read_each_body():
     parts = Parts(policy=policy('mcp.tool == "look"'))
     call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"%s"}}'
-    _, signed = await drive(parts, head("id-1"), body_message(call % b"look"))
+    _, signed = await known(parts, body=call % b"look")
     _, refused = await drive(parts, head("id-2"), body_message(call % b"push"))
     assert signed.is_signed
     assert refused.status == 403
