@@ -67,7 +67,6 @@ _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _MAX_REQUEST_ID = 128
 _MAX_RECENT = 4096
 _MAX_HEADS = 2048
-_MAX_HEADS_SEEN = 8192
 HEADS_KEPT_FOR = 60.0
 """Seconds; heads hold tokens, so they are not kept longer than clients pause between two calls."""
 _RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
@@ -163,9 +162,8 @@ class Pipeline:
             WeakValueDictionary()
         )
         self._heads: Generations[Hashable, Admission] = Generations(size=_MAX_HEADS, seconds=HEADS_KEPT_FOR)
-        self._heads_seen: Generations[Hashable, bool] = Generations(
-            size=_MAX_HEADS_SEEN, seconds=HEADS_KEPT_FOR
-        )
+        # No larger than that: what comes again so seldom would be gone before it comes a third time.
+        self._heads_seen: Generations[Hashable, bool] = Generations(size=_MAX_HEADS, seconds=HEADS_KEPT_FOR)
         self.knows_heads = not (
             policy.reads_request
             or targets.sign_any(DIFFERENT_EACH_TIME)

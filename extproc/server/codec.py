@@ -209,8 +209,9 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     """
     if allow.body is None and allow.set_alike is not None and len(allow.set) == 1:
         ((name, value),) = allow.set
-        before, after = _around(name, len(value), allow.set_alike, allow.remove, to_body=to_body)
-        return before + value.encode("latin-1") + after
+        around = _around(name, len(value), allow.set_alike, allow.remove, to_body=to_body)
+        if around is not None:
+            return around[0] + value.encode("latin-1") + around[1]
     mutation = _set_headers(allow.set) + _remove_headers(allow.remove)
     if allow.set_alike is not None:
         mutation += _set_headers(allow.set_alike.pairs)
@@ -239,9 +240,15 @@ _surroundings: WeakKeyDictionary[SharedHeaders, dict[tuple[object, ...], tuple[b
 
 def _around(
     name: str, length: int, alike: SharedHeaders, remove: tuple[str, ...], *, to_body: bool
-) -> tuple[bytes, bytes]:
-    """What stands before and after the one value, of ``length``, in which answers of a second differ."""
-    known = _surroundings.setdefault(alike, {})
+) -> tuple[bytes, bytes] | None:
+    """What stands before and after the one value, of ``length``, in which answers of a second differ.
+
+    None for the first of them, which may be the only one.
+    """
+    known = _surroundings.get(alike)
+    if known is None:
+        _surroundings[alike] = {}
+        return None
     if len(known) >= _MAX_SURROUNDINGS:
         known.clear()
     key = (name, length, remove, to_body)

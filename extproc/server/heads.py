@@ -64,7 +64,7 @@ class HeadBytes:
         """
         try:
             return self.spots == list(_values(self.message))
-        except ValueError:
+        except (LookupError, ValueError):
             return False
 
 
@@ -82,23 +82,27 @@ def look_at(message: bytes, target_name: str | None) -> HeadBytes:
 
 
 def _values(message: bytes) -> Iterator[Spot]:
-    """Where those values are. Raises ``ValueError`` for what Envoy never writes, and for repetitions."""
-    head = _only(message, 0, len(message), _REQUEST_HEADERS)
+    """Where those values are. Raises ``LookupError`` or ``ValueError`` for what Envoy never writes."""
+    head = _once(message, 0, len(message))[_REQUEST_HEADERS]
     seen = set()
-    for tag, start, end in wire.fields(message, *_only(message, *head, _HEADER_MAP)):
+    for tag, start, end in wire.fields(message, *_once(message, *head)[_HEADER_MAP]):
         if tag != _HEADER:
             raise ValueError("not a header")
-        name = message[slice(*_only(message, start, end, _KEY))]
+        header = _once(message, start, end)
+        begins, ends = header[_KEY]
+        name = message[begins:ends]
         if name in _NAMES:
             if name in seen:
                 raise ValueError("a header that comes twice")
             seen.add(name)
-            yield (*_only(message, start, end, _RAW), name)
+            yield (*header[_RAW], name)
 
 
-def _only(message: bytes, start: int, end: int, tag: int) -> tuple[int, int]:
-    """The place of a field that comes once."""
-    ((begins, ends),) = [
-        (begins, ends) for found, begins, ends in wire.fields(message, start, end) if found == tag
-    ]
-    return begins, ends
+def _once(message: bytes, start: int, end: int) -> dict[int, tuple[int, int]]:
+    """The fields of a message, each of which comes once, by their tags."""
+    places: dict[int, tuple[int, int]] = {}
+    for tag, begins, ends in wire.fields(message, start, end):
+        if tag in places:
+            raise ValueError("a field that comes twice")
+        places[tag] = begins, ends
+    return places

@@ -10,6 +10,7 @@ from typing import Any
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5  # wire types; the third: texts, bytes, messages
 _LONGEST_VARINT = 10  # bytes
+_MORE = 0x80  # set in all bytes of a number but its last
 
 
 def tag_number(message: Any, name: str) -> int:
@@ -32,11 +33,11 @@ def fields(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
     while at < end:
         tag_, begins = _read_varint(message, at, end)
         kind = tag_ & 7
-        if kind == _VARINT:
-            _, at = _read_varint(message, begins, end)
-        elif kind == _LENGTH_DELIMITED:
+        if kind == _LENGTH_DELIMITED:
             length, begins = _read_varint(message, begins, end)
             at = begins + length
+        elif kind == _VARINT:
+            _, at = _read_varint(message, begins, end)
         elif kind in (_FIXED32, _FIXED64):
             at = begins + (4 if kind == _FIXED32 else 8)
         else:
@@ -48,11 +49,13 @@ def fields(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
 
 def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
     """A number, and where it ends."""
+    if at < end and message[at] < _MORE:  # most are of one byte
+        return message[at], at + 1
     number = 0
     for place in range(min(end - at, _LONGEST_VARINT)):
         byte = message[at + place]
         number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:  # noqa: PLR2004
+        if byte < _MORE:
             return number, at + place + 1
     raise ValueError("a number without an end")
 

@@ -36,8 +36,8 @@ class Plan:
 
 
 FULL = Plan(
-    rounds=5,
-    seconds=4,
+    rounds=11,
+    seconds=2,
     users=1000,
     cold_users=20,
     body_sizes=(1 << 10, 16 << 10, 256 << 10, 1 << 20, 4 << 20),
