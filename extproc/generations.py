@@ -16,7 +16,7 @@ _Value = TypeVar("_Value")
 class Generations(Generic[_Key, _Value]):
     """At most twice ``size`` entries. One that is not asked for during ``seconds`` to twice that long goes.
 
-    When it is looked at, or told to ``age``.
+    That happens when any entry is asked for, or at ``age``: nothing runs in between.
     """
 
     def __init__(self, *, size: int, seconds: float, timer: Callable[[], float] = time.monotonic) -> None:

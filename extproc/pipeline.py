@@ -232,7 +232,10 @@ class Pipeline:
         self._heads_seen.age()
 
     def remember(self, key: Hashable, admission: Admission) -> None:
-        """Keep an admission for the next head of its key, without the values in which these differ."""
+        """Keep an admission for the next head of its key.
+
+        Without the values in which these differ, and without a second copy of the tokens it holds.
+        """
         head = admission.head
         without = {*DIFFERENT_EACH_TIME, *self._verifier.exchange_headers, "authorization"}
         headers = ((sys.intern(name), "" if name in without else value) for name, value in head.headers)

@@ -231,8 +231,9 @@ def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
     return encoded
 
 
-# They hold a session token: they go when its headers go.
 _MAX_SURROUNDINGS = 8  # of one second and credentials: clients choose which headers are to be removed
+
+# They hold a session token: they go when its headers go.
 _surroundings: WeakKeyDictionary[SharedHeaders, dict[tuple[object, ...], tuple[bytes, bytes]]] = (
     WeakKeyDictionary()
 )
@@ -249,11 +250,11 @@ def _around(
     if known is None:
         _surroundings[alike] = {}
         return None
-    if len(known) >= _MAX_SURROUNDINGS:
-        known.clear()
     key = (name, length, remove, to_body)
     found = known.get(key)
     if found is None:
+        if len(known) >= _MAX_SURROUNDINGS:
+            known.clear()
         after = _OVERWRITE + _set_headers(alike.pairs) + _remove_headers(remove)
         allow = Allow(((name, "-" * length), *alike.pairs), remove)
         before = encode_allow(allow, to_body=to_body)[: -len(after) - length]

@@ -89,7 +89,9 @@ class Stream:
                     self._record.head, self._record.own_values = admission.head, head_bytes.values()
                     return self._on_admitted(admission, body_is_buffered=True)  # or it were not known
                 self._head_bytes = head_bytes
-            received = self._decode(message)
+            received = codec.decode(
+                message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
+            )
             if isinstance(received, codec.HeadersMessage):
                 return self._on_headers(received)
             if isinstance(received, codec.BodyMessage):
@@ -99,11 +101,6 @@ class Stream:
             return self._on_response(received)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
-
-    def _decode(self, message: bytes) -> codec.Message:
-        return codec.decode(
-            message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
-        )
 
     def _on_headers(self, received: codec.HeadersMessage) -> Answer | Awaitable[Answer]:
         if self._record.head is not None:

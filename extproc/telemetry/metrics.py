@@ -22,6 +22,8 @@ _AT_ONCE = 64
 
 
 class _Decided(NamedTuple):
+    """What is counted of a record. Not the record itself: its head holds the token."""
+
     labels: tuple[str, str, str]
     cache: str
     own: float

@@ -4,14 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.generations import Generations
-
-
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
+from support.clock import Clock
 
 
 def test_what_is_asked_for_stays_and_what_is_not_goes():

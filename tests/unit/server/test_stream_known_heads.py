@@ -15,6 +15,7 @@ from extproc.server.heads import LONGEST
 from extproc.server.stream import Stream
 from extproc.signing.targets import Scope, Target
 from extproc.values import DIFFERENT_EACH_TIME
+from support.clock import Clock
 from support.envoy_messages import BUFFERED, NO_BODY, Seen, body_message, headers_message, with_claim
 from support.pipelines import NOW, Parts
 from support.telemetry import ListAudit
@@ -25,13 +26,6 @@ ROLE = "arn:aws:iam::123456789012:role/Admin"
 def head(request_id="id-1", length=2, **more):
     own = [("x-request-id", request_id), ("content-length", str(length)), ("traceparent", f"of-{request_id}")]
     return headers_message(headers=[*own, *more.pop("headers", [])], **more)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 async def drive(parts, *messages, target_name=None):
