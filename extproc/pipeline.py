@@ -11,33 +11,31 @@ event loop. Whoever drives this (``server.stream``) turns every exception into `
 import asyncio
 import contextlib
 import json
-import re
 import sys
 import time
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import structlog
 
-from extproc.authn.bearer import bearer_token, exchange_tokens
+from extproc.admission import Admission, AdmissionControl
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.authn.verifier import Verifier
 from extproc.credentials.cache import CredentialCache, Entry
 from extproc.credentials.revocation import Revocation
-from extproc.credentials.sessions import SessionCache, token_digest
+from extproc.credentials.sessions import SessionCache
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
 from extproc.generations import Generations
 from extproc.policy.decisions import Decisions
-from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
-from extproc.policy.mcp import check_headers, parse_message
+from extproc.policy.inputs import NO_INPUTS, Inputs
+from extproc.policy.mcp import check_headers
 from extproc.policy.rules import Policy
-from extproc.signing.path import forwardable
 from extproc.signing.payload import Payload, payload_of
-from extproc.signing.signer import Signer, signed_of_the_clients
-from extproc.signing.targets import Target, TargetTable
+from extproc.signing.signer import Signer
+from extproc.signing.targets import TargetTable
 from extproc.telemetry.observer import Decision, Observer
 from extproc.telemetry.record import HIT, MISS, SESSION, Record
 from extproc.values import (
@@ -51,19 +49,6 @@ from extproc.values import (
     TokenDigest,
 )
 
-_NEVER_FORWARDED = frozenset(
-    {
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        # Would let a client act for another user, or turn the signed method into another one.
-        "x-amzn-bedrock-agentcore-runtime-user-id",
-        "x-http-method-override",
-        "x-http-method",
-        "x-method-override",
-    }
-)
-_METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _MAX_REQUEST_ID = 128
 _MAX_RECENT = 4096
 _MAX_HEADS = 2048
@@ -84,35 +69,6 @@ _CREDENTIAL_ERRORS = frozenset(
 """``x-amzn-ErrorType`` for credentials that are expired, invalid or unknown, or for a skewed clock."""
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Admission:
-    """A request worth deciding: well-formed, for a known target, with one bearer token."""
-
-    head: RequestHead
-    target: Target
-    path: str
-    query: str
-    unverified_token: str = field(repr=False)
-    unverified_exchange_tokens: Mapping[str, str] = field(repr=False)  # by header name
-    digest: TokenDigest = field(repr=False)
-    withheld: tuple[str, ...]
-    """Names of the client's headers that must not reach the upstream. They leave the request as soon
-    as its body is asked for, and once more when the signature comes."""
-    signed: tuple[tuple[str, str], ...] = field(repr=False)
-    """The client's headers that the signature covers."""
-    decided_by_body: bool  # some rule reads the MCP message
-    needs_body: bool = field(init=False)
-    """Whether the decision or the signature needs a body that is still to come."""
-
-    def __post_init__(self) -> None:
-        self.needs_body = self.head.has_body and (self.target.payload == "signed" or self.decided_by_body)
-
-    @property
-    def flight(self) -> tuple[TokenDigest, bool]:
-        """What may be waited for together: the same token, and Envoy's word for it or not."""
-        return self.digest, self.head.jwt_payload is not None
 
 
 class Pipeline:
@@ -139,9 +95,7 @@ class Pipeline:
     ) -> None:
         self._resource = resource
         self._origins = origins
-        self._targets = targets
         self._verifier = verifier
-        self._policy = policy
         self._sessions = sessions
         self._credentials = credentials
         self._revocation = revocation
@@ -155,7 +109,14 @@ class Pipeline:
         self.observer = observer
         """Whom every decision is told to, before its answer leaves."""
         self._max_body_bytes = max_body_bytes
-        self._max_mcp_bytes = max_mcp_bytes
+        self._admission = AdmissionControl(
+            resource=resource,
+            origins=origins,
+            targets=targets,
+            policy=policy,
+            exchange_headers=verifier.exchange_headers,
+            max_mcp_bytes=max_mcp_bytes,
+        )
         self._retired = False
         # One lookup in the place of three, for who comes again within a moment.
         self._recent: WeakValueDictionary[tuple[TokenDigest, tuple[object, ...]], Entry] = (
@@ -170,7 +131,6 @@ class Pipeline:
             or verifier.exchange_headers.intersection(DIFFERENT_EACH_TIME)
         )
         """Whether ``known`` may be asked: nothing reads the values in which heads of one key differ."""
-        self._never_forwarded = _NEVER_FORWARDED | verifier.exchange_headers
         self.reads_jwt_payload = verifier.reads_jwt_payload
         """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
         self.observes_upstream = observes_upstream
@@ -184,33 +144,12 @@ class Pipeline:
         self._decisions.close()
 
     def admit(self, head: RequestHead) -> Admission | Reply:
-        """Check the request's form, before any of its body is read.
-
-        Returns a ``Reply`` for the resource metadata and for CORS preflights, which need no token.
+        """Check the request's head; see ``AdmissionControl.admit``.
 
         Raises:
-            Denied: a page of a foreign origin sent it, it is malformed, has no single bearer
-                token, no target, or a header that cannot be signed.
+            Denied: it is not to be decided at all.
         """
-        reply = self._check_form(head)
-        if reply is not None:
-            return reply
-        unverified_token = bearer_token(head)
-        others = exchange_tokens(head, self._verifier.exchange_headers)
-        target = self._targets.select(head)
-        path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
-        return Admission(
-            head,
-            target,
-            path,
-            query,
-            unverified_token,
-            others,
-            _digest(unverified_token, others),
-            self._withheld(head, target),
-            signed_of_the_clients(head, target),
-            self._policy.reads_mcp,
-        )
+        return self._admission.admit(head)
 
     def known(self, key: Hashable) -> Admission | None:
         """What ``admit`` made of a head with this key a moment ago."""
@@ -241,23 +180,6 @@ class Pipeline:
         headers = ((sys.intern(name), "" if name in without else value) for name, value in head.headers)
         self._heads.put(key, replace(admission, head=replace(head, headers=tuple(headers))))
 
-    def _check_form(self, head: RequestHead) -> Reply | None:
-        reply = self._resource.metadata_for(head.method, head.path)  # public: before the origin counts
-        if reply is not None:
-            return reply
-        self._origins.check(head)
-        if head.method == "CONNECT" or not head.path or head.values("upgrade"):
-            raise Denied(Reason.UPGRADE_REFUSED)
-        if not _METHOD.fullmatch(head.method) or head.method == "TRACE":
-            # TRACE would show the client the signed headers (RFC 9110 9.3.8).
-            raise Denied(Reason.REQUEST_AMBIGUOUS, "the method is not one to be signed")
-        return self._origins.preflight(head)
-
-    def _withheld(self, head: RequestHead, target: Target) -> tuple[str, ...]:
-        names = self._never_forwarded.intersection(head.names)
-        aws = [name for name in head.names if name[:6] == "x-amz-" and name not in target.sign_headers]
-        return (*sorted(names), *aws)
-
     def is_open(self, admission: Admission) -> bool:
         """Whether the token is known. No I/O; from any thread."""
         return self._living_session(admission) is not None
@@ -273,18 +195,10 @@ class Pipeline:
         Raises:
             Denied: ``BODY_TOO_LARGE`` or ``MCP_MALFORMED``.
         """
-        if not self._policy.request_reads:
-            return NO_INPUTS
-        request = {}
-        if self._policy.reads_request:
-            request = request_variable(admission.head, path=admission.path, target=admission.target.name)
-        if not (self._policy.reads_mcp and body):
-            return Inputs(request)
-        if len(body) > self._max_mcp_bytes:
-            raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes, and rules read the MCP message")
-        message = parse_message(body)
-        record.mcp_method, record.mcp_name = message.method, message.name
-        return Inputs(request, message.variable(admission.head), message)
+        inputs = self._admission.read(admission, body)
+        if inputs.message is not None:
+            record.mcp_method, record.mcp_name = inputs.message.method, inputs.message.name
+        return inputs
 
     def recall(self, admission: Admission, inputs: Inputs, record: Record) -> Authorized | None:
         """Living credentials for the request at hand, if all about it is known. No I/O; from any thread.
@@ -490,14 +404,6 @@ class Pipeline:
                 record.identity = session.identity
                 if record.decision_key is not None:
                     record.grant = self._decisions.recall(session, record.decision_key)
-
-
-def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:
-    """What a session is kept under: all tokens that count for it. None of them has a line feed in it."""
-    if not unverified_exchange_tokens:
-        return token_digest(unverified_token)
-    others = (f"{name}:{token}" for name, token in sorted(unverified_exchange_tokens.items()))
-    return token_digest("\n".join((unverified_token, *others)))
 
 
 def _place(error: BaseException) -> str:

@@ -19,8 +19,9 @@ import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
+from extproc.admission import Admission
 from extproc.errors import Denied, Reason
-from extproc.pipeline import Admission, Pipeline
+from extproc.pipeline import Pipeline
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.server import codec, heads
 from extproc.signing.payload import Payload

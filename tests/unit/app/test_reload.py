@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from extproc import config
+from extproc.admission import Admission
 from extproc.app import reload as reload_module
 from extproc.app import snapshot
 from extproc.app.changes import applicable, same
@@ -17,7 +18,6 @@ from extproc.app.shared import Shared
 from extproc.config import ConfigError
 from extproc.config.listen import Listen
 from extproc.errors import Denied, Reason
-from extproc.pipeline import Admission
 from extproc.policy.inputs import NO_INPUTS
 from extproc.telemetry.record import Record
 from extproc.values import Credentials, RequestHead

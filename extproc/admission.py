@@ -1,0 +1,166 @@
+"""Admission: what is checked of a request itself, before its token is verified. No I/O; from any thread.
+
+    form → origin → bearer token → target → path → what is withheld, what is signed;
+    and, once a body is there, the MCP message in it, if rules read that
+
+The one place for it: the server and ``extproc explain`` both ask here, through the pipeline.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from extproc.authn.bearer import bearer_token, exchange_tokens
+from extproc.authn.challenge import ProtectedResource
+from extproc.authn.origin import Origins
+from extproc.credentials.sessions import token_digest
+from extproc.errors import Denied, Reason
+from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
+from extproc.policy.mcp import parse_message
+from extproc.policy.rules import Policy
+from extproc.signing.path import forwardable
+from extproc.signing.signer import signed_of_the_clients
+from extproc.signing.targets import Target, TargetTable
+from extproc.values import Reply, RequestHead, TokenDigest
+
+_NEVER_FORWARDED = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        # Would let a client act for another user, or turn the signed method into another one.
+        "x-amzn-bedrock-agentcore-runtime-user-id",
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+    }
+)
+_METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
+
+
+@dataclass(slots=True)
+class Admission:
+    """A request worth deciding: well-formed, for a known target, with one bearer token."""
+
+    head: RequestHead
+    target: Target
+    path: str
+    query: str
+    unverified_token: str = field(repr=False)
+    unverified_exchange_tokens: Mapping[str, str] = field(repr=False)  # by header name
+    digest: TokenDigest = field(repr=False)
+    withheld: tuple[str, ...]
+    """Names of the client's headers that must not reach the upstream. They leave the request as soon
+    as its body is asked for, and once more when the signature comes."""
+    signed: tuple[tuple[str, str], ...] = field(repr=False)
+    """The client's headers that the signature covers."""
+    decided_by_body: bool  # some rule reads the MCP message
+    needs_body: bool = field(init=False)
+    """Whether the decision or the signature needs a body that is still to come."""
+
+    def __post_init__(self) -> None:
+        self.needs_body = self.head.has_body and (self.target.payload == "signed" or self.decided_by_body)
+
+    @property
+    def flight(self) -> tuple[TokenDigest, bool]:
+        """What may be waited for together: the same token, and Envoy's word for it or not."""
+        return self.digest, self.head.jwt_payload is not None
+
+
+class AdmissionControl:
+    """Admits requests under one configuration.
+
+    Args:
+        exchange_headers: names of headers that may carry a token for STS.
+        max_mcp_bytes: the largest body that is parsed where rules read the MCP message.
+    """
+
+    def __init__(
+        self,
+        *,
+        resource: ProtectedResource,
+        origins: Origins,
+        targets: TargetTable,
+        policy: Policy,
+        exchange_headers: frozenset[str],
+        max_mcp_bytes: int,
+    ) -> None:
+        self._resource = resource
+        self._origins = origins
+        self._targets = targets
+        self._policy = policy
+        self._exchange_headers = exchange_headers
+        self._never_forwarded = _NEVER_FORWARDED | exchange_headers
+        self._max_mcp_bytes = max_mcp_bytes
+
+    def admit(self, head: RequestHead) -> Admission | Reply:
+        """Check the request's form, before any of its body is read.
+
+        Returns a ``Reply`` for the resource metadata and for CORS preflights, which need no token.
+
+        Raises:
+            Denied: a page of a foreign origin sent it, it is malformed, has no single bearer
+                token, no target, or a header that cannot be signed.
+        """
+        reply = self._check_form(head)
+        if reply is not None:
+            return reply
+        unverified_token = bearer_token(head)
+        others = exchange_tokens(head, self._exchange_headers)
+        target = self._targets.select(head)
+        path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
+        return Admission(
+            head,
+            target,
+            path,
+            query,
+            unverified_token,
+            others,
+            _digest(unverified_token, others),
+            self._withheld(head, target),
+            signed_of_the_clients(head, target),
+            self._policy.reads_mcp,
+        )
+
+    def read(self, admission: Admission, body: bytes) -> Inputs:
+        """What the rules may read of the request; nothing, if they read claims only.
+
+        Raises:
+            Denied: ``BODY_TOO_LARGE`` or ``MCP_MALFORMED``.
+        """
+        if not self._policy.request_reads:
+            return NO_INPUTS
+        request = {}
+        if self._policy.reads_request:
+            request = request_variable(admission.head, path=admission.path, target=admission.target.name)
+        if not (self._policy.reads_mcp and body):
+            return Inputs(request)
+        if len(body) > self._max_mcp_bytes:
+            raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes, and rules read the MCP message")
+        message = parse_message(body)
+        return Inputs(request, message.variable(admission.head), message)
+
+    def _check_form(self, head: RequestHead) -> Reply | None:
+        reply = self._resource.metadata_for(head.method, head.path)  # public: before the origin counts
+        if reply is not None:
+            return reply
+        self._origins.check(head)
+        if head.method == "CONNECT" or not head.path or head.values("upgrade"):
+            raise Denied(Reason.UPGRADE_REFUSED)
+        if not _METHOD.fullmatch(head.method) or head.method == "TRACE":
+            # TRACE would show the client the signed headers (RFC 9110 9.3.8).
+            raise Denied(Reason.REQUEST_AMBIGUOUS, "the method is not one to be signed")
+        return self._origins.preflight(head)
+
+    def _withheld(self, head: RequestHead, target: Target) -> tuple[str, ...]:
+        names = self._never_forwarded.intersection(head.names)
+        aws = [name for name in head.names if name[:6] == "x-amz-" and name not in target.sign_headers]
+        return (*sorted(names), *aws)
+
+
+def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:
+    """What a session is kept under: all tokens that count for it. None of them has a line feed in it."""
+    if not unverified_exchange_tokens:
+        return token_digest(unverified_token)
+    others = (f"{name}:{token}" for name, token in sorted(unverified_exchange_tokens.items()))
+    return token_digest("\n".join((unverified_token, *others)))
