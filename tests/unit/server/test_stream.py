@@ -515,7 +515,7 @@ def _break(parts, where, error):
     elif where == "trust":
         parts.verifier.trusted = error
     elif where == "admit":
-        parts.pipeline._targets = type("T", (), {"select": raising})()
+        parts.pipeline._admission._targets = type("T", (), {"select": raising})()
     elif where == "policy":
         parts.policy.decide = raising
     elif where == "sign":
