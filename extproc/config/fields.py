@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from extproc.policy.arn import validate_role_arn
+from extproc.policy.arn import validate_any_role_arn
 from extproc.policy.cel import ExpressionError
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.session_policy import validate_policy, validate_policy_arn
@@ -115,7 +115,7 @@ Prefix = Annotated[str, AfterValidator(_prefix)]
 Origin = Annotated[str, AfterValidator(_origin)]
 TokenHeader = Annotated[str, AfterValidator(_token_header)]
 SignableHeader = Annotated[str, AfterValidator(_signable)]
-RoleArn = Annotated[str, AfterValidator(validate_role_arn)]
+RoleArn = Annotated[str, AfterValidator(validate_any_role_arn)]  # Settings knows whether it must be AWS's
 PolicyArn = Annotated[str, AfterValidator(validate_policy_arn)]
 InlinePolicy = Annotated[str, AfterValidator(validate_policy)]
 Matcher = Annotated[str, AfterValidator(expression(cel_matcher))]

@@ -14,7 +14,7 @@ from extproc.config.fields import (
     SessionDuration,
     expression,
 )
-from extproc.policy.arn import validate_role_arn
+from extproc.policy.arn import validate_any_role_arn
 from extproc.policy.matchers import account_expression
 from extproc.policy.session_policy import SessionPolicy, session_policy
 
@@ -41,7 +41,7 @@ class Chain(Section):
         if self.account is not None and self.role_arn.count(_ACCOUNT) != 1:
             raise ValueError(f"role_arn: must have {_ACCOUNT} once, for account")
         for role_arn in self.role_arns.values():
-            validate_role_arn(role_arn)
+            validate_any_role_arn(role_arn)
         return self
 
     @property

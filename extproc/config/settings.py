@@ -1,5 +1,6 @@
 """The whole configuration: its sections, and what must be true between them."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,6 +13,7 @@ from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
 from extproc.config.roles import Ceiling, RoleMapping
 from extproc.config.targets import Target
+from extproc.policy.arn import is_aws_endpoint, validate_role_arn
 from extproc.policy.matchers import name_expression
 from extproc.values import MAX_CHAINED_DURATION
 
@@ -82,6 +84,7 @@ class Settings(Section):
             raise ValueError(f"targets: {', '.join(plain)}: only one target can do without a prefix")
         _unique("role_mappings", "name", self.mapping_names)
         _unique("ceilings", "name", [entry.name for entry in self.ceilings])
+        self._check_role_arns()
         roles = {entry.name for entry in self.role_mappings if entry.effect == "allow"}
         for position, ceiling in enumerate(self.ceilings):
             if ceiling.max_mapping is not None and ceiling.max_mapping not in roles:
@@ -99,6 +102,26 @@ class Settings(Section):
         if self.fallback_role_arn is None and not any(entry.role_arn for entry in self.role_mappings):
             raise ValueError("role_mappings: no mapping and no fallback_role_arn: nobody would get a role")
         return self
+
+    def _check_role_arns(self) -> None:
+        """AWS's STS knows AWS's roles only; another STS may have role ARNs of another form."""
+        if self.sts.endpoint_url is not None and not is_aws_endpoint(self.sts.endpoint_url):
+            return
+        for path, role_arn in self._role_arns():
+            try:
+                validate_role_arn(role_arn)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; another form needs sts.endpoint_url") from None
+
+    def _role_arns(self) -> Iterator[tuple[str, str]]:
+        """Yield every role with the path of its setting."""
+        if self.fallback_role_arn is not None:
+            yield "fallback_role_arn", self.fallback_role_arn
+        for position, mapping in enumerate(self.role_mappings):
+            if mapping.role_arn is not None:
+                yield f"role_mappings[{position}].role_arn", mapping.role_arn
+            for role_arn in mapping.chain.role_arns.values() if mapping.chain else ():
+                yield f"role_mappings[{position}].chain.role_arn", role_arn
 
 
 def warnings(settings: Settings) -> list[str]:

@@ -258,9 +258,14 @@ class CredentialCache:
         try:
             credentials = await self._exchange.exchange(session.unverified_for_sts, grant)
         except Denied as denied:
-            if denied.reason in DEFINITE:
-                self._refused[key] = (denied.reason, denied.detail)
-            raise
+            if denied.reason not in DEFINITE:
+                raise
+            reason, detail = denied.reason, denied.detail
+            if session.identity.expires_at <= self._clock():
+                # We took it within our leeway. Some STS call an expired token an invalid one, or forbidden.
+                reason, detail = Reason.STS_TOKEN_EXPIRED, f"{detail}; the token has expired"
+            self._refused[key] = (reason, detail)
+            raise Denied(reason, detail, code=denied.code) from None
         finally:
             kept = self._under_way.pop(key, None) is not None
         _log.info(

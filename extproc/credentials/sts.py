@@ -9,7 +9,6 @@ Everything here blocks; ``exchange`` runs it in threads.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import botocore.session
@@ -18,50 +17,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
+from extproc.credentials import sts_errors
 from extproc.errors import Denied, Reason
 from extproc.values import MAX_CHAINED_DURATION, ChainedRole, Credentials, Grant
-
-_REASONS = {
-    "ExpiredTokenException": Reason.STS_TOKEN_EXPIRED,
-    "InvalidIdentityToken": Reason.STS_TOKEN_REFUSED,
-    "IDPRejectedClaim": Reason.STS_TOKEN_REFUSED,
-    "IDPCommunicationError": Reason.STS_PROVIDER_UNREACHABLE,
-    "AccessDenied": Reason.STS_ACCESS_DENIED,
-    "MalformedPolicyDocument": Reason.STS_MISCONFIGURED,
-    "PackedPolicyTooLarge": Reason.STS_MISCONFIGURED,
-    "RegionDisabledException": Reason.STS_MISCONFIGURED,
-    "ValidationError": Reason.STS_MISCONFIGURED,
-    "Throttling": Reason.STS_THROTTLED,
-    "ThrottlingException": Reason.STS_THROTTLED,
-    "RequestLimitExceeded": Reason.STS_THROTTLED,
-    "SlowDown": Reason.STS_THROTTLED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Hint:
-    """What an operator should do about a message of STS's; ``reason`` where the code alone misleads."""
-
-    phrase: str
-    advice: str
-    reason: Reason | None = None
-
-
-_HINTS = (
-    _Hint("No OpenIDConnect provider found", "create the IAM OIDC provider of this issuer in the account"),
-    _Hint("Incorrect token audience", "add the token's audience to the IAM OIDC provider"),
-    _Hint(
-        "HTTPS certificate", "the certificate of the issuer's HTTPS host does not fit the IAM OIDC provider"
-    ),
-    _Hint(
-        "Couldn't retrieve verification key",
-        "IAM could not fetch the issuer's keys; is its JWKS public?",
-        Reason.STS_PROVIDER_UNREACHABLE,
-    ),
-    _Hint("sts:TagSession", "the token carries session tags: allow sts:TagSession in the trust policy"),
-    _Hint("sts:SetSourceIdentity", "the token sets a source identity: allow sts:SetSourceIdentity"),
-    _Hint("MaxSessionDuration", "session_duration exceeds the role's maximum session duration"),
-)
 
 # In botocore's form: key in the configuration file, environment variable, default, conversion.
 _BLIND_TO_THE_MACHINE = {
@@ -70,8 +28,6 @@ _BLIND_TO_THE_MACHINE = {
     "credentials_file": (None, None, os.devnull, None),
     "sts_regional_endpoints": (None, None, "regional", None),
 }
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERRORS = 500
 
 
 class StsClient:
@@ -156,7 +112,7 @@ class StsClient:
             return _credentials(answer["Credentials"])
         except ClientError as error:
             self._on_date(_date(error.response))
-            raise _denied(error) from None
+            raise sts_errors.denied(error.response) from None
         except (AwsConnectionError, HTTPClientError) as error:
             raise Denied(Reason.STS_UNAVAILABLE, type(error).__name__) from None
         except Exception as error:  # noqa: BLE001 - KeyError for HTML, ResponseParserError for empty errors
@@ -188,24 +144,3 @@ def _credentials(answer: dict[str, Any]) -> Credentials:
 def _date(answer: dict[str, Any]) -> str | None:
     headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers.get("date")
-
-
-def _denied(error: ClientError) -> Denied:
-    """STS's errors as ours. Their messages are left out, since some quote claims of the token."""
-    told = error.response.get("Error", {})
-    code = str(told.get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    reason = _REASONS.get(code)
-    if reason is None:
-        if status == _TOO_MANY_REQUESTS:
-            reason = Reason.STS_THROTTLED
-        elif status >= _SERVER_ERRORS or not code:
-            reason = Reason.STS_UNAVAILABLE
-        else:
-            reason = Reason.STS_MISCONFIGURED
-    known = code if code in _REASONS else "other"  # of metrics: a closed list
-    detail = f"STS answered {status} {code or 'without an error code'}"
-    for hint in _HINTS:
-        if hint.phrase in str(told.get("Message", "")):
-            return Denied(hint.reason or reason, f"{detail}; {hint.advice}", code=known)
-    return Denied(reason, detail, code=known)

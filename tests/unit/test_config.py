@@ -672,3 +672,28 @@ def test_where_a_server_listens_can_be_read_from_a_file_that_is_wrong_in_all_els
     path.write_text("listen: {grpc: 3}\n")
     with pytest.raises(config.ConfigError, match=r"^listen\.grpc"):
         config.load_listen(path)
+
+
+FOREIGN_ROLE = "arn:minio:iam:::role/nOybJqMNzNmroqEKq5D0EUsRZw0"
+NOT_AWS = (
+    "not the ARN of an IAM role (arn:aws:iam::123456789012:role/NAME); another form needs sts.endpoint_url"
+)
+
+
+@pytest.mark.parametrize("endpoint_url", [None, "https://vpce-1.sts.us-east-1.vpce.amazonaws.com"])
+@pytest.mark.parametrize(
+    ("path", "value", "where"),
+    [
+        ((*MAPPING, "role_arn"), FOREIGN_ROLE, "role_mappings[0].role_arn"),
+        (("fallback_role_arn",), FOREIGN_ROLE, "fallback_role_arn"),
+        ((*MAPPING, "chain"), {"role_arn": FOREIGN_ROLE}, "role_mappings[0].chain.role_arn"),
+        (("fallback_role_arn",), "arn:aws:iam:::role/S3Access", "fallback_role_arn"),
+        (("fallback_role_arn",), "arn:aws:iam::12345678901:role/S3Access", "fallback_role_arn"),
+    ],
+)
+def test_roles_of_other_services_need_another_sts(path, value, where, endpoint_url):
+    document = yaml.safe_load(changed(path, value))
+    document["sts"] = {"endpoint_url": endpoint_url}
+    assert problems(yaml.safe_dump(document)) == [f"{where}: {NOT_AWS}"]
+    document["sts"] = {"endpoint_url": "https://minio.example.com:9000"}
+    assert config.parse(yaml.safe_dump(document)).sts.endpoint_url is not None

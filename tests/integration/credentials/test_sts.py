@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 import time
 import urllib.parse
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -45,10 +46,10 @@ GOOD = f"""\
 </AssumeRoleWithWebIdentityResponse>"""
 
 
-def error(code):
+def error(code, message=f"about {TOKEN} of alice"):
     return f"""\
 <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-  <Error><Type>Sender</Type><Code>{code}</Code><Message>about {TOKEN} of alice</Message></Error>
+  <Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>
   <RequestId>00000000-0000-0000-0000-000000000000</RequestId>
 </ErrorResponse>"""
 
@@ -258,6 +259,16 @@ async def test_without_an_address_it_is_the_regional_endpoint(environment, monke
         (500, "InternalFailure", Reason.STS_UNAVAILABLE),
         (503, "ServiceUnavailable", Reason.STS_UNAVAILABLE),
         (400, "SomethingNew", Reason.STS_MISCONFIGURED),
+        # What other services than AWS send.
+        (400, "ExpiredToken", Reason.STS_TOKEN_EXPIRED),
+        (400, "InvalidIdentityTokenException", Reason.STS_TOKEN_REFUSED),
+        (403, "IDPRejectedClaimException", Reason.STS_TOKEN_REFUSED),
+        (403, "AccessDeniedException", Reason.STS_ACCESS_DENIED),
+        (403, "InvalidClientTokenId", Reason.STS_ACCESS_DENIED),
+        (401, "Unauthorized", Reason.STS_ACCESS_DENIED),
+        (404, "NoSuchEntity", Reason.STS_ACCESS_DENIED),
+        (503, "STSNotInitialized", Reason.STS_UNAVAILABLE),
+        (500, "InternalError", Reason.STS_UNAVAILABLE),
     ],
 )
 async def test_an_error_of_sts_has_its_reason_and_only_its_code_is_told(
@@ -267,6 +278,81 @@ async def test_an_error_of_sts_has_its_reason_and_only_its_code_is_told(
     denied = await denial(shared_exchange)
     assert denied.reason is reason
     assert denied.detail == f"STS answered {status} {code}"
+
+
+MINIOS = [
+    ("Token is expired", Reason.STS_TOKEN_EXPIRED),
+    ("token expired", Reason.STS_TOKEN_EXPIRED),
+    ("token is expired by 10s", Reason.STS_TOKEN_EXPIRED),
+    ("Token used before issued", Reason.STS_TOKEN_REFUSED),
+    ("Token is not valid yet", Reason.STS_TOKEN_REFUSED),
+    ("token contains an invalid number of segments", Reason.STS_TOKEN_REFUSED),
+    ("crypto/rsa: verification error", Reason.STS_TOKEN_REFUSED),
+    ("signature is invalid", Reason.STS_TOKEN_REFUSED),
+    ("signing method PS256 is invalid", Reason.STS_TOKEN_REFUSED),
+    ("No public key found for kid alice", Reason.STS_TOKEN_REFUSED),
+    (
+        "STS JWT Token has `azp` claim invalid, `azp` must match configured OpenID Client ID",
+        Reason.STS_TOKEN_REFUSED,
+    ),
+    (
+        "policy claim missing from the JWT token, credentials will not be generated",
+        Reason.STS_ACCESS_DENIED,
+    ),
+    (
+        "None of the given policies (`alice`) are defined, credentials will not be generated",
+        Reason.STS_ACCESS_DENIED,
+    ),
+    ("Role arn:minio:iam:::role/alice does not exist", Reason.STS_ACCESS_DENIED),
+    ("Session policy should not exceed 2048 characters", Reason.STS_ACCESS_DENIED),
+    ("An invalid or out-of-range value was supplied for the input parameter.", Reason.STS_ACCESS_DENIED),
+    ("", Reason.STS_ACCESS_DENIED),
+    (
+        'Get "http://idp.example/jwks": dial tcp 10.0.0.1:80: connect: connection refused',
+        Reason.STS_PROVIDER_UNREACHABLE,
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "reason"), MINIOS)
+async def test_minios_one_code_for_every_refusal_is_told_apart_by_its_message(
+    sts, shared_exchange, message, reason
+):
+    sts.answer = (400, "application/xml", error("InvalidParameterValue", message))
+    denied = await denial(shared_exchange)
+    assert denied.reason is reason
+    assert denied.reason.outcome.status in (401, 403, 503)
+    assert denied.detail.startswith("STS answered 400 InvalidParameterValue")
+    assert denied.code == "InvalidParameterValue"
+
+
+async def test_an_error_in_s3s_form_as_ceph_sends_it_is_read_too(sts, shared_exchange):
+    body = "<?xml version='1.0'?><Error><Code>{}</Code><RequestId>tx</RequestId><HostId>h</HostId></Error>"
+    sts.answer = (403, "application/xml", body.format("AccessDenied"))
+    denied = await denial(shared_exchange)
+    assert (denied.reason, denied.detail) == (Reason.STS_ACCESS_DENIED, "STS answered 403 AccessDenied")
+    sts.answer = (400, "application/xml", body.format("InvalidIdentityToken"))
+    assert (await denial(shared_exchange)).reason is Reason.STS_TOKEN_REFUSED
+
+
+async def test_an_answer_with_nothing_but_credentials_is_enough(sts, shared_exchange):
+    credentials = GOOD[GOOD.index("<Credentials>") : GOOD.index("</Credentials>")] + "</Credentials>"
+    wrapped = f"<AssumeRoleWithWebIdentityResult>{credentials}</AssumeRoleWithWebIdentityResult>"
+    sts.answer = (
+        200,
+        "application/xml",
+        f"<AssumeRoleWithWebIdentityResponse>{wrapped}</AssumeRoleWithWebIdentityResponse>",
+    )
+    assert (await shared_exchange.exchange(TOKEN, GRANT)).access_key_id == "ASIAEXAMPLE"
+
+
+@pytest.mark.parametrize(
+    "role_arn", ["arn:minio:iam:::role/nOybJqMNzNmroqEKq5D0EUsRZw0", "arn:aws:iam:::role/a"]
+)
+async def test_role_arns_of_other_services_are_sent_as_they_are(sts, shared_exchange, role_arn):
+    await shared_exchange.exchange(TOKEN, replace(GRANT, role_arn=role_arn))
+    ((_, _, body),) = sts.requests
+    assert urllib.parse.parse_qs(body)["RoleArn"] == [role_arn]
 
 
 @pytest.mark.parametrize(

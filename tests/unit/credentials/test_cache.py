@@ -141,6 +141,31 @@ async def test_a_definite_refusal_is_remembered_for_a_while_and_for_this_key_onl
     assert await parts.obtain()
 
 
+@pytest.mark.parametrize(
+    "reason", [Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED, Reason.STS_MISCONFIGURED]
+)
+async def test_whatever_sts_calls_it_a_token_that_ended_within_our_leeway_has_expired(reason):
+    parts = Parts()
+    parts.exchange.failure = Denied(reason, "STS answered 403 AccessDenied", code="AccessDenied")
+    for detail in ("STS answered 403 AccessDenied; the token has expired", None):
+        with pytest.raises(Denied) as denied:
+            await parts.obtain(session(expires_at=START))
+        assert denied.value.reason is Reason.STS_TOKEN_EXPIRED
+        assert denied.value.detail == detail or "(remembered)" in denied.value.detail
+    assert parts.calls == 1
+    with pytest.raises(Denied) as denied:
+        await parts.obtain(session("x.y.z", expires_at=START + 1))
+    assert denied.value.reason is reason
+
+
+async def test_an_sts_that_is_away_says_nothing_about_an_expired_token():
+    parts = Parts()
+    parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
+    with pytest.raises(Denied) as denied:
+        await parts.obtain(session(expires_at=START))
+    assert denied.value.reason is Reason.STS_UNAVAILABLE
+
+
 async def test_remembered_refusals_are_bounded():
     parts = Parts(max_entries=10)
     parts.exchange.failure = Denied(Reason.STS_ACCESS_DENIED)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.policy.arn import MAX_LENGTH, validate_role_arn
+from extproc.policy.arn import MAX_LENGTH, is_aws_endpoint, validate_any_role_arn, validate_role_arn
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,44 @@ from extproc.policy.arn import MAX_LENGTH, validate_role_arn
 )
 def test_role_arns_of_every_partition_are_taken(arn):
     assert validate_role_arn(arn) == arn
+    assert validate_any_role_arn(arn) == arn
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:minio:iam:::role/nOybJqMNzNmroqEKq5D0EUsRZw0",
+        "arn:minio:iam:eu-central-1::role/team/dummy-internal_1.0",
+        "arn:aws:iam:::role/S3Access",  # Ceph without a tenant
+        "arn:aws:iam::tenant$1:role/path/S3Access",
+        "arn:aws:iam::RGW33567154695143645:role/S3Access",
+        "arn:aws:iam::role/S3Admin",  # SeaweedFS
+    ],
+)
+def test_role_arns_of_services_that_resemble_iam_are_taken_where_any_is(arn):
+    assert validate_any_role_arn(arn) == arn
+    with pytest.raises(ValueError, match="not the ARN of an IAM role"):
+        validate_role_arn(arn)
+
+
+@pytest.mark.parametrize(
+    ("url", "aws"),
+    [
+        ("https://sts.us-east-1.amazonaws.com", True),
+        ("https://STS.us-east-1.AMAZONAWS.com.:443/", True),
+        ("https://vpce-0a1b-2c3d.sts.us-east-1.vpce.amazonaws.com", True),
+        ("https://sts.cn-north-1.amazonaws.com.cn", True),
+        ("https://sts.eusc-de-east-1.amazonaws.eu", True),
+        ("https://sts.us-east-1.api.aws", True),
+        ("https://sts.us-iso-east-1.c2s.ic.gov", True),
+        ("http://127.0.0.1:9000", False),
+        ("https://minio.example.com/amazonaws.com", False),
+        ("https://amazonaws.com.example.com", False),
+        ("http://[::1]:9000", False),
+    ],
+)
+def test_aws_endpoints_are_told_from_others(url, aws):
+    assert is_aws_endpoint(url) is aws
 
 
 @pytest.mark.parametrize(
@@ -62,3 +100,25 @@ def test_role_arns_of_every_partition_are_taken(arn):
 def test_anything_else_is_refused(arn):
     with pytest.raises(ValueError, match="not the ARN of an IAM role"):
         validate_role_arn(arn)
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "",
+        "arn:aws:iam::role/x",  # shorter than any STS takes
+        "arn:minio:iam:::user/alice-and-bob",
+        "arn:minio:iam:::role/",
+        "arn:minio:s3:::role/alice-and-bob",
+        "arn:minio:iam:::role/al ice-and-bob",
+        "arn:minio:iam:::role/alice\n-and-bob",
+        "arn:minio:iam:::role/alice-and-bob\n",
+        "arn:minio:iam:::role/Ädmin-and-bob",
+        "arn:minio:iam::::role/alice-and-bob",
+        "urn:minio:iam:::role/alice-and-bob",
+        "arn:minio:iam:::role/" + "p/" * MAX_LENGTH + "Admin",
+    ],
+)
+def test_what_names_no_role_is_refused_where_any_is_taken(arn):
+    with pytest.raises(ValueError, match="not the ARN of an IAM role"):
+        validate_any_role_arn(arn)
