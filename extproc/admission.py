@@ -16,7 +16,7 @@ from extproc.authn.origin import Origins
 from extproc.credentials.sessions import token_digest
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
-from extproc.policy.mcp import parse_message
+from extproc.policy.mcp import check_form, parse_message
 from extproc.policy.rules import Policy
 from extproc.signing.path import forwardable
 from extproc.signing.signer import signed_of_the_clients
@@ -100,7 +100,7 @@ class AdmissionControl:
 
         Raises:
             Denied: a page of a foreign origin sent it, it is malformed, has no single bearer
-                token, no target, or a header that cannot be signed.
+                token, no target, a header that cannot be signed, or a body in a form that rules cannot read.
         """
         reply = self._check_form(head)
         if reply is not None:
@@ -109,6 +109,8 @@ class AdmissionControl:
         others = exchange_tokens(head, self._exchange_headers)
         target = self._targets.select(head)
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
+        if self._policy.reads_mcp and head.has_body:
+            check_form(head)
         return Admission(
             head,
             target,

@@ -21,6 +21,9 @@ _VERSION_MEMBER = "io.modelcontextprotocol/protocolVersion"
 _ENCODED = re.compile(r"=\?base64\?(?P<payload>.*)\?=")
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _PARAMETERS = frozenset({"name", "arguments", "uri", "_meta"})
+# RFC 8259 8.1: JSON between systems is UTF-8. Any other parameter might change what is read.
+_JSON_TYPE = re.compile(r"application/json(?: *; *charset=(?:utf-8|\"utf-8\"))? *", re.IGNORECASE | re.ASCII)
+_NUL = b"\\u0000"
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _VARIABLE = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
 
@@ -57,6 +60,26 @@ class McpMessage:
         return {name: value for name, value in members.items() if value is not None}
 
 
+def check_form(head: RequestHead) -> None:
+    """Refuse a head by which the upstream might read another message than the bytes of the body say.
+
+    The body must be JSON in UTF-8, in no coding. Without a ``content-type`` there is no other
+    charset to read it by (RFC 8259 8.1), so that is taken.
+
+    Raises:
+        Denied: ``MCP_MALFORMED``.
+    """
+    types = head.values("content-type")
+    if len(types) > 1 or (types and not _JSON_TYPE.fullmatch(types[0])):
+        raise Denied(
+            Reason.MCP_MALFORMED, "content-type is not application/json, alone or with charset=utf-8"
+        )
+    if head.values("content-encoding"):
+        raise Denied(Reason.MCP_MALFORMED, "the body has a content-encoding")
+    if any(value.strip().lower() != "chunked" for value in head.values("transfer-encoding")):
+        raise Denied(Reason.MCP_MALFORMED, "the body has a transfer coding")
+
+
 def parse_message(body: bytes) -> McpMessage:
     """Parse a body.
 
@@ -69,6 +92,9 @@ def parse_message(body: bytes) -> McpMessage:
         message = strictjson.loads_object(body)
     except strictjson.AmbiguousJSONError as error:
         raise Denied(Reason.MCP_MALFORMED, str(error)) from None
+    if _NUL in body and _has_nul(message):
+        # Some programs end a string there, and would read "rm" where rules saw "rm\0".
+        raise Denied(Reason.MCP_MALFORMED, "a string has the character U+0000")
     parameters = message.get("params", {})
     method, identifier = message.get("method"), message.get("id")
     if (
@@ -126,6 +152,22 @@ def _decoded(value: str) -> str | None:
         return decoded.decode("utf-8") if base64.b64encode(decoded).decode() == payload else None
     except (binascii.Error, ValueError):
         return None
+
+
+def _has_nul(message: Mapping[str, Any]) -> bool:
+    """Whether any string at any depth has it, names of members included."""
+    waiting: list[Any] = [message]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                return True
+        elif isinstance(value, Mapping):
+            waiting += value.keys()
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return False
 
 
 def _looks_like_another(members: Mapping[str, Any], known: frozenset[str]) -> bool:

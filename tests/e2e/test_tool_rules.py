@@ -72,6 +72,12 @@ async def post(stack, content, headers=()):
 @pytest.mark.parametrize(
     ("content", "headers", "status", "code"),
     [
+        (json.dumps(call("echo")), {"content-type": "application/json; charset=utf-8"}, 403, -32000),
+        (json.dumps(call("whoami")), {"content-type": "application/json; charset=utf-16"}, 400, -32600),
+        (json.dumps(call("whoami")), {"content-type": "text/plain"}, 400, -32600),
+        (json.dumps(call("whoami")), {"content-encoding": "gzip"}, 400, -32600),
+        (json.dumps(call("whoami")).encode("utf-16"), {"content-type": "application/json"}, 400, -32600),
+        (json.dumps(call("whoami\0")), {}, 400, -32600),
         (json.dumps(call("echo")), {}, 403, -32000),
         (json.dumps([call("whoami"), call("echo")]), {}, 400, -32600),
         (
@@ -83,7 +89,19 @@ async def post(stack, content, headers=()):
         (json.dumps(call("whoami")), {"mcp-method": "tools/call", "mcp-name": "echo"}, 400, -32020),
         (json.dumps(call("whoami")), {"mcp-protocol-version": "2026-07-28"}, 400, -32020),
     ],
-    ids=["denied", "batch", "duplicate", "mismatch", "missing"],
+    ids=[
+        "charset",
+        "utf-16",
+        "text",
+        "gzip",
+        "utf-16 bytes",
+        "nul",
+        "denied",
+        "batch",
+        "duplicate",
+        "mismatch",
+        "missing",
+    ],
 )
 async def test_what_is_refused_by_its_body_is_a_json_rpc_error_and_nothing_arrives(
     stack, content, headers, status, code

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from extproc.errors import Denied, Reason
-from extproc.policy.mcp import check_headers, parse_message
+from extproc.policy.mcp import check_form, check_headers, parse_message
 from extproc.values import RequestHead
 
 VERSION = "2026-07-28"
@@ -126,3 +126,97 @@ def test_earlier_revisions_have_no_such_headers():
 def test_but_what_an_earlier_client_sends_must_be_true_too():
     with pytest.raises(Denied):
         check_headers(parse_message(body()), head(mcp_name="other"))
+
+
+def typed(*fields):
+    return RequestHead("POST", "/mcp", "mcp.example", fields, has_body=True)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json;charset=utf-8",
+        "application/json; charset=UTF-8",
+        'application/json ; CHARSET="Utf-8"',
+    ],
+)
+def test_a_body_is_json_in_utf_8(content_type):
+    check_form(typed(("content-type", content_type), ("transfer-encoding", "chunked")))
+
+
+def test_a_body_without_a_content_type_has_no_other_reading_than_utf_8():
+    check_form(typed())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("content-type", value)]
+        for value in (
+            "",
+            "application/json; charset=utf-16",
+            "application/json; charset=UTF-16LE",
+            "application/json; charset=utf-7",
+            "application/json; charset=iso-8859-1",
+            "application/json; charset=utf8",
+            "application/json; charset='utf-8'",
+            "application/json; charset=utf-8; charset=utf-16",
+            "application/json; charset=utf-16; charset=utf-8",
+            "application/json; charset*=utf-16",
+            "application/json; boundary=x",
+            "application/json;",
+            "application/json, text/plain",
+            "application/json\t; charset=utf-16",
+            "application/json-rpc",
+            "application/jsonl",
+            "text/json",
+            "text/plain",
+            "text/plain; application/json",
+            "multipart/form-data; boundary=x",
+            "multipart/mixed; boundary=x",
+            "application/x-www-form-urlencoded",
+            "application/cbor",
+            "application/json; charset=utf-\u0131",
+            "appl\u0131cation/json",
+        )
+    ]
+    + [
+        [("content-type", "application/json"), ("content-type", "application/json")],
+        [("content-encoding", "gzip")],
+        [("content-encoding", "identity")],
+        [("content-encoding", "")],
+        [("transfer-encoding", "gzip, chunked")],
+        [("transfer-encoding", "chunked"), ("transfer-encoding", "gzip")],
+    ],
+)
+def test_a_form_in_which_the_upstream_might_read_another_message_is_refused(fields):
+    with pytest.raises(Denied) as denied:
+        check_form(typed(*fields))
+    assert denied.value.reason is Reason.MCP_MALFORMED
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig"])
+def test_json_in_another_encoding_is_no_message(encoding):
+    with pytest.raises(Denied) as denied:
+        parse_message(body().decode().encode(encoding))
+    assert denied.value.reason is Reason.MCP_MALFORMED
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"name": "rm\0"},
+        {"name": "echo", "arguments": {"text": "\0"}},
+        {"name": "echo", "arguments": {"a": [{"\0": 1}]}},
+    ],
+)
+def test_a_string_that_some_programs_would_end_early_is_refused(params):
+    with pytest.raises(Denied) as denied:
+        parse_message(body(params=params))
+    assert denied.value.reason is Reason.MCP_MALFORMED
+
+
+def test_a_text_about_that_character_is_none():
+    assert parse_message(body(params={"name": "echo", "arguments": {"text": "\\u0000"}})).name == "echo"

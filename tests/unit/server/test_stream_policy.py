@@ -127,3 +127,20 @@ async def test_rules_do_not_see_credentials(name):
     parts = parts_with(f'"{name}" in request.headers')
     head = headers_message(headers=[("cookie", "a=b"), ("x-amz-security-token", "t")])
     assert (await drive(parts, head, body_message(b"x")))[-1].status == 403
+
+
+@pytest.mark.parametrize(
+    "header", [("content-type", "application/json; charset=utf-16"), ("content-encoding", "gzip")]
+)
+async def test_a_body_that_rules_cannot_read_is_not_even_asked_for(header):
+    (only,) = await drive(parts_with('-mcp.tool == "rm"', "true"), headers_message(headers=[header]))
+    body = json.loads(only.body)
+    assert (only.status, body["error"]["code"]) == (400, -32600)
+
+
+@pytest.mark.parametrize(
+    "header", [("content-type", "text/plain; charset=utf-16"), ("content-encoding", "gzip")]
+)
+async def test_a_body_that_no_rule_reads_may_have_any_form(header):
+    _, second = await drive(parts_with("true"), headers_message(headers=[header]), body_message(b"\x1f\x8b"))
+    assert second.is_signed
