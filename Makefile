@@ -24,8 +24,6 @@ $(STAMP): pyproject.toml
 	@echo "Installing into $(VENV) (about a minute the first time) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@# xds-protos has an older copy of this package's files, and whichever is installed last stays.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps opentelemetry-proto
 	@touch $@
 
 demo: $(STAMP)
@@ -67,8 +65,9 @@ examples: $(STAMP)
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc extproc:50051 > envoy/demo/envoy.yaml
 
-# The generated code of the admin API is committed and never edited; a test compares it.
+# The generated code of Envoy's messages and of the admin API is committed and never edited; a test compares it.
 protos: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. $(wildcard protos/extproc/server/envoy/*.proto)
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. \
 	  extproc/admin/v1/admin.proto
 

@@ -9,6 +9,7 @@ import click
 
 from extproc import config
 from extproc.commands.admin import admin
+from extproc.extras import how_to_install
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Loaded = TypeVar("_Loaded")
@@ -287,6 +288,6 @@ def demo(*, keep: bool) -> None:
     try:
         from extproc.demo.command import run
     except ModuleNotFoundError as error:
-        click.echo(f"extproc demo needs {error.name}: pip install 'extproc-sigv4[demo]'", err=True)
+        click.echo(f"extproc demo needs {error.name}: {how_to_install('demo')}", err=True)
         sys.exit(1)
     sys.exit(0 if run(keep=keep) else 1)

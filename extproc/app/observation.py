@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from extproc.config import Settings
+from extproc.extras import how_to_install
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.observer import Tracer
 from extproc.telemetry.sink import FileSink, StreamSink
@@ -51,11 +52,7 @@ def build_tracer(settings: Settings, environment: Mapping[str, str] = os.environ
         # Optional, and slow to import: only for those who want it.
         from extproc.telemetry.tracing import OtelTracer, otlp_provider  # noqa: PLC0415
     except ImportError as error:
-        # xds-protos has an older copy of the same files, and whichever is installed last stays.
-        missing = (
-            f"tracing needs {error.name}: pip install 'extproc-sigv4[otel]', and then "
-            "pip install --force-reinstall --no-deps opentelemetry-proto"
-        )
+        missing = f"tracing needs {error.name}: {how_to_install('otel')}"
         if endpoint:
             raise OSError(missing) from None
         _log.warning("tracing_off", why=missing)

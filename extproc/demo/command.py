@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from extproc.commands import health
 from extproc.demo.driver import Row, drive
 from extproc.demo.stack import Stack, StackError
 
@@ -27,6 +29,8 @@ def run(*, keep: bool) -> bool:
         stack = Stack(Path(directory), progress=lambda line: console.print(f"  {line}"))
         try:
             with stack:
+                console.print(f"extproc health --address {stack.addresses.extproc}", highlight=False)
+                health.run(None, stack.addresses.extproc, None)
                 table = _table()
                 with console.status("Calling tools through Envoy ...") as status:
 
@@ -91,7 +95,8 @@ curl -s {at.resource} -H "Authorization: Bearer $TOKEN" \\
 
 curl -si {at.resource} -d '{{}}'                    # no token: 401 and where to get one
 curl -s http://{at.extproc_admin}/metrics | grep ^extproc
-grpcurl -plaintext {at.extproc} list
+{sys.executable} -m extproc health --address {at.extproc}
+grpcurl -plaintext {at.extproc} list                # if you have grpcurl: reflection and health
 grpcurl -plaintext {at.extproc} grpc.health.v1.Health/Check
 curl -s http://{at.sts}/_control/faults -H 'content-type: application/json' \\
   -d '{{"mode":"throttle"}}'                        # make STS throttle; {{"mode":null}} ends it

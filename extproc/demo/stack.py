@@ -19,6 +19,7 @@ from extproc import config
 from extproc.demo.settings import Addresses, extproc_yaml, service_arguments
 from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.options import EnvoyOptions
+from extproc.extras import how_to_install
 
 READY_WITHIN = 30.0  # seconds
 STOPPED_WITHIN = 10.0
@@ -43,7 +44,7 @@ def find_program(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise StackError(f"{name} is not installed: pip install 'extproc-sigv4[demo]'")
+        raise StackError(f"{name} is not installed: {how_to_install('demo')}")
     return found
 
 

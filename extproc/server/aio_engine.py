@@ -7,12 +7,12 @@ from typing import Any
 import grpc
 import grpc.aio
 import structlog
-from envoy.service.ext_proc.v3 import external_processor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from extproc.pipeline import Pipeline
+from extproc.server.envoy import external_processor_pb2
 from extproc.server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.server.stream import Answer, Stream
 from extproc.server.transport import Transport

@@ -10,9 +10,13 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
-from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
-from envoy.service.ext_proc.v3.external_processor_pb2 import (
+from google.protobuf.struct_pb2 import Struct, Value
+
+from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
+from extproc.errors import Denied, Reason
+from extproc.server import wire
+from extproc.server.envoy.base_pb2 import HeaderValue, HeaderValueOption
+from extproc.server.envoy.external_processor_pb2 import (
     BodyMutation,
     BodyResponse,
     CommonResponse,
@@ -23,11 +27,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     ProcessingResponse,
     TrailersResponse,
 )
-from google.protobuf.struct_pb2 import Struct, Value
-
-from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
-from extproc.errors import Denied, Reason
-from extproc.server import wire
+from extproc.server.envoy.processing_mode_pb2 import ProcessingMode
 from extproc.telemetry.record import Record
 from extproc.values import Allow, Reply, RequestHead, SharedHeaders
 

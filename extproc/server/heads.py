@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
-from envoy.service.ext_proc.v3.external_processor_pb2 import HttpHeaders, ProcessingRequest
-
 from extproc.server import wire
+from extproc.server.envoy.base_pb2 import HeaderMap, HeaderValue
+from extproc.server.envoy.external_processor_pb2 import HttpHeaders, ProcessingRequest
 from extproc.values import DIFFERENT_EACH_TIME
 
 HeadKey = tuple[object, ...]

@@ -15,7 +15,6 @@ from extproc.demo.stack import find_program
 _LIBRARIES = (
     "grpcio",
     "protobuf",
-    "xds-protos",
     "PyJWT",
     "cryptography",
     "cel-python",

@@ -1,15 +1,14 @@
 """What Envoy says to us about the request of the benchmark, as it says it."""
 
-from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
-from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
-from envoy.service.ext_proc.v3.external_processor_pb2 import (
+from bench.world import BODY
+from extproc.server.envoy.base_pb2 import HeaderMap, HeaderValue
+from extproc.server.envoy.external_processor_pb2 import (
     HttpBody,
     HttpHeaders,
     ProcessingRequest,
     ProtocolConfiguration,
 )
-
-from bench.world import BODY
+from extproc.server.envoy.processing_mode_pb2 import ProcessingMode
 
 _HEADERS = (
     (":authority", "mcp.example"),

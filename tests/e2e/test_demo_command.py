@@ -28,6 +28,7 @@ def test_the_demo_succeeds_and_leaves_no_process_behind(tmp_path):
     done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything was as expected." in done.stdout
+    assert re.search(r"^127\.0\.0\.1:[0-9]+ SERVING$", done.stdout, re.MULTILINE)
     assert "DemoAdmin as demo-admin" in done.stdout
     assert "DemoDeveloper as demo-developer" in done.stdout
     assert done.stdout.count(" yes ") == 9
@@ -50,6 +51,11 @@ def test_a_kept_demo_prints_commands_that_work_and_ends_cleanly_on_sigterm(tmp_p
             ["bash", "-c", block[0]], capture_output=True, text=True, timeout=30, check=True
         )
         assert "assumed-role/DemoAdmin/demo-admin" in pasted.stdout
+        asked = re.search(r"^.* -m extproc health .*$", printed, re.MULTILINE)[0]
+        assert (
+            "SERVING"
+            in subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout
+        )
         token = re.search(r"^TOKEN=.*?\n\n", printed, re.MULTILINE | re.DOTALL)[0]
         three_logs = re.search(r"# One request in three logs.*?\n\n", printed, re.DOTALL)[0]
         pasted = subprocess.run(

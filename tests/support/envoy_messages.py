@@ -1,6 +1,5 @@
 """Envoy's side of the wire, written with envoy-data-plane: a codec that shares no code with ours."""
 
-from envoy.service.ext_proc.v3 import external_processor_pb2
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
@@ -11,6 +10,8 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
+
+from extproc.server.envoy import external_processor_pb2
 
 BUFFERED = ProcessingModeBodySendMode.BUFFERED
 NO_BODY = ProcessingModeBodySendMode.NONE

@@ -11,13 +11,13 @@ from typing import Any
 
 import grpc
 import structlog
-from envoy.service.ext_proc.v3 import external_processor_pb2
 from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2
 
 from extproc.pipeline import Pipeline
 from extproc.server.completion_queue.calls import NO_ANSWER, ProcessCall, RefusedCall, Status
 from extproc.server.completion_queue.side_calls import SideServices
+from extproc.server.envoy import external_processor_pb2
 from extproc.server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.server.stream import Answer, Stream
 from extproc.server.transport import Transport

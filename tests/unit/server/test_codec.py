@@ -1,7 +1,12 @@
 """What we write field by field is what the protobuf runtime would write from messages."""
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
-from envoy.service.ext_proc.v3.external_processor_pb2 import (
+from google.protobuf.internal.encoder import _VarintBytes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.server import codec, wire
+from extproc.server.envoy.base_pb2 import HeaderValue, HeaderValueOption
+from extproc.server.envoy.external_processor_pb2 import (
     BodyMutation,
     BodyResponse,
     CommonResponse,
@@ -9,11 +14,6 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     HeadersResponse,
     ProcessingResponse,
 )
-from google.protobuf.internal.encoder import _VarintBytes
-from hypothesis import given
-from hypothesis import strategies as st
-
-from extproc.server import codec, wire
 from extproc.values import Allow, SharedHeaders
 
 names = st.text("abcdefghijklmnopqrstuvwxyz-:", min_size=1, max_size=200)

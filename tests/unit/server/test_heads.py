@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from extproc.server import codec
+from extproc.server.envoy.external_processor_pb2 import ProcessingRequest
 from extproc.server.heads import look_at
 from extproc.values import DIFFERENT_EACH_TIME
 from support.envoy_messages import headers_message, with_claim

@@ -1,11 +1,11 @@
 """What streams do about origins, tokens for STS and Envoy's word for a token."""
 
 import pytest
-from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
 from extproc.errors import Denied, Reason
 from extproc.server import codec
+from extproc.server.envoy.external_processor_pb2 import ProcessingRequest
 from extproc.server.stream import Stream
 from support.envoy_messages import Seen, headers_message
 from support.pipelines import Parts
