@@ -6,7 +6,7 @@ The engine is kept on a short lead, because it is more forgiving than CEL is:
 * a string is never taken for a list, neither by ``in``, ``contains`` and indexes nor by the macros;
 * a bool is never taken for a number;
 * only declared variables and known functions compile, and only to a bounded depth;
-* a missing member means "no match"; any other failure is an error that denies.
+* a missing member is told from every other failure, and a missing claim from what a request does not have.
 
 Only the interpreted runner is used: the compiled one of 0.5.0 gives wrong answers
 for ``!has(...)`` and mixes threads up.
@@ -56,6 +56,40 @@ class EvaluationError(Exception):
     """An evaluation went wrong. Carries the kind of the failure only, never a value of the claims."""
 
 
+class MissingMemberError(EvaluationError):
+    """The expression selects a member that is not there; what that means is for the kind of rule to say.
+
+    Attributes:
+        member: as in ``claims.act.sub``.
+        applies: whether a deny rule or a ceiling applies, since what is missing is a claim, and not
+            only a member of the request.
+    """
+
+    def __init__(self, member: str, *, applies: bool) -> None:
+        super().__init__(f"{member} is missing")
+        self.member = member
+        self.applies = applies
+
+
+REQUEST_VARIABLES = frozenset({"request", "mcp"})
+"""The variables of which a request need not have every member."""
+
+
+class _MissingMemberError(CELEvalError):  # type: ignore[misc]
+    """A member that is not there, as a value of the evaluation.
+
+    A deny rule reads a missing claim as true and a missing member of the request as false, and so
+    under ``!`` the other way round. ``applies`` is what an expression comes to under this reading,
+    ``applies_negated`` what its negation comes to. ``member``: as in ``claims.act.sub``.
+    """
+
+    def __init__(self, member: str, *, applies: bool, applies_negated: bool) -> None:
+        super().__init__("no such member", KeyError, None)
+        self.member = member
+        self.applies = applies
+        self.applies_negated = applies_negated
+
+
 class _Evaluator(Evaluator):  # type: ignore[misc]
     """Evaluates macros as CEL defines them: over lists and maps only, and by bools only."""
 
@@ -97,6 +131,30 @@ class _Evaluator(Evaluator):  # type: ignore[misc]
             return function(*operands)
         except TypeError:
             return _no_overload("no such overload")
+
+    def member_dot(self, tree: Any) -> Any:
+        return self._selected(tree, super().member_dot(tree))
+
+    def member_index(self, tree: Any) -> Any:
+        return self._selected(tree, super().member_index(tree))
+
+    def _selected(self, tree: Any, value: Any) -> Any:
+        """Say of what a member is missing."""
+        if isinstance(value, CELEvalError) and _is_missing(value) and type(value) is CELEvalError:
+            of_claims = not tree.of_request
+            member = ".".join(_path(tree) or ()) or "a member"
+            return _MissingMemberError(member, applies=of_claims, applies_negated=of_claims)
+        return value
+
+    def unary(self, tree: Any) -> Any:
+        if tree.children[0].data == "unary_not":
+            value = self.visit(tree.children[1])
+            if isinstance(value, _MissingMemberError):
+                return _MissingMemberError(
+                    value.member, applies=value.applies_negated, applies_negated=value.applies
+                )
+            return value if isinstance(value, CELEvalError) else _negated(value)
+        return super().unary(tree)
 
     def macro_has_eval(self, exprlist: Any) -> Any:
         # The base class answers "no" to every error, so that !has() is true for a wrong type.
@@ -161,17 +219,38 @@ def _decided(results: Iterable[Any], *, decisive: bool) -> Any:
             problems.append(result)
         elif bool(result) is decisive:
             return result
-    return _gravest(problems) if problems else celtypes.BoolType(not decisive)
+    return _gravest(problems, decisive=decisive) if problems else celtypes.BoolType(not decisive)
 
 
 def _is_problem(result: Any, wanted: type) -> bool:
     return isinstance(result, CELEvalError) or not isinstance(result, wanted)
 
 
-def _gravest(problems: list[Any]) -> CELEvalError:
-    """A missing member is only "no match", so whatever else went wrong counts more."""
+def _gravest(problems: list[Any], *, decisive: bool = False) -> CELEvalError:
+    """A missing member may be "no match", so whatever else went wrong counts more.
+
+    ``decisive``: True for ``||``, where one missing claim is enough for a deny rule to apply; False for
+    ``&&`` and functions, where one member that the request does not have is enough for it not to.
+    """
     errors = [entry if isinstance(entry, CELEvalError) else _no_overload("not a bool") for entry in problems]
-    return next((error for error in errors if _kind(error) is not KeyError), errors[0])
+    for error in errors:
+        if not isinstance(error, _MissingMemberError):
+            return error
+    member = next((error for error in errors if error.applies), errors[0]).member
+    applies, negated = [error.applies for error in errors], [error.applies_negated for error in errors]
+    if decisive:
+        return _MissingMemberError(member, applies=any(applies), applies_negated=all(negated))
+    return _MissingMemberError(member, applies=all(applies), applies_negated=any(negated))
+
+
+def _negated(value: Any) -> Any:
+    if not isinstance(value, celtypes.BoolType):
+        return _no_overload("not a bool")
+    return celtypes.BoolType(not value)
+
+
+def _is_missing(error: CELEvalError) -> bool:
+    return _kind(error) is KeyError
 
 
 def _kind(error: CELEvalError) -> Any:
@@ -187,12 +266,21 @@ def _strict(function: Callable[..., Any], accepts: Callable[..., bool]) -> Calla
     """``function`` for operands that ``accepts`` takes; errors among them are passed on."""
 
     def call(*operands: Any) -> Any:
-        for operand in operands:
-            if isinstance(operand, CELEvalError):
-                return operand
+        errors = [operand for operand in operands if isinstance(operand, CELEvalError)]
+        if errors:
+            return _in_function(errors)
         return function(*operands) if accepts(*operands) else _no_overload("no such overload")
 
     return call
+
+
+def _in_function(errors: list[Any]) -> CELEvalError:
+    """The error of a function whose operands are errors. Negating its result changes nothing about them."""
+    gravest = _gravest(errors)
+    if isinstance(gravest, _MissingMemberError):
+        applies = all(error.applies or error.applies_negated for error in errors)
+        return _MissingMemberError(gravest.member, applies=applies, applies_negated=applies)
+    return gravest
 
 
 def _comparable(left: Any, right: Any) -> bool:
@@ -296,10 +384,6 @@ class _Runner(celpy.InterpretedRunner):  # type: ignore[misc]
         return result
 
 
-class _Missing(Exception):  # noqa: N818 - "no match", and no error
-    """The expression selects a member that is not there."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Expression:
     """A compiled expression. Safe to evaluate from several threads: each evaluation has its own evaluator.
@@ -318,7 +402,8 @@ class _Expression:
         except CELEvalError as error:
             kind = _kind(error)
             if kind is KeyError:
-                raise _Missing from None
+                member = getattr(error, "member", "a member")
+                raise MissingMemberError(member, applies=getattr(error, "applies", True)) from None
             raise EvaluationError(getattr(kind, "__name__", "error")) from None
         except EvaluationError:
             raise
@@ -334,12 +419,10 @@ class Condition(_Expression):
         """Whether the expression is exactly ``true`` for these variables (made by ``to_cel``).
 
         Raises:
-            EvaluationError: for every failure but a missing member, which is no match.
+            MissingMemberError: it cannot be told, since a member is not there.
+            EvaluationError: for every other failure.
         """
-        try:
-            result = self._evaluate(variables, budget)
-        except _Missing:
-            return False
+        result = self._evaluate(variables, budget)
         if not isinstance(result, celtypes.BoolType):
             raise EvaluationError("the result is not a bool")
         return bool(result)
@@ -355,10 +438,7 @@ class Text(_Expression):
         Raises:
             EvaluationError: for every failure, a missing member among them.
         """
-        try:
-            result = self._evaluate(variables, budget)
-        except _Missing:
-            raise EvaluationError("a member is missing") from None
+        result = self._evaluate(variables, budget)
         if not isinstance(result, celtypes.StringType):
             raise EvaluationError("the result is not a text")
         return str(result)
@@ -396,6 +476,7 @@ def _compile(source: str, variables: frozenset[str]) -> tuple[Any, frozenset[Pat
         for problem in _problems(tree, variables):
             raise ExpressionError(problem)
         tree = _collapsed(tree)
+        _mark(tree, {})
         program = environment.program(tree, functions=_FUNCTIONS)
     except celpy.CELParseError as error:
         where = f"line {error.line}, column {error.column}: " if error.line else ""
@@ -411,6 +492,25 @@ def _collapsed(tree: Any) -> Any:
         tree = tree.children[0]
     children = [_collapsed(child) if _is_tree(child) else child for child in tree.children]
     return lark.Tree(str(tree.data), children, tree.meta)
+
+
+def _mark(tree: Any, bound: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Mark each selection that depends on the request alone; return the variables that a tree depends on.
+
+    ``bound``: what the macros' own variables depend on.
+    """
+    if tree.data == "ident":
+        name = str(tree.children[0].value)
+        return bound.get(name, frozenset({name}))
+    if tree.data == "member_dot_arg" and tree.children[1].value in _MACROS:
+        receiver, _, arguments = tree.children
+        depends = _mark(receiver, bound)
+        name = _identifier(arguments.children[0]) or ""
+        return depends | _mark(arguments.children[1], {**bound, name: depends})
+    depends = frozenset().union(*(_mark(child, bound) for child in tree.children if _is_tree(child)))
+    if tree.data in ("member_dot", "member_index"):
+        tree.of_request = bool(depends) and depends <= REQUEST_VARIABLES
+    return depends
 
 
 def _reads(tree: Any, variables: frozenset[str]) -> Iterator[Path]:

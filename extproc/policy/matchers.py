@@ -10,6 +10,7 @@ from extproc.policy.cel import (
     Condition,
     EvaluationError,
     ExpressionError,
+    MissingMemberError,
     Path,
     Text,
     compile_condition,
@@ -38,7 +39,12 @@ class Matcher(Protocol):
         ...
 
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
-        """True only if it certainly applies; raises ``EvaluationError`` if that cannot be told."""
+        """True only if it certainly applies.
+
+        Raises:
+            MissingMemberError: it reads something that is not there.
+            EvaluationError: it cannot be told for another reason.
+        """
         ...
 
 
@@ -60,13 +66,11 @@ class ClaimContains:
         return None
 
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
-        """Whether the claim is a list that has the value; a claim of another type is an error."""
+        """Whether the claim is a list that has the value; null and every other type is an error."""
         claims = variables["claims"]
         if self.claim not in claims:  # CEL maps have no get() with a default
-            return False
+            raise MissingMemberError(f"claims.{self.claim}", applies=True)
         values = claims[self.claim]
-        if values is None:
-            return False
         if not isinstance(values, list):
             raise EvaluationError("the role claim is not a list")
         return self.value in (budget or Budget()).texts_in(values)

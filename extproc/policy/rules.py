@@ -2,8 +2,11 @@
 
 The semantics are those of ToolHive's RFC THV-0033: a mapping has either ``claim``, short for
 "this value is in the role claim", or a CEL ``matcher``; the lowest priority number wins,
-no number comes last, ties go by order; the first match ends the search. What was found may
-then be lowered by the first ceiling that matches.
+no number comes last, ties go by order; the first match ends the search. Rules that deny come
+before all others. What was found may then be lowered by the first ceiling that matches.
+
+What restricts must not be open where a claim is missing: a deny rule or a ceiling that reads one
+applies. A missing member of the request is "no match" everywhere, and a missing claim elsewhere.
 """
 
 import dataclasses
@@ -13,7 +16,7 @@ from typing import Any, TypeVar
 
 from extproc.errors import Denied, Reason
 from extproc.policy.ceilings import Ceiling
-from extproc.policy.cel import Budget, EvaluationError, Path, Text, to_cel
+from extproc.policy.cel import Budget, EvaluationError, MissingMemberError, Path, Text, to_cel
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.policy.matchers import ClaimContains, Matcher, cel_matcher
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
@@ -60,11 +63,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What became of one mapping or ceiling, for explanations."""
+    """What became of one mapping or ceiling, for explanations.
+
+    ``missing``: the member that it reads and that is not there, as in ``claims.act.sub``.
+    """
 
     rule: Rule | Ceiling
     matched: bool
     error: str | None
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,14 @@ class Decision:
 _Entry = TypeVar("_Entry", Rule, Ceiling)
 
 
-def _by_priority(entry: Rule | Ceiling) -> tuple[bool, int]:
-    return entry.priority is None, entry.priority or 0
+def _restricts(entry: Rule | Ceiling) -> bool:
+    """Whether it takes away: where a claim is missing, it applies."""
+    return isinstance(entry, Ceiling) or entry.role_arn is None
+
+
+def _by_priority(entry: Rule | Ceiling) -> tuple[bool, bool, int]:
+    """Deny rules first, whatever their priority; it orders them among themselves."""
+    return not _restricts(entry), entry.priority is None, entry.priority or 0
 
 
 class Policy:
@@ -140,7 +153,10 @@ class Policy:
         if rule is None and self.fallback_role_arn is None:
             return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), evaluated)
         if rule is not None and rule.role_arn is None:
-            return Decision(Denied(Reason.POLICY_DENIED, f"mapping {rule.name} denies"), evaluated, (), rule)
+            missing = evaluated[-1].missing
+            why = f", since {missing} is missing" if missing else ""
+            detail = f"mapping {rule.name} denies{why}"
+            return Decision(Denied(Reason.POLICY_DENIED, detail), evaluated, (), rule)
         return self._decide_grant(identity, rule, evaluated, variables, budget)
 
     def _decide_grant(
@@ -242,13 +258,17 @@ def _first_match(
     """The first entry that matches, what was looked at, and what went wrong at the last of these."""
     evaluated: list[Evaluated] = []
     for entry in entries:
+        missing = None
         try:
             budget.check()
             matched = entry.matcher.matches(variables, budget)
+        except MissingMemberError as member:
+            matched = member.applies and _restricts(entry)
+            missing = member.member
         except EvaluationError as error:
             evaluated.append(Evaluated(entry, matched=False, error=str(error)))
             return None, tuple(evaluated), f"{entry.name}: {error}"
-        evaluated.append(Evaluated(entry, matched=matched, error=None))
+        evaluated.append(Evaluated(entry, matched=matched, error=None, missing=missing))
         if matched:
             return entry, tuple(evaluated), None
     return None, tuple(evaluated), None

@@ -18,8 +18,16 @@ MAPPINGS = [
     {"name": "readonly", "claim": "readonly", "role_arn": ACCOUNT + "ReadOnly", "priority": 4},
 ]
 CEILINGS = [
-    {"name": "code", "matcher": 'claims.act.sub == "code-assistant"', "max_mapping": "readonly"},
-    {"name": "sre-agent", "matcher": 'claims.act.sub == "sre-agent"', "max_mapping": "sre"},
+    {
+        "name": "code",
+        "matcher": 'has(claims.act) && claims.act.sub == "code-assistant"',
+        "max_mapping": "readonly",
+    },
+    {
+        "name": "sre-agent",
+        "matcher": 'has(claims.act) && claims.act.sub == "sre-agent"',
+        "max_mapping": "sre",
+    },
 ]
 
 

@@ -1,0 +1,202 @@
+"""A missing claim closes deny rules and ceilings; what only the request lacks is "no match"."""
+
+import pytest
+
+from extproc.app.rooms import build_policy
+from extproc.config import validate
+from extproc.errors import Denied, Reason
+from extproc.policy.inputs import Inputs
+from extproc.values import Identity
+
+ACCOUNT = "arn:aws:iam::123456789012:role/"
+READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+
+
+def policy(**changes):
+    return build_policy(
+        validate(
+            {
+                "resource": {"url": "https://mcp.example.com/mcp"},
+                "issuers": [
+                    {"issuer": "https://idp.example.com/", "audiences": ["https://mcp.example.com/mcp"]}
+                ],
+                "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
+                "role_mappings": [{"name": "all", "matcher": "true", "role_arn": ACCOUNT + "All"}],
+                **changes,
+            }
+        )
+    )
+
+
+def decide(some_policy, claims, inputs=None):
+    identity = Identity("https://idp.example.com/", "alice", 2e9, {"sub": "alice", **claims}, b"")
+    return some_policy.decide(identity, inputs or Inputs())
+
+
+def rules(matcher, effect):
+    """One rule that allows, denies or is a ceiling, and the same fallback for each."""
+    if effect == "ceiling":
+        return policy(ceilings=[{"name": "c", "matcher": matcher, "policy_arns": [READ_ONLY]}])
+    rule = {"name": "r", "matcher": matcher, "effect": effect}
+    if effect == "allow":
+        rule["role_arn"] = ACCOUNT + "R"
+    return policy(role_mappings=[rule], fallback_role_arn=ACCOUNT + "Fallback")
+
+
+def applies(matcher, effect, claims, inputs=None):
+    outcome = decide(rules(matcher, effect), claims, inputs).outcome
+    if isinstance(outcome, Denied):
+        assert outcome.reason in (Reason.POLICY_DENIED, Reason.POLICY_ERROR)
+        return True if outcome.reason is Reason.POLICY_DENIED else "error"
+    return bool(outcome.policy_arns) if effect == "ceiling" else outcome.mapping == "r"
+
+
+CLAIMS = {"groups": ["dev"], "list": [{"name": "a"}, {"other": "b"}], "empty": []}
+
+MISSING = [
+    "claims.a == 1",
+    "claims.a != 1",
+    "!(claims.a == 1)",
+    "!claims.a",
+    "claims.a",
+    "claims.a.b.c == 1",
+    'claims["a"] == "x"',
+    "claims.groups.exists(g, g == claims.a)",
+    'claims.list.exists(entry, entry.name == "z")',
+    'claims.list.all(entry, entry.name == "a")',
+    'claims.list.filter(entry, entry.name == "a") == []',
+    'claims.list.map(entry, entry.name) == ["a"]',
+    'claims.list.exists_one(entry, entry.name == "a")',
+    "claims.a == 1 || false",
+    "false || claims.a == 1",
+    "claims.a == 1 && true",
+    "true && !(claims.a == 1)",
+    "claims.a ? true : false",
+    "true ? claims.a : false",
+    '"x" in claims.a',
+    'claims.a in ["x"]',
+    'claims.sub in [claims.a, "x"]',
+    "claims.sub.startsWith(claims.a)",
+    "claims.a.startsWith('x')",
+    "size(claims.a) == 1",
+    "int(claims.a) > 3",
+    "-claims.a == 1",
+    "claims.a + 1 == 2",
+    "claims.a.exists(x, x == 1)",
+    "has(claims.a.b)",
+    "dyn(claims.a) == 1",
+    'claims.a == 1 || mcp.tool == "x"',
+    'mcp.tool == "x" || claims.a == 1',
+    '!(claims.a == 1 && mcp.tool == "x")',
+    '(claims.a == 1 && mcp.tool == "x") == false',
+    'request.method == "POST" || claims.a == 1',
+    '{"bob": true}[claims.sub]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("matcher", MISSING)
+def test_a_missing_claim_means_that_what_restricts_applies_and_what_allows_does_not(matcher):
+    assert applies(matcher, "deny", CLAIMS) is True
+    assert applies(matcher, "ceiling", CLAIMS) is True
+    assert applies(matcher, "allow", CLAIMS) is False
+
+
+@pytest.mark.parametrize(
+    ("matcher", "claims", "expected"),
+    [
+        ("has(claims.a) && claims.a == 1", {}, False),
+        ("has(claims.a) && claims.a == 1", {"a": 1}, True),
+        ("!has(claims.a) || claims.a == 1", {}, True),
+        ('"a" in claims && claims.a == 1', {}, False),
+        ("has(claims.a) ? claims.a == 1 : false", {}, False),
+        ("claims.a == 1 && false", {}, False),
+        ("claims.a == 1 || true", {}, True),
+        ("has(claims.act) && has(claims.act.sub) && claims.act.sub == 'bot'", {"act": {}}, False),
+        ("claims.a == 1", {"a": 2}, False),
+    ],
+)
+@pytest.mark.parametrize("effect", ["deny", "ceiling"])
+def test_an_expression_that_handles_the_missing_claim_decides_itself(matcher, claims, expected, effect):
+    assert applies(matcher, effect, {**CLAIMS, **claims}) is expected
+
+
+OF_THE_REQUEST = [
+    'mcp.tool == "x"',
+    'mcp.tool != "x"',
+    '!(mcp.tool == "x")',
+    'mcp.arguments.path.startsWith("/etc")',
+    'mcp.arguments["path"] == "x"',
+    'mcp.arguments.list.exists(a, a.name == "x")',
+    'request.headers["x-team"] == "a"',
+    'mcp.tool == "x" && claims.a < 3',
+    'claims.a < 3 && mcp.tool == "x"',
+    '!(mcp.tool == "x" || claims.a == 1)',
+    "mcp.arguments.account == claims.a",
+    "mcp.arguments.account != claims.sub",
+    "claims.a[mcp.tool] == 1 && mcp.tool == 'x'",
+    '{"run": true}[mcp.tool]',
+]
+
+
+@pytest.mark.parametrize("effect", ["allow", "deny", "ceiling"])
+@pytest.mark.parametrize("matcher", OF_THE_REQUEST)
+def test_what_a_request_does_not_have_is_no_match_everywhere(matcher, effect):
+    assert applies(matcher, effect, CLAIMS) is False
+
+
+def test_a_request_that_has_the_member_is_held_to_the_missing_claim():
+    inputs = Inputs(mcp={"tool": "x", "arguments": {"list": [{}]}})
+    assert applies('mcp.tool == "x" && claims.a < 3', "deny", CLAIMS, inputs) is True
+    assert applies('mcp.tool == "y" && claims.a < 3', "deny", CLAIMS, inputs) is False
+    assert applies("mcp.arguments.list.exists(e, e.name == claims.sub)", "deny", CLAIMS, inputs) is False
+    assert applies("claims.limits[mcp.tool] == 0", "deny", {**CLAIMS, "limits": {}}, inputs) is True
+
+
+@pytest.mark.parametrize("matcher", ["claims.empty[0] == 1", "claims.groups > 1", 'int("x") == claims.a'])
+@pytest.mark.parametrize("effect", ["allow", "deny", "ceiling"])
+def test_every_other_failure_denies_whatever_the_effect(matcher, effect):
+    assert applies(matcher, effect, CLAIMS) == "error"
+
+
+@pytest.mark.parametrize("effect", ["deny", "ceiling"])
+def test_the_claim_sugar_closes_too(effect):
+    sugar = {"name": "c", "claim": "contractors"}
+    changes = (
+        {"ceilings": [{**sugar, "policy_arns": [READ_ONLY]}]}
+        if effect == "ceiling"
+        else {"role_mappings": [{**sugar, "effect": "deny"}], "fallback_role_arn": ACCOUNT + "F"}
+    )
+    outcomes = [decide(policy(**changes), claims).outcome for claims in ({}, {"groups": []})]
+    if effect == "deny":
+        assert outcomes[0].reason is Reason.POLICY_DENIED
+        assert outcomes[1].role_arn == ACCOUNT + "F"
+    else:
+        assert [outcome.policy_arns for outcome in outcomes] == [(READ_ONLY,), ()]
+
+
+def test_the_operator_is_told_which_claim_was_missing():
+    decision = decide(rules("has(claims.act) || claims.act.sub == 'x'", "deny"), {})
+    assert decision.outcome.detail == "mapping r denies, since claims.act is missing"
+    assert decision.evaluated[0].missing == "claims.act"
+    allowed = decide(rules("claims.department.name == 'x'", "allow"), {"department": {}})
+    assert (allowed.evaluated[0].matched, allowed.evaluated[0].missing) == (False, "claims.department.name")
+
+
+@pytest.mark.parametrize("priority", [None, 0, 1_000_000])
+@pytest.mark.parametrize("last", [True, False])
+def test_deny_rules_come_first_whatever_their_place_and_priority(priority, last):
+    deny = {"name": "no", "matcher": 'claims.sub == "alice"', "effect": "deny", "priority": priority}
+    allow = {"name": "yes", "matcher": "true", "role_arn": ACCOUNT + "A", "priority": -5}
+    some_policy = policy(role_mappings=[allow, deny] if last else [deny, allow])
+    assert decide(some_policy, {}).outcome.reason is Reason.POLICY_DENIED
+
+
+def test_a_priority_orders_deny_rules_among_themselves():
+    denies = [
+        {"name": name, "matcher": "true", "effect": "deny", "priority": priority}
+        for name, priority in (("late", None), ("second", 7), ("first", 3))
+    ]
+    allow = {"name": "yes", "matcher": "true", "role_arn": ACCOUNT + "A", "priority": 1}
+    some_policy = policy(role_mappings=[allow, *denies])
+    assert [rule.name for rule in some_policy.rules] == ["first", "second", "late", "yes"]
+    assert decide(some_policy, {}).outcome.detail == "mapping first denies"
