@@ -1,7 +1,12 @@
 """Of all tests."""
 
+import hypothesis
 import pytest
 import structlog
+
+# Each example may take its time: on a loaded machine any of them is slow, and that is no defect.
+hypothesis.settings.register_profile("gate", deadline=None)
+hypothesis.settings.load_profile("gate")
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any, Self
 import urllib3
 
 from extproc import config
+from extproc.demo.ports import free_ports
 from extproc.demo.settings import Addresses, extproc_yaml, service_arguments
 from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.options import EnvoyOptions
@@ -28,15 +28,6 @@ _POLL = 0.05
 
 class StackError(RuntimeError):
     """A part did not start; the message says which, and quotes the end of its log."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago. All are held while choosing, so they differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]
 
 
 def find_program(name: str) -> str:

@@ -66,11 +66,16 @@ class AioEngine:
         await self._server.stop(grace)
 
     async def _process(self, _requests: Any, context: Any) -> None:
-        """One stream. Every way out is a last answer or a status that is not OK."""
+        """Serve one stream. Every way out is a last answer or a status that is not OK.
+
+        No way out comes before the first message: a client that is still writing would see its stream
+        reset, and not why.
+        """
         refusal = grpc.StatusCode.ABORTED, "no answer"
         try:
             if not self._transport.admits(context.auth_context):
                 refusal = grpc.StatusCode.PERMISSION_DENIED, "client not allowed"
+                await context.read()
             elif await self._answered(context):
                 return
         except asyncio.CancelledError:
@@ -81,9 +86,10 @@ class AioEngine:
 
     async def _answered(self, context: Any) -> bool:
         """Whether the stream got its last answer."""
+        message = await context.read()
         metadata = dict(context.invocation_metadata() or ())
         stream = Stream(self._pipeline(), target_name=metadata.get(TARGET_METADATA))
-        while (message := await context.read()) is not grpc.aio.EOF:
+        while message is not grpc.aio.EOF:
             answer = stream.receive(message)
             if not isinstance(answer, Answer):
                 answer = await answer
@@ -91,4 +97,5 @@ class AioEngine:
             if answer.last:
                 # Leaving now keeps no stream open during a long response of the upstream.
                 return True
+            message = await context.read()
         return False

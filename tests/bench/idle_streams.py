@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.world import World, engines, extproc_yaml
-from extproc.demo.stack import free_ports
+from extproc.demo.ports import free_ports
 
 
 def idle_streams(count: int, world: World) -> list[dict[str, Any]]:

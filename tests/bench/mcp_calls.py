@@ -23,8 +23,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from bench.stats import spread
 from bench.world import MCP, World, engines, full, static_credentials
+from extproc.demo.ports import free_ports
 from extproc.demo.settings import DEVELOPER_ROLE
-from extproc.demo.stack import free_ports
 
 AT_ONCE = 8
 OURS, PROXY, PROXY_STATIC = "Envoy and extproc", "mcp-proxy-for-aws", "mcp-proxy-for-aws, static credentials"

@@ -15,7 +15,8 @@ import time
 import pytest
 import yaml
 
-from extproc.demo.stack import Stack, free_ports
+from extproc.demo.ports import free_ports
+from extproc.demo.stack import Stack
 from support.http import client
 from support.supervised import children, until
 

@@ -10,7 +10,8 @@ import signal
 import pytest
 import yaml
 
-from extproc.demo.stack import Stack, free_ports
+from extproc.demo.ports import free_ports
+from extproc.demo.stack import Stack
 from support.http import client
 from support.supervised import children, until
 

@@ -6,7 +6,8 @@ import time
 
 import urllib3
 
-from extproc.demo.stack import find_program, free_ports
+from extproc.demo.ports import free_ports
+from extproc.demo.stack import find_program
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """The three services on loopback ports, each in a thread, as ``extproc.demo.service`` would run them."""
 
-import socket
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ import pytest
 import uvicorn
 
 from extproc.demo import idp, mcp_server, service, sts
+from extproc.demo.ports import free_ports
 
 AUDIENCE = "https://mcp.example/mcp"
 ROLE = "arn:aws:iam::123456789012:role/DemoAdmin"
@@ -25,12 +25,6 @@ class Stack:
     def token(self, **form):
         form = {"grant_type": "password", "username": "demo-admin", "password": "demo", **form}
         return httpx2.post(f"{self.idp}/token", data=form, trust_env=False).json()["access_token"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -51,7 +45,7 @@ def running(app, port, **options):
 
 @pytest.fixture(scope="module")
 def stack():
-    ports = [free_port() for _ in range(3)]
+    ports = free_ports(3)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     trust = sts.TrustPolicy(audiences=frozenset({AUDIENCE}), subjects=("*",))
     apps = [

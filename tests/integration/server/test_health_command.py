@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from extproc.demo.stack import find_program, free_ports
+from extproc.demo.ports import free_ports
+from extproc.demo.stack import find_program
 from support.supervised import PATIENCE, serving, settings, until
 
 

@@ -9,7 +9,7 @@ import pytest
 import urllib3
 import yaml
 
-from extproc.demo.stack import free_ports
+from extproc.demo.ports import free_ports
 from support.certificates import LOCAL, Authority
 
 

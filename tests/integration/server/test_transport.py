@@ -186,6 +186,20 @@ async def test_only_allowed_clients_get_signatures_and_others_still_see_health(f
             assert await refused(channel) == grpc.StatusCode.PERMISSION_DENIED
 
 
+async def test_a_refused_client_hears_why_only_after_its_first_message(files):
+    """A stream that ends before is reset while the client writes, and its gRPC may then say INTERNAL."""
+    async with (
+        listening(files.certificates(), allowed_clients=[ENVOY + "2"]) as server,
+        files.channel(server.ports[0], files.envoy) as channel,
+    ):
+        call = process(channel)
+        await call.wait_for_connection()
+        assert await healthy(channel)  # whatever the server had to say by itself has arrived
+        assert not call.done()
+        await call.write(headers_message())
+        assert await call.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
 async def test_the_real_grpcurl_connects_with_a_client_certificate_only(files):
     async with listening(files.certificates()) as server:
         at = f"localhost:{server.ports[0]}"

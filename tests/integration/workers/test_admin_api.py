@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from extproc.demo.stack import free_ports
+from extproc.demo.ports import free_ports
 from support.supervised import PATIENCE, serving, settings, until
 
 

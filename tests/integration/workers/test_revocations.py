@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from extproc.admin.v1 import admin_pb2
-from extproc.demo.stack import free_ports
+from extproc.demo.ports import free_ports
 from extproc.server.services import EXT_PROC_SERVICE
 from extproc.workers.control import RefusedError
 from extproc.workers.place import Share

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from extproc.demo.stack import free_ports
+from extproc.demo.ports import free_ports
 from extproc.server.services import EXT_PROC_SERVICE
 from support.envoy_messages import Seen, headers_message
 from support.supervised import PATIENCE, alive, serving, settings, until

@@ -1,0 +1,48 @@
+"""Loopback ports for processes that are about to start."""
+
+import contextlib
+import random
+import socket
+import sys
+from typing import Final
+
+# Below what Linux (32768) and the others (49152) give to outgoing connections and to port 0: such
+# a port cannot be taken between its choice and the start of the server it was chosen for.
+_CHOSEN_FROM: Final = range(20_000, 32_768)
+
+_reserved: Final[list[contextlib.ExitStack]] = []
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on, and that no other call returns while this process lives.
+
+    Processes that run side by side, such as parallel test runs, get different ports too (on Linux).
+
+    Raises:
+        OSError: so many are not free.
+    """
+    found: list[int] = []
+    for port in random.sample(_CHOSEN_FROM, len(_CHOSEN_FROM)):
+        if len(found) == count:
+            return found
+        if _reserve(port):
+            found.append(port)
+    raise OSError(f"no {count} ports are free between {_CHOSEN_FROM.start} and {_CHOSEN_FROM.stop}")
+
+
+def _reserve(port: int) -> bool:
+    with contextlib.ExitStack() as undo:
+        if sys.platform == "linux":
+            # An abstract name, which the kernel frees when this process ends, however it ends.
+            name = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            try:
+                name.bind(f"\0extproc port {port}")
+            except OSError:
+                return False
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+        _reserved.append(undo.pop_all())
+    return True
