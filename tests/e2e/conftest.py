@@ -1,6 +1,7 @@
 """The whole stack with the real Envoy, once for a test session, on free loopback ports."""
 
 import contextlib
+import functools
 
 import pytest
 
@@ -8,15 +9,35 @@ from extproc.demo.stack import Stack
 from support.envoys import further_envoy
 
 
+@pytest.fixture
+def engine():
+    """What carries the streams in extproc; tests of both are parametrized with its names."""
+    return "auto"
+
+
 @pytest.fixture(scope="session")
-def shared_stack(tmp_path_factory):
+def shared_stacks(tmp_path_factory):
+    """Start a stack for each engine that is asked for, once in this process."""
     # Session scope also means: started by the main thread, which outlives every test. Envoy
     # gets SIGTERM when the thread that started it ends.
-    with Stack(tmp_path_factory.mktemp("stack"), adjust=_with_more_targets) as stack:
-        yield stack
+    with contextlib.ExitStack() as cleanup:
+        started = {}
+
+        def started_with(engine):
+            if engine not in started:
+                directory = tmp_path_factory.mktemp("stack")
+                adjust = functools.partial(_with_more_targets, engine=engine)
+                started[engine] = cleanup.enter_context(Stack(directory, adjust=adjust))
+            return started[engine]
+
+        yield started_with
 
 
-def _with_more_targets(text):
+def _with_engine(text, engine):
+    return text.replace("listen:\n", f"listen:\n  engine: {engine}\n", 1)
+
+
+def _with_more_targets(text, engine):
     """The same upstream under a service name that it refuses, and with a default region."""
     first = "targets:\n"
     endpoint = text.split("endpoint_url: ")[1].split("\n")[0]
@@ -28,27 +49,28 @@ def _with_more_targets(text):
         "- name: regional\n  host: aws-mcp.us-east-1.api.aws\n  prefix: /regional\n"
         f"  default_aws_region: eu-central-1\n  endpoint_url: {endpoint}\n"
     )
-    return text.replace(first, first + wrong + regional)
+    return _with_engine(text.replace(first, first + wrong + regional), engine)
 
 
 @pytest.fixture
-def stack(shared_stack):
+def stack(shared_stacks, engine):
     """The shared stack with its records cleared and no faults."""
-    shared_stack.control("sts", "reset", {})
-    shared_stack.control("mcp", "reset", {})
-    yield shared_stack
-    shared_stack.control("sts", "faults", {"mode": None})
+    stack = shared_stacks(engine)
+    stack.control("sts", "reset", {})
+    stack.control("mcp", "reset", {})
+    yield stack
+    stack.control("sts", "faults", {"mode": None})
 
 
 @pytest.fixture
-def own_stack(tmp_path):
+def own_stack(tmp_path, engine):
     """A stack that a test may break."""
-    with Stack(tmp_path) as stack:
+    with Stack(tmp_path, adjust=lambda text: _with_engine(text, engine)) as stack:
         yield stack
 
 
 @pytest.fixture
-def another_envoy(shared_stack, tmp_path):
+def another_envoy(stack, tmp_path):
     """Start a further Envoy before the same stack, with its configuration changed; returns its base URL."""
     with contextlib.ExitStack() as cleanup:
-        yield lambda change: cleanup.enter_context(further_envoy(shared_stack, tmp_path, change))
+        yield lambda change: cleanup.enter_context(further_envoy(stack, tmp_path, change))

@@ -9,6 +9,8 @@ import pytest
 from extproc.demo.driver import drive
 from support.http import client, raw
 
+pytestmark = pytest.mark.parametrize("engine", ["completion_queue", "aio"])
+
 
 async def test_a_real_mcp_client_gets_its_roles_in_both_protocol_modes(stack):
     rows = []

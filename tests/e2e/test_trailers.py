@@ -4,6 +4,8 @@ import pytest
 
 from support.http import http2_exchange
 
+pytestmark = pytest.mark.parametrize("engine", ["completion_queue", "aio"])
+
 TRAILERS = [("x-trailer", "1")]
 
 
