@@ -41,6 +41,7 @@ class Reason(StrEnum):
     KEYS_UNAVAILABLE = "keys_unavailable"
     REVOKED = "revoked"
     # The policy.
+    CLAIMS_SHAPE = "claims_shape"
     NO_ROLE = "no_role"
     POLICY_ERROR = "policy_error"
     POLICY_DENIED = "policy_denied"
@@ -135,6 +136,7 @@ _OUTCOMES = {
     Reason.EXCHANGE_TOKEN_FOREIGN: _invalid_token("The token to be exchanged is somebody else's."),
     Reason.KEYS_UNAVAILABLE: _UNAVAILABLE,
     Reason.REVOKED: _invalid_token("The access token has been revoked."),
+    Reason.CLAIMS_SHAPE: _ACCESS_DENIED,
     Reason.NO_ROLE: _ACCESS_DENIED,
     Reason.POLICY_ERROR: _ACCESS_DENIED,
     Reason.POLICY_DENIED: _ACCESS_DENIED,

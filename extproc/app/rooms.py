@@ -37,6 +37,7 @@ def build_policy(settings: Settings) -> Policy:
                 session_policy=mapping.session_policy,
                 session_duration=mapping.session_duration,
                 account=_account(mapping),
+                issuers=_issuers(mapping),
             )
             for name, mapping in zip(settings.mapping_names, settings.role_mappings, strict=True)
         ],
@@ -47,6 +48,7 @@ def build_policy(settings: Settings) -> Policy:
                 priority=ceiling.priority,
                 max_mapping=ceiling.max_mapping,
                 session_policy=ceiling.session_policy,
+                issuers=_issuers(ceiling),
             )
             for ceiling in settings.ceilings
         ],
@@ -55,7 +57,12 @@ def build_policy(settings: Settings) -> Policy:
         fallback_role_arn=settings.fallback_role_arn,
         session_name_claim=settings.session_name_claim,
         session_duration=settings.session_duration,
+        claims_schema=settings.claims_schema,
     )
+
+
+def _issuers(entry: RoleMapping | Ceiling) -> frozenset[str] | None:
+    return None if entry.issuers is None else frozenset(entry.issuers)
 
 
 def _matcher(entry: RoleMapping | Ceiling, role_claim: str) -> Matcher:

@@ -1,7 +1,8 @@
 """The kinds of values that several sections of the configuration have, and what each must look like."""
 
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -29,6 +30,12 @@ _NEVER_SIGNED = frozenset(
         "x-amz-security-token", "x-amz-content-sha256", "x-amzn-trace-id", "host", "content-type",
     }
 )  # fmt: skip
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the known name that is most like ``name``; empty if none is."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _http_url(value: str) -> str:

@@ -53,8 +53,9 @@ class Chain(Section):
 
 
 class _Restricting(Section):
-    """What mappings and ceilings share: a condition, an order, a session policy."""
+    """What mappings and ceilings share: a condition, whose tokens, an order, a session policy."""
 
+    issuers: Annotated[list[str], Field(min_length=1)] | None = None  # default: all
     claim: Annotated[str, Field(min_length=1)] | None = None
     matcher: Matcher | None = None
     priority: int | None = None

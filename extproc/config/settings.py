@@ -1,21 +1,27 @@
 """The whole configuration: its sections, and what must be true between them."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, Sts
-from extproc.config.fields import Origin, RoleArn, Section, SessionDuration, expression
+from extproc.config.fields import Origin, RoleArn, Section, SessionDuration, did_you_mean, expression
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
 from extproc.config.roles import Ceiling, RoleMapping
 from extproc.config.targets import Target
 from extproc.policy.arn import is_aws_endpoint, validate_role_arn
+from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
 from extproc.values import MAX_CHAINED_DURATION
+
+
+def _claims(declared: dict[str, Any]) -> dict[str, Any]:
+    parse_schema(declared)
+    return declared
 
 
 class Limits(Section):
@@ -47,6 +53,7 @@ class Settings(Section):
     fallback_role_arn: RoleArn | None = None
     role_mappings: list[RoleMapping] = []
     ceilings: list[Ceiling] = []
+    claims: Annotated[dict[str, Any], AfterValidator(_claims)] | None = None
     limits: Limits = Limits()
     cache: Cache = Cache()
     observe_upstream: bool = False
@@ -61,6 +68,11 @@ class Settings(Section):
         return [
             entry.name or f"role_mappings[{position}]" for position, entry in enumerate(self.role_mappings)
         ]
+
+    @property
+    def claims_schema(self) -> Schema | None:
+        """``claims``, parsed."""
+        return None if self.claims is None else parse_schema(self.claims)
 
     @property
     def sts_region(self) -> str:
@@ -85,6 +97,7 @@ class Settings(Section):
         _unique("role_mappings", "name", self.mapping_names)
         _unique("ceilings", "name", [entry.name for entry in self.ceilings])
         self._check_role_arns()
+        self._check_issuers()
         roles = {entry.name for entry in self.role_mappings if entry.effect == "allow"}
         for position, ceiling in enumerate(self.ceilings):
             if ceiling.max_mapping is not None and ceiling.max_mapping not in roles:
@@ -122,6 +135,18 @@ class Settings(Section):
                 yield f"role_mappings[{position}].role_arn", mapping.role_arn
             for role_arn in mapping.chain.role_arns.values() if mapping.chain else ():
                 yield f"role_mappings[{position}].chain.role_arn", role_arn
+
+    def _check_issuers(self) -> None:
+        known = [entry.issuer for entry in self.issuers]
+        for section, entries in (("role_mappings", self.role_mappings), ("ceilings", self.ceilings)):
+            for position, entry in enumerate(entries):
+                path = f"{section}[{position}].issuers"
+                _unique(path, "issuer", entry.issuers or [])
+                for issuer in entry.issuers or []:
+                    if issuer not in known:
+                        raise ValueError(
+                            f"{path}: {issuer!r} is not one of issuers{did_you_mean(issuer, known)}"
+                        )
 
 
 def warnings(settings: Settings) -> list[str]:

@@ -13,10 +13,14 @@ from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """One ceiling: either ``max_mapping`` (a mapping's name) or ``session_policy``."""
+    """One ceiling: either ``max_mapping`` (a mapping's name) or ``session_policy``.
+
+    ``issuers``: of whose tokens; None: of all.
+    """
 
     name: str
     matcher: Matcher
     priority: int | None = None
+    issuers: frozenset[str] | None = None
     max_mapping: str | None = None
     session_policy: SessionPolicy = UNRESTRICTED

@@ -18,7 +18,10 @@ from extproc.policy.cel import (
 )
 from extproc.policy.inputs import REQUEST_MEMBERS
 
-VARIABLES = frozenset({"claims", "request", "mcp"})
+OF_THE_TOKEN = frozenset({"claims", "agents"})
+"""Variables that are the same for all requests with one token."""
+
+VARIABLES = OF_THE_TOKEN | {"request", "mcp"}
 """What a matcher can read."""
 
 _MEMBERS = {"request": REQUEST_MEMBERS, "mcp": mcp.MEMBERS}
@@ -93,9 +96,9 @@ def account_expression(source: str) -> Text:
 def name_expression(source: str) -> Text:
     """Compile a ``session_name``; raises ``ExpressionError``.
 
-    Over claims only: a caller must not choose how the audit trail names him.
+    Over the token only: a caller must not choose how the audit trail names him.
     """
-    return compile_text(source, variables=frozenset({"claims"}))
+    return compile_text(source, variables=OF_THE_TOKEN)
 
 
 def _check_members(expression: Condition | Text) -> None:

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from extproc.errors import Denied, Reason
+from extproc.policy.agents import ActError, agents_of
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import Budget, EvaluationError, MissingMemberError, Path, Text, to_cel
+from extproc.policy.claims_schema import Schema, mismatch
 from extproc.policy.inputs import NO_INPUTS, Inputs
-from extproc.policy.matchers import ClaimContains, Matcher, cel_matcher
+from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, Matcher, cel_matcher
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
 from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
 from extproc.values import ChainedRole, Grant, Identity
@@ -44,7 +46,14 @@ class ChosenAccount:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One role mapping. ``role_arn`` None: it denies. ``priority`` None: after all that have one."""
+    """One role mapping.
+
+    Attributes:
+        role_arn: None: it denies.
+        priority: None: after all that have one.
+        issuers: of whose tokens; None: of all.
+        session_duration: seconds; None: the policy's.
+    """
 
     name: str
     matcher: Matcher
@@ -52,8 +61,9 @@ class Rule:
     priority: int | None
     chain: ChainedRole | None = None
     session_policy: SessionPolicy = UNRESTRICTED
-    session_duration: int | None = None  # seconds; None: the policy's
+    session_duration: int | None = None
     account: ChosenAccount | None = None
+    issuers: frozenset[str] | None = None
 
     @property
     def reads(self) -> frozenset[Path]:
@@ -65,13 +75,16 @@ class Rule:
 class Evaluated:
     """What became of one mapping or ceiling, for explanations.
 
-    ``missing``: the member that it reads and that is not there, as in ``claims.act.sub``.
+    Attributes:
+        missing: the member that it reads and that is not there, as in ``claims.act.sub``.
+        foreign: whether it is for tokens of other issuers only, and was not looked at further.
     """
 
     rule: Rule | Ceiling
     matched: bool
     error: str | None
     missing: str | None = None
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,10 @@ def _restricts(entry: Rule | Ceiling) -> bool:
     return isinstance(entry, Ceiling) or entry.role_arn is None
 
 
+def _is_for(entry: Rule | Ceiling, issuer: str) -> bool:
+    return entry.issuers is None or issuer in entry.issuers
+
+
 def _by_priority(entry: Rule | Ceiling) -> tuple[bool, bool, int]:
     """Deny rules first, whatever their priority; it orders them among themselves."""
     return not _restricts(entry), entry.priority is None, entry.priority or 0
@@ -113,6 +130,7 @@ class Policy:
         ceilings: Sequence[Ceiling] = (),
         session_name: Text | None = None,
         reject_session_names: bool = False,
+        claims_schema: Schema | None = None,
     ) -> None:
         self.rules = sorted(rules, key=_by_priority)
         self.ceilings = sorted(ceilings, key=_by_priority)
@@ -122,9 +140,13 @@ class Policy:
         self._session_name = session_name
         self._reject_session_names = reject_session_names
         self._session_duration = session_duration
+        self._claims_schema = claims_schema
         reads = [rule.reads for rule in self.rules] + [ceiling.matcher.reads for ceiling in self.ceilings]
+        paths = {path for member in reads for path in member}
         # Sorted: the order is that of the values in a memoised decision's key.
-        self.request_reads = tuple(sorted({path for paths in reads for path in paths if path[0] != "claims"}))
+        self.request_reads = tuple(sorted(path for path in paths if path[0] not in OF_THE_TOKEN))
+        named_by = session_name.reads if session_name else frozenset()
+        self._reads_agents = any(path[0] == "agents" for path in (*paths, *named_by))
         self.reads_request = any(path[0] == "request" for path in self.request_reads)
         self.reads_mcp = any(path[0] == "mcp" for path in self.request_reads)
 
@@ -141,12 +163,16 @@ class Policy:
 
     def decide(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Decision:
         """Evaluate the rules in order until one matches or cannot be evaluated. Pure; takes no clock."""
+        if self._claims_schema is not None:
+            problem = mismatch(self._claims_schema, identity.claims)
+            if problem is not None:
+                return Decision(Denied(Reason.CLAIMS_SHAPE, problem), ())
         try:
             variables = self._variables(identity, inputs)
         except EvaluationError as error:
             return Decision(Denied(Reason.POLICY_ERROR, f"claims: {error}"), ())
         budget = Budget()
-        rule, evaluated, error_text = _first_match(self.rules, variables, budget)
+        rule, evaluated, error_text = _first_match(self.rules, identity.issuer, variables, budget)
         if error_text is not None:
             # Falling through would let a broken rule hand out a later, perhaps stronger, role.
             return Decision(Denied(Reason.POLICY_ERROR, f"mapping {error_text}"), evaluated)
@@ -167,10 +193,14 @@ class Policy:
         variables: Mapping[str, Any],
         budget: Budget,
     ) -> Decision:
-        ceiling, looked_at, error_text = _first_match(self.ceilings, variables, budget)
+        ceiling, looked_at, error_text = _first_match(self.ceilings, identity.issuer, variables, budget)
         if error_text is not None:
             return Decision(Denied(Reason.POLICY_ERROR, f"ceiling {error_text}"), evaluated, looked_at)
         rule = self._lowered(rule, ceiling)
+        if rule is not None and not _is_for(rule, identity.issuer):
+            # What a ceiling names must not carry anybody over to the roles of another issuer.
+            detail = f"mapping {rule.name}, to which the ceiling lowers, is for other issuers"
+            return Decision(Denied(Reason.POLICY_DENIED, detail), evaluated, looked_at, rule)
         try:
             grant = self._granted(identity, rule, ceiling, variables, budget)
         except Denied as denied:
@@ -180,6 +210,11 @@ class Policy:
     def _variables(self, identity: Identity, inputs: Inputs) -> dict[str, Any]:
         """The variables as CEL values; of ``request`` and ``mcp`` only the members that some rule reads."""
         plain: dict[str, Any] = {"claims": dict(identity.claims)}
+        if self._reads_agents:
+            try:
+                plain["agents"] = agents_of(identity.claims)
+            except ActError as error:
+                raise EvaluationError(str(error)) from None
         for variable, members in (("request", inputs.request), ("mcp", inputs.mcp)):
             paths = [path for path in self.request_reads if path[0] == variable]
             whole = (variable,) in paths
@@ -253,11 +288,14 @@ class Policy:
 
 
 def _first_match(
-    entries: Sequence[_Entry], variables: Mapping[str, Any], budget: Budget
+    entries: Sequence[_Entry], issuer: str, variables: Mapping[str, Any], budget: Budget
 ) -> tuple[_Entry | None, tuple[Evaluated, ...], str | None]:
     """The first entry that matches, what was looked at, and what went wrong at the last of these."""
     evaluated: list[Evaluated] = []
     for entry in entries:
+        if not _is_for(entry, issuer):
+            evaluated.append(Evaluated(entry, matched=False, error=None, foreign=True))
+            continue
         missing = None
         try:
             budget.check()

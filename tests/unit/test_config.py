@@ -133,9 +133,11 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         "session_name_invalid": "replace",
         "role_claim": "groups",
         "fallback_role_arn": None,
+        "claims": None,
         "role_mappings": [
             {
                 "name": None,
+                "issuers": None,
                 "claim": "admins",
                 "matcher": None,
                 "effect": "allow",
