@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as TheirHistogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from extproc.credentials.sts import _REASONS as STS_CODES
-from extproc.credentials.sts import _denied
+from extproc.credentials.sts_errors import _REASONS as STS_CODES
+from extproc.credentials.sts_errors import denied
 from extproc.errors import Reason
 from extproc.telemetry.counts import SECONDS
 from extproc.telemetry.histogram import Histogram
@@ -146,12 +146,8 @@ CLOSED = {
 }
 
 
-class _StsError:
-    def __init__(self, code):
-        self.response = {
-            "Error": {"Code": code, "Message": code},
-            "ResponseMetadata": {"HTTPStatusCode": 400},
-        }
+def _sts_error(code):
+    return {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
 
 
 @given(text=TEXT, reason=st.sampled_from(Reason), cache=st.sampled_from(["", "hit", "session", "miss"]))
@@ -171,7 +167,7 @@ def test_labels_come_from_closed_sets_whatever_users_send(text, reason, cache):
             cache=cache,
         )
     )
-    refused = _denied(_StsError(text))
+    refused = denied(_sts_error(text))
     metrics.exchanged(refused.reason.value, refused.code, 0.1)
     metrics.fetched("https://idp.example", False)
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
