@@ -24,6 +24,7 @@ from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.authn.verifier import Verifier
 from extproc.credentials.cache import CredentialCache, Entry
+from extproc.credentials.refusals import UpstreamResponse, refuses_credentials
 from extproc.credentials.revocation import Revocation
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.singleflight import SingleFlight
@@ -55,18 +56,6 @@ _MAX_HEADS = 2048
 HEADS_KEPT_FOR = 60.0
 """Seconds; heads hold tokens, so they are not kept longer than clients pause between two calls."""
 _RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
-_CREDENTIAL_ERRORS = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidClientTokenId",
-        "InvalidToken",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
-        "UnrecognizedClientException",
-    }
-)
-"""``x-amzn-ErrorType`` for credentials that are expired, invalid or unknown, or for a skewed clock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -332,18 +321,17 @@ class Pipeline:
             tuple(mutation), admission.withheld, payload.body if payload.changed else None, signed.shared
         )
 
-    def observe(self, authorized: Authorized, status: int, error_type: str | None) -> None:
-        """Look at the upstream's answer: does AWS no longer take these credentials?
+    def observe(self, authorized: Authorized, response: UpstreamResponse, error_code: str | None) -> None:
+        """Obtain new credentials for the next request if the upstream no longer takes these.
 
-        Then the next request obtains new ones. Bounded in how often it may do so, since an
-        upstream that refuses everything must not turn every request into an exchange.
+        Bounded in how often it does so, since an upstream that refuses everything must not turn every
+        request into an exchange. ``error_code``: what the response's head or body names.
         """
-        says_so = error_type in _CREDENTIAL_ERRORS or (error_type is None and status == 401)  # noqa: PLR2004
-        if status in (401, 403) and says_so and self._credentials.forget_stale(authorized):
+        if refuses_credentials(response, error_code) and self._credentials.forget_stale(authorized):
             _log.warning(
                 "upstream_refused_credentials",
-                status=status,
-                error_type=error_type,
+                status=response.status,
+                error_type=error_code,
                 access_key_id=authorized.credentials.access_key_id,
             )
 

@@ -31,6 +31,10 @@ _COMMENTS = [
         "The signature covers the whole body. extproc refuses to sign in any other mode.",
     ),
     (
+        "allow_mode_override: true",
+        "observe_upstream: bodies of short errors may be asked for. Nothing of requests can be overridden.",
+    ),
+    (
         "message_timeout:",
         "Longer than fetching keys and an STS exchange may take; Envoy's default is 200 ms.",
     ),

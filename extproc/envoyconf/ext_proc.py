@@ -41,6 +41,7 @@ IMMUTABLE_HEADERS = (
 """What we never touch, and Envoy is to refuse of us. An allow-list would have to name the headers of
 our own replies to clients too: Envoy applies these rules to both."""
 
+_LOOKS = (ProcessingModeBodySendMode.BUFFERED, ProcessingModeBodySendMode.STREAMED)
 _MARGIN = 2.0  # seconds that Envoy waits longer than we work at most
 
 
@@ -59,17 +60,12 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
         ),
         message_timeout=timedelta(seconds=longest_answer(settings)),
         failure_mode_allow=False,
-        processing_mode=ProcessingMode(
-            request_header_mode=ProcessingModeHeaderSendMode.SEND,
-            request_body_mode=ProcessingModeBodySendMode.BUFFERED,
-            # An HTTP/2 request may have trailers and no body; without this Envoy would not ask again.
-            request_trailer_mode=ProcessingModeHeaderSendMode.SEND,
-            response_header_mode=ProcessingModeHeaderSendMode.SEND
-            if settings.observe_upstream
-            else ProcessingModeHeaderSendMode.SKIP,
-            response_body_mode=ProcessingModeBodySendMode.NONE,
-            response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
-        ),
+        processing_mode=_mode(observes=settings.observe_upstream),
+        # The bodies of short errors, if we ask for them. Nothing about requests can be overridden.
+        allow_mode_override=settings.observe_upstream,
+        allowed_override_modes=[_mode(observes=True, response_body=mode) for mode in _LOOKS]
+        if settings.observe_upstream
+        else [],
         mutation_rules=HeaderMutationRules(
             disallow_expression=RegexMatcher(regex=IMMUTABLE_HEADERS),
             disallow_is_error=True,
@@ -77,6 +73,22 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
         metadata_options=_metadata(settings),
     )
     return HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(processor))
+
+
+def _mode(
+    *, observes: bool, response_body: ProcessingModeBodySendMode = ProcessingModeBodySendMode.NONE
+) -> ProcessingMode:
+    return ProcessingMode(
+        request_header_mode=ProcessingModeHeaderSendMode.SEND,
+        request_body_mode=ProcessingModeBodySendMode.BUFFERED,
+        # An HTTP/2 request may have trailers and no body; without this Envoy would not ask again.
+        request_trailer_mode=ProcessingModeHeaderSendMode.SEND,
+        response_header_mode=ProcessingModeHeaderSendMode.SEND
+        if observes
+        else ProcessingModeHeaderSendMode.SKIP,
+        response_body_mode=response_body,
+        response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
+    )
 
 
 def _another_instance() -> RetryPolicy:

@@ -29,6 +29,9 @@ def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding
     yield from _flags(config, path)
     mode = config.get("processing_mode")
     yield from _mode(mode if isinstance(mode, dict) else {}, f"{path}.processing_mode", complete=True)
+    for position, allowed in enumerate(config.get("allowed_override_modes") or []):
+        where = f"{path}.allowed_override_modes[{position}]"
+        yield from _mode(allowed if isinstance(allowed, dict) else {}, where, complete=True)
     timeout = config.get("message_timeout")
     waited = seconds(timeout)
     if waited is None or waited < expectations.seconds:

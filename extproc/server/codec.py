@@ -7,12 +7,13 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from google.protobuf.struct_pb2 import Struct, Value
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
+from extproc.credentials.refusals import UpstreamResponse
 from extproc.errors import Denied, Reason
 from extproc.server import wire
 from extproc.server.envoy.base_pb2 import HeaderValue, HeaderValueOption
@@ -51,11 +52,11 @@ class BodyMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseMessage:
-    """What the upstream answered: its status and the kind of error it names, if any."""
+class ResponseBodyMessage:
+    """The upstream's body: all of it, or a part of it if it was asked for in parts."""
 
-    status: int
-    error_type: str | None
+    body: bytes = field(repr=False)
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ _RAW_VALUE = wire.tag(HeaderValue, "raw_value")
 _OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
 
 
-Message = HeadersMessage | BodyMessage | TrailersMessage | ResponseMessage
+Message = HeadersMessage | BodyMessage | TrailersMessage | UpstreamResponse | ResponseBodyMessage
 
 
 def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = False) -> Message:
@@ -114,19 +115,35 @@ def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = 
         return TrailersMessage()
     if kind == "response_headers":
         return _response(request.response_headers)
+    if kind == "response_body":
+        return ResponseBodyMessage(request.response_body.body, bool(request.response_body.end_of_stream))
     raise Denied(Reason.PROTOCOL_VIOLATION, f"unexpected message {kind}")
 
 
-def _response(message: object) -> ResponseMessage:
+_LOOKED_AT = frozenset({":status", "x-amzn-errortype", "content-type", "content-length", "content-encoding"})
+
+
+def _response(message: Any) -> UpstreamResponse:
     headers = {
         header.key: header.raw_value.decode("latin-1") or header.value
-        for header in message.headers.headers  # type: ignore[attr-defined]
-        if header.key in (":status", "x-amzn-errortype")
+        for header in message.headers.headers
+        if header.key in _LOOKED_AT
     }
-    status = headers.get(":status", "")
     # AWS may add the shape's address behind a colon: "ExpiredTokenException:http://…".
     error_type = headers.get("x-amzn-errortype", "").partition(":")[0]
-    return ResponseMessage(int(status) if status.isdecimal() else 0, error_type or None)
+    length = headers.get("content-length")
+    return UpstreamResponse(
+        status=_number(headers.get(":status", "")) or 0,
+        error_type=error_type or None,
+        content_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
+        content_length=None if length is None else _number(length),
+        encoded=headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"),
+        has_body=not message.end_of_stream,
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else None  # noqa: PLR2004
 
 
 def _jwt_payload(request: Any) -> dict[str, Any] | None:
@@ -195,9 +212,29 @@ def encode_trailers_continue() -> bytes:
     return bytes(ProcessingResponse(request_trailers=TrailersResponse()).SerializeToString())
 
 
-def encode_response_continue() -> bytes:
-    """Let the upstream's answer pass, unchanged."""
+def encode_response_continue(*, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE") -> bytes:
+    """Let the upstream's response pass, unchanged; with another ``body_mode`` also show us its body.
+
+    Envoy takes only modes that its ``allowed_override_modes`` lists, so all of a mode's fields are set.
+    """
     response = ProcessingResponse(response_headers=HeadersResponse(response=CommonResponse()))
+    if body_mode != "NONE":
+        response.mode_override.CopyFrom(
+            ProcessingMode(
+                request_header_mode=ProcessingMode.SEND,
+                request_body_mode=ProcessingMode.BUFFERED,
+                request_trailer_mode=ProcessingMode.SEND,
+                response_header_mode=ProcessingMode.SEND,
+                response_body_mode=body_mode,
+                response_trailer_mode=ProcessingMode.SKIP,
+            )
+        )
+    return bytes(response.SerializeToString())
+
+
+def encode_response_body_continue() -> bytes:
+    """Let the upstream's body, or this part of it, pass unchanged."""
+    response = ProcessingResponse(response_body=BodyResponse(response=CommonResponse()))
     return bytes(response.SerializeToString())
 
 

@@ -8,7 +8,8 @@ client's AWS headers off the request: should Envoy ever forward it without askin
 it leaves with nothing on it. Trailers in place of the body are refused.
 
 Where the upstream is observed, an "allow" is followed by what is left of the request, then
-the response's head, and then done.
+the response's head, and then done. Only where a short error's body tells what its head does not,
+the body follows.
 
 A stream that ends cleanly without its last answer would make Envoy forward the request
 as it came, bearer token and all. So ``receive`` answers every message, whatever happens.
@@ -20,6 +21,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from extproc.admission import Admission
+from extproc.credentials.refusals import LONGEST_BODY, UpstreamResponse, body_tells, error_code
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Pipeline
 from extproc.policy.inputs import NO_INPUTS, Inputs
@@ -47,6 +49,12 @@ LARGE_BODY = 256 * 1024
 _PASS_BODY = Answer(codec.encode_body_continue(), last=False)
 _PASS_TRAILERS = Answer(codec.encode_trailers_continue(), last=False)
 _PASS = Answer(codec.encode_response_continue(), last=True)
+# A body of known length is short enough to be buffered, and keeps its length; of one that is not known
+# the first parts pass as they come.
+_SHOW_BODY = Answer(codec.encode_response_continue(body_mode="BUFFERED"), last=False)
+_SHOW_PARTS = Answer(codec.encode_response_continue(body_mode="STREAMED"), last=False)
+_PASS_PART = Answer(codec.encode_response_body_continue(), last=False)
+_PASS_REST = Answer(codec.encode_response_body_continue(), last=True)
 
 
 class Stream:
@@ -60,6 +68,8 @@ class Stream:
         "_inputs",
         "_pipeline",
         "_record",
+        "_response",
+        "_response_body",
         "_signed_with",
         "_target_name",
     )
@@ -74,6 +84,8 @@ class Stream:
         self._inputs: Inputs = NO_INPUTS
         self._authorized: Authorized | None = None
         self._signed_with: Authorized | None = None
+        self._response: UpstreamResponse | None = None  # one whose body tells what it says
+        self._response_body = b""
 
     def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
         """The answer to Envoy's next message.
@@ -93,15 +105,20 @@ class Stream:
             received = codec.decode(
                 message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
             )
-            if isinstance(received, codec.HeadersMessage):
-                return self._on_headers(received)
-            if isinstance(received, codec.BodyMessage):
-                return self._on_body(received)
-            if isinstance(received, codec.TrailersMessage):
-                return self._on_trailers()
-            return self._on_response(received)
+            return self._on_message(received)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
+
+    def _on_message(self, received: codec.Message) -> Answer | Awaitable[Answer]:
+        if isinstance(received, codec.HeadersMessage):
+            return self._on_headers(received)
+        if isinstance(received, codec.BodyMessage):
+            return self._on_body(received)
+        if isinstance(received, codec.TrailersMessage):
+            return self._on_trailers()
+        if isinstance(received, codec.ResponseBodyMessage):
+            return self._on_response_body(received)
+        return self._on_response(received)
 
     def _on_headers(self, received: codec.HeadersMessage) -> Answer | Awaitable[Answer]:
         if self._record.head is not None:
@@ -175,11 +192,23 @@ class Stream:
             raise Denied(Reason.REQUEST_AMBIGUOUS, "trailers came in place of the body")
         return _PASS_TRAILERS
 
-    def _on_response(self, received: codec.ResponseMessage) -> Answer:
+    def _on_response(self, received: UpstreamResponse) -> Answer:
         if self._signed_with is None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a response came before its request was signed")
-        self._pipeline.observe(self._signed_with, received.status, received.error_type)
+        if body_tells(received):
+            self._response = received
+            return _SHOW_PARTS if received.content_length is None else _SHOW_BODY
+        self._pipeline.observe(self._signed_with, received, received.error_type)
         return _PASS
+
+    def _on_response_body(self, received: codec.ResponseBodyMessage) -> Answer:
+        if self._signed_with is None or self._response is None:
+            raise Denied(Reason.PROTOCOL_VIOLATION, "a response's body came unasked")
+        self._response_body += received.body[:LONGEST_BODY]
+        if received.is_last or len(self._response_body) >= LONGEST_BODY:
+            self._pipeline.observe(self._signed_with, self._response, error_code(self._response_body))
+            return _PASS_REST
+        return _PASS_PART
 
     def _answer(self, body: bytes) -> Answer | Awaitable[Answer]:
         assert self._admission is not None  # noqa: S101 - narrowed by the callers

@@ -1,13 +1,13 @@
 """Credentials under trouble, through the real Envoy: STS down, refusing, hanging; and what gets written down."""
 
 import asyncio
-import sys
 import time
 
 import pytest
 
 from extproc.demo.stack import Stack
 from support.http import client
+from support.stacks import ImpatientStack
 
 
 @pytest.fixture
@@ -77,17 +77,7 @@ async def test_a_looping_client_that_sts_refuses_does_not_hammer_sts(stack):
 def observing(tmp_path):
     """A stack whose server looks at upstream answers, and replaces refused credentials without waiting."""
 
-    class Observing(Stack):
-        def _command(self, name):
-            if name != "extproc":
-                return super()._command(name)
-            impatient = (
-                "import extproc.credentials.cache as cache; cache._HEALING_INTERVAL = 0.0; "
-                "from extproc.cli import main; main()"
-            )
-            return [sys.executable, "-c", impatient, *super()._command(name)[3:]]
-
-    with Observing(tmp_path, adjust=lambda text: text + "observe_upstream: true\n") as stack:
+    with ImpatientStack(tmp_path, adjust=lambda text: text + "observe_upstream: true\n") as stack:
         yield stack
 
 

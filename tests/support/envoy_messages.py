@@ -1,7 +1,10 @@
 """Envoy's side of the wire, written with envoy-data-plane: a codec that shares no code with ours."""
 
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
-from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
+    ProcessingModeBodySendMode,
+    ProcessingModeHeaderSendMode,
+)
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
     HttpBody,
     HttpHeaders,
@@ -16,6 +19,7 @@ from extproc.server.envoy import external_processor_pb2
 BUFFERED = ProcessingModeBodySendMode.BUFFERED
 NO_BODY = ProcessingModeBodySendMode.NONE
 STREAMED = ProcessingModeBodySendMode.STREAMED
+SENT = ProcessingModeHeaderSendMode.SEND
 
 
 def headers_message(
@@ -64,10 +68,15 @@ def trailers_message() -> bytes:
     return bytes(ProcessingRequest(request_trailers=HttpTrailers()))
 
 
-def response_message(status="200", error_type=None) -> bytes:
-    entries = [(":status", status)] + ([("x-amzn-errortype", error_type)] if error_type else [])
+def response_message(status="200", error_type=None, headers=()) -> bytes:
+    entries = [(":status", status), *headers]
+    entries += [("x-amzn-errortype", error_type)] if error_type else []
     headers = HeaderMap(headers=[HeaderValue(key=k, raw_value=v.encode()) for k, v in entries])
     return bytes(ProcessingRequest(response_headers=HttpHeaders(headers=headers, end_of_stream=False)))
+
+
+def response_body_message(body, *, end_of_stream=True) -> bytes:
+    return bytes(ProcessingRequest(response_body=HttpBody(body=body, end_of_stream=end_of_stream)))
 
 
 class Seen:

@@ -97,6 +97,13 @@ HTTP_FAULTS = {
         c, overrides={"processing_mode": {"request_body_mode": "BUFFERED"}}
     ),
     "request_header_mode": lambda c: c.filter["processing_mode"].update(request_header_mode="SKIP"),
+    "allowed_override_modes[0].request_body_mode": lambda c: c.filter.update(
+        allow_mode_override=True, allowed_override_modes=[{"request_trailer_mode": "SEND"}]
+    ),
+    "allowed_override_modes[1].request_trailer_mode": lambda c: c.filter.update(
+        allow_mode_override=True,
+        allowed_override_modes=[c.filter["processing_mode"], {"request_body_mode": "BUFFERED"}],
+    ),
     "].disabled: route": lambda c: per_route(c, disabled=True),
     "].disabled: host": lambda c: c.host.update(
         typed_per_filter_config={

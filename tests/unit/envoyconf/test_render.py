@@ -37,6 +37,21 @@ def test_comments_change_nothing_and_stand_before_what_they_explain():
     assert sum(line.startswith("#") for line in lines) >= 15
 
 
+def test_overrides_are_allowed_only_where_the_upstream_is_observed_and_of_response_bodies_only():
+    def ext_proc(settings):
+        document = yaml.safe_load(render(settings, EnvoyOptions()))
+        return manager(document)["http_filters"][0]["typed_config"]
+
+    settings = config.load(Path(SETTINGS))
+    assert not {"allow_mode_override", "allowed_override_modes"} & ext_proc(settings).keys()
+    observing = ext_proc(settings.model_copy(update={"observe_upstream": True}))
+    assert observing["allow_mode_override"] is True
+    configured = observing["processing_mode"]
+    assert configured["response_header_mode"] == "SEND"
+    for allowed, mode in zip(observing["allowed_override_modes"], ["BUFFERED", "STREAMED"], strict=True):
+        assert allowed == {**configured, "response_body_mode": mode}
+
+
 def test_internal_headers_stay_from_aws_and_the_request_id_goes_on():
     removed = manager(rendered()[0])["route_config"]["request_headers_to_remove"]
     assert {"x-forwarded-for", "x-forwarded-proto", "forwarded", "via"} <= set(removed)

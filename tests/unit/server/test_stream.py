@@ -17,10 +17,12 @@ from extproc.signing.targets import Scope, Target
 from support.envoy_messages import (
     BUFFERED,
     NO_BODY,
+    SENT,
     STREAMED,
     Seen,
     body_message,
     headers_message,
+    response_body_message,
     response_message,
     trailers_message,
 )
@@ -490,6 +492,44 @@ async def test_credentials_that_the_upstream_refuses_are_replaced_if_it_is_obser
     assert answers[2].response.response_headers is not None
     await drive(parts, headers_message(), body_message())
     assert parts.exchange.calls == exchanges
+
+
+async def test_a_short_errors_body_is_asked_for_and_what_it_names_counts():
+    parts = Parts(observes_upstream=True)
+    await drive(parts, headers_message(), body_message())
+    parts.now = NOW + 60
+    error = b"<Error><Code>InvalidAccessKeyId</Code></Error>"
+    head = response_message("403", headers=[("content-type", "application/xml"), ("content-length", "46")])
+    answers = await drive(parts, headers_message(), body_message(), head, response_body_message(error))
+    assert answers[2].response.mode_override.response_body_mode == BUFFERED
+    assert answers[3].response.response_body is not None
+    await drive(parts, headers_message(), body_message())
+    assert parts.exchange.calls == 2
+
+
+async def test_of_an_error_of_unknown_length_so_much_is_looked_at_and_no_more():
+    parts = Parts(observes_upstream=True)
+    head = response_message("403", headers=[("content-type", "application/xml")])
+    part = response_body_message(b" " * 1024, end_of_stream=False)
+    answers = await drive(parts, headers_message(), body_message(), head, *[part] * 40)
+    assert answers[2].response.mode_override.response_body_mode == STREAMED
+    assert len(answers) == 3 + 16
+
+
+async def test_asking_for_a_response_body_leaves_the_requests_modes_as_they_are_rendered():
+    parts = Parts(observes_upstream=True)
+    head = response_message("403", headers=[("content-type", "application/json")])
+    answers = await drive(parts, headers_message(), body_message(), head)
+    mode = answers[2].response.mode_override
+    assert (mode.request_body_mode, mode.request_trailer_mode) == (BUFFERED, SENT)
+
+
+async def test_a_response_body_that_nobody_asked_for_is_a_protocol_violation():
+    parts = Parts(observes_upstream=True)
+    answers = await drive(parts, headers_message(), body_message(), response_body_message(b""))
+    assert answers[2].status == 500
+    (only,) = await drive(parts, response_body_message(b""))
+    assert only.status == 500
 
 
 async def test_a_response_before_any_signature_is_a_protocol_violation():
