@@ -54,6 +54,8 @@ class Reason(StrEnum):
     STS_TOKEN_EXPIRED = "sts_token_expired"  # noqa: S105
     STS_UNAVAILABLE = "sts_unavailable"
     STS_THROTTLED = "sts_throttled"
+    STS_BUSY = "sts_busy"
+    TOO_MANY_EXCHANGES = "too_many_exchanges"
     STS_PROVIDER_UNREACHABLE = "sts_provider_unreachable"
     STS_MISCONFIGURED = "sts_misconfigured"
     # Envoy and we.
@@ -148,6 +150,10 @@ _OUTCOMES = {
     Reason.STS_TOKEN_EXPIRED: _invalid_token("The access token has expired."),
     Reason.STS_UNAVAILABLE: _UNAVAILABLE,
     Reason.STS_THROTTLED: _UNAVAILABLE,
+    Reason.STS_BUSY: _UNAVAILABLE,
+    Reason.TOO_MANY_EXCHANGES: Outcome(  # RFC 6585 4
+        429, "temporarily_unavailable", "Too many sessions of this user are being opened.", 1
+    ),
     Reason.STS_PROVIDER_UNREACHABLE: _UNAVAILABLE,
     Reason.STS_MISCONFIGURED: _OUR_FAULT,
     Reason.CONFIGURATION_CHANGED: Outcome(503, "temporarily_unavailable", "The request took too long.", 1),

@@ -45,12 +45,15 @@ class Shared:
                 timeout=settings.sts.timeout,
                 connections=settings.sts.workers,
                 on_date=self.aws_clock.observe,
+                clock=self.aws_clock,
             ),
             breaker=self.breaker,
             deadline=settings.sts.deadline,
             workers=settings.sts.workers,
             max_waiting=settings.sts.max_waiting,
+            max_of_one=settings.sts.max_waiting_per_subject,
             on_outcome=self.metrics.exchanged,
+            on_refusal=self.metrics.exchange_refused,
         )
         self.sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
         self.credentials = CredentialCache(

@@ -15,9 +15,10 @@ class Sts(Section):
     timeout: Annotated[float, Field(gt=0, le=60)] = 2.0
     deadline: Annotated[float, Field(gt=0, le=60)] = 5.0
     workers: Annotated[int, Field(ge=1, le=64)] = 8
-    max_waiting: PositiveInt = 256
+    max_waiting: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max_waiting_per_subject: PositiveInt = 4
     breaker_failures: PositiveInt = 5  # in a row
-    breaker_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0  # until one exchange may probe
+    breaker_seconds: Annotated[float, Field(gt=0, le=600)] = 1.0  # until one exchange may probe
 
 
 class Cache(Section):

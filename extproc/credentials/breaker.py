@@ -40,6 +40,10 @@ class CircuitBreaker:
         waited = self._clock() - self._opened_at
         return State.OPEN if 0 <= waited < self._open_for else State.HALF_OPEN
 
+    def would_admit(self) -> bool:
+        """Return whether a call would be admitted now, without asking for it to be."""
+        return self.state is State.CLOSED or (self.state is State.HALF_OPEN and not self._probing)
+
     def admits(self) -> bool:
         """Whether a call may be made. Whoever is admitted must report ``succeeded`` or ``failed``."""
         state = self.state

@@ -50,8 +50,8 @@ _log = structlog.get_logger(__name__)
 class Exchange(Protocol):
     """Where credentials come from."""
 
-    async def exchange(self, unverified_for_sts: str, grant: Grant) -> Credentials:
-        """Exchange a token under a grant; raises ``Denied``."""
+    async def exchange(self, session: Session, grant: Grant) -> Credentials:
+        """Exchange a session's token under a grant; raises ``Denied``."""
         ...
 
 
@@ -256,7 +256,7 @@ class CredentialCache:
         grant = key[1]
         self._under_way[key] = session
         try:
-            credentials = await self._exchange.exchange(session.unverified_for_sts, grant)
+            credentials = await self._exchange.exchange(session, grant)
         except Denied as denied:
             if denied.reason not in DEFINITE:
                 raise

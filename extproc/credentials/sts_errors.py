@@ -3,6 +3,7 @@
 Messages are read and never passed on, since some quote claims of the token.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,8 @@ _HINTS = (
     _Hint("does not exist", "this STS does not know the role of role_arn"),
 )
 
+_NOT_OF_A_CODE = re.compile(r"[^A-Za-z0-9._:-]", re.ASCII)
+_MAX_CODE = 64
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
 _REFUSED = (401, 403)
@@ -85,7 +88,7 @@ def denied(answer: Mapping[str, Any]) -> Denied:
     told = answer.get("Error") or answer
     code, message = str(told.get("Code") or ""), str(told.get("Message") or "")
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    detail = f"STS answered {status} {code or 'without an error code'}"
+    detail = f"STS answered {status} {_printable(code) or 'without an error code'}"
     reason = _REASONS.get(code) or _by_status(status, code)
     if code == "InvalidParameterValue":
         reason = _by_message(message)
@@ -94,6 +97,11 @@ def denied(answer: Mapping[str, Any]) -> Denied:
         if hint.phrase in message:
             return Denied(hint.reason or reason, f"{detail}; {hint.advice}", code=known)
     return Denied(reason, detail, code=known)
+
+
+def _printable(code: str) -> str:
+    """Return an error code as it may be logged: whoever answers chooses it."""
+    return _NOT_OF_A_CODE.sub("?", code[:_MAX_CODE])
 
 
 def _by_status(status: int, code: str) -> Reason:

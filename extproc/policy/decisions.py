@@ -6,13 +6,13 @@ for any thread, all else for the event loop. New decisions are made in a worker 
 interpreted Python, and must not hold up the signatures of others.
 """
 
-import asyncio
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from cachetools import LRUCache
 
 from extproc.errors import Denied, Reason
+from extproc.fairpool import BusyError, FairPool
+from extproc.fairqueue import Owner
 from extproc.lockedcache import LockedCache
 from extproc.policy.inputs import Inputs, decision_key
 from extproc.policy.rules import Policy
@@ -20,7 +20,7 @@ from extproc.values import Grant, Session, TokenDigest
 
 MAX_DECISIONS = 64  # kept for one session
 MAX_WAITING = 64  # decisions; each costs at most cel.MAX_DECISION_SECONDS
-MAX_WAITING_OF_ONE = 8  # of one session: one user's varied requests must not fill the queue
+MAX_WAITING_OF_ONE = 8  # of one user, who may have many sessions, and must not fill the queue
 
 _Outcome = Grant | tuple[Reason, str]
 
@@ -34,9 +34,10 @@ class Decisions:
         self._memo: LockedCache[TokenDigest, dict[tuple[object, ...], _Outcome]] = LockedCache(
             LRUCache(max_sessions)
         )
-        self._waiting: Counter[TokenDigest] = Counter()
         # One worker: a second one would only compete with the event loop for the interpreter.
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
+        self._worker = FairPool(
+            workers=1, max_waiting=MAX_WAITING, max_of_one=MAX_WAITING_OF_ONE, name="policy"
+        )
 
     def key(self, inputs: Inputs) -> tuple[object, ...]:
         """What the decision depends on besides the session."""
@@ -64,25 +65,19 @@ class Decisions:
         remembered = self.recall(session, key)
         if remembered is not None:
             return remembered
-        digest = session.digest
-        if self._waiting.total() >= MAX_WAITING or self._waiting[digest] >= MAX_WAITING_OF_ONE:
-            raise Denied(Reason.POLICY_BUSY, "too many decisions are waiting")
-        self._waiting[digest] += 1
+        owner = Owner(session.identity.issuer, session.identity.subject)
         try:
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._worker, self._outcome, session, inputs)
-        finally:
-            self._waiting[digest] -= 1
-            if not self._waiting[digest]:
-                del self._waiting[digest]
-        self._remember(digest, key, outcome)
+            outcome = await self._worker.submit(owner, partial(self._outcome, session, inputs)).result
+        except BusyError as busy:
+            raise Denied(Reason.POLICY_BUSY, f"too many decisions are waiting ({busy.cause.value})") from None
+        self._remember(session.digest, key, outcome)
         if isinstance(outcome, tuple):
             raise Denied(*outcome)
         return outcome
 
     def close(self) -> None:
         """Take no more."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._worker.close()
 
     def _outcome(self, session: Session, inputs: Inputs) -> _Outcome:
         outcome = self._policy.decide(session.identity, inputs).outcome

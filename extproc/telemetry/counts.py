@@ -16,6 +16,9 @@ SECONDS = (
 REMAINING = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0)
 """Bounds of what credentials have left, in seconds."""
 
+EXCHANGE_REFUSALS = ("one_user", "queue_full", "too_slow", "waited_too_long", "breaker_open")
+"""``credentials.exchange.Refusal``, which this room cannot import; a test compares them."""
+
 STAGES = ("total", "verify", "policy", "exchange", "sign")
 
 
@@ -26,6 +29,9 @@ class Counts:
     requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # decision, reason, target
     lookups: Counter[str] = field(default_factory=Counter)  # by Record.cache
     exchanges: Counter[tuple[str, str]] = field(default_factory=Counter)  # outcome, code
+    exchanges_refused: Counter[str] = field(
+        default_factory=lambda: Counter(dict.fromkeys(EXCHANGE_REFUSALS, 0))
+    )
     fetches: Counter[tuple[str, str]] = field(default_factory=Counter)  # issuer, outcome
     reloads: Counter[str] = field(default_factory=Counter)
     durations: dict[str, Histogram] = field(

@@ -97,6 +97,11 @@ class Exposition(Collector):
             labels=["outcome", "code"],
         )
         yield _counter(
+            "exchanges_refused",
+            "Exchanges for which STS was not asked, by cause.",
+            _by("cause", counts.exchanges_refused),
+        )
+        yield _counter(
             "jwks_fetches",
             "Fetches of an issuer's keys.",
             [

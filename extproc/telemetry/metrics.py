@@ -93,6 +93,11 @@ class Metrics:
             self._counts.exchanges[outcome, code] += 1
             self._counts.durations["exchange"].observe(seconds)
 
+    def exchange_refused(self, cause: str) -> None:
+        """Count an exchange for which STS was not asked."""
+        with self._lock:
+            self._counts.exchanges_refused[cause] += 1
+
     def fetched(self, issuer: str, ok: bool) -> None:  # noqa: FBT001 - a callback's argument
         """Count a fetch of an issuer's keys."""
         with self._lock:

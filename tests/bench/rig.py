@@ -29,7 +29,7 @@ class InstantExchange:
     def __init__(self) -> None:
         self._numbers = itertools.count()
 
-    async def exchange(self, _token: str, _grant: object) -> Credentials:
+    async def exchange(self, _session: object, _grant: object) -> Credentials:
         """Credentials that differ each time, as AWS's do."""
         return Credentials(
             f"ASIA{next(self._numbers):016d}",

@@ -63,7 +63,7 @@ class Uncached(Pipeline):
         if not isinstance(grant, Grant):
             raise grant
         exchange: Any = self._credentials._exchange
-        return Authorized(session, grant, await exchange.exchange(session.unverified_for_sts, grant))
+        return Authorized(session, grant, await exchange.exchange(session, grant))
 
 
 async def serve_noop(address: str) -> None:

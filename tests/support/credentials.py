@@ -32,9 +32,17 @@ def grant(**fields):
     return Grant(**{"role_arn": ROLE, "session_name": "alice", "duration": 3600, "mapping": "m", **fields})
 
 
-def session(token="a.b.c", *, subject="alice", expires_at=START + 8 * HOUR, claims=None, granted=None):
+def session(
+    token="a.b.c",
+    *,
+    subject="alice",
+    issuer="https://idp.example",
+    expires_at=START + 8 * HOUR,
+    claims=None,
+    granted=None,
+):
     claims = {"sub": subject, "exp": int(expires_at), **(claims or {})}
-    identity = Identity("https://idp.example", subject, expires_at, claims, b"k")
+    identity = Identity(issuer, subject, expires_at, claims, b"k")
     return GrantedSession(token_digest(token), identity, token, granted or grant(session_name=subject))
 
 
@@ -55,8 +63,8 @@ class FakeExchange:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def exchange(self, token, granted):
-        self.calls.append((token, granted))
+    async def exchange(self, opened, granted):
+        self.calls.append((opened.unverified_for_sts, granted))
         await self.gate.wait()
         await asyncio.sleep(0)
         if self.failure is not None:

@@ -64,7 +64,7 @@ class FakeExchange:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def exchange(self, _token, _grant):
+    async def exchange(self, _session, _grant):
         self.calls += 1
         await self.gate.wait()
         if self.failure is not None:

@@ -31,6 +31,7 @@ def test_the_error_code_fits_the_status(reason):
         404: {"invalid_request"},
         413: {None},
         500: {"server_error"},
+        429: {"temporarily_unavailable"},
         503: {"temporarily_unavailable"},
     }
     assert reason.outcome.error in expected[reason.outcome.status]
@@ -38,7 +39,7 @@ def test_the_error_code_fits_the_status(reason):
 
 @pytest.mark.parametrize("reason", Reason)
 def test_a_client_is_asked_to_come_back_exactly_when_that_may_help(reason):
-    assert (reason.outcome.retry_after is not None) is (reason.outcome.status == 503)
+    assert (reason.outcome.retry_after is not None) is (reason.outcome.status in (429, 503))
 
 
 def test_no_error_code_is_sent_to_who_sent_no_token():

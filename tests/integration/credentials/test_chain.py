@@ -1,6 +1,7 @@
 """The second hop: a role in another account, assumed with the credentials of the first."""
 
 import threading
+import time
 import urllib.parse
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ from extproc.errors import Denied, Reason
 from extproc.values import ChainedRole
 from support.credentials import grant
 
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FIRST = KnownCredential(
     access_key_id="ASIAFIRST",
     secret_access_key="first-secret",
@@ -26,7 +28,7 @@ FIRST = KnownCredential(
 def answer(action, key, secret, token):
     return f"""<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{action}Result><Credentials>
     <AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>
-    <SessionToken>{token}</SessionToken><Expiration>2030-01-02T03:04:05Z</Expiration>
+    <SessionToken>{token}</SessionToken><Expiration>2026-01-02T03:19:05Z</Expiration>
     </Credentials></{action}Result></{action}Response>"""
 
 
@@ -98,6 +100,7 @@ def client(sts):
         timeout=2,
         connections=2,
         on_date=lambda _date: None,
+        clock=NOW.timestamp,
     )
     yield client
     client.close()
@@ -107,7 +110,7 @@ CHAIN = ChainedRole("arn:aws:iam::210987654321:role/Other", external_id="ext-1")
 
 
 def test_the_second_hop_is_signed_with_the_first_credentials_and_gives_the_result(sts, client):
-    credentials = client.assume("t.o.k", grant(chain=CHAIN, duration=3600))
+    credentials = client.assume("t.o.k", grant(chain=CHAIN, duration=3600), time.monotonic() + 5)
     assert (credentials.access_key_id, credentials.session_token) == ("ASIASECOND", "second-token")
     first, second = sts.forms
     assert first["RoleArn"] == "arn:aws:iam::123456789012:role/Reader"
@@ -119,13 +122,13 @@ def test_the_second_hop_is_signed_with_the_first_credentials_and_gives_the_resul
 
 
 def test_the_second_hop_never_asks_for_more_than_an_hour(sts, client):
-    client.assume("t.o.k", grant(chain=CHAIN, duration=7200))
+    client.assume("t.o.k", grant(chain=CHAIN, duration=7200), time.monotonic() + 5)
     assert sts.forms[1]["DurationSeconds"] == "3600"
 
 
 def test_session_policies_go_to_the_hop_they_belong_to(sts, client):
     chain = ChainedRole(CHAIN.role_arn, None, ("arn:aws:iam::aws:policy/ReadOnlyAccess",), '{"Version":"2"}')
-    client.assume("t.o.k", grant(chain=chain, policy='{"Version":"1"}'))
+    client.assume("t.o.k", grant(chain=chain, policy='{"Version":"1"}'), time.monotonic() + 5)
     assert sts.forms[0]["Policy"] == '{"Version":"1"}'
     assert "PolicyArns.member.1.arn" not in sts.forms[0]
     assert sts.forms[1]["Policy"] == '{"Version":"2"}'
@@ -136,6 +139,6 @@ def test_session_policies_go_to_the_hop_they_belong_to(sts, client):
 def test_a_refusal_of_the_second_hop_gives_nothing_away_of_the_first(sts, client):
     sts.refuse_second = True
     with pytest.raises(Denied) as denied:
-        client.assume("t.o.k", grant(chain=CHAIN))
+        client.assume("t.o.k", grant(chain=CHAIN), time.monotonic() + 5)
     assert denied.value.reason is Reason.STS_ACCESS_DENIED
     assert "first" not in denied.value.detail

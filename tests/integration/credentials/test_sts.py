@@ -8,9 +8,7 @@ import time
 import urllib.parse
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
-import botocore.endpoint
 import pytest
 
 from extproc.credentials.breaker import CircuitBreaker
@@ -18,6 +16,7 @@ from extproc.credentials.exchange import StsExchange
 from extproc.credentials.sts import StsClient
 from extproc.errors import Denied, Reason
 from extproc.values import Grant
+from support.credentials import session
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
 GRANT = Grant(
@@ -26,7 +25,9 @@ GRANT = Grant(
     duration=900,
     mapping="admins",
 )
-EXPIRATION = "2030-01-02T03:04:05Z"
+NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+EXPIRATION = "2026-01-02T03:19:05Z"
+SESSION = session(TOKEN)
 GOOD = f"""\
 <AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
   <AssumeRoleWithWebIdentityResult>
@@ -90,11 +91,6 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(autouse=True)
-def no_pause_between_attempts(monkeypatch):
-    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _seconds: None))
-
-
 @pytest.fixture(scope="module")
 def server():
     server = FakeSts()
@@ -131,6 +127,8 @@ def exchange_at(url, *, timeout=2.0, deadline=5.0, workers=2, max_waiting=8, reg
             timeout=timeout,
             connections=workers,
             on_date=lambda _date: None,
+            clock=NOW.timestamp,
+            pause=lambda _seconds: None,
         ),
         breaker=CircuitBreaker(failures=10**6, open_for=1, clock=time.time),
         deadline=deadline,
@@ -150,7 +148,7 @@ async def denial_at(url, **options):
 
 async def denial(exchange):
     with pytest.raises(Denied) as denied:
-        await exchange.exchange(TOKEN, GRANT)
+        await exchange.exchange(SESSION, GRANT)
     for secret in (TOKEN, "alice", "hunter2", "tok3n"):
         assert secret not in denied.value.detail
     assert denied.value.__suppress_context__  # a traceback would quote botocore's message
@@ -159,11 +157,11 @@ async def denial(exchange):
 
 async def test_the_answer_becomes_credentials(sts):
     with exchange_at(sts.url) as exchange:
-        credentials = await exchange.exchange(TOKEN, GRANT)
+        credentials = await exchange.exchange(SESSION, GRANT)
     assert credentials.access_key_id == "ASIAEXAMPLE"
     assert credentials.secret_access_key == "hunter2"
     assert credentials.session_token == "tok3n"
-    assert credentials.expires_at == dt.datetime(2030, 1, 2, 3, 4, 5, tzinfo=dt.UTC).timestamp()
+    assert credentials.expires_at == (NOW + dt.timedelta(seconds=900)).timestamp()
     assert "hunter2" not in repr(credentials)
     assert "tok3n" not in repr(credentials)
 
@@ -187,7 +185,7 @@ def assert_unsigned_and_complete(request):
 
 async def test_the_request_is_unsigned_and_has_the_role_the_name_the_token_and_the_duration(sts):
     with exchange_at(sts.url) as exchange:
-        await exchange.exchange(TOKEN, GRANT)
+        await exchange.exchange(SESSION, GRANT)
     (request,) = sts.requests
     assert_unsigned_and_complete(request)
 
@@ -217,7 +215,7 @@ async def test_the_environment_changes_neither_where_nor_how_it_is_sent(
     for name, value in environment.items():
         monkeypatch.setenv(name, value.replace("{broken}", str(broken)))
     with exchange_at(sts.url) as exchange:
-        await exchange.exchange(TOKEN, GRANT)
+        await exchange.exchange(SESSION, GRANT)
     (request,) = sts.requests
     assert_unsigned_and_complete(request)
 
@@ -343,14 +341,14 @@ async def test_an_answer_with_nothing_but_credentials_is_enough(sts, shared_exch
         "application/xml",
         f"<AssumeRoleWithWebIdentityResponse>{wrapped}</AssumeRoleWithWebIdentityResponse>",
     )
-    assert (await shared_exchange.exchange(TOKEN, GRANT)).access_key_id == "ASIAEXAMPLE"
+    assert (await shared_exchange.exchange(SESSION, GRANT)).access_key_id == "ASIAEXAMPLE"
 
 
 @pytest.mark.parametrize(
     "role_arn", ["arn:minio:iam:::role/nOybJqMNzNmroqEKq5D0EUsRZw0", "arn:aws:iam:::role/a"]
 )
 async def test_role_arns_of_other_services_are_sent_as_they_are(sts, shared_exchange, role_arn):
-    await shared_exchange.exchange(TOKEN, replace(GRANT, role_arn=role_arn))
+    await shared_exchange.exchange(SESSION, replace(GRANT, role_arn=role_arn))
     ((_, _, body),) = sts.requests
     assert urllib.parse.parse_qs(body)["RoleArn"] == [role_arn]
 
@@ -384,7 +382,7 @@ async def test_a_refused_connection_means_unavailable():
     with FakeSts() as closed:
         url = closed.url
     denied = await denial_at(url)
-    assert (denied.reason, denied.detail) == (Reason.STS_UNAVAILABLE, "EndpointConnectionError")
+    assert (denied.reason, denied.detail) == (Reason.STS_UNAVAILABLE, "ConnectionRefusedError")
 
 
 async def test_a_connection_closed_without_an_answer_means_unavailable(sts, monkeypatch):
@@ -404,25 +402,26 @@ async def test_a_transient_error_is_tried_twice_and_a_final_one_once(sts):
 async def test_no_answer_within_the_deadline_means_unavailable(sts):
     sts.go_on.clear()
     denied = await denial_at(sts.url, deadline=0.2)
-    assert (denied.reason, denied.detail) == (Reason.STS_UNAVAILABLE, "no answer within 0.2 s")
+    assert denied.reason is Reason.STS_UNAVAILABLE
+    assert denied.detail in ("timed out", "no answer within 0.2 s")  # whoever notices first
 
 
 async def test_no_answer_within_the_read_timeout_means_unavailable(sts):
     sts.go_on.clear()
     denied = await denial_at(sts.url, timeout=0.1, deadline=5)
-    assert (denied.reason, denied.detail) == (Reason.STS_UNAVAILABLE, "ReadTimeoutError")
+    assert (denied.reason, denied.detail) == (Reason.STS_UNAVAILABLE, "timed out")
 
 
 async def test_a_full_queue_means_unavailable_at_once_and_room_is_made_again(sts):
     sts.go_on.clear()
     with exchange_at(sts.url, workers=1, max_waiting=2) as exchange:
-        waiting = [asyncio.create_task(exchange.exchange(TOKEN, GRANT)) for _ in range(2)]
+        waiting = [asyncio.create_task(exchange.exchange(SESSION, GRANT)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Denied) as denied:
-            await asyncio.wait_for(exchange.exchange(TOKEN, GRANT), 0.1)
-        assert denied.value.reason is Reason.STS_UNAVAILABLE
+            await asyncio.wait_for(exchange.exchange(SESSION, GRANT), 0.1)
+        assert denied.value.reason is Reason.STS_BUSY
         assert denied.value.detail == "too many exchanges are waiting"
         sts.go_on.set()
         await asyncio.gather(*waiting)
-        await exchange.exchange(TOKEN, GRANT)
+        await exchange.exchange(SESSION, GRANT)
     assert len(sts.requests) == 3

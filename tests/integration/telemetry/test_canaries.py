@@ -49,7 +49,7 @@ class QuotingSts(http.server.BaseHTTPRequestHandler):
             status, body = 200, (
                 "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
                 "<AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>canary-key</SecretAccessKey>"
-                "<SessionToken>canary-session</SessionToken><Expiration>2090-01-02T03:04:05Z</Expiration>"
+                "<SessionToken>canary-session</SessionToken><Expiration>2026-01-02T03:19:05Z</Expiration>"
                 "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
             )  # fmt: skip
         else:
@@ -112,7 +112,12 @@ class Watched:
         self.parts = Parts(audit=self.audit, tracer=OtelTracer(provider))
         breaker = CircuitBreaker(failures=100, open_for=1, clock=lambda: 0.0)
         client = StsClient(
-            region="us-east-1", endpoint_url=sts_url, timeout=5, connections=2, on_date=lambda _date: None
+            region="us-east-1",
+            endpoint_url=sts_url,
+            timeout=5,
+            connections=2,
+            on_date=lambda _date: None,
+            clock=lambda: 1767323045.0,
         )
         self.exchange = StsExchange(
             sts=client,

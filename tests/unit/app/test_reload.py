@@ -34,7 +34,7 @@ class CountingSts:
     def __init__(self):
         self.roles = []
 
-    def assume(self, _token, grant):
+    def assume(self, _token, grant, _until):
         self.roles.append(grant.role_arn)
         return Credentials(f"ASIA{len(self.roles)}", "secret", "token", NOW + 900)
 

@@ -1,0 +1,286 @@
+"""HTTP requests that end when they must, whatever the server sends.
+
+A timeout of a socket bounds one operation only: a server that sends a byte now and then would hold
+a thread for ever. So every operation here gets what is left until one absolute end: name resolution,
+connecting, the TLS handshake, each write and each read (of TLS sockets Python bounds a whole
+operation, however many packets it takes). What is received is bounded as well, head included.
+
+Connections are kept for the next request, but only after an answer that ended exactly where it said:
+bytes that follow would be taken for the answer to somebody else's request.
+"""
+
+import contextlib
+import http.client
+import io
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+MAX_BODY_BYTES = 256 * 1024
+_MAX_BYTES = MAX_BODY_BYTES + 64 * 1024  # with the head and the framing
+_KEPT_FOR = 30.0  # seconds that an idle connection is kept: whatever is on the way may drop it later
+_SLOW_LOOKUP = 1.0  # seconds after which a second lookup of a name is begun
+_MAX_LOOKUPS = 8  # of one host at a time
+
+AddressInfo = tuple[Any, ...]
+"""What ``socket.getaddrinfo`` gives."""
+
+
+class HttpError(Exception):
+    """A request brought no usable answer; the message, for operators, quotes nothing of what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class HttpOrigin:
+    """Requests to one scheme, host and port. For any thread.
+
+    ``max_idle``: connections kept open between requests. Follows no redirects, uses no proxy.
+    """
+
+    def __init__(self, url: str, *, max_idle: int, tls: ssl.SSLContext) -> None:
+        parts = urlsplit(url)
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if self._secure else 80)
+        self._tls = tls
+        self._max_idle = max_idle
+        self._idle: deque[tuple[float, http.client.HTTPConnection, _Socket]] = deque()
+        self._names = _Names(self._host, self._port)
+
+    def post(self, target: str, headers: Mapping[str, str], body: bytes, *, until: float) -> HttpAnswer:
+        """Send one request and return its answer by ``until`` (``time.monotonic`` seconds).
+
+        Raises:
+            HttpError: too late, too large, compressed, cut short, no HTTP, or no connection.
+        """
+        try:
+            connection, connected = self._take() or self._connect(until)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise HttpError(_name(error)) from None
+        connected.allow(until=until, bytes_=_MAX_BYTES)
+        reusable = False
+        try:
+            connection.request("POST", target, body=body, headers=dict(headers))
+            with connection.getresponse() as response:
+                answer = _read(response)
+                reusable = not response.will_close
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._close_idle()  # they may be as dead as this one
+            raise HttpError(_name(error)) from None
+        finally:
+            if reusable and not connected.has_more and len(self._idle) < self._max_idle:
+                self._idle.append((time.monotonic(), connection, connected))
+            else:
+                connected.end()
+        return answer
+
+    def _take(self) -> "tuple[http.client.HTTPConnection, _Socket] | None":
+        while self._idle:
+            try:
+                since, connection, connected = self._idle.pop()
+            except IndexError:  # another thread was faster
+                return None
+            if time.monotonic() - since < _KEPT_FOR and connected.is_quiet():
+                return connection, connected
+            connected.end()
+        return None
+
+    def _connect(self, until: float) -> "tuple[http.client.HTTPConnection, _Socket]":
+        addresses = self._names.addresses(until)
+        for position, (family, kind, protocol, _, address) in enumerate(addresses):
+            plain = socket.socket(family, kind, protocol)
+            try:
+                # An address that does not answer leaves time for those after it.
+                plain.settimeout(_left(until) / (len(addresses) - position))
+                plain.connect(address)
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return self._secured(plain, until)
+            except BaseException as error:
+                plain.close()
+                if not isinstance(error, OSError) or position + 1 == len(addresses):
+                    raise
+        raise OSError("no address")
+
+    def _secured(self, plain: socket.socket, until: float) -> "tuple[http.client.HTTPConnection, _Socket]":
+        if not self._secure:
+            connected, connection = _Socket(plain), http.client.HTTPConnection(self._host, self._port)
+        else:
+            plain.settimeout(_left(until))
+            connected = _Socket(self._tls.wrap_socket(plain, server_hostname=self._host))
+            connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls)
+        connection.sock = connected
+        return connection, connected
+
+    def _close_idle(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop()[2].end()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._close_idle()
+
+
+def _read(response: http.client.HTTPResponse) -> HttpAnswer:
+    if response.status < http.client.OK:
+        raise _UnusableError("the answer is not final")
+    if response.getheader("content-encoding", "identity").lower() != "identity":
+        raise _UnusableError("the answer is compressed")  # a few bytes may stand for gigabytes
+    body = response.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
+        raise _UnusableError("the answer is too large")
+    if response.length:  # read(n) returns what there is when the server hangs up
+        raise _UnusableError("the answer is cut short")
+    return HttpAnswer(response.status, tuple(response.getheaders()), body)
+
+
+class _UnusableError(OSError):
+    """An answer that is not taken; the message is a constant."""
+
+
+def _name(error: Exception) -> str:
+    """What went wrong, for operators. Never the message: it may quote what was received."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, _UnusableError):
+        return str(error)
+    return type(error).__name__
+
+
+def _left(until: float) -> float:
+    seconds = until - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+class _Socket:
+    """What ``http.client`` needs of a socket, with an absolute end and a bound on what is received."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._connected = connected
+        self._until = 0.0
+        self._bytes = 0
+        self.has_more = False
+        """Whether bytes came after the end of the answer."""
+
+    def allow(self, *, until: float, bytes_: int) -> None:
+        """Go on until then, and receive at most so many bytes."""
+        self._until, self._bytes = until, bytes_
+
+    def sendall(self, content: bytes) -> None:
+        rest = memoryview(content)
+        while rest:
+            self._connected.settimeout(_left(self._until))
+            rest = rest[self._connected.send(rest) :]
+
+    def recv_into(self, buffer: Any) -> int:
+        if self._bytes <= 0:
+            raise _UnusableError("the answer is too large")
+        self._connected.settimeout(_left(self._until))
+        received = self._connected.recv_into(buffer)
+        self._bytes -= received
+        return received
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return _Reader(_Raw(self))
+
+    def is_quiet(self) -> bool:
+        """Return whether the idle connection is open and nothing came that nobody asked for."""
+        try:
+            poll = select.poll()
+            poll.register(self._connected, select.POLLIN)
+            return not poll.poll(0)
+        except (OSError, ValueError):
+            return False
+
+    def close(self) -> None:
+        """Do nothing: ``http.client`` closes a last connection before its answer is read."""
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connected.close()
+
+
+class _Raw(io.RawIOBase):
+    def __init__(self, connected: _Socket) -> None:
+        self.connected = connected
+        self.sealed = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return 0 if self.sealed else self.connected.recv_into(buffer)
+
+
+class _Reader(io.BufferedReader):
+    """Tells the connection when bytes were received that are not of the answer that was read."""
+
+    raw: _Raw
+
+    def close(self) -> None:
+        if not self.closed:
+            self.raw.sealed = True  # peek() must not receive more
+            with contextlib.suppress(ValueError, OSError):
+                self.raw.connected.has_more = bool(self.peek(1))
+        super().close()
+
+
+class _Names:
+    """Resolves one host's name. ``getaddrinfo`` cannot be ended, so it runs in threads that may be left.
+
+    Whoever asks meanwhile waits for the same lookup, unless that takes long: name servers that are
+    well again must not wait for the end of what was asked when they were not.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._lock = threading.Lock()
+        self._latest: Future[list[AddressInfo]] | None = None
+        self._began = 0.0
+        self._under_way = 0
+
+    def addresses(self, until: float) -> list[AddressInfo]:
+        """Return the addresses; raise ``OSError`` without one, ``TimeoutError`` after ``until``."""
+        return self._lookup().result(timeout=_left(until))
+
+    def _lookup(self) -> "Future[list[AddressInfo]]":
+        with self._lock:
+            now = time.monotonic()
+            latest = self._latest
+            slow = now - self._began > _SLOW_LOOKUP and self._under_way < _MAX_LOOKUPS
+            if latest is None or latest.done() or slow:
+                latest = self._latest = Future()
+                self._began = now
+                self._under_way += 1
+                threading.Thread(target=self._run, args=(latest,), name="sts-name", daemon=True).start()
+            return latest
+
+    def _run(self, lookup: "Future[list[AddressInfo]]") -> None:
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except Exception as error:  # noqa: BLE001 - UnicodeError for strange names, OSError for all else
+            lookup.set_exception(error)
+        else:
+            lookup.set_result(list(found))
+        finally:
+            with self._lock:
+                self._under_way -= 1

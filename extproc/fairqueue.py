@@ -1,0 +1,104 @@
+"""A waiting line in which one user cannot hold up others. No I/O, no clock.
+
+Every item belongs to an owner. Next comes an item of the owner with the fewest items under
+way; among equals, the issuer and then the subject served longest ago; then the one who came first.
+So a newcomer is served before the next item of an owner that already has some under way, a line
+with one server goes round by owner, and neither one subject nor all subjects of one issuer together
+keep the others waiting.
+"""
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import Generic, NamedTuple, TypeVar
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+class Owner(NamedTuple):
+    """A verified user: ``iss`` and ``sub`` of the token."""
+
+    issuer: str
+    subject: str
+
+
+class FairQueue(Generic[Item]):
+    """Waiting items by owner, and how many of each owner are under way. Choosing costs O(owners waiting)."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Owner, dict[Item, None]] = {}
+        self._under_way: Counter[Owner] = Counter()
+        self._owners: Counter[str] = Counter()  # with anything waiting or under way, by issuer
+        self._served: dict[Owner | str, int] = {}  # the turn at which one was served last
+        self._turn = 0
+        self._length = 0
+
+    def __len__(self) -> int:
+        """Return how many items wait."""
+        return self._length
+
+    def outstanding(self, owner: Owner) -> int:
+        """Return how many items of an owner wait or are under way."""
+        return len(self._waiting.get(owner, ())) + self._under_way[owner]
+
+    def ahead_of(self, owner: Owner) -> int:
+        """Return how many waiting items would be served before a further one of this owner."""
+        mine = self.outstanding(owner)
+        return sum(
+            len(items) if other == owner else min(len(items), max(0, mine + 1 - self._under_way[other]))
+            for other, items in self._waiting.items()
+        )
+
+    def push(self, owner: Owner, item: Item) -> None:
+        """Add an item to the line."""
+        if not self.outstanding(owner):
+            self._owners[owner.issuer] += 1
+        self._waiting.setdefault(owner, {})[item] = None
+        self._length += 1
+
+    def pop(self) -> tuple[Owner, Item] | None:
+        """Take the next item, which is under way until ``done``; None if no item waits."""
+        owner = min(self._waiting, key=self._rank, default=None)
+        if owner is None:
+            return None
+        item = next(iter(self._waiting[owner]))
+        self._take(owner, item)
+        self._under_way[owner] += 1
+        self._turn += 1
+        self._served[owner] = self._served[owner.issuer] = self._turn
+        return owner, item
+
+    def _rank(self, owner: Owner) -> tuple[int, int, int]:
+        served = self._served
+        return self._under_way[owner], served.get(owner.issuer, 0), served.get(owner, 0)
+
+    def done(self, owner: Owner) -> None:
+        """End one item of an owner that was under way."""
+        self._under_way[owner] -= 1
+        if not self._under_way[owner]:
+            del self._under_way[owner]
+        self._forget_absent(owner)
+
+    def remove(self, owner: Owner, item: Item) -> bool:
+        """Take an item out of the line without serving it; return whether it still waited."""
+        if item not in self._waiting.get(owner, ()):
+            return False
+        self._take(owner, item)
+        self._forget_absent(owner)
+        return True
+
+    def _take(self, owner: Owner, item: Item) -> None:
+        items = self._waiting[owner]
+        del items[item]
+        self._length -= 1
+        if not items:
+            del self._waiting[owner]
+
+    def _forget_absent(self, owner: Owner) -> None:
+        """Keep nothing of owners, and of issuers, that have nothing waiting or under way."""
+        if self.outstanding(owner):
+            return
+        self._served.pop(owner, None)
+        self._owners[owner.issuer] -= 1
+        if not self._owners[owner.issuer]:
+            del self._owners[owner.issuer]
+            self._served.pop(owner.issuer, None)
