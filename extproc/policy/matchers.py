@@ -76,7 +76,7 @@ class ClaimContains:
         values = claims[self.claim]
         if not isinstance(values, list):
             raise EvaluationError("the role claim is not a list")
-        return self.value in (budget or Budget()).texts_in(values)
+        return self.value in (budget or Budget()).texts(values).known
 
 
 def cel_matcher(source: str) -> Condition:

@@ -17,7 +17,15 @@ from typing import Any, TypeVar
 from extproc.errors import Denied, Reason
 from extproc.policy.agents import ActError, agents_of
 from extproc.policy.ceilings import Ceiling
-from extproc.policy.cel import Budget, EvaluationError, MissingMemberError, Path, Text, to_cel
+from extproc.policy.cel import (
+    DEFAULT_COST_LIMIT,
+    Budget,
+    EvaluationError,
+    MissingMemberError,
+    Path,
+    Text,
+    to_cel,
+)
 from extproc.policy.claims_schema import Schema, mismatch
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, Matcher, cel_matcher
@@ -26,9 +34,6 @@ from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
 from extproc.values import ChainedRole, Grant, Identity
 
 __all__ = ["ClaimContains", "Decision", "Evaluated", "Policy", "Rule", "cel_matcher"]
-
-MAX_VALUES = 20_000
-"""Values in what the rules read, counted at every depth. Envoy's limit on headers keeps tokens below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +97,14 @@ class Decision:
     """The outcome for one identity and request: a grant or the reason for none, and what was looked at.
 
     ``rule``: the mapping that counts, after the ceiling; None for the fallback role or no role.
+    ``cost``: units that it took, the same on every machine.
     """
 
     outcome: Grant | Denied
     evaluated: tuple[Evaluated, ...]
     ceilings: tuple[Evaluated, ...] = ()
     rule: Rule | None = None
+    cost: int = 0
 
 
 _Entry = TypeVar("_Entry", Rule, Ceiling)
@@ -131,6 +138,7 @@ class Policy:
         session_name: Text | None = None,
         reject_session_names: bool = False,
         claims_schema: Schema | None = None,
+        cost_limit: int = DEFAULT_COST_LIMIT,
     ) -> None:
         self.rules = sorted(rules, key=_by_priority)
         self.ceilings = sorted(ceilings, key=_by_priority)
@@ -141,6 +149,7 @@ class Policy:
         self._reject_session_names = reject_session_names
         self._session_duration = session_duration
         self._claims_schema = claims_schema
+        self._cost_limit = cost_limit
         reads = [rule.reads for rule in self.rules] + [ceiling.matcher.reads for ceiling in self.ceilings]
         paths = {path for member in reads for path in member}
         # Sorted: the order is that of the values in a memoised decision's key.
@@ -163,15 +172,18 @@ class Policy:
 
     def decide(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Decision:
         """Evaluate the rules in order until one matches or cannot be evaluated. Pure; takes no clock."""
+        budget = Budget(self._cost_limit)
+        return dataclasses.replace(self._decide(identity, inputs, budget), cost=budget.spent)
+
+    def _decide(self, identity: Identity, inputs: Inputs, budget: Budget) -> Decision:
         if self._claims_schema is not None:
             problem = mismatch(self._claims_schema, identity.claims)
             if problem is not None:
                 return Decision(Denied(Reason.CLAIMS_SHAPE, problem), ())
         try:
-            variables = self._variables(identity, inputs)
+            variables = self._variables(identity, inputs, budget)
         except EvaluationError as error:
             return Decision(Denied(Reason.POLICY_ERROR, f"claims: {error}"), ())
-        budget = Budget()
         rule, evaluated, error_text = _first_match(self.rules, identity.issuer, variables, budget)
         if error_text is not None:
             # Falling through would let a broken rule hand out a later, perhaps stronger, role.
@@ -207,7 +219,7 @@ class Policy:
             return Decision(denied, evaluated, looked_at, rule)
         return Decision(grant, evaluated, looked_at, rule)
 
-    def _variables(self, identity: Identity, inputs: Inputs) -> dict[str, Any]:
+    def _variables(self, identity: Identity, inputs: Inputs, budget: Budget) -> dict[str, Any]:
         """The variables as CEL values; of ``request`` and ``mcp`` only the members that some rule reads."""
         plain: dict[str, Any] = {"claims": dict(identity.claims)}
         if self._reads_agents:
@@ -220,9 +232,7 @@ class Policy:
             whole = (variable,) in paths
             wanted = {path[1] for path in paths if len(path) > 1}
             plain[variable] = {name: value for name, value in members.items() if whole or name in wanted}
-        if _count(plain, MAX_VALUES) > MAX_VALUES:
-            raise EvaluationError("too many values")
-        return {name: to_cel(value) for name, value in plain.items()}
+        return {name: to_cel(value, budget) for name, value in plain.items()}
 
     def _lowered(self, rule: Rule | None, ceiling: Ceiling | None) -> Rule | None:
         """The later of the mapping and the ceiling's; nothing is later than the fallback role."""
@@ -298,7 +308,7 @@ def _first_match(
             continue
         missing = None
         try:
-            budget.check()
+            budget.spend(1)
             matched = entry.matcher.matches(variables, budget)
         except MissingMemberError as member:
             matched = member.applies and _restricts(entry)
@@ -323,17 +333,3 @@ def _chain(rule: Rule, variables: Mapping[str, Any], budget: Budget) -> ChainedR
     if role_arn is None:
         raise Denied(Reason.POLICY_DENIED, f"mapping {rule.name}: the account is not in the list")
     return dataclasses.replace(rule.chain, role_arn=role_arn)
-
-
-def _count(value: Any, limit: int) -> int:
-    """How many values there are at all depths; stops counting soon after ``limit``."""
-    level, count = [value], 0
-    while level and count <= limit:
-        count += len(level)
-        level = [
-            child
-            for node in level
-            if isinstance(node, Mapping | list)
-            for child in (node.values() if isinstance(node, Mapping) else node)
-        ]
-    return count

@@ -52,7 +52,7 @@ def load_error(source):
         ("list(claims.groups) == []", "column 1: unknown function 'list'"),
         ("map(claims.groups) == {}", "column 1: unknown function 'map'"),
         ("_in_(1, [1])", "column 1: unknown function '_in_'"),
-        ("type(claims.groups) == list", "column 24: undeclared variable 'list'"),
+        ("type(claims.groups) == lists", "column 24: undeclared variable 'lists'"),
         ("timestamp(claims.x) > timestamp(claims.y)", "column 1: unknown function 'timestamp'"),
         ("claims.groups.exists(true)", "column 15: exists() needs a variable name first"),
         ("claims.groups.all()", "column 15: all() needs a variable name first"),
@@ -60,9 +60,23 @@ def load_error(source):
         ("claims.groups.exists('g', true)", "column 15: exists() needs a variable name first"),
         ("claims.groups.exists(g)", "column 15: exists() needs one expression after the variable name"),
         (
-            "claims.groups.map(g, true, g) == []",
-            "column 15: map() needs one expression after the variable name",
+            "claims.groups.all(g, true, g) == []",
+            "column 15: all() needs one expression after the variable name",
         ),
+        (
+            "claims.sub.matches(claims.pattern)",
+            "column 1: matches() needs a literal, so that it is checked beforehand",
+        ),
+        ("claims.sub.matches('(?=a)')", "column 1: regular expression: invalid perl operator: (?="),
+        ("claims.sub.matches('a**')", "column 1: regular expression: bad repetition operator: **"),
+        (r"claims.sub.matches(r'\C')", r"column 1: regular expression: \C is not supported"),
+        (
+            r"claims.sub == 'a\qb'",
+            r"column 15: unknown escape \q; write a backslash twice, or use r'...'",
+        ),
+        ("1", "the result is int, never bool"),
+        ("claims", "the result is map, never bool"),
+        ("null", "the result is null_type, never bool"),
         ("has(claims)", "column 1: has() needs one member, as in has(claims.groups)"),
         ("has(claims['x'])", "column 1: has() needs one member, as in has(claims.groups)"),
         ("has(claims.x, claims.y)", "column 1: has() needs one member, as in has(claims.groups)"),
@@ -106,6 +120,10 @@ NESTINGS = {
 }
 
 
+FLAT = [NESTINGS[name] for name in ("parentheses", "conjunctions", "disjunctions")]
+"""What is as deep as its parts, however long it is."""
+
+
 @pytest.mark.parametrize("nesting", NESTINGS.values(), ids=NESTINGS.keys())
 def test_an_expression_is_either_refused_at_load_or_evaluates(nesting):
     refused = False
@@ -121,7 +139,7 @@ def test_an_expression_is_either_refused_at_load_or_evaluates(nesting):
         else:
             assert not refused
             assert condition.matches({"claims": to_cel({})})
-    assert refused
+    assert refused or nesting in FLAT
 
 
 @pytest.mark.parametrize("nesting", NESTINGS.values(), ids=NESTINGS.keys())
@@ -207,19 +225,33 @@ def test_nothing_that_is_merely_truthy_matches(source, value):
 
 
 @pytest.mark.parametrize(
-    ("source", "claims"),
+    ("source", "claims", "expected"),
     [
-        ("claims.v == true", {"v": 1}),
-        ("claims.v == true", {"v": 1.0}),
-        ("claims.v != false", {"v": 1}),
-        ("claims.v == 1", {"v": True}),
-        ("claims.v >= 1", {"v": True}),
-        ("claims.v < 1", {"v": False}),
+        ("claims.v == true", {"v": 1}, False),
+        ("claims.v == true", {"v": 1.0}, False),
+        ("claims.v != false", {"v": 1}, True),
+        ("claims.v == 1", {"v": True}, False),
+        ("[claims.v] == [1]", {"v": True}, False),
+        ("{'a': [claims.v]} == {'a': [1]}", {"v": True}, False),
+        ("{true: 2} == {1: 2}", {}, False),
+        ("1 in {claims.v: 2}", {"v": True}, False),
+        ("claims.v == 1", {"v": 1.0}, True),
+        ("claims.v == '1'", {"v": 1}, False),
+        ("claims.v == null", {"v": False}, False),
+        ("{1: 'a'} == {1u: 'a'}", {}, True),
+        ("{1: 'a', true: 'b'}[claims.v] == 'b'", {"v": True}, True),
     ],
 )
-def test_a_bool_is_no_number_and_a_number_no_bool(source, claims):
-    with pytest.raises(EvaluationError, match=r"^TypeError$"):
-        matches(source, claims)
+def test_values_of_different_types_are_different_but_numbers_of_one_value_equal(source, claims, expected):
+    assert matches(source, claims) is expected
+
+
+@pytest.mark.parametrize(
+    "source", ["claims.v >= 1", "claims.v + 1 == 2", "-claims.v == -1", "{true: 2}[1] == 2"]
+)
+def test_a_bool_is_no_number(source):
+    with pytest.raises(EvaluationError):
+        matches(source, {"v": True})
 
 
 @pytest.mark.parametrize(
@@ -240,31 +272,29 @@ def test_a_bool_is_no_number_and_a_number_no_bool(source, claims):
     ],
 )
 def test_a_string_is_never_taken_for_a_list_or_a_map_at_any_depth(source):
-    with pytest.raises(EvaluationError, match=r"^TypeError$"):
+    with pytest.raises(EvaluationError, match=r"^no \S+ for [a-z_, ]+$"):
         matches(source, {"v": "abc"})
 
 
 @pytest.mark.parametrize("function", ["contains", "startsWith", "endsWith"])
 def test_a_list_is_never_taken_for_a_string(function):
-    with pytest.raises(EvaluationError, match=r"^TypeError$"):
+    with pytest.raises(EvaluationError, match=r"^no \S+ for [a-z_, ]+$"):
         matches(f'claims.groups.{function}("admin")', {"groups": ["admin"]})
 
 
 @pytest.mark.parametrize(
     ("source", "claims", "kind"),
     [
-        ("claims.groups[-1] == 'a'", {"groups": ["a"]}, "TypeError"),
-        ("claims.groups[1] == 'a'", {"groups": ["a"]}, "IndexError"),
-        ("claims.groups[true] == 'a'", {"groups": ["a", "a"]}, "TypeError"),
-        ("size(claims.groups) == 0", {"groups": None}, "TypeError"),
-        ("size(claims.groups) == 0", {"groups": 5}, "TypeError"),
-        ("claims.n / 0 == 1", {"n": 1}, "ZeroDivisionError"),
-        ("claims.n + 9223372036854775807 > 0", {"n": 1}, "ValueError"),
-        ("claims.sub.matches(1)", {"sub": "a"}, "TypeError"),
-        ("claims.sub < 1", {"sub": "a"}, "TypeError"),
-        ("1", {}, "the result is not a bool"),
-        ("claims", {}, "the result is not a bool"),
-        ("null", {}, "the result is not a bool"),
+        ("claims.groups[-1] == 'a'", {"groups": ["a"]}, "index out of range"),
+        ("claims.groups[1] == 'a'", {"groups": ["a"]}, "index out of range"),
+        ("claims.groups[true] == 'a'", {"groups": ["a", "a"]}, "no [] for list, bool"),
+        ("size(claims.groups) == 0", {"groups": None}, "no size() for null_type"),
+        ("size(claims.groups) == 0", {"groups": 5}, "no size() for int"),
+        ("claims.n / 0 == 1", {"n": 1}, "division by zero"),
+        ("claims.n + 9223372036854775807 > 0", {"n": 1}, "int beyond 64 bits"),
+        ("claims.sub.matches('1')", {"sub": 1}, "no matches() for int"),
+        ("claims.sub < 1", {"sub": "a"}, "no < for string, int"),
+        ("claims.v", {"v": "true"}, "the result is not a bool"),
     ],
 )
 def test_whatever_goes_wrong_is_an_error_that_tells_its_kind_only(source, claims, kind):
@@ -295,26 +325,26 @@ def test_however_many_members_are_missing_it_is_told_from_other_errors(source, c
 @pytest.mark.parametrize(
     "source",
     [
-        "claims.a == 1 && claims.sub == 1",
-        "claims.sub == 1 && claims.a == 1",
-        "claims.sub == 1 || claims.a == 1",
+        "claims.a == 1 && claims.sub < 1",
+        "claims.sub < 1 && claims.a == 1",
+        "claims.sub < 1 || claims.a == 1",
     ],
 )
 def test_another_error_counts_more_than_a_missing_member(source):
-    with pytest.raises(EvaluationError, match=r"^TypeError$"):
+    with pytest.raises(EvaluationError, match=r"^no \S+ for [a-z_, ]+$"):
         matches(source, {"sub": "alice"})
 
 
 def test_a_decisive_operand_outweighs_errors_as_in_cel():
-    assert matches("claims.a == 1 || claims.sub == 1 || true", {"sub": "x"}) is True
-    assert matches("claims.a == 1 && claims.sub == 1 && false", {"sub": "x"}) is False
+    assert matches("claims.a == 1 || claims.sub < 1 || true", {"sub": "x"}) is True
+    assert matches("claims.a == 1 && claims.sub < 1 && false", {"sub": "x"}) is False
     assert matches("claims.list.exists(x, x == 2)", {"list": ["a", {}, 2]}) is True
     assert matches("claims.list.all(x, x == 2)", {"list": ["a", {}, 3]}) is False
 
 
 @pytest.mark.parametrize("claims", [{"n": 2**63}, {"n": -(2**63) - 1}, {"l": [{"n": 2**70}]}])
 def test_numbers_beyond_64_bits_are_an_error(claims):
-    with pytest.raises(EvaluationError, match=r"^ValueError$"):
+    with pytest.raises(EvaluationError, match=r"^a number beyond 64 bits$"):
         to_cel(claims)
 
 
@@ -326,7 +356,7 @@ def test_claims_nested_beyond_the_interpreter_are_an_error():
     claims = {}
     for _ in range(100_000):
         claims = {"a": claims}
-    with pytest.raises(EvaluationError, match=r"^RecursionError$"):
+    with pytest.raises(EvaluationError, match=r"^nested too deeply$"):
         to_cel(claims)
     while claims:  # unmade level by level: a deep value is freed by recursion otherwise
         claims = claims["a"]
@@ -335,7 +365,7 @@ def test_claims_nested_beyond_the_interpreter_are_an_error():
 def test_an_error_never_tells_a_value_not_even_to_the_loggers(caplog):
     with caplog.at_level(logging.INFO):
         for source in (
-            "claims.v == 1",
+            "claims.v < 1",
             "claims.v.exists(x, x)",
             "claims.v.x",
             "claims.v[0]",

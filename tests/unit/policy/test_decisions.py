@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -95,7 +94,10 @@ async def test_decisions_are_made_in_a_thread_and_do_not_hold_up_the_loop():
         turns += 1
     with pytest.raises(Denied) as denied:
         await deciding
-    assert (denied.value.reason, denied.value.detail) == (Reason.POLICY_ERROR, "mapping 0: too costly")
+    assert (denied.value.reason, denied.value.detail) == (
+        Reason.POLICY_ERROR,
+        "mapping 0: too costly: more than 500000 units",
+    )
     assert turns > 5
     assert some_policy.thread is not threading.current_thread()
 
@@ -120,12 +122,11 @@ async def test_one_user_cannot_fill_the_queue_with_however_many_tokens(tokens):
     assert reasons.count(Reason.POLICY_BUSY) == 20 - decisions.MAX_WAITING_OF_ONE
 
 
-def test_two_hundred_rules_over_thousands_of_groups_end_in_time():
+def test_two_hundred_rules_over_thousands_of_groups_are_decided_within_the_budget():
     some_policy = policy(*(f'claims.groups.exists(g, g == "x{n}")' for n in range(200)))
-    started = time.thread_time()
-    outcome = some_policy.decide(session(groups=[f"g{n}" for n in range(3000)]).identity).outcome
-    assert time.thread_time() - started < 1  # a benchmark tells how much less
-    assert outcome.reason is Reason.POLICY_ERROR
+    decision = some_policy.decide(session(groups=[f"g{n}" for n in range(3000)]).identity)
+    assert decision.outcome.reason is Reason.NO_ROLE
+    assert decision.cost < 10_000
 
 
 PATHS = [("mcp", "arguments", "path"), ("mcp", "tool")]

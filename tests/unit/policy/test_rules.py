@@ -10,7 +10,7 @@ from extproc.policy.rules import ClaimContains, Policy, Rule, cel_matcher
 from extproc.values import Grant, Identity
 
 ACCOUNT = "arn:aws:iam::123456789012:role/"
-NEVER_EVALUATED = cel_matcher("claims.sub == 1")  # would be an error: sub is a text
+NEVER_EVALUATED = cel_matcher("claims.sub < 1")  # would be an error: sub is a string
 
 
 def identity(**claims):
@@ -84,10 +84,10 @@ def test_a_rule_that_cannot_be_evaluated_denies_instead_of_falling_through():
         rule("no", "false"), rule("broken", NEVER_EVALUATED), rule("later", "true"), fallback="Fallback"
     ).decide(identity())
     assert decision.outcome.reason is Reason.POLICY_ERROR
-    assert decision.outcome.detail == "mapping broken: TypeError"
+    assert decision.outcome.detail == "mapping broken: no < for string, int"
     assert [(entry.rule.name, entry.matched, entry.error) for entry in decision.evaluated] == [
         ("no", False, None),
-        ("broken", False, "TypeError"),
+        ("broken", False, "no < for string, int"),
     ]
 
 
@@ -212,7 +212,7 @@ def test_the_claim_sugar_over_something_that_is_no_list_denies_and_does_not_reac
 @pytest.mark.parametrize("claims", [{"n": 2**63}, {"n": -(2**63) - 1}, {"deep": [2**64]}])
 def test_claims_that_cel_cannot_hold_deny(claims):
     denied = denial(policy(rule("anyone", "true"), fallback="Fallback"), identity(**claims))
-    assert (denied.reason, denied.detail) == (Reason.POLICY_ERROR, "claims: ValueError")
+    assert (denied.reason, denied.detail) == (Reason.POLICY_ERROR, "claims: a number beyond 64 bits")
 
 
 @pytest.mark.parametrize("wanted", [None, "", 5, True, ["alice"], {"name": "alice"}])
@@ -230,7 +230,7 @@ def test_a_missing_session_name_claim_denies_the_fallback_role_too():
 @pytest.mark.parametrize(
     "source",
     [
-        "claims.secret == 1",
+        "claims.secret < 1",
         "claims.secret.x == 1",
         "claims.secret[0] == 1",
         "claims.secret.exists(c, c == 1)",

@@ -1,0 +1,166 @@
+"""Rule conditions in CEL: compiling, evaluating, and what that costs.
+
+cel-python parses; what a parsed expression means is decided here, by exactly the overloads of the
+CEL specification, because its evaluator is more forgiving (``string(true)`` is "True" there,
+``int(null)`` is 0, and true equals 1). Where cel-go and the specification leave a choice, or the
+specification's engines differ, the result is an error, and an error denies:
+
+* a condition matches only on the exact value ``true``, nothing merely truthy;
+* only declared variables and known functions compile, and only to a bounded depth;
+* a missing member is told apart from any other failure: rules decide what it means.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from extproc.policy.cel.budget import DEFAULT_COST_LIMIT, Budget
+from extproc.policy.cel.code import Code, cost_at
+from extproc.policy.cel.compiler import Compiler
+from extproc.policy.cel.errors import EvaluationError, ExpressionError, MissingMemberError, Path
+from extproc.policy.cel.syntax import MAX_EXPRESSION_LENGTH, parse, reads
+from extproc.policy.cel.values import CelType, to_cel
+
+__all__ = [
+    "DEFAULT_COST_LIMIT",
+    "MAX_EXPRESSION_LENGTH",
+    "Budget",
+    "Condition",
+    "EvaluationError",
+    "ExpressionError",
+    "MissingMemberError",
+    "Path",
+    "Text",
+    "Value",
+    "compile_any",
+    "compile_condition",
+    "compile_text",
+    "to_cel",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Expression:
+    """A compiled expression. Safe to evaluate from several threads: each evaluation has its own frame.
+
+    Attributes:
+        source: as it was written.
+        reads: the members it may read, each as a path that begins with the variable.
+        constant: the result, if it is a bool that no input can change.
+        faults: parts that are an error whatever the input is.
+    """
+
+    source: str
+    reads: frozenset[Path]
+    constant: bool | None
+    faults: tuple[str, ...] = field(compare=False)
+    _code: Code = field(repr=False, compare=False)
+    _places: Mapping[str, int] = field(repr=False, compare=False)
+    _size: int = field(repr=False, compare=False)
+
+    def cost(self, size: int) -> int:
+        """Return an upper estimate of its units, if every list of the claims has ``size`` elements."""
+        return self._code.nodes + cost_at(self._code.more, size)
+
+    def _evaluate(self, variables: Mapping[str, Any], budget: Budget | None) -> Any:
+        budget = budget or Budget()
+        frame: list[Any] = [None] * self._size
+        frame[0] = budget
+        for name, place in self._places.items():
+            frame[place] = variables[name]
+        budget.spend(self._code.nodes)
+        try:
+            return self._code.run(frame)
+        except EvaluationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it means "cannot tell"
+            raise EvaluationError(type(error).__name__) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition(_Expression):
+    """An expression that is to be true or false."""
+
+    def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
+        """Whether the expression is exactly ``true`` for these variables (made by ``to_cel``).
+
+        Raises:
+            MissingMemberError: it cannot be told, since a member is not there.
+            EvaluationError: for every other failure.
+        """
+        result = self._evaluate(variables, budget)
+        if type(result) is not bool:
+            raise EvaluationError("the result is not a bool")
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Text(_Expression):
+    """An expression that is to be a string."""
+
+    def value(self, variables: Mapping[str, Any], budget: Budget | None = None) -> str:
+        """Return the string that the expression gives for these variables (made by ``to_cel``).
+
+        Raises:
+            EvaluationError: for every failure, a missing member among them.
+        """
+        result = self._evaluate(variables, budget)
+        if type(result) is not str:
+            raise EvaluationError("the result is not a string")
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Value(_Expression):
+    """An expression of any type."""
+
+    def value(self, variables: Mapping[str, Any], budget: Budget | None = None) -> Any:
+        """Return the CEL value; raises ``EvaluationError``."""
+        return self._evaluate(variables, budget)
+
+
+def compile_condition(source: str, *, variables: frozenset[str]) -> Condition:
+    """Compile a boolean expression over the declared variables.
+
+    Raises:
+        ExpressionError: syntax, an undeclared variable, an unknown or refused function, a regular
+            expression that is none, a result that is never a bool.
+    """
+    code, rest = _compiled(source, variables, CelType.BOOL)
+    constant = code.constant if type(code.constant) is bool else None
+    return Condition(source, rest.reads, constant, rest.faults, code, rest.places, rest.size)
+
+
+def compile_text(source: str, *, variables: frozenset[str]) -> Text:
+    """Compile an expression that gives a string; raises ``ExpressionError`` like ``compile_condition``."""
+    code, rest = _compiled(source, variables, CelType.STRING)
+    return Text(source, rest.reads, None, rest.faults, code, rest.places, rest.size)
+
+
+def compile_any(source: str, *, variables: frozenset[str]) -> Value:
+    """Compile an expression of any type; raises ``ExpressionError`` like ``compile_condition``."""
+    code, rest = _compiled(source, variables, None)
+    return Value(source, rest.reads, None, rest.faults, code, rest.places, rest.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    reads: frozenset[Path]
+    faults: tuple[str, ...]
+    places: Mapping[str, int]
+    size: int
+
+
+def _compiled(source: str, variables: frozenset[str], wanted: CelType | None) -> tuple[Code, _Compiled]:
+    compiler = Compiler(variables)
+    try:
+        tree = parse(source)
+        code, places = compiler.compile(tree)
+    except RecursionError:
+        raise ExpressionError("nested too deeply") from None
+    if wanted is not None and code.type not in (None, wanted):
+        raise ExpressionError(f"the result is {code.type.value}, never {wanted.value}")
+    read = frozenset(reads(tree, variables))
+    used = {path[0] for path in read}
+    places = {name: place for name, place in places.items() if name in used}
+    return code, _Compiled(read, tuple(compiler.faults), places, compiler.places)

@@ -1,0 +1,148 @@
+"""Arithmetic and order: exactly CEL's overloads (langdef, "Standard Definitions").
+
+Both operands have one type; integers stay within 64 bits or are errors.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from extproc.policy.cel.budget import Budget
+from extproc.policy.cel.errors import CelError
+from extproc.policy.cel.values import (
+    MAX_INT,
+    MAX_UINT,
+    MIN_INT,
+    NUMBERS,
+    TEXT_SHIFT,
+    Uint,
+    compared,
+    no_overload,
+)
+
+_LIST_SHIFT = 3  # eight references cost one unit to copy
+_ORDERED = frozenset({bool, str, bytes})
+
+
+def int64(value: int) -> int:
+    """Return the value as int; raises ``CelError`` beyond 64 bits."""
+    if MIN_INT <= value <= MAX_INT:
+        return value
+    raise CelError("int beyond 64 bits")
+
+
+def uint64(value: int) -> Uint:
+    """Return the value as uint; raises ``CelError`` beyond 64 bits."""
+    if 0 <= value <= MAX_UINT:
+        return Uint(value)
+    raise CelError("uint beyond 64 bits")
+
+
+def add(left: Any, right: Any, budget: Budget) -> Any:
+    """``left + right``: numbers, strings, bytes and lists."""
+    kind = type(left)
+    if kind is type(right):
+        if kind is int:
+            return int64(left + right)
+        if kind is str or kind is bytes:
+            budget.spend((len(left) + len(right)) >> TEXT_SHIFT)
+            return left + right
+        if kind is float:
+            return left + right
+        if kind is Uint:
+            return uint64(int(left) + int(right))
+        if kind is list:
+            budget.spend((len(left) + len(right)) >> _LIST_SHIFT)
+            return left + right
+    raise no_overload("+", left, right)
+
+
+def subtract(left: Any, right: Any, _budget: Budget) -> Any:
+    """``left - right``."""
+    kind = type(left)
+    if kind is type(right) and kind in NUMBERS:
+        if kind is float:
+            return left - right
+        return int64(left - right) if kind is int else uint64(int(left) - int(right))
+    raise no_overload("-", left, right)
+
+
+def multiply(left: Any, right: Any, _budget: Budget) -> Any:
+    """``left * right``."""
+    kind = type(left)
+    if kind is type(right) and kind in NUMBERS:
+        if kind is float:
+            return left * right
+        return int64(left * right) if kind is int else uint64(int(left) * int(right))
+    raise no_overload("*", left, right)
+
+
+def divide(left: Any, right: Any, _budget: Budget) -> Any:
+    """``left / right``: integers towards zero, doubles as IEEE 754 has it."""
+    kind = type(left)
+    if kind is type(right) and kind in NUMBERS:
+        if kind is float:
+            return _divided(left, right)
+        quotient = _quotient(int(left), int(right))
+        return int64(quotient) if kind is int else uint64(quotient)
+    raise no_overload("/", left, right)
+
+
+def modulo(left: Any, right: Any, _budget: Budget) -> Any:
+    """``left % right``: integers only, with the sign of the left one."""
+    kind = type(left)
+    if kind is type(right) and kind in NUMBERS and kind is not float:
+        quotient = _quotient(int(left), int(right))
+        rest = int(left) - int(right) * quotient
+        if kind is Uint:
+            return uint64(rest)
+        int64(quotient)  # MIN_INT % -1 is an error, as MIN_INT / -1 is
+        return rest
+    raise no_overload("%", left, right)
+
+
+def negate(value: Any) -> Any:
+    """``-value``."""
+    if type(value) is int:
+        return int64(-value)
+    if type(value) is float:
+        return -value
+    raise no_overload("-", value)
+
+
+def _quotient(left: int, right: int) -> int:
+    if right == 0:
+        raise CelError("division by zero")
+    quotient = abs(left) // abs(right)
+    return quotient if (left < 0) is (right < 0) else -quotient
+
+
+def _divided(left: float, right: float) -> float:
+    if right:
+        return left / right
+    if left == 0 or math.isnan(left):
+        return math.nan
+    return math.copysign(math.inf, left) * math.copysign(1.0, right)
+
+
+def _order(name: str, holds: Callable[[int], bool]) -> Callable[[Any, Any, Budget], bool]:
+    def compare(left: Any, right: Any, budget: Budget) -> bool:
+        kind = type(left)
+        if kind in NUMBERS and type(right) in NUMBERS:
+            order = compared(left, right)
+            if order is None:  # an error in cel-go, false in cel-cpp: the error denies
+                raise CelError("NaN has no order")
+            return holds(order)
+        if kind is type(right) and kind in _ORDERED:
+            if kind is not bool:
+                budget.spend(min(len(left), len(right)) >> TEXT_SHIFT)
+            return holds((left > right) - (left < right))
+        raise no_overload(name, left, right)
+
+    return compare
+
+
+less = _order("<", lambda order: order < 0)
+less_or_equal = _order("<=", lambda order: order <= 0)
+greater = _order(">", lambda order: order > 0)
+greater_or_equal = _order(">=", lambda order: order >= 0)

@@ -1,0 +1,93 @@
+"""The cost of one decision, counted in units that are the same on every machine.
+
+One unit stands for one node of an expression that is visited, one element that is compared, one
+value of the claims that is read, or 64 characters that are copied or searched: about 0.1 µs
+each. Nodes are counted when their expression begins, whether or not ``&&`` and ``||`` skip them.
+"""
+
+import time
+from typing import Any
+
+from extproc.policy.cel.errors import EvaluationError
+
+DEFAULT_COST_LIMIT = 500_000
+"""Units for all rules of one decision: 200 rules with ``exists`` over 300 groups need less than a fifth."""
+
+MAX_CPU_SECONDS = 2.0
+"""CPU time of one decision, the second fence: forty times what the default limit takes."""
+
+_STRIDE = 16_384  # units between two looks at the clock
+
+
+class Budget:
+    """What one decision may cost. Whoever exceeds it gets an ``EvaluationError``.
+
+    The clock is a second fence only, for costs that the units do not know: it is CPU time of the
+    evaluating thread, and far above what the units allow, so that no decision depends on the load.
+
+    Attributes:
+        spent: units so far.
+        limit: units in all.
+    """
+
+    __slots__ = ("_ends_at", "_look_at", "_texts", "limit", "spent")
+
+    def __init__(self, limit: int = DEFAULT_COST_LIMIT) -> None:
+        self.limit = limit
+        self.spent = 0
+        self._look_at = min(_STRIDE, limit)
+        self._ends_at = time.thread_time() + MAX_CPU_SECONDS
+        self._texts: dict[int, Texts] = {}
+
+    def spend(self, units: int) -> None:
+        """Count ``units``.
+
+        Raises:
+            EvaluationError: the budget is spent. Nothing in an expression absorbs this.
+        """
+        self.spent += units
+        if self.spent > self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        if self.spent > self.limit:
+            raise EvaluationError(f"too costly: more than {self.limit} units")
+        if time.thread_time() > self._ends_at:
+            raise EvaluationError("too costly: more than 2 s of CPU time")
+        self._look_at = min(self.spent + _STRIDE, self.limit)
+
+    def texts(self, values: list[Any]) -> "Texts":
+        """Return the strings of a list, told apart once for all rules of the decision."""
+        known = self._texts.get(id(values))
+        if known is None:
+            self.spend(len(values))
+            known = self._texts[id(values)] = Texts(values)
+        return known
+
+
+class Texts:
+    """The strings of one list, in the forms that the fast ways need.
+
+    Attributes:
+        strings: in order.
+        known: the same, for look-ups.
+        alone: whether there is nothing but strings.
+        length: characters of all together.
+    """
+
+    __slots__ = ("_encoded", "_values", "alone", "known", "length", "strings")
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values  # held, so that its id stays its own
+        self.strings = [value for value in values if type(value) is str]
+        self.known = frozenset(self.strings)
+        self.alone = len(self.strings) == len(values)
+        self.length = sum(map(len, self.strings))
+        self._encoded: list[bytes] | None = None
+
+    @property
+    def encoded(self) -> list[bytes]:
+        """The strings in UTF-8, as regular expressions read them."""
+        if self._encoded is None:
+            self._encoded = [string.encode() for string in self.strings]
+        return self._encoded

@@ -1,0 +1,423 @@
+"""From syntax tree to code. Whatever this does not know does not compile.
+
+Only declared variables, the standard functions and macros are known. ``duration`` and
+``timestamp`` are refused: policies have no clock. Messages are, for there are none.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from extproc.policy.cel import arithmetic, functions, logic, macros, regex
+from extproc.policy.cel.budget import Budget
+from extproc.policy.cel.code import UNKNOWN, Code, Cost, Frame, Run, for_each, total
+from extproc.policy.cel.conversions import CONVERSIONS
+from extproc.policy.cel.errors import CelError, ExpressionError, MissingMemberError, Path
+from extproc.policy.cel.syntax import Tree, arguments, identifier, literal_of, where
+from extproc.policy.cel.values import TYPES, CelType, equal, no_overload
+
+_BOOL = CelType.BOOL
+
+REQUEST_VARIABLES = frozenset({"request", "mcp"})
+"""The variables of which a request need not have every member."""
+
+_MAPS = REQUEST_VARIABLES | {"claims"}
+
+Operation = Callable[[Any, Any, Budget], Any]
+
+_OPERATORS: dict[str, tuple[str, Operation]] = {
+    "relation_lt": ("<", arithmetic.less),
+    "relation_le": ("<=", arithmetic.less_or_equal),
+    "relation_gt": (">", arithmetic.greater),
+    "relation_ge": (">=", arithmetic.greater_or_equal),
+    "relation_eq": ("==", equal),
+    "relation_ne": ("!=", lambda left, right, budget: not equal(left, right, budget)),
+    "relation_in": ("in", functions.contained),
+    "addition_add": ("+", arithmetic.add),
+    "addition_sub": ("-", arithmetic.subtract),
+    "multiplication_mul": ("*", arithmetic.multiply),
+    "multiplication_div": ("/", arithmetic.divide),
+    "multiplication_mod": ("%", arithmetic.modulo),
+}
+_TEXT_TESTS: dict[str, Operation] = {
+    "contains": functions.contains,
+    "endsWith": functions.ends_with,
+    "startsWith": functions.starts_with,
+}
+_UNARY: dict[str, tuple[Callable[[Any, Budget], Any], CelType | None]] = {
+    **CONVERSIONS,
+    "size": (functions.size, CelType.INT),
+}
+_MACROS = {"all": 2, "exists": 2, "exists_one": 2, "filter": 2, "map": 2}
+_HAS_TWO_FORMS = "map"
+_ANY_LIST: Cost = (0, 1)
+
+
+class Compiler:
+    """Compiles one expression.
+
+    Attributes:
+        faults: parts that are an error whatever the variables are.
+        places: size of the frame that the code needs.
+    """
+
+    def __init__(self, variables: frozenset[str]) -> None:
+        self._variables = variables
+        self.faults: list[str] = []
+        self.places = 1
+
+    def compile(self, tree: Tree) -> tuple[Code, Mapping[str, int]]:
+        """Return the code and the place of each variable in its frame.
+
+        Raises:
+            ExpressionError: an undeclared variable, an unknown or refused function, a literal or
+                a regular expression that is none.
+        """
+        names = {name: self._new_place() for name in sorted(self._variables)}
+        scope = {
+            name: Code(
+                _variable(place),
+                path=(name,),
+                type=CelType.MAP if name in _MAPS else None,
+                depends=frozenset({name}),
+            )
+            for name, place in names.items()
+        }
+        return self._compile(tree, scope), names
+
+    def _new_place(self) -> int:
+        place, self.places = self.places, self.places + 1
+        return place
+
+    def _compile(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        rule: Callable[[Tree, Mapping[str, Code]], Code] | None = getattr(self, f"_rule_{tree.data}", None)
+        if rule is None:
+            raise ExpressionError("messages and absolute names are not supported")
+        return rule(tree, scope)
+
+    # Leaves.
+
+    def _rule_literal(self, tree: Tree, _scope: Mapping[str, Code]) -> Code:
+        return _constant(literal_of(tree))
+
+    def _rule_ident(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        name = str(tree.children[0].value)
+        if name in scope:
+            return scope[name]
+        try:
+            return _constant(CelType(name))
+        except ValueError:
+            raise ExpressionError(f"{where(tree.children[0])}undeclared variable {name!r}") from None
+
+    # Operators.
+
+    def _rule_expr(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        condition, left, right = (self._compile(child, scope) for child in tree.children)
+        asked = logic.strict(condition.run) if condition.mixed else condition.run
+        kind = left.type if left.type is right.type else None
+        run = logic.conditional(asked, left.run, right.run)
+        return _joined(run, condition, left, right, type=kind, passes=True)
+
+    def _rule_conditionalor(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        return self._chain(tree, scope, decisive=True)
+
+    def _rule_conditionaland(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        return self._chain(tree, scope, decisive=False)
+
+    def _chain(self, tree: Tree, scope: Mapping[str, Code], *, decisive: bool) -> Code:
+        operands = [self._compile(child, scope) for child in tree.children]
+        if any(operand.constant is decisive for operand in operands):
+            return _constant(decisive)
+        run = logic.chain(tuple(operand.run for operand in operands), decisive=decisive)
+        return self._folded(tree, _joined(run, *operands, type=_BOOL, passes=True), *operands)
+
+    def _rule_unary(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        sign, child = tree.children
+        operand = self._compile(child, scope)
+        if sign.data == "unary_not":
+            negation = _joined(logic.negation(operand.run), operand, type=_BOOL, passes=True)
+            return self._folded(tree, negation, operand)
+        run = operand.run
+        return self._folded(
+            tree, _joined(lambda frame: arithmetic.negate(run(frame)), operand, type=operand.type), operand
+        )
+
+    def _rule_relation(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        return self._binary(tree, scope, _BOOL)
+
+    def _rule_addition(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        return self._binary(tree, scope, None)
+
+    _rule_multiplication = _rule_addition
+
+    def _binary(self, tree: Tree, scope: Mapping[str, Code], result: CelType | None) -> Code:
+        operator, right_tree = tree.children
+        left, right = self._compile(operator.children[0], scope), self._compile(right_tree, scope)
+        name, operation = _OPERATORS[operator.data]
+        run = _equality(left, right) if name == "==" else _operation(operation, left.run, right.run)
+        # The lists of "in" and "==" are as long as those of the claims, if they are not written out.
+        more = _ANY_LIST if name == "in" and not right.is_constant and right.type is not CelType.LIST else ()
+        kind = result or (left.type if left.type is right.type else None)
+        return self._folded(tree, _joined(run, left, right, type=kind, more=more), left, right)
+
+    # Members.
+
+    def _rule_member_dot(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        operand = self._compile(tree.children[0], scope)
+        return self._selected(operand, str(tree.children[1].value))
+
+    def _selected(self, operand: Code, name: str) -> Code:
+        path = (*operand.path, name) if operand.path is not None else None
+        missing = _missing(path, operand.depends)
+        run = logic.strict(operand.run) if operand.mixed else operand.run
+
+        def select(frame: Frame) -> Any:
+            value = run(frame)
+            if type(value) is not dict:
+                raise no_overload(f".{name}", value)
+            try:
+                return value[name]
+            except KeyError:
+                raise missing() from None
+
+        return Code(select, operand.nodes + 1, operand.more, path=path, depends=operand.depends)
+
+    def _rule_member_index(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        operand, index = (self._compile(child, scope) for child in tree.children)
+        if isinstance(index.constant, str) and operand.path is not None:
+            return self._selected(operand, index.constant)
+        path = (*operand.path, "[]") if operand.path is not None else None
+        missing = _missing(path, operand.depends | index.depends)
+
+        def indexed(container: Any, wanted: Any, _budget: Budget) -> Any:
+            try:
+                return functions.indexed(container, wanted)
+            except KeyError:
+                raise missing() from None
+
+        code = _joined(logic.both(operand.run, index.run, indexed), operand, index, type=None)
+        return self._folded(tree, dataclasses.replace(code, path=path), operand, index)
+
+    # Calls.
+
+    def _rule_ident_arg(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        name, expressions = str(tree.children[0].value), arguments((*tree.children, None)[1])
+        if name == "has":
+            return self._has(tree, expressions, scope)
+        if name == "matches" and len(expressions) == 2:  # noqa: PLR2004 - the string and the pattern
+            return self._matches(tree, expressions[0], expressions[1], scope)
+        if name not in _UNARY:
+            raise ExpressionError(f"{where(tree.children[0])}unknown function {name!r}")
+        return self._unary_call(tree, name, expressions, scope)
+
+    def _rule_member_dot_arg(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        receiver, token, given = (*tree.children, None)[:3]
+        name, expressions = str(token.value), arguments(given)
+        if name in _MACROS:
+            return self._macro(token, receiver, expressions, scope)
+        if name == "size":
+            return self._unary_call(tree, name, [receiver, *expressions], scope)
+        if name not in _TEXT_TESTS and name != "matches":
+            raise ExpressionError(f"{where(token)}unknown function {name!r}")
+        if len(expressions) != 1:
+            raise ExpressionError(f"{where(token)}{name}() takes one argument")
+        if name == "matches":
+            return self._matches(tree, receiver, expressions[0], scope)
+        text, part = self._compile(receiver, scope), self._compile(expressions[0], scope)
+        run = _operation(_TEXT_TESTS[name], text.run, part.run)
+        return self._folded(tree, _joined(run, text, part, type=_BOOL), text, part)
+
+    def _unary_call(self, tree: Tree, name: str, expressions: list[Tree], scope: Mapping[str, Code]) -> Code:
+        if len(expressions) != 1:
+            raise ExpressionError(f"{where(tree)}{name}() takes one argument")
+        operand = self._compile(expressions[0], scope)
+        function, kind = _UNARY[name]
+        run = operand.run
+        code = _joined(lambda frame: function(run(frame), frame[0]), operand, type=kind)
+        return self._folded(tree, code, operand)
+
+    def _matches(self, tree: Tree, text: Tree, pattern: Tree, scope: Mapping[str, Code]) -> Code:
+        operand, literal = self._compile(text, scope), self._compile(pattern, scope)
+        if type(literal.constant) is not str:
+            raise ExpressionError(f"{where(tree)}matches() needs a literal, so that it is checked beforehand")
+        try:
+            search = regex.compile_regex(literal.constant)
+        except ExpressionError as error:
+            raise ExpressionError(f"{where(tree)}{error}") from None
+        run = operand.run
+
+        def matches(frame: Frame) -> bool:
+            value = run(frame)
+            if type(value) is not str:
+                raise no_overload("matches()", value)
+            frame[0].spend(regex.COST + (len(value) >> regex.BYTES_SHIFT))
+            return search(value.encode())
+
+        code = _joined(matches, operand, type=_BOOL, more=(regex.COST,))
+        return self._folded(tree, code, operand)
+
+    def _has(self, tree: Tree, expressions: list[Tree], scope: Mapping[str, Code]) -> Code:
+        if len(expressions) != 1 or expressions[0].data != "member_dot":
+            raise ExpressionError(
+                f"{where(tree.children[0])}has() needs one member, as in has(claims.groups)"
+            )
+        operand = self._compile(expressions[0].children[0], scope)
+        name, run = str(expressions[0].children[1].value), operand.run
+
+        def has(frame: Frame) -> bool:
+            value = run(frame)
+            if type(value) is not dict:
+                raise no_overload("has()", value)
+            return name in value
+
+        return _joined(has, operand, type=_BOOL)
+
+    # Collections.
+
+    def _rule_list_lit(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        elements = [self._compile(child, scope) for child in arguments((*tree.children, None)[0])]
+        runs = tuple(element.run for element in elements)
+        code = _joined(lambda frame: [run(frame) for run in runs], *elements, type=CelType.LIST)
+        return self._folded(tree, code, *elements)
+
+    def _rule_map_lit(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
+        parts = [self._compile(child, scope) for child in arguments((*tree.children, None)[0])]
+        pairs = tuple((name.run, value.run) for name, value in zip(parts[::2], parts[1::2], strict=True))
+
+        def make(frame: Frame) -> dict[Any, Any]:
+            return functions.made_map([(name(frame), value(frame)) for name, value in pairs])
+
+        return self._folded(tree, _joined(make, *parts, type=CelType.MAP), *parts)
+
+    # Macros.
+
+    def _macro(self, token: Any, receiver: Tree, expressions: list[Tree], scope: Mapping[str, Code]) -> Code:
+        name = str(token.value)
+        values = self._compile(receiver, scope)
+        variable = identifier(expressions[0]) if expressions else None
+        if variable is None:
+            raise ExpressionError(f"{where(token)}{name}() needs a variable name first")
+        most = 3 if name == _HAS_TWO_FORMS else 2
+        if not 2 <= len(expressions) <= most:  # noqa: PLR2004 - the variable and one expression
+            raise ExpressionError(f"{where(token)}{name}() needs one expression after the variable name")
+        place = self._new_place()
+        path = (*values.path, "[]") if values.path is not None else None
+        inner = {**scope, variable: Code(_variable(place), path=path, depends=values.depends)}
+        bodies = [self._compile(expression, inner) for expression in expressions[1:]]
+        each = sum(body.nodes for body in bodies)
+        slow = _loop(name, bodies, place, each)
+        fast = self._fast_exists(name, expressions[1], variable, inner, slow)
+        run = macros.over(values.run, fast or slow)
+        rounds = (each,) if fast is None else _FAST_ROUNDS.get(str(expressions[1].data), (1,))
+        more = total(values.more, for_each(total(rounds, *(body.more for body in bodies))))
+        kind = _BOOL if name in ("all", "exists", "exists_one") else CelType.LIST
+        depends = values.depends.union(*(body.depends for body in bodies))
+        return Code(run, values.nodes + 1, more, type=kind, depends=depends, mixed=len(depends) > 1)
+
+    def _fast_exists(
+        self, name: str, body: Tree, variable: str, scope: Mapping[str, Code], slow: macros.Loop
+    ) -> macros.Loop | None:
+        if name != "exists":
+            return None
+        if body.data == "relation":
+            return self._fast_relation(body, variable, scope, slow)
+        if body.data != "member_dot_arg" or identifier(body.children[0]) != variable:
+            return None
+        function, given = str(body.children[1].value), arguments((*body.children, None)[2])
+        if function not in _TEXT_TESTS and function != "matches":
+            return None
+        part = self._compile(given[0], scope).constant
+        if type(part) is not str:
+            return None
+        search = (
+            macros.regex_search(regex.compile_regex(part))
+            if function == "matches"
+            else macros.text_search(function, part)
+        )
+        return macros.exists_text(search, slow=slow, strict=True)
+
+    def _fast_relation(
+        self, body: Tree, variable: str, scope: Mapping[str, Code], slow: macros.Loop
+    ) -> macros.Loop | None:
+        operator, right = body.children
+        left = operator.children[0]
+        if operator.data == "relation_eq":
+            if identifier(right) == variable:
+                left, right = right, left
+            wanted = [self._compile(right, scope).constant]
+        elif operator.data == "relation_in":
+            constant = self._compile(right, scope).constant
+            wanted = constant if type(constant) is list else [UNKNOWN]
+        else:
+            return None
+        if identifier(left) != variable or not all(type(value) is str for value in wanted):
+            return None
+        return macros.exists_text(macros.equality_search(frozenset(wanted)), slow=slow, strict=False)
+
+    def _folded(self, tree: Tree, code: Code, *operands: Code) -> Code:
+        """The value of a part whose operands are all constant, and that it is an error if it is one."""
+        if not all(operand.is_constant for operand in operands):
+            return code
+        try:
+            return _constant(code.run([Budget()]))
+        except CelError as error:
+            self.faults.append(f"{where(tree)}always an error: {error}")
+            return code
+
+
+_FAST_ROUNDS: dict[str, Cost] = {"relation": (1,), "member_dot_arg": (1,)}
+
+
+def _constant(value: Any) -> Code:
+    return Code(lambda _frame: value, type=TYPES[type(value)], constant=value)
+
+
+def _variable(place: int) -> Run:
+    return lambda frame: frame[place]
+
+
+def _operation(operation: Operation, left: Run, right: Run) -> Run:
+    return logic.both(left, right, operation)
+
+
+def _equality(left: Code, right: Code) -> Run:
+    """Comparison with a literal string is most of what rules do."""
+    for one, other in ((left, right), (right, left)):
+        if type(one.constant) is str:
+            wanted, run = one.constant, other.run
+            return lambda frame: run(frame) == wanted
+    return _operation(equal, left.run, right.run)
+
+
+def _joined(
+    run: Run,
+    *parts: Code,
+    type: CelType | None,  # noqa: A002
+    more: Cost = (),
+    passes: bool = False,
+) -> Code:
+    """Return the code of an operation. ``passes``: it minds itself which members are missing."""
+    nodes = 1 + sum(part.nodes for part in parts)
+    depends = frozenset[str]().union(*(part.depends for part in parts))
+    mixed = any(part.mixed for part in parts) or (passes and len(depends) > 1)
+    if mixed and not passes:
+        run, mixed = logic.strict(run), False
+    cost = total(more, *(part.more for part in parts))
+    return Code(run, nodes, cost, type=type, depends=depends, mixed=mixed)
+
+
+def _missing(path: Path | None, depends: frozenset[str]) -> Callable[[], MissingMemberError]:
+    """Return what makes the error of a member that is not there."""
+    member = ".".join(path).replace(".[]", "[]") if path else "a member"
+    of_request = bool(depends) and depends <= REQUEST_VARIABLES
+    return lambda: MissingMemberError(member, applies=not of_request)
+
+
+def _loop(name: str, bodies: list[Code], place: int, nodes: int) -> macros.Loop:
+    last = bodies[-1].run
+    if name in ("all", "exists"):
+        return macros.quantifier(last, place=place, nodes=nodes, decisive=name == "exists")
+    if name == "map":
+        condition = bodies[0].run if len(bodies) > 1 else None
+        return macros.mapping(condition, last, place=place, nodes=nodes)
+    return macros.selection(last, place=place, nodes=nodes, name=name)

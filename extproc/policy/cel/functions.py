@@ -1,0 +1,91 @@
+"""Functions over strings, lists and maps: exactly CEL's overloads."""
+
+from typing import Any
+
+from extproc.policy.cel.budget import Budget
+from extproc.policy.cel.errors import CelError
+from extproc.policy.cel.values import NUMBERS, TEXT_SHIFT, Uint, equal, key, no_overload
+
+_SIZED = frozenset({str, bytes, list, dict})
+
+
+def size(value: Any, _budget: Budget) -> int:
+    """``size(value)``: characters, octets, elements or members."""
+    if type(value) in _SIZED:
+        return len(value)
+    raise no_overload("size()", value)
+
+
+def contains(text: Any, part: Any, budget: Budget) -> bool:
+    """``text.contains(part)``."""
+    if type(text) is str and type(part) is str:
+        budget.spend((len(text) + len(part)) >> TEXT_SHIFT)
+        return part in text
+    raise no_overload("contains()", text, part)
+
+
+def starts_with(text: Any, part: Any, _budget: Budget) -> bool:
+    """``text.startsWith(part)``."""
+    if type(text) is str and type(part) is str:
+        return text.startswith(part)
+    raise no_overload("startsWith()", text, part)
+
+
+def ends_with(text: Any, part: Any, _budget: Budget) -> bool:
+    """``text.endsWith(part)``."""
+    if type(text) is str and type(part) is str:
+        return text.endswith(part)
+    raise no_overload("endsWith()", text, part)
+
+
+def contained(item: Any, container: Any, budget: Budget) -> bool:
+    """``item in container``: an element of a list, a key of a map."""
+    kind = type(container)
+    if kind is list:
+        if type(item) is str:
+            return item in budget.texts(container).known
+        budget.spend(len(container))
+        return any(equal(item, element, budget) for element in container)
+    if kind is dict:
+        try:
+            return key(item) in container
+        except CelError:
+            return False
+    raise no_overload("in", item, container)
+
+
+def indexed(container: Any, index: Any) -> Any:
+    """``container[index]``.
+
+    Raises:
+        KeyError: the map has no such key.
+        CelError: every other failure.
+    """
+    kind = type(container)
+    if kind is dict:
+        return container[key(index)]
+    if kind is list and type(index) in NUMBERS:
+        # Doubles count if they are whole: dyn(1.0) finds the second element.
+        if type(index) is float and not index.is_integer():
+            raise CelError("the index is not a whole number")
+        if not 0 <= index < len(container):
+            raise CelError("index out of range")
+        return container[int(index)]
+    raise no_overload("[]", container, index)
+
+
+def made_map(entries: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return ``{key: value, ...}``.
+
+    Raises:
+        CelError: a key twice, or of a type that no key has.
+    """
+    made: dict[Any, Any] = {}
+    for name, value in entries:
+        if type(name) not in (str, int, Uint, bool):
+            raise no_overload("map key", name)
+        held = key(name)
+        if held in made:
+            raise CelError("a map has a key twice")
+        made[held] = value
+    return made

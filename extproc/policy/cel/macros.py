@@ -1,0 +1,153 @@
+"""Macros over lists and the keys of maps (langdef, "Macros").
+
+``all`` and ``exists`` are ``&&`` and ``||`` over all elements; the others pass on any error.
+A string is no list, at any depth.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from extproc.policy.cel import regex
+from extproc.policy.cel.budget import Budget, Texts
+from extproc.policy.cel.code import Frame, Run
+from extproc.policy.cel.errors import CelError, graver
+from extproc.policy.cel.logic import ERROR_COST
+from extproc.policy.cel.values import TEXT_SHIFT, key_value, no_overload
+
+
+def elements(values: Any, name: str) -> Iterable[Any]:
+    """Return what a macro goes through; raises ``CelError`` for all but lists and maps."""
+    kind = type(values)
+    if kind is list:
+        return values  # type: ignore[no-any-return]
+    if kind is dict:
+        return map(key_value, values)
+    raise no_overload(f"{name}()", values)
+
+
+Loop = Callable[[Frame, Any], Any]
+"""A macro over the value that it goes through."""
+
+
+def over(values: Run, loop: Loop) -> Run:
+    """Return the macro over what ``values`` gives."""
+    return lambda frame: loop(frame, values(frame))
+
+
+def quantifier(body: Run, *, place: int, nodes: int, decisive: bool) -> Loop:
+    """Return ``exists`` (``decisive``: true) or ``all``. ``nodes``: units of one round."""
+    name = "exists" if decisive else "all"
+
+    def loop(frame: Frame, values: Any) -> Any:
+        budget = frame[0]
+        problem: CelError | None = None
+        for value in elements(values, name):
+            budget.spend(nodes)
+            frame[place] = value
+            try:
+                result = body(frame)
+            except CelError as error:
+                budget.spend(ERROR_COST)
+                problem = graver(problem, error, decisive=decisive)
+                continue
+            if result is decisive:
+                return decisive
+            if type(result) is not bool:
+                budget.spend(ERROR_COST)
+                problem = graver(problem, no_overload(f"{name}()", result))
+        if problem is not None:
+            raise problem
+        return not decisive
+
+    return loop
+
+
+def selection(body: Run, *, place: int, nodes: int, name: str) -> Loop:
+    """Return ``filter`` or ``exists_one``, which is true if exactly one element is left."""
+
+    def loop(frame: Frame, values: Any) -> Any:
+        kept = []
+        for value in elements(values, name):
+            frame[0].spend(nodes)
+            frame[place] = value
+            result = body(frame)
+            if type(result) is not bool:
+                raise no_overload(f"{name}()", result)
+            if result:
+                kept.append(value)
+        return kept if name == "filter" else len(kept) == 1
+
+    return loop
+
+
+def mapping(condition: Run | None, body: Run, *, place: int, nodes: int) -> Loop:
+    """Return ``map``, of those elements only that satisfy a condition if there is one."""
+
+    def loop(frame: Frame, values: Any) -> list[Any]:
+        results = []
+        for value in elements(values, "map"):
+            frame[0].spend(nodes)
+            frame[place] = value
+            if condition is not None:
+                wanted = condition(frame)
+                if type(wanted) is not bool:
+                    raise no_overload("map()", wanted)
+                if not wanted:
+                    continue
+            results.append(body(frame))
+        return results
+
+    return loop
+
+
+Search = Callable[[Texts, Budget], bool]
+
+
+def exists_text(search: Search, *, slow: Loop, strict: bool) -> Loop:
+    """Return ``exists`` with one test of each string, over a list without a step for each element.
+
+    ``strict``: the test is an error for elements that are no strings. ``slow``: the same as a
+    macro, for maps and for what is an error.
+    """
+
+    def loop(frame: Frame, values: Any) -> Any:
+        if type(values) is not list:
+            return slow(frame, values)
+        budget = frame[0]
+        texts = budget.texts(values)
+        if search(texts, budget):
+            return True
+        return slow(frame, values) if strict and not texts.alone else False
+
+    return loop
+
+
+def equality_search(wanted: frozenset[str]) -> Search:
+    """Return the test of ``g == wanted`` and ``g in wanted``."""
+    return lambda texts, _budget: not wanted.isdisjoint(texts.known)
+
+
+def text_search(function: str, part: str) -> Search:
+    """Return the test of ``g.startsWith(part)``, ``endsWith`` or ``contains``."""
+    found: Callable[[list[str]], bool] = {
+        "startsWith": lambda strings: any(string.startswith(part) for string in strings),
+        "endsWith": lambda strings: any(string.endswith(part) for string in strings),
+        "contains": lambda strings: any(part in string for string in strings),
+    }[function]
+    searches = function == "contains"
+
+    def search(texts: Texts, budget: Budget) -> bool:
+        budget.spend(len(texts.strings) + (texts.length >> TEXT_SHIFT if searches else 0))
+        return found(texts.strings)
+
+    return search
+
+
+def regex_search(pattern: Callable[[bytes], bool]) -> Search:
+    """Return the test of ``g.matches(pattern)``."""
+
+    def search(texts: Texts, budget: Budget) -> bool:
+        budget.spend(regex.COST * len(texts.strings) + (texts.length >> regex.BYTES_SHIFT))
+        return any(map(pattern, texts.encoded))
+
+    return search

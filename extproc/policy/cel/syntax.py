@@ -1,0 +1,163 @@
+"""Source to syntax tree, by cel-python's parser: the one place that touches it.
+
+Only its grammar is used. Of its two evaluators the compiled one of 0.5.0 is wrong for
+``!has(...)`` and mixes threads up, and the interpreted one is more forgiving than CEL in
+conversions, arithmetic, equality and escapes.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import celpy
+import lark
+from celpy.celparser import CELParser
+
+from extproc.policy.cel.errors import ExpressionError, Path
+from extproc.policy.cel.literals import literal
+
+MAX_EXPRESSION_LENGTH = 10_000
+"""Characters, as in ToolHive."""
+MAX_EXPRESSION_DEPTH = 192
+"""Levels of the tree: two for an operator, a call, a list or a map, none for parentheses and more ``&&``."""
+
+_PASSED_THROUGH = frozenset(
+    {
+        "expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary",
+        "member", "primary", "paren_expr",
+    }
+)  # fmt: skip
+"""What the grammar puts between an expression and its only operand."""
+_CHAINS = frozenset({"conditionalor", "conditionaland"})
+
+Tree = Any
+"""A ``lark.Tree``, which has no types. Leaves are tokens."""
+
+
+def parse(source: str) -> Tree:
+    """Return the tree of an expression, without nodes that only pass their one child on.
+
+    Chains of ``&&`` and of ``||`` are one node with many children.
+
+    Raises:
+        ExpressionError: syntax, length, depth.
+    """
+    if len(source) > MAX_EXPRESSION_LENGTH:
+        raise ExpressionError(f"longer than {MAX_EXPRESSION_LENGTH} characters")
+    try:
+        tree = CELParser().parse(source)
+    except celpy.CELParseError as error:
+        where = f"line {error.line}, column {error.column}: " if error.line and error.line > 0 else ""
+        raise ExpressionError(f"{where}not a CEL expression") from None
+    tree = _collapsed(tree)
+    if _nested_too_deeply(tree):
+        raise ExpressionError("nested too deeply")
+    return tree
+
+
+def is_tree(node: Any) -> bool:
+    """Whether a node is no token."""
+    return isinstance(node, lark.Tree)
+
+
+def where(tree: Tree) -> str:
+    """Return the place of a node in the source, for messages."""
+    column = getattr(tree, "column", None) or getattr(getattr(tree, "meta", None), "column", None)
+    return f"column {column}: " if column else ""
+
+
+def literal_of(tree: Tree) -> Any:
+    """Return the value of a ``literal`` node; raises ``ExpressionError`` if CEL has no such literal."""
+    token = tree.children[0]
+    try:
+        return literal(token.type, str(token.value))
+    except ExpressionError as error:
+        raise ExpressionError(f"{where(token)}{error}") from None
+
+
+def identifier(tree: Tree) -> str | None:
+    """Return the name in a node that is nothing but a name."""
+    return str(tree.children[0].value) if is_tree(tree) and tree.data == "ident" else None
+
+
+def arguments(node: Tree) -> list[Tree]:
+    """Return the expressions of an argument list, which is absent if there is none."""
+    return list(node.children) if is_tree(node) else []
+
+
+def reads(tree: Tree, variables: frozenset[str]) -> Iterator[Path]:
+    """Yield the members of the variables that an expression may read.
+
+    A macro's own variable may shadow one of ours; counting it as read does no harm.
+    """
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        path = _path(node)
+        if path is None:
+            pending += [child for child in node.children if is_tree(child)]
+        elif path[0] in variables:
+            yield path
+
+
+def _path(tree: Tree) -> Path | None:
+    """``a.b["c"]`` as ``("a", "b", "c")``; None for everything else."""
+    members: list[str] = []
+    while True:
+        name = identifier(tree)
+        if name is not None:
+            return (name, *reversed(members))
+        if tree.data == "member_dot":
+            members.append(str(tree.children[1].value))
+        elif tree.data == "member_index" and tree.children[1].data == "literal":
+            member = literal_of(tree.children[1])
+            if not isinstance(member, str):
+                return None
+            members.append(member)
+        else:
+            return None
+        tree = tree.children[0]
+
+
+def _collapsed(tree: Tree) -> Tree:
+    """Bottom up and without recursion: hostile nesting is deep before it is refused."""
+    order: list[Tree] = [tree]
+    for node in order:
+        order += [child for child in node.children if is_tree(child)]
+    done: dict[int, Tree] = {}
+    for node in reversed(order):
+        children = [done[id(child)] if is_tree(child) else child for child in node.children]
+        present = [child for child in children if child is not None]
+        data = str(node.data)
+        if data in _PASSED_THROUGH and len(present) == 1 and is_tree(present[0]):
+            done[id(node)] = present[0]
+            continue
+        done[id(node)] = lark.Tree(data, children, node.meta)
+    return _flattened(done[id(tree)])
+
+
+def _flattened(tree: Tree) -> Tree:
+    """Chains of one operator as one node with all operands, in reading order."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if node.data in _CHAINS:
+            operands: list[Tree] = []
+            first, last = node.children
+            while True:
+                operands.append(last)
+                if first.data != node.data:
+                    operands.append(first)
+                    break
+                first, last = first.children
+            node.children = operands[::-1]
+        pending += [child for child in node.children if is_tree(child)]
+    return tree
+
+
+def _nested_too_deeply(tree: Tree) -> bool:
+    level = [tree]
+    for _ in range(MAX_EXPRESSION_DEPTH):
+        level = [child for node in level for child in node.children if is_tree(child)]
+        if not level:
+            return False
+    return True

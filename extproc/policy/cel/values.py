@@ -1,0 +1,174 @@
+"""CEL's values as Python's, and when two of them are equal.
+
+| CEL | Python |
+|---|---|
+| bool, double, string, bytes, null | ``bool``, ``float``, ``str``, ``bytes``, ``None`` |
+| int, uint | ``int``, ``Uint``, both within 64 bits |
+| list, map | ``list``, ``dict`` with ``key(k)`` for keys |
+| type | ``CelType`` |
+
+Types are told apart by ``type(value) is``, never ``isinstance``: Python's bools are integers,
+CEL's are not.
+"""
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from extproc.policy.cel.budget import Budget
+from extproc.policy.cel.errors import CelError, EvaluationError
+
+MIN_INT, MAX_INT = -(2**63), 2**63 - 1
+MAX_UINT = 2**64 - 1
+TEXT_SHIFT = 6  # 64 characters cost one unit
+
+
+class Uint(int):
+    """CEL's unsigned integer."""
+
+    __slots__ = ()
+
+
+class CelType(Enum):
+    """CEL's types, by the names that expressions have for them."""
+
+    BOOL = "bool"
+    BYTES = "bytes"
+    DOUBLE = "double"
+    INT = "int"
+    LIST = "list"
+    MAP = "map"
+    NULL = "null_type"
+    STRING = "string"
+    TYPE = "type"
+    UINT = "uint"
+
+
+TYPES: dict[type, CelType] = {
+    bool: CelType.BOOL,
+    bytes: CelType.BYTES,
+    float: CelType.DOUBLE,
+    int: CelType.INT,
+    list: CelType.LIST,
+    dict: CelType.MAP,
+    type(None): CelType.NULL,
+    str: CelType.STRING,
+    CelType: CelType.TYPE,
+    Uint: CelType.UINT,
+}
+NUMBERS = frozenset({int, Uint, float})
+
+
+def to_cel(value: Any, budget: Budget | None = None) -> Any:
+    """Return a JSON value as a CEL value; what it costs to read is counted in ``budget``.
+
+    Raises:
+        EvaluationError: numbers beyond 64 bits, strings that are not Unicode, types other than
+            JSON's, nesting beyond the interpreter's, a spent budget.
+    """
+    try:
+        return _converted(value, budget or Budget())
+    except RecursionError:
+        raise EvaluationError("nested too deeply") from None
+
+
+def _converted(value: Any, budget: Budget) -> Any:
+    kind = type(value)
+    if kind is str:
+        budget.spend(1 + (len(value) >> TEXT_SHIFT))
+        if not value.isascii():
+            _check_unicode(value)
+        return value
+    budget.spend(1)
+    if kind is int:
+        if not MIN_INT <= value <= MAX_INT:
+            raise EvaluationError("a number beyond 64 bits")
+        return value
+    if kind is list:
+        return [_converted(element, budget) for element in value]
+    if isinstance(value, Mapping):
+        return {_key(name, budget): _converted(member, budget) for name, member in value.items()}
+    if kind is float or kind is bool or value is None:
+        return value
+    raise EvaluationError("not a JSON value")
+
+
+def _key(name: Any, budget: Budget) -> str:
+    if type(name) is not str:
+        raise EvaluationError("not a JSON value")
+    return str(_converted(name, budget))
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise EvaluationError("a string that is not Unicode") from None
+
+
+def key(value: Any) -> Any:
+    """Return the form in which a map holds a key: Python's dicts cannot tell true from 1.
+
+    A double finds the integer that it equals.
+
+    Raises:
+        CelError: a type that no key has.
+    """
+    kind = type(value)
+    if kind is str or kind is int or kind is Uint:
+        return value
+    if kind is bool:
+        return (value,)
+    if kind is float:
+        return value if math.isfinite(value) else (None, value)
+    raise CelError(f"no map key is a {TYPES[kind].value}")
+
+
+def key_value(held: Any) -> Any:
+    """Return the key that a map holds in the form of ``key``."""
+    return held[0] if type(held) is tuple else held
+
+
+def no_overload(operation: str, *operands: Any) -> CelError:
+    """Return the error of an operation that does not exist for these types."""
+    types = ", ".join(TYPES[type(operand)].value for operand in operands)
+    return CelError(f"no {operation} for {types}")
+
+
+def equal(left: Any, right: Any, budget: Budget) -> bool:
+    """Whether two values are equal; values of different types are not, but numbers compare by value."""
+    kind = type(left)
+    if kind is not type(right):
+        return kind in NUMBERS and type(right) in NUMBERS and numbers_equal(left, right)
+    if kind is list:
+        budget.spend(1 + min(len(left), len(right)))
+        return len(left) == len(right) and all(
+            equal(mine, other, budget) for mine, other in zip(left, right, strict=True)
+        )
+    if kind is dict:
+        budget.spend(1 + min(len(left), len(right)))
+        return len(left) == len(right) and all(
+            name in right and equal(value, right[name], budget) for name, value in left.items()
+        )
+    if kind is str or kind is bytes:
+        budget.spend(min(len(left), len(right)) >> TEXT_SHIFT)
+    return bool(left == right)
+
+
+def numbers_equal(left: float, right: float) -> bool:
+    """Whether two numbers of different types are equal."""
+    return compared(left, right) == 0
+
+
+def compared(left: float, right: float) -> int | None:
+    """Compare two numbers: negative, zero or positive, and None if one is NaN.
+
+    An integer is compared with a double as the double nearest to it, as cel-go and the
+    specification's cases have it.
+    """
+    if type(left) is float or type(right) is float:
+        left, right = float(left), float(right)
+        if left != left or right != right:  # noqa: PLR0124 - NaN
+            return None
+    return (left > right) - (left < right)
