@@ -173,29 +173,29 @@ def _or_exit(load: Callable[[], _Loaded]) -> _Loaded:
     "--token", type=click.Path(path_type=Path), help='A file with a token to verify; "-" is standard input.'
 )
 @click.option("--claims", type=click.Path(path_type=Path), help="A JSON file with claims, taken as verified.")
-@click.option("--request", type=click.Path(path_type=Path), help="method, path, headers, body (JSON).")
+@click.option(
+    "--request", type=click.Path(path_type=Path), help="A JSON file: method, path, headers, body, and more."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(
     config_path: Path, token: Path | None, claims: Path | None, request: Path | None, *, as_json: bool
 ) -> None:
-    """Say which role a token or claims get, and why. Exit 0 allow, 1 deny, 2 bad input."""
-    from extproc import explain as explanations
-    from extproc.commands.explain import show_rules
+    """Say what the server would do with a request, and why. Exit 0 allow, 1 deny, 2 bad input.
+
+    A token or claims may stand by themselves: which role is that? With --request they are the
+    request's token, unless it has an authorization header of its own. --request alone is explained
+    as it is. STS is not asked.
+    """
+    from extproc.commands.explain import run
     from extproc.telemetry import logs
 
-    if (token is None) == (claims is None):
-        raise click.UsageError("exactly one of --token and --claims is required")
+    if token is not None and claims is not None:
+        raise click.UsageError("--token and --claims exclude each other")
+    if token is None and claims is None and request is None:
+        raise click.UsageError("one of --token, --claims and --request is required")
     settings = _load(config_path)
     logs.configure("error")
-    try:
-        explanation = explanations.explain(settings, token=token, claims=claims, request=request)
-    except explanations.BadInputError as error:
-        click.echo(f"extproc: {error}", err=True)
-        sys.exit(2)
-    click.echo(explanations.to_json(explanation) if as_json else explanations.to_text(explanation))
-    if explanation.decision is not None and not as_json:
-        show_rules(explanation.decision)
-    sys.exit(0 if explanation.allowed else 1)
+    sys.exit(run(settings, token=token, claims=claims, request=request, as_json=as_json))
 
 
 @main.command()

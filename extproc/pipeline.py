@@ -22,10 +22,10 @@ import structlog
 from extproc.admission import Admission, AdmissionControl
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
-from extproc.authn.verifier import Verifier
-from extproc.credentials.cache import CredentialCache, Entry
+from extproc.authn.verifier import TokenVerifier
+from extproc.credentials.cache import CredentialSource, Entry
 from extproc.credentials.refusals import UpstreamResponse, refuses_credentials
-from extproc.credentials.revocation import Revocation
+from extproc.credentials.revocation import RevocationCheck
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
@@ -37,7 +37,7 @@ from extproc.policy.rules import Policy
 from extproc.signing.payload import Payload, payload_of
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
-from extproc.telemetry.observer import Decision, Observer
+from extproc.telemetry.observer import Decision, DecisionObserver
 from extproc.telemetry.record import HIT, MISS, SESSION, Record
 from extproc.values import (
     DIFFERENT_EACH_TIME,
@@ -69,14 +69,14 @@ class Pipeline:
         resource: ProtectedResource,
         origins: Origins,
         targets: TargetTable,
-        verifier: Verifier,
+        verifier: TokenVerifier,
         policy: Policy,
         sessions: SessionCache,
-        credentials: CredentialCache,
-        revocation: Revocation,
+        credentials: CredentialSource,
+        revocation: RevocationCheck,
         deadline: float,
         signer: Signer,
-        observer: Observer,
+        observer: DecisionObserver,
         max_body_bytes: int,
         observes_upstream: bool,
         max_mcp_bytes: int = 256 * 1024,

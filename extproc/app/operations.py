@@ -1,6 +1,5 @@
 """A running process as the admin API sees it: looks into the rooms, and changes nothing but by revoking."""
 
-import asyncio
 import hashlib
 import os
 import secrets
@@ -12,7 +11,6 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from extproc import dryrun
 from extproc.adminapi.operations import (
     ConfigurationStatus,
     CredentialsView,
@@ -25,6 +23,7 @@ from extproc.adminapi.operations import (
 from extproc.app.reload import Reloader
 from extproc.app.shared import Shared
 from extproc.authn.keys import KeyStore
+from extproc.authn.verifier import Verifier
 from extproc.clock import Clock
 from extproc.config import Settings
 from extproc.credentials import revocation
@@ -34,6 +33,9 @@ from extproc.credentials.cache import CredentialCache, Entry
 from extproc.credentials.exchange import StsExchange
 from extproc.credentials.revocation import Selector
 from extproc.credentials.sessions import SessionCache
+from extproc.explain.errors import BadInputError
+from extproc.explain.facts import facts
+from extproc.explain.run import Environment, explain_claims
 from extproc.policy.rules import Policy
 from extproc.signing.targets import TargetTable
 from extproc.values import Session, TokenDigest
@@ -48,6 +50,7 @@ class Running:
     settings: Settings
     policy: Policy
     targets: TargetTable
+    verifier: Verifier
     key_stores: Mapping[str, KeyStore]
     loaded_at: float
     problems: tuple[str, ...] = ()  # why a later one was refused
@@ -140,16 +143,19 @@ class AppOperations:
         )
 
     async def explain(self, claims: bytes, request: bytes | None) -> Mapping[str, Any]:
-        """What ``extproc explain --json`` prints; in a thread, as CEL may take a while."""
+        """What ``extproc explain --json`` prints, with the running configuration and deny list."""
         running = self._running()
-
-        def decided() -> Mapping[str, Any]:
-            identity = dryrun.identity_of(claims, now=self._clock())
-            return dryrun.as_json(dryrun.decide(running.policy, running.targets, identity, request))
-
+        environment = Environment(
+            running.settings,
+            running.policy,
+            running.targets,
+            running.verifier,
+            self._revoker,
+            self._clock,
+        )
         try:
-            return await asyncio.to_thread(decided)
-        except dryrun.BadInputError as error:
+            return facts(await explain_claims(environment, claims, request))
+        except BadInputError as error:
             raise RefusedError(str(error)) from None
 
     def revoke(self, selector: Selector, *, refuse_for: float) -> Revocation:
@@ -186,6 +192,7 @@ def build(
             current.settings,
             current.policy,
             current.targets,
+            current.verifier,
             current.key_stores,
             current.loaded_at,
             tuple(reloader.problems),

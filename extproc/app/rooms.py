@@ -9,16 +9,23 @@ from types import MappingProxyType
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
+from extproc.authn.origin import Origins
 from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, is_loopback
 from extproc.authn.token import TokenLimits
-from extproc.authn.verifier import TrustedIssuer, Verifier
+from extproc.authn.verifier import TokenVerifier, TrustedIssuer, Verifier
 from extproc.clock import Clock
 from extproc.config import Ceiling, Issuer, Limits, Refresh, RoleMapping, Settings, Tls
+from extproc.credentials.cache import CredentialSource
+from extproc.credentials.revocation import RevocationCheck
+from extproc.credentials.sessions import SessionCache
+from extproc.pipeline import Pipeline
 from extproc.policy import ceilings
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import ChosenAccount, Policy, Rule
 from extproc.server.certificates import CertificateError, CertificateFiles
+from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
+from extproc.telemetry.observer import DecisionObserver
 from extproc.values import ChainedRole
 
 NOTHING_KEPT: Mapping[Hashable, KeyStore] = MappingProxyType({})
@@ -202,6 +209,38 @@ def build_targets(settings: Settings) -> TargetTable:
             )
             for target in settings.targets
         ]
+    )
+
+
+def build_pipeline(
+    settings: Settings,
+    *,
+    verifier: TokenVerifier,
+    policy: Policy,
+    targets: TargetTable,
+    sessions: SessionCache,
+    credentials: CredentialSource,
+    revocation: RevocationCheck,
+    signer: Signer,
+    observer: DecisionObserver,
+) -> Pipeline:
+    """The pipeline of a configuration. The server's and ``extproc explain``'s are both made here."""
+    return Pipeline(
+        resource=build_resource(settings),
+        origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
+        targets=targets,
+        verifier=verifier,
+        policy=policy,
+        sessions=sessions,
+        credentials=credentials,
+        revocation=revocation,
+        deadline=settings.sts.deadline + RefreshPolicy().wait,
+        signer=signer,
+        observer=observer,
+        max_body_bytes=settings.limits.request_body_bytes,
+        max_mcp_bytes=settings.limits.mcp_body_bytes,
+        max_sessions=settings.limits.sessions,
+        observes_upstream=settings.observe_upstream,
     )
 
 

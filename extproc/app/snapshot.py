@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extproc.app.rooms import build_key_stores, build_policy, build_resource, build_targets, build_verifier
+from extproc.app.rooms import build_key_stores, build_pipeline, build_policy, build_targets, build_verifier
 from extproc.app.shared import Shared
-from extproc.authn.keys import KeyStore, RefreshPolicy
-from extproc.authn.origin import Origins
+from extproc.authn.keys import KeyStore
 from extproc.authn.verifier import Verifier
 from extproc.config import Settings
 from extproc.pipeline import Pipeline
@@ -50,21 +49,15 @@ def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None)
     key_stores = build_key_stores(settings, shared.clock, kept, shared.metrics.fetched)
     verifier = build_verifier(settings, key_stores, shared.clock)
     policy, targets = build_policy(settings), build_targets(settings)
-    pipeline = Pipeline(
-        resource=build_resource(settings),
-        origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
-        targets=targets,
+    pipeline = build_pipeline(
+        settings,
         verifier=verifier,
         policy=policy,
+        targets=targets,
         sessions=shared.sessions,
         credentials=shared.credentials,
         revocation=shared.revocation,
-        deadline=settings.sts.deadline + RefreshPolicy().wait,
         signer=shared.signer,
         observer=shared.observer,
-        max_body_bytes=settings.limits.request_body_bytes,
-        max_mcp_bytes=settings.limits.mcp_body_bytes,
-        max_sessions=settings.limits.sessions,
-        observes_upstream=settings.observe_upstream,
     )
     return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=shared.clock())

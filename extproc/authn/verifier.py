@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 
@@ -101,6 +101,29 @@ class TrustedIssuer:
             raise ValueError("a separate token for STS needs audiences and keys")
 
 
+class TokenVerifier(Protocol):
+    """What the pipeline asks of a verifier. ``extproc explain`` puts one in front that takes notes."""
+
+    reads_jwt_payload: bool
+    exchange_headers: frozenset[str]
+
+    async def verify(
+        self, unverified_token: str, *, jwt_payload: Mapping[str, object] | None = None
+    ) -> Identity:
+        """Verify one bearer token; raises ``Denied``."""
+        ...
+
+    async def for_exchange(
+        self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]
+    ) -> tuple[Identity, str]:
+        """Return the identity as long as both tokens live, and the token for STS; raises ``Denied``."""
+        ...
+
+    def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
+        """Whether what verified this identity still would."""
+        ...
+
+
 class Verifier:
     """Verifies tokens of the trusted issuers."""
 
@@ -141,6 +164,47 @@ class Verifier:
         begin(Step.SCOPES)
         check_scopes(identity.claims, trusted.required_scopes)
         return identity
+
+    def assume(
+        self, claims: Mapping[str, Any], *, expires_at: float, begin: Callable[[Step], None] = _unobserved
+    ) -> Identity:
+        """Return the identity of claims that are taken as verified. For explanations only.
+
+        Steps 1 and 3 to 6 are taken for passed. What the others ask is asked of the claims that are
+        there: ``iss``, ``aud`` and ``sub`` may be left out. Without ``iss`` the claims are of the only
+        issuer; if there are several, required claims and scopes are asked of nobody.
+
+        Raises:
+            Denied: no token with these claims could ever be verified.
+        """
+        if "iss" in claims or len(self._issuers) == 1:
+            begin(Step.ISSUER)
+            trusted = self._trusted(claims) if "iss" in claims else next(iter(self._issuers.values()))
+            if "aud" in claims:
+                begin(Step.AUDIENCE)
+                check_audience(claims, trusted.audiences)
+        else:
+            trusted = None
+        if "sub" in claims:
+            begin(Step.SUBJECT)
+            check_subject(claims)
+        if trusted is not None:
+            begin(Step.CLAIMS)
+            check_required_claims(claims, trusted.required_claims)
+            begin(Step.SCOPES)
+            check_scopes(claims, trusted.required_scopes)
+        return Identity(
+            issuer=trusted.issuer if trusted else "",
+            subject=claims.get("sub", ""),
+            expires_at=expires_at,
+            claims=claims,
+            key_thumbprint=None,
+        )
+
+    def takes_envoys_word(self, issuer: object) -> bool:
+        """Whether Envoy's jwt_authn verifies this issuer's tokens."""
+        trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
+        return trusted is not None and trusted.keys is None
 
     async def for_exchange(
         self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]

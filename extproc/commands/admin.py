@@ -156,13 +156,11 @@ def sessions(call: Call, *, limit: int, as_json: bool, **conditions: str | None)
 @_calls
 def explain(call: Call, *, claims: Any, request: Any, as_json: bool) -> None:
     """Say which role claims would be given by the policy that is running. Exit 1 if none."""
-    from rich.console import Console
-
-    from extproc.commands.explain import show_outcome
+    from extproc.commands.explain import show
 
     answer = call("Explain", claims=_object(claims), request=_object(request) if request else None)
     facts = answer["explanation"]
-    _print_json(facts) if as_json else show_outcome(Console(), facts)
+    show(facts, as_json=as_json)
     if facts["outcome"] != "allow":
         sys.exit(_NO)
 

@@ -1,49 +1,96 @@
-"""The rules' part of ``extproc explain``, as a table for people."""
+"""``extproc explain``: reads the files, explains, prints."""
 
+import asyncio
+import contextlib
+import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import click
 
-from extproc.dryrun import as_json
-from extproc.policy.rules import Decision, Evaluated, Rule
+from extproc.app.rooms import build_key_stores, build_policy, build_targets, build_verifier
+from extproc.authn.token import MAX_TOKEN_BYTES
+from extproc.clock import Clock, system_clock
+from extproc.config import Settings
+from extproc.credentials.revocation import DenyList
+from extproc.explain.errors import BadInputError
+from extproc.explain.explanation import Explanation
+from extproc.explain.facts import facts
+from extproc.explain.run import Environment, explain_claims, explain_request, explain_token
+from extproc.explain.text import lines
 
-
-def show_rules(decision: Decision) -> None:
-    """Rules, results and the outcome, as a table for people."""
-    console = Console()
-    facts = as_json(decision)
-    table = Table(title="Rules, in the order they are tried", title_justify="left")
-    for column in ("kind", "name", "priority", "result", "then"):
-        table.add_column(column)
-    for kind, entries in (("mapping", decision.evaluated), ("ceiling", decision.ceilings)):
-        for entry in entries:
-            result = f"error: {entry.error}" if entry.error else "matches" if entry.matched else "no match"
-            priority = "last" if entry.rule.priority is None else str(entry.rule.priority)
-            # Text: names come from a file, and brackets in them are no markup.
-            table.add_row(kind, Text(entry.rule.name), priority, Text(result), Text(_effect(entry)))
-    console.print(table)
-    show_outcome(console, facts)
+_MAX_CLAIMS_BYTES = 1024 * 1024
+_MAX_REQUEST_BYTES = 256 * 1024 * 1024  # the largest body there can be, as base64 and with room
 
 
-def show_outcome(console: Console, facts: Mapping[str, Any]) -> None:
-    """What it comes to; ``facts`` are those of ``--json``."""
-    allowed = facts["outcome"] == "allow"
-    console.print("allowed" if allowed else f"denied: {facts['reason']}", style="green" if allowed else "red")
-    shown = ("detail", "mapping", "role_arn", "chained_role_arn", "session_name", "session_duration")
-    for name in (*shown, "policy_arns", "policy"):
-        value = facts.get(name)
-        if value:
-            line = f"  {name}: {', '.join(value) if isinstance(value, list) else value}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if allowed and facts["mapping"] is None:
-        console.print("  no mapping matched: this is the fallback role", markup=False)
+def run(
+    settings: Settings,
+    *,
+    token: Path | None,
+    claims: Path | None,
+    request: Path | None,
+    as_json: bool,
+) -> int:
+    """Explain what the files hold and print it; return the exit status."""
+    try:
+        explanation = asyncio.run(_explained(settings, token, claims, request, system_clock))
+    except BadInputError as error:
+        click.echo(f"extproc: {error}", err=True)
+        return 2
+    show(facts(explanation), as_json=as_json)
+    return 0 if explanation.allowed else 1
 
 
-def _effect(entry: Evaluated) -> str:
-    rule = entry.rule
-    if isinstance(rule, Rule):
-        return rule.role_arn or "deny"
-    return f"at most {rule.max_mapping}" if rule.max_mapping else "session policy"
+def show(told: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print an explanation."""
+    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)))
+
+
+async def _explained(
+    settings: Settings, token: Path | None, claims: Path | None, request: Path | None, clock: Clock
+) -> Explanation:
+    asked = _read(request, _MAX_REQUEST_BYTES) if request is not None else None
+    given = _read(claims, _MAX_CLAIMS_BYTES) if claims is not None else None
+    unverified_token = _read_token(token) if token is not None else None
+    environment = _environment(settings, clock)
+    if given is not None:
+        return await explain_claims(environment, given, asked)
+    if unverified_token is not None:
+        return await explain_token(environment, unverified_token, asked)
+    if asked is None:
+        raise BadInputError("a token, claims or a request are required")
+    return await explain_request(environment, asked)
+
+
+def _environment(settings: Settings, clock: Clock) -> Environment:
+    """What the server would decide with. Built in the event loop: key stores belong to one."""
+    return Environment(
+        settings=settings,
+        policy=build_policy(settings),
+        targets=build_targets(settings),
+        verifier=build_verifier(settings, build_key_stores(settings, clock), clock),
+        revocation=DenyList(clock=clock),  # empty: a running server has its own
+        clock=clock,
+    )
+
+
+def _read_token(source: Path) -> str:
+    """Return the token in a file, without the white space around it."""
+    # Latin-1 takes every byte: what is no token is for the verifier to refuse, not for us.
+    unverified_token = _read(source, _MAX_CLAIMS_BYTES).decode("latin-1").strip()
+    if not unverified_token:
+        raise BadInputError("the token file is empty")
+    return unverified_token
+
+
+def _read(source: Path, limit: int) -> bytes:
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if str(source) == "-" else source.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise BadInputError(f"{source}: {error.strerror}") from None
+    if len(content) > limit:
+        raise BadInputError(f"{source}: larger than {limit} bytes; a token has at most {MAX_TOKEN_BYTES}")
+    return content

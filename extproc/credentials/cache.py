@@ -87,6 +87,30 @@ class Entry:
         return self.credentials.expires_at - self.obtained_at
 
 
+class CredentialSource(Protocol):
+    """What the pipeline asks of the cache; see ``CredentialCache``. A dry run has no credentials at all."""
+
+    def get(self, session: Session, grant: Grant) -> Credentials | None:
+        """Living credentials of a session under a grant, if there are any. No I/O."""
+        ...
+
+    def find(self, session: Session, grant: Grant) -> Entry | None:
+        """The entry with them."""
+        ...
+
+    def still_good(self, entry: Entry) -> bool:
+        """Whether an entry found a moment ago may be taken again."""
+        ...
+
+    def obtain(self, session: Session, grant: Grant) -> asyncio.Future[Credentials]:
+        """Obtain credentials; raises ``Denied``, at once or from the future."""
+        ...
+
+    def forget_stale(self, authorized: Authorized) -> bool:
+        """Drop credentials that AWS refused."""
+        ...
+
+
 class CredentialCache:
     """The credentials of all sessions."""
 

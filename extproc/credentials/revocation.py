@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from extproc.clock import Clock
 from extproc.credentials.cache import CredentialCache
@@ -35,6 +36,14 @@ class Selector:
         """Whether the session and what it is granted meet all conditions; of chained roles either counts."""
         roles = (grant.role_arn, grant.chain.role_arn if grant.chain else None)
         return self.matches_identity(session.identity) and (self.role_arn is None or self.role_arn in roles)
+
+
+class RevocationCheck(Protocol):
+    """What the pipeline asks before it opens a session and before it signs."""
+
+    def refuses(self, identity: Identity) -> bool:
+        """Whether the identity is kept out now."""
+        ...
 
 
 class DenyList:

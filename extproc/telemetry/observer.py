@@ -32,6 +32,14 @@ class Tracer(Protocol):
         ...
 
 
+class DecisionObserver(Protocol):
+    """Receives each decision before the response is sent."""
+
+    def decided(self, record: Record, decision: Decision, reason: str = "", detail: str = "") -> None:
+        """Take note of a decision."""
+        ...
+
+
 class Observer:
     """Where decisions go. ``audit`` or ``tracer`` None: off. ``sample_allows``: the share that is audited."""
 

@@ -4,6 +4,7 @@ import types
 
 from extproc import config
 from extproc.app.operations import AppOperations, Running
+from extproc.app.rooms import build_key_stores, build_verifier
 from extproc.credentials.aws_clock import AwsClock
 from extproc.credentials.breaker import CircuitBreaker
 from extproc.signing.targets import TargetTable
@@ -24,10 +25,12 @@ def operations(
     async def reloaded():
         return list(problems)
 
+    settings = config.parse(SETTINGS)
     running = Running(
-        config.parse(SETTINGS),
+        settings,
         parts.policy,
         TargetTable([AWS_MCP]),
+        build_verifier(settings, build_key_stores(settings, lambda: parts.now), lambda: parts.now),
         key_stores or {},
         loaded_at=NOW - 5,
         problems=tuple(problems),

@@ -95,7 +95,7 @@ async def test_looking_does_not_count_as_use():
 
 async def test_a_claim_set_is_decided_by_the_running_policy_as_extproc_explain_tells_it():
     facts = await operations(Parts()).explain(b'{"sub": "alice", "groups": ["admins"]}', None)
-    assert facts == {
+    contract = {
         "outcome": "allow",
         "reason": None,
         "mapping": "admins",
@@ -104,10 +104,23 @@ async def test_a_claim_set_is_decided_by_the_running_policy_as_extproc_explain_t
         "session_duration": 900,
         "policy_arns": [],
         "policy": None,
-        "evaluated": [{"name": "admins", "priority": 1, "matched": True, "error": None}],
     }
+    assert {name: facts[name] for name in contract} == contract
+    (entry,) = facts["evaluated"]
+    assert (entry["name"], entry["priority"], entry["matched"], entry["error"]) == ("admins", 1, True, None)
     denied = await operations(Parts()).explain(b"{}", None)
     assert (denied["outcome"], denied["reason"]) == ("deny", "no_role")
+
+
+async def test_whom_the_deny_list_names_is_denied_in_explanations_too_and_nothing_is_kept():
+    parts = Parts()
+    asked = operations(parts)
+    claims = b'{"sub": "alice", "groups": ["admins"]}'
+    assert (await asked.explain(claims, b"{}"))["outcome"] == "allow"
+    asked.revoke(Selector(subject="alice"), refuse_for=60)
+    for request in (None, b"{}"):
+        assert (await asked.explain(claims, request))["reason"] == "revoked"
+    assert (parts.exchange.calls, len(parts.sessions), len(parts.credentials)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

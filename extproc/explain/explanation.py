@@ -1,0 +1,73 @@
+"""What an explanation tells: how far a request comes, stage by stage, and what it comes to."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from extproc.admission import Admission
+from extproc.errors import Denied
+from extproc.explain.asked import AskedRequest
+from extproc.explain.stand_ins import Answered, StepResult
+from extproc.policy.ceilings import Ceiling
+from extproc.policy.mcp import McpMessage
+from extproc.policy.rules import Decision, Rule
+from extproc.values import Grant
+
+
+class Stage(StrEnum):
+    """The stages of a request, in the order they are shown."""
+
+    REQUEST = "request"  # its head: form, origin, bearer token, target, path, headers
+    TOKEN = "token"  # noqa: S105 - a stage, not a secret
+    STS_TOKEN = "sts_token"  # noqa: S105
+    REVOCATION = "revocation"
+    BODY = "body"
+    POLICY = "policy"
+    STS = "sts"
+
+
+class Result(StrEnum):
+    """How a stage ended."""
+
+    PASS = "pass"  # noqa: S105 - a result, not a secret
+    FAIL = "fail"
+    ANSWERED = "answered"  # by extproc itself: nothing is forwarded, and no token was needed
+    NOT_TRIED = "not tried"
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One stage, and what there is to say of it."""
+
+    stage: Stage
+    result: Result
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One request, or one token by itself.
+
+    Attributes:
+        request: None: a token or claims by themselves, so rules see no request.
+        claims_assumed: claims were given in the place of a token.
+        verification: the steps of the verifier; none if it was not asked.
+        decision: what the policy looked at; None if it was not asked.
+        not_tried: mappings and ceilings that were not looked at.
+        notes: what else an operator should know.
+    """
+
+    outcome: Grant | Denied | Answered
+    stages: tuple[StageResult, ...]
+    request: AskedRequest | None
+    admission: Admission | None
+    message: McpMessage | None
+    claims_assumed: bool
+    verification: tuple[StepResult, ...]
+    decision: Decision | None
+    not_tried: tuple[Rule | Ceiling, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the server would not deny."""
+        return not isinstance(self.outcome, Denied)

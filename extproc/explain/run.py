@@ -1,0 +1,324 @@
+"""Take a request, a token or claims the server's way, and note what becomes of it.
+
+With a request, its messages go through ``server.stream.Stream`` and a pipeline made by
+``app.rooms.build_pipeline``, as in the server. Without one there is only a token: it is verified,
+and the policy decides for a request of which rules know nothing.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from extproc import strictjson
+from extproc.admission import Admission
+from extproc.app.rooms import build_pipeline
+from extproc.authn.token import TokenLimits, parse
+from extproc.authn.verifier import Step, Verifier
+from extproc.clock import Clock
+from extproc.config import Settings
+from extproc.credentials.revocation import RevocationCheck
+from extproc.credentials.sessions import SessionCache
+from extproc.errors import Denied, Reason
+from extproc.explain import asked
+from extproc.explain.asked import AskedRequest
+from extproc.explain.errors import BadInputError
+from extproc.explain.explanation import (
+    Explanation,
+    Result,
+    Stage,
+    StageResult,
+)
+from extproc.explain.stand_ins import (
+    Answered,
+    AssumingVerifier,
+    DecisionNotes,
+    NoCredentials,
+    WatchedVerifier,
+)
+from extproc.pipeline import Pipeline
+from extproc.policy.ceilings import Ceiling
+from extproc.policy.inputs import NO_INPUTS, Inputs
+from extproc.policy.mcp import McpMessage
+from extproc.policy.rules import Decision, Policy, Rule
+from extproc.server import envoy_side
+from extproc.server.stream import Stream
+from extproc.signing.signer import Signer
+from extproc.signing.targets import TargetTable
+from extproc.telemetry.record import Record
+from extproc.values import Grant
+
+_PLACEHOLDER = "claims.instead.of-a-token"
+_ENVOYS = "taken for passed: Envoy's jwt_authn checks this issuer's tokens"
+_BY_ENVOY = {Step.KEY: _ENVOYS, Step.SIGNATURE: _ENVOYS}
+_ASSUMED = dict.fromkeys((Step.FORMAT, Step.HEADER, Step.KEY, Step.SIGNATURE, Step.TIMES), "taken for passed")
+_NO_STS = "explain does not ask STS, which may still refuse"
+
+_Watcher = WatchedVerifier | AssumingVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A configuration and what was built from it: what decides."""
+
+    settings: Settings
+    policy: Policy
+    targets: TargetTable
+    verifier: Verifier
+    revocation: RevocationCheck
+    clock: Clock
+
+
+async def explain_token(
+    environment: Environment, unverified_token: str, request: bytes | None
+) -> Explanation:
+    """Explain a token, for a request or by itself.
+
+    Raises:
+        BadInputError: the request is not usable.
+    """
+    watcher = WatchedVerifier(environment.verifier)
+    if request is not None:
+        return await _of_request(
+            environment, watcher, _parsed(environment, request).with_bearer(unverified_token)
+        )
+    payload = _envoys_word(environment.verifier, unverified_token)
+    return await _of_token(environment, watcher, unverified_token, payload)
+
+
+async def explain_claims(environment: Environment, claims: bytes, request: bytes | None) -> Explanation:
+    """Explain claims as if a token with them had been verified.
+
+    Raises:
+        BadInputError: the claims or the request are not usable.
+    """
+    try:
+        members = strictjson.loads_object(claims)
+    except strictjson.AmbiguousJSONError as error:
+        raise BadInputError(f"claims: {error}") from None
+    watcher = AssumingVerifier(environment.verifier, members, clock=environment.clock)
+    if request is None:
+        explanation = await _of_token(environment, watcher, _PLACEHOLDER, None)
+    else:
+        parsed = _parsed(environment, request).with_bearer(_PLACEHOLDER)
+        explanation = await _of_request(environment, watcher, parsed)
+    return replace(explanation, notes=(*explanation.notes, *_notes_on(members, environment.clock())))
+
+
+async def explain_request(environment: Environment, request: bytes) -> Explanation:
+    """Explain a request as it is, with the token that it has or none.
+
+    Raises:
+        BadInputError: it is not usable.
+    """
+    return await _of_request(
+        environment, WatchedVerifier(environment.verifier), _parsed(environment, request)
+    )
+
+
+def _parsed(environment: Environment, request: bytes) -> AskedRequest:
+    return asked.parse(request, authority=urlsplit(environment.settings.resource.url).netloc)
+
+
+async def _of_token(
+    environment: Environment, watcher: _Watcher, unverified_token: str, jwt_payload: Mapping[str, Any] | None
+) -> Explanation:
+    stage, decision = Stage.TOKEN, None
+    try:
+        identity = await watcher.verify(unverified_token, jwt_payload=jwt_payload)
+        stage = Stage.REVOCATION
+        if environment.revocation.refuses(identity):
+            raise Denied(Reason.REVOKED, "the deny list names this identity")  # noqa: TRY301
+        stage = Stage.POLICY
+        decision = await asyncio.to_thread(environment.policy.decide, identity, NO_INPUTS)
+        outcome: Grant | Denied | Answered = decision.outcome
+    except Denied as denied:
+        outcome = denied
+    order = [Stage.REQUEST, Stage.TOKEN, Stage.REVOCATION, Stage.POLICY, Stage.STS]
+    stages = _stages(order, outcome, stage)
+    stages[0] = StageResult(Stage.REQUEST, Result.NOT_TRIED, "none was given, so rules see nothing of one")
+    return _explanation(environment, watcher, outcome, stages, decision=decision)
+
+
+async def _of_request(environment: Environment, watcher: _Watcher, request: AskedRequest) -> Explanation:
+    if watcher.reads_jwt_payload and not request.says_jwt_payload:
+        request = replace(request, jwt_payload=_envoys_word(environment.verifier, _bearer(request)))
+    noted = DecisionNotes()
+    pipeline = build_pipeline(
+        environment.settings.model_copy(update={"observe_upstream": False}),
+        verifier=watcher,
+        policy=environment.policy,
+        targets=environment.targets,
+        sessions=SessionCache(max_sessions=1, clock=environment.clock),
+        credentials=NoCredentials(environment.clock),
+        revocation=environment.revocation,
+        signer=Signer(environment.clock),
+        observer=noted,
+    )
+    try:
+        status = await _drive(pipeline, request)
+    finally:
+        pipeline.close()
+    record, outcome = noted.outcome(status)
+    admission, inputs = _admitted(pipeline, record, request)
+    decision = None
+    if record.identity is not None and "policy" in record.stages:  # else the policy was not asked
+        # Once more, for what it looked at: the same inputs, so the same decision.
+        decision = await asyncio.to_thread(environment.policy.decide, record.identity, inputs)
+    stages = _stages(
+        _order(environment, request, admission),
+        outcome,
+        _failed_at(outcome, record, watcher, admission, decision),
+    )
+    if isinstance(outcome, Answered):
+        stages[0] = StageResult(
+            Stage.REQUEST, Result.ANSWERED, "nothing is forwarded, and no token is needed"
+        )
+    return _explanation(
+        environment,
+        watcher,
+        outcome,
+        stages,
+        decision=decision,
+        request=request,
+        admission=admission,
+        message=inputs.message,
+    )
+
+
+async def _drive(pipeline: Pipeline, request: AskedRequest) -> int | None:
+    """Send Envoy's messages until the last answer; return the HTTP status if that goes to the client."""
+    stream = Stream(pipeline, target_name=request.target)
+    for message in request.messages():
+        step = stream.receive(message)
+        answer = await step if inspect.isawaitable(step) else step
+        if answer.last:
+            return envoy_side.immediate_status(answer.message)
+    raise RuntimeError("the stream did not decide")  # it answers a whole request
+
+
+def _admitted(pipeline: Pipeline, record: Record, request: AskedRequest) -> tuple[Admission | None, Inputs]:
+    """What the pipeline made of the request's head and body; asked once more, as it keeps neither."""
+    try:
+        admission = pipeline.admit(record.head) if record.head is not None else None
+        if not isinstance(admission, Admission):
+            return None, NO_INPUTS
+    except Denied:
+        return None, NO_INPUTS
+    try:
+        return admission, pipeline.read(admission, request.body, Record())
+    except Denied:
+        return admission, NO_INPUTS
+
+
+def _failed_at(
+    outcome: Grant | Denied | Answered,
+    record: Record,
+    watcher: _Watcher,
+    admission: Admission | None,
+    decision: Decision | None,
+) -> Stage:
+    if admission is None or not isinstance(outcome, Denied):
+        return Stage.REQUEST
+    if not watcher.notes.passed:
+        return Stage.TOKEN
+    if outcome.reason is Reason.REVOKED:
+        return Stage.REVOCATION
+    if record.identity is None:
+        return Stage.STS_TOKEN
+    if decision is not None and isinstance(decision.outcome, Denied):
+        return Stage.POLICY
+    return Stage.BODY if record.head is not None and record.head.has_body else Stage.REQUEST
+
+
+def _order(environment: Environment, request: AskedRequest, admission: Admission | None) -> list[Stage]:
+    order = [Stage.REQUEST, Stage.TOKEN]
+    if environment.verifier.exchange_headers:
+        order.append(Stage.STS_TOKEN)
+    order += [Stage.REVOCATION, Stage.POLICY]
+    if request.body or request.trailers:
+        order.insert(
+            order.index(Stage.POLICY) + (admission is None or not admission.decided_by_body), Stage.BODY
+        )
+    return [*order, Stage.STS]
+
+
+def _stages(order: list[Stage], outcome: Grant | Denied | Answered, failed: Stage) -> list[StageResult]:
+    """All stages up to the one that failed as passed, all after it as not tried; STS never is."""
+    stages = []
+    for stage in order[:-1]:
+        if isinstance(outcome, Grant) or (
+            isinstance(outcome, Denied) and order.index(stage) < order.index(failed)
+        ):
+            stages.append(StageResult(stage, Result.PASS))
+        elif isinstance(outcome, Denied) and stage is failed:
+            stages.append(StageResult(stage, Result.FAIL, str(outcome)))
+        else:
+            stages.append(StageResult(stage, Result.NOT_TRIED))
+    stages.append(StageResult(order[-1], Result.NOT_TRIED, _NO_STS if isinstance(outcome, Grant) else ""))
+    return stages
+
+
+def _explanation(
+    environment: Environment,
+    watcher: _Watcher,
+    outcome: Grant | Denied | Answered,
+    stages: list[StageResult],
+    *,
+    decision: Decision | None,
+    request: AskedRequest | None = None,
+    admission: Admission | None = None,
+    message: McpMessage | None = None,
+) -> Explanation:
+    assumed = isinstance(watcher, AssumingVerifier)
+    if assumed:
+        stages = [_assumed(entry) for entry in stages]
+    by_envoy = not assumed and watcher.notes.begun and Step.KEY not in watcher.notes.begun
+    by_envoy = by_envoy and Step.SIGNATURE in watcher.notes.begun
+    results = watcher.notes.results(not_taken=_ASSUMED if assumed else _BY_ENVOY if by_envoy else {})
+    return Explanation(
+        outcome=outcome,
+        stages=tuple(stages),
+        request=request,
+        admission=admission,
+        message=message,
+        claims_assumed=assumed,
+        verification=results if watcher.notes.begun else (),
+        decision=decision,
+        not_tried=_not_tried(environment.policy, decision) if decision else (),
+    )
+
+
+def _assumed(entry: StageResult) -> StageResult:
+    if entry.stage is not Stage.TOKEN or entry.result is not Result.PASS:
+        return entry
+    return replace(entry, detail="claims stand for a token that was verified")
+
+
+def _not_tried(policy: Policy, decision: Decision) -> tuple[Rule | Ceiling, ...]:
+    looked_at = [entry.rule for entry in (*decision.evaluated, *decision.ceilings)]
+    entries: list[Rule | Ceiling] = [*policy.rules, *policy.ceilings]
+    return tuple(entry for entry in entries if entry not in looked_at)
+
+
+def _bearer(request: AskedRequest) -> str:
+    values = request.values("authorization")
+    return values[0].rpartition(" ")[2] if values else ""
+
+
+def _envoys_word(verifier: Verifier, unverified_token: str) -> Mapping[str, Any] | None:
+    """What jwt_authn passes on of a token that it verified: its claims; None if it would not verify it."""
+    try:
+        claims = parse(unverified_token, TokenLimits()).claims
+    except Denied:
+        return None
+    return claims if verifier.takes_envoys_word(claims.get("iss")) else None
+
+
+def _notes_on(claims: Mapping[str, Any], now: float) -> list[str]:
+    expires_at = claims.get("exp")
+    if isinstance(expires_at, int | float) and expires_at < now:
+        return ["exp of the claims is past: a token with them is refused (token_expired)"]
+    return []

@@ -1,0 +1,180 @@
+"""What stands in for a part of the server while a request is explained, and takes notes."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from extproc.authn.verifier import Step, Verifier
+from extproc.clock import Clock
+from extproc.credentials.cache import Entry
+from extproc.errors import Denied, Reason
+from extproc.telemetry.observer import Decision
+from extproc.telemetry.record import Record
+from extproc.values import Authorized, Credentials, Grant, Identity, Session
+
+_LIFETIME = 3600.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The request is answered by extproc itself: resource metadata, CORS preflights."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One step of the verification. ``passed`` None: not taken; ``detail`` may say why."""
+
+    step: Step
+    passed: bool | None
+    reason: str | None = None
+    detail: str | None = None
+
+
+@dataclass(slots=True)
+class StepNotes:
+    """Which steps were begun, and how the last one ended."""
+
+    begun: list[Step] = field(default_factory=list)
+    denied: Denied | None = None
+    passed: bool = False
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take note of how the steps end."""
+        try:
+            yield
+            self.passed = True
+        except Denied as denied:
+            self.denied = denied
+            raise
+
+    def results(self, *, not_taken: Mapping[Step, str]) -> tuple[StepResult, ...]:
+        """Return one result a step; ``not_taken``: steps that somebody else took, and who."""
+        return tuple(self._result(step, not_taken) for step in Step)
+
+    def _result(self, step: Step, not_taken: Mapping[Step, str]) -> StepResult:
+        if self.denied is not None and self.begun and step is self.begun[-1]:
+            return StepResult(step, passed=False, reason=self.denied.reason.value, detail=self.denied.detail)
+        if step in not_taken:
+            return StepResult(step, passed=None, detail=not_taken[step])
+        return StepResult(step, passed=True if step in self.begun else None)
+
+
+class WatchedVerifier:
+    """The server's verifier, with each step noted."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self.reads_jwt_payload = verifier.reads_jwt_payload
+        self.exchange_headers = verifier.exchange_headers
+        self.notes = StepNotes()
+
+    async def verify(
+        self, unverified_token: str, *, jwt_payload: Mapping[str, object] | None = None
+    ) -> Identity:
+        """Verify, and note the steps."""
+        with self.notes.taken():
+            return await self._verifier.verify(
+                unverified_token, jwt_payload=jwt_payload, begin=self.notes.begun.append
+            )
+
+    async def for_exchange(
+        self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]
+    ) -> tuple[Identity, str]:
+        """As the server does."""
+        return await self._verifier.for_exchange(identity, unverified_token, unverified_exchange_tokens)
+
+    def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
+        """As the server does."""
+        return self._verifier.still_trusted(identity, jwt_payload)
+
+
+class AssumingVerifier:
+    """Takes any token for a verified one with the given claims. Never part of a server."""
+
+    reads_jwt_payload = False
+
+    def __init__(self, verifier: Verifier, claims: Mapping[str, Any], *, clock: Clock) -> None:
+        self._verifier = verifier
+        self._claims = claims
+        self._clock = clock
+        self.exchange_headers = verifier.exchange_headers
+        self.notes = StepNotes()
+
+    async def verify(
+        self, _unverified_token: str, *, jwt_payload: Mapping[str, object] | None = None
+    ) -> Identity:
+        """Return the identity of the claims; see ``Verifier.assume``."""
+        del jwt_payload
+        with self.notes.taken():
+            return self._verifier.assume(
+                self._claims, expires_at=self._clock() + _LIFETIME, begin=self.notes.begun.append
+            )
+
+    async def for_exchange(
+        self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]
+    ) -> tuple[Identity, str]:
+        """As the server does, if the issuer is known: a separate token for STS is a real one."""
+        if not identity.issuer:
+            return identity, unverified_token
+        return await self._verifier.for_exchange(identity, unverified_token, unverified_exchange_tokens)
+
+    def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
+        """Whether the identity is the one assumed."""
+        del jwt_payload
+        return identity.claims is self._claims
+
+
+class NoCredentials:
+    """Stands in for STS and the cache of what it gave: credentials that open nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def get(self, _session: Session, _grant: Grant) -> None:
+        """There are none."""
+
+    def find(self, _session: Session, _grant: Grant) -> None:
+        """There are none."""
+
+    def still_good(self, _entry: Entry) -> bool:
+        """There are none."""
+        return False
+
+    def obtain(self, _session: Session, _grant: Grant) -> asyncio.Future[Credentials]:
+        """Return credentials that AWS never gave out."""
+        obtained = asyncio.get_running_loop().create_future()
+        expires_at = self._clock() + _LIFETIME
+        obtained.set_result(Credentials("ASIAEXAMPLE", "not-a-secret", "not-a-token", expires_at))
+        return obtained
+
+    def forget_stale(self, _authorized: Authorized) -> bool:
+        """There are none."""
+        return False
+
+
+class DecisionNotes:
+    """The observer of one request."""
+
+    def __init__(self) -> None:
+        self._noted: tuple[Record, Decision, str, str] | None = None
+
+    def decided(self, record: Record, decision: Decision, reason: str = "", detail: str = "") -> None:
+        """Take note of the decision."""
+        record.decision, record.reason = decision.value, reason
+        self._noted = record, decision, reason, detail
+
+    def outcome(self, status: int | None) -> tuple[Record, Grant | Denied | Answered]:
+        """Return what the request came to; ``status``: of the answer to the client, if there was one."""
+        if self._noted is None:
+            raise RuntimeError("nothing was decided")
+        record, decision, reason, detail = self._noted
+        if decision is Decision.DENY:
+            return record, Denied(Reason(reason), detail)
+        if decision is Decision.ALLOW and record.grant is not None and status is None:
+            return record, record.grant
+        return record, Answered(status or 0)

@@ -1,0 +1,114 @@
+"""An explanation for people: each thing once, readable in 80 columns."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+WIDTH = 80
+_INDENT = 12  # columns, of what stands behind a stage's name
+
+
+def lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines; ``facts`` are those of ``--json``.
+
+    Words are never broken: an ARN that is longer than a line stays one word, to be copied.
+    """
+    for note in facts.get("notes", ()):
+        yield from _wrapped("note", note)
+    for stage in facts["stages"]:
+        if stage["result"] != "not tried":
+            shown = "FAIL" if stage["result"] == "fail" else stage["result"]
+            # Why something failed is told once, at the end.
+            told = stage["detail"] if stage["result"] != "fail" else None
+            yield from _wrapped(stage["stage"], f"{shown}: {told}" if told else shown)
+            yield from _below(stage["stage"], facts)
+    plain = [
+        stage["stage"] for stage in facts["stages"] if stage["result"] == "not tried" and not stage["detail"]
+    ]
+    if plain:
+        yield from _wrapped("not tried", ", ".join(plain))
+    for stage in facts["stages"]:
+        if stage["result"] == "not tried" and stage["detail"]:
+            yield from _wrapped("not tried", f"{stage['stage']}: {stage['detail']}")
+    yield ""
+    yield from _outcome(facts)
+
+
+def _below(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    if name == "request":
+        yield from _request(facts.get("request") or {})
+    elif name == "token":
+        yield from _steps(facts.get("verification", ()))
+    elif name == "policy":
+        yield from _rules(facts)
+
+
+def _request(request: Mapping[str, Any]) -> Iterator[str]:
+    if request:
+        yield from _wrapped("", f"{request['method']} {request['path']}")
+    if request.get("upstream"):
+        yield from _wrapped("", f"to target {request['target']}: {request['upstream']}")
+    if request.get("mcp_method"):
+        yield from _wrapped("", f"MCP: {request['mcp_method']} {request['mcp_name'] or ''}".rstrip())
+
+
+def _steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The verifier's steps, those that ended alike together."""
+    verdicts = {True: "passed", False: "FAIL", None: "not tried"}
+    told: dict[str, list[str]] = {}
+    for step in steps:
+        verdict = verdicts[step["passed"]]
+        if step["passed"] is None and step["detail"]:
+            verdict = step["detail"]
+        told.setdefault(verdict, []).append(step["name"])
+    for verdict, names in told.items():
+        yield from _wrapped("", f"{verdict}: {', '.join(names)}", hang=2)
+
+
+def _rules(facts: Mapping[str, Any]) -> Iterator[str]:
+    for kind, entries in (("mapping", facts["evaluated"]), ("ceiling", facts.get("ceilings", ()))):
+        for entry in entries:
+            yield from _wrapped("", f"{kind} {entry['name']}: {_verdict(entry)}", hang=2)
+    for kind in ("mapping", "ceiling"):
+        names = [entry["name"] for entry in facts.get("not_tried", ()) if entry["kind"] == kind]
+        if names:
+            yield from _wrapped("", f"{kind}s not tried: {', '.join(names)}", hang=2)
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    if entry["error"]:
+        return f"error: {entry['error']}"
+    if not entry["matched"]:
+        return "no match"
+    # The role comes at the end.
+    return "MATCHES" if entry["effect"].startswith("arn:") else f"MATCHES: {entry['effect']}"
+
+
+def _outcome(facts: Mapping[str, Any]) -> Iterator[str]:
+    if facts["outcome"] == "deny":
+        detail = f": {facts['detail']}" if facts["detail"] else ""
+        yield from _wrapped("DENY", f"{facts['status']} {facts['reason']}{detail}")
+    elif facts["role_arn"] is None:
+        yield from _wrapped("ANSWERED", f"{facts['status']} by extproc itself")
+    else:
+        yield from _wrapped("ALLOW", facts["role_arn"])
+        yield from _wrapped("  mapping", facts["mapping"] or "none matches: the fallback role")
+        if "chained_role_arn" in facts:
+            yield from _wrapped("  chained", facts["chained_role_arn"])
+        if facts["policy_arns"]:
+            yield from _wrapped("  policies", ", ".join(facts["policy_arns"]))
+        if facts["policy"]:
+            yield from _wrapped("  policy", facts["policy"])
+        yield from _wrapped("  session", f"{facts['session_name']}, {facts['session_duration']} s")
+
+
+def _wrapped(label: str, text: str, *, hang: int = 0) -> Iterator[str]:
+    first = f"{label:<{_INDENT}}" if len(label) < _INDENT else f"{label} "
+    yield from textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * (_INDENT + hang),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]
