@@ -19,22 +19,9 @@ from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
 from extproc.policy.mcp import check_form, parse_message
 from extproc.policy.rules import Policy
 from extproc.signing.path import forwardable
-from extproc.signing.signer import signed_of_the_clients
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import Reply, RequestHead, TokenDigest
 
-_NEVER_FORWARDED = frozenset(
-    {
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        # Would let a client act for another user, or turn the signed method into another one.
-        "x-amzn-bedrock-agentcore-runtime-user-id",
-        "x-http-method-override",
-        "x-http-method",
-        "x-method-override",
-    }
-)
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
 
@@ -49,11 +36,13 @@ class Admission:
     unverified_token: str = field(repr=False)
     unverified_exchange_tokens: Mapping[str, str] = field(repr=False)  # by header name
     digest: TokenDigest = field(repr=False)
-    withheld: tuple[str, ...]
+    removed: tuple[str, ...]
     """Names of the client's headers that must not reach the upstream. They leave the request as soon
     as its body is asked for, and once more when the signature comes."""
     signed: tuple[tuple[str, str], ...] = field(repr=False)
     """The client's headers that the signature covers."""
+    withheld: int
+    """How many of the removed headers nothing replaces: they are counted."""
     decided_by_body: bool  # some rule reads the MCP message
     needs_body: bool = field(init=False)
     """Whether the decision or the signature needs a body that is still to come."""
@@ -90,7 +79,6 @@ class AdmissionControl:
         self._targets = targets
         self._policy = policy
         self._exchange_headers = exchange_headers
-        self._never_forwarded = _NEVER_FORWARDED | exchange_headers
         self._max_mcp_bytes = max_mcp_bytes
 
     def admit(self, head: RequestHead) -> Admission | Reply:
@@ -109,6 +97,8 @@ class AdmissionControl:
         others = exchange_tokens(head, self._exchange_headers)
         target = self._targets.select(head)
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
+        headers = target.client_headers.sort(head)
+        tokens = sorted(self._exchange_headers.intersection(head.names))
         if self._policy.reads_mcp and head.has_body:
             check_form(head)
         return Admission(
@@ -119,8 +109,9 @@ class AdmissionControl:
             unverified_token,
             others,
             _digest(unverified_token, others),
-            self._withheld(head, target),
-            signed_of_the_clients(head, target),
+            (*headers.removed, *tokens),
+            headers.signed,
+            headers.withheld,
             self._policy.reads_mcp,
         )
 
@@ -153,11 +144,6 @@ class AdmissionControl:
             # TRACE would show the client the signed headers (RFC 9110 9.3.8).
             raise Denied(Reason.REQUEST_AMBIGUOUS, "the method is not one to be signed")
         return self._origins.preflight(head)
-
-    def _withheld(self, head: RequestHead, target: Target) -> tuple[str, ...]:
-        names = self._never_forwarded.intersection(head.names)
-        aws = [name for name in head.names if name[:6] == "x-amz-" and name not in target.sign_headers]
-        return (*sorted(names), *aws)
 
 
 def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     AUTHORIZATION_MALFORMED = "authorization_malformed"
     SIGNATURE_IN_QUERY = "signature_in_query"
     REQUEST_AMBIGUOUS = "request_ambiguous"
+    HEADER_REFUSED = "header_refused"
     UPGRADE_REFUSED = "upgrade_refused"
     TARGET_UNKNOWN = "target_unknown"
     BODY_TOO_LARGE = "body_too_large"
@@ -85,17 +86,25 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
     """The request is denied for ``reason``; ``detail`` tells the operator, and only the operator, why.
 
     ``scopes``: for a missing scope, all those that the client must ask for. ``code``: the
-    error code of the service that refused, out of a closed list.
+    error code of the service that refused, out of a closed list. ``told``: what the client reads in
+    place of the reason's constant text; it may name a part of the request, and never a value of one.
     """
 
     def __init__(
-        self, reason: Reason, detail: str = "", *, scopes: tuple[str, ...] = (), code: str = ""
+        self,
+        reason: Reason,
+        detail: str = "",
+        *,
+        scopes: tuple[str, ...] = (),
+        code: str = "",
+        told: str = "",
     ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
         self.scopes = scopes
         self.code = code
+        self.told = told
 
 
 def _invalid_token(text: str = "The access token is not valid for this resource.") -> Outcome:
@@ -113,6 +122,7 @@ _OUTCOMES = {
     Reason.AUTHORIZATION_MALFORMED: Outcome(400, "invalid_request", _BAD_AUTHORIZATION),
     Reason.SIGNATURE_IN_QUERY: Outcome(400, "invalid_request", "SigV4 query parameters are not accepted."),
     Reason.REQUEST_AMBIGUOUS: Outcome(400, "invalid_request", "The request has more than one reading."),
+    Reason.HEADER_REFUSED: Outcome(400, "invalid_request", "A header is not accepted for this target."),
     Reason.UPGRADE_REFUSED: Outcome(400, "invalid_request", "Upgrades and CONNECT cannot be signed."),
     Reason.TARGET_UNKNOWN: Outcome(404, "invalid_request", "No target serves this request."),
     Reason.BODY_TOO_LARGE: Outcome(413, None, "The request body is too large."),

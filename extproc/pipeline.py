@@ -309,6 +309,7 @@ class Pipeline:
             payload=payload.hash,
         )
         record.signed_for(authorized, seconds=time.perf_counter() - began)
+        record.withheld = admission.withheld
         mutation = [("authorization", signed.authorization)]
         forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
         if forwarded_path != head.path:
@@ -318,7 +319,7 @@ class Pipeline:
             mutation.append(("content-length", str(len(payload.body))))
         # What we set is removed first too: setting replaces the first of several values only.
         return Allow(
-            tuple(mutation), admission.withheld, payload.body if payload.changed else None, signed.shared
+            tuple(mutation), admission.removed, payload.body if payload.changed else None, signed.shared
         )
 
     def observe(self, authorized: Authorized, response: UpstreamResponse, error_code: str | None) -> None:
@@ -365,6 +366,7 @@ class Pipeline:
         except Exception as unobserved:  # noqa: BLE001 - a denial stands, whoever cannot be told of it
             _log.error("telemetry_failed", error=type(unobserved).__name__, at=_place(unobserved))
         outcome = reason.outcome
+        text = (error.told if isinstance(error, Denied) else "") or outcome.text
         headers = [("content-type", "application/json"), ("cache-control", "no-store")]
         headers += self._origins.response_headers(head)
         if outcome.status == 401 or reason is Reason.SCOPE_MISSING:  # noqa: PLR2004 - RFC 9110 15.5.2
@@ -374,13 +376,13 @@ class Pipeline:
             headers.append(("retry-after", str(outcome.retry_after)))
         body: dict[str, object] = {
             "error": outcome.error,
-            "error_description": outcome.text,
+            "error_description": text,
             "request_id": request_id,
         }
         message = inputs.message
         refused_call = message is not None and message.id is not None and outcome.status == 403  # noqa: PLR2004
         if outcome.rpc_code is not None or refused_call:
-            failure = {"code": outcome.rpc_code or _RPC_DENIED, "message": outcome.text, "data": body}
+            failure = {"code": outcome.rpc_code or _RPC_DENIED, "message": text, "data": body}
             body = {"jsonrpc": "2.0", "id": message.id if message else None, "error": failure}
         return Reply(outcome.status, tuple(headers), json.dumps(body).encode(), reason)
 

@@ -205,6 +205,7 @@ def build_targets(settings: Settings) -> TargetTable:
                 payload=target.payload_mode,
                 prefix=target.prefix,
                 sign_headers=frozenset(target.sign_headers),
+                withhold_headers=frozenset(target.withhold_headers),
                 default_aws_region=target.default_aws_region,
             )
             for target in settings.targets

@@ -12,6 +12,7 @@ from extproc.policy.arn import validate_any_role_arn
 from extproc.policy.cel import ExpressionError
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.session_policy import validate_policy, validate_policy_arn
+from extproc.signing.headers import ALWAYS_OURS, NOT_SIGNED, REFUSED, matches
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
@@ -20,16 +21,21 @@ _SOCKET_PATH_LENGTH = 107  # sockaddr_un.sun_path without its closing zero
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")  # RFC 3986 2; no quotes, no spaces
 _DEFAULT_PORT = re.compile(r"(?:^http:.*:80|^https:.*:443)$")
 _NOT_A_TOKENS_HEADER = ("x-amz", "x-b3-", "x-envoy-", "x-extproc-", "x-forwarded-", "x-request-id")
-_NEVER_SIGNED = frozenset(
+_CHANGES_ON_THE_WAY = frozenset(
     {
-        "x-amzn-bedrock-agentcore-runtime-user-id", "x-http-method", "x-http-method-override",
-        "x-method-override",
-        "authorization", "b3", "baggage", "connection", "content-length", "cookie", "expect", "forwarded",
-        "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding",
-        "upgrade", "user-agent", "via", "x-request-id", "traceparent", "tracestate", "x-amz-date",
-        "x-amz-security-token", "x-amz-content-sha256", "x-amzn-trace-id", "host", "content-type",
+        "b3", "baggage", "connection", "content-length", "expect", "forwarded", "keep-alive",
+        "proxy-connection", "te", "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade",
+        "user-agent", "via", "x-request-id", *NOT_SIGNED,
     }
 )  # fmt: skip
+_CHANGE_ON_THE_WAY = ("x-forwarded-", "x-envoy-", "x-b3-")
+_FRAMING = frozenset(
+    {"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"}
+)
+_SIGNED_ANYWAY = frozenset({"host", "content-type"})
+_HEADER_PATTERN = re.compile(r"[a-z0-9-]+|[a-z0-9-]{3,}-\*")
+# What is taken off or refused by name, whatever a pattern says: a pattern may well cover it.
+_TREATED_BY_NAME = ALWAYS_OURS | REFUSED | NOT_SIGNED
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -105,13 +111,31 @@ def _token_header(value: str) -> str:
     return name
 
 
+def _header_pattern(value: str) -> str:
+    pattern = value.lower()
+    if not _HEADER_PATTERN.fullmatch(pattern):
+        like = ", or a pattern like x-amz-meta-*" if "*" in pattern else ""
+        raise ValueError(f"must be a header name{like}")
+    return pattern
+
+
 def _signable(value: str) -> str:
-    name = value.lower()
-    if not re.fullmatch(r"[a-z0-9-]+", name):
-        raise ValueError("must be a header name")
-    if name in _NEVER_SIGNED or name.startswith(("x-forwarded-", "x-envoy-", "x-b3-")):
-        raise ValueError(f"{name} is signed already, or changes on the way and cannot be")
-    return name
+    pattern = _header_pattern(value)
+    changing = any(matches(pattern, name) for name in _CHANGES_ON_THE_WAY - _TREATED_BY_NAME) or any(
+        matches(pattern, prefix) or pattern.startswith(prefix) for prefix in _CHANGE_ON_THE_WAY
+    )
+    if pattern in REFUSED:
+        raise ValueError(f"{pattern} is never taken from a client")
+    if changing or pattern in _TREATED_BY_NAME | _SIGNED_ANYWAY:
+        raise ValueError(f"{pattern} is signed already, or changes on the way and cannot be")
+    return pattern
+
+
+def _withholdable(value: str) -> str:
+    pattern = _header_pattern(value)
+    if any(matches(pattern, name) for name in _FRAMING) or pattern in ALWAYS_OURS:
+        raise ValueError(f"{pattern} is always ours, or needed to forward the request")
+    return pattern
 
 
 Url = Annotated[str, AfterValidator(_http_url)]
@@ -123,6 +147,7 @@ Origin = Annotated[str, AfterValidator(_origin)]
 TokenHeader = Annotated[str, AfterValidator(_token_header)]
 SignableHeader = Annotated[str, AfterValidator(_signable)]
 RoleArn = Annotated[str, AfterValidator(validate_any_role_arn)]  # Settings knows whether it must be AWS's
+WithholdableHeader = Annotated[str, AfterValidator(_withholdable)]
 PolicyArn = Annotated[str, AfterValidator(validate_policy_arn)]
 InlinePolicy = Annotated[str, AfterValidator(validate_policy)]
 Matcher = Annotated[str, AfterValidator(expression(cel_matcher))]

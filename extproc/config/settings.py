@@ -16,6 +16,7 @@ from extproc.config.targets import Target
 from extproc.policy.arn import is_aws_endpoint, validate_role_arn
 from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
+from extproc.signing.headers import matches
 from extproc.values import MAX_CHAINED_DURATION
 
 
@@ -82,12 +83,12 @@ class Settings(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         _unique("issuers", "issuer", [entry.issuer for entry in self.issuers])
-        token_headers = {entry.sts_token_header for entry in self.issuers}
-        if self.cache.reuse == "identity" and token_headers != {None}:
+        token_headers = {entry.sts_token_header for entry in self.issuers if entry.sts_token_header}
+        if self.cache.reuse == "identity" and token_headers:
             # Identities are compared by the bearer token; session tags come from the other one.
             raise ValueError("cache.reuse: identity and sts_token_header exclude each other")
         for target in self.targets:
-            if not token_headers.isdisjoint(target.sign_headers):
+            if any(matches(pattern, header) for pattern in target.sign_headers for header in token_headers):
                 raise ValueError(f"targets: {target.name}: sign_headers has a header that carries tokens")
         _unique("targets", "name", [entry.name for entry in self.targets])
         _unique("targets", "prefix", [entry.prefix for entry in self.targets if entry.prefix])

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from extproc.config.fields import Host, Prefix, Section, SignableHeader, Url
+from extproc.config.fields import Host, Prefix, Section, SignableHeader, Url, WithholdableHeader
 from extproc.signing.hosts import default_payload, infer_scope
 from extproc.signing.sigv4 import Scope
 
@@ -24,6 +24,7 @@ class Target(Section):
     payload: Literal["signed", "unsigned"] | None = None  # default: what the service wants
     prefix: Prefix | None = None
     sign_headers: list[SignableHeader] = []
+    withhold_headers: list[WithholdableHeader] = []
     endpoint_url: Url | None = None  # where Envoy connects, if not https://HOST
     default_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
     max_connections: Annotated[int, Field(ge=1, le=100_000)] | None = None  # Envoy's, to this target
@@ -34,6 +35,9 @@ class Target(Section):
             raise ValueError("region and service cannot be told from this host: set both")
         if self.payload_mode == "unsigned" and self.default_aws_region is not None:
             raise ValueError("default_aws_region changes the body, so it needs payload: signed")
+        both = sorted(set(self.sign_headers) & set(self.withhold_headers))
+        if both:
+            raise ValueError(f"{both[0]} is both in sign_headers and in withhold_headers")
         return self
 
     @property

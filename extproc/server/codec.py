@@ -192,9 +192,9 @@ def _head(message: object, target_name: str | None, jwt_payload: dict[str, Any] 
 
 
 @lru_cache(maxsize=64)
-def encode_continue(withheld: tuple[str, ...]) -> bytes:
-    """Go on to the body, without the headers that must never leave unsigned: ``withheld``."""
-    mutation = HeaderMutation(remove_headers=withheld)
+def encode_continue(removed: tuple[str, ...]) -> bytes:
+    """Go on to the body, without the headers that must never leave unsigned: ``removed``."""
+    mutation = HeaderMutation(remove_headers=removed)
     response = ProcessingResponse(
         request_headers=HeadersResponse(response=CommonResponse(header_mutation=mutation))
     )

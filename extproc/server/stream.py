@@ -154,7 +154,7 @@ class Stream:
     def _continue(self, admission: Admission) -> Answer:
         self._remember(admission)
         self._record.pause()
-        return Answer(codec.encode_continue(admission.withheld), last=False)
+        return Answer(codec.encode_continue(admission.removed), last=False)
 
     # Envoy buffers the body meanwhile. A token that is refused must not hold a stream, and a
     # buffer in Envoy, for as long as its sender likes: so "continue" waits for these two.

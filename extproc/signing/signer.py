@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from extproc.clock import Clock
-from extproc.errors import Denied, Reason
 from extproc.signing import sigv4
 from extproc.signing.targets import Target
-from extproc.values import Credentials, RequestHead, SharedHeaders, SignedHeaders
+from extproc.values import Credentials, SharedHeaders, SignedHeaders
 
 _SHORT = 256  # characters of clients' values
 
@@ -48,7 +47,7 @@ class Signer:
     ) -> SignedHeaders:
         """The headers to set. ``path``, ``query`` and the ``payload`` hash are exactly of what goes upstream.
 
-        ``clients`` are the ``signed_of_the_clients``; host and the ``x-amz-*`` we set are signed too.
+        ``clients``: the client's headers to sign (``signing.headers``), beside host and what we set.
         """
         at = sigv4.timestamp(self._clock())
         sent_hash = payload if target.sends_payload_hash else None
@@ -95,23 +94,3 @@ def _prepare(
         key=sigv4.signing_key(credentials.secret_access_key, at[:8], target.scope),
     )
     return _Prepared(target, clients, sent_hash, signing, SharedHeaders(tuple(ours)))
-
-
-def signed_of_the_clients(head: RequestHead, target: Target) -> tuple[tuple[str, str], ...]:
-    """The client's headers that are signed: content-type, and what the target names.
-
-    An allow-list, since Envoy and later hops may change anything else.
-
-    Raises:
-        Denied: ``REQUEST_AMBIGUOUS`` for one that is not ASCII, or two content types.
-    """
-    types = head.values("content-type")
-    if len(types) > 1:
-        # Joined by a comma in the signature; upstream, some servers read the first and some the last.
-        raise Denied(Reason.REQUEST_AMBIGUOUS, "there are two content-type headers")
-    chosen = [("content-type", value) for value in types]
-    chosen += [(name, value) for name in target.sign_headers for value in head.values(name)]
-    for _, value in chosen:
-        if not value.isascii():
-            raise Denied(Reason.REQUEST_AMBIGUOUS, "a header to be signed is not ASCII")
-    return tuple(chosen)

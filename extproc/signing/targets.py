@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from extproc.errors import Denied, Reason
+from extproc.signing.headers import HeaderPolicy, Treatment
+from extproc.signing.profiles import profile_of
 from extproc.signing.sigv4 import Scope
 from extproc.values import RequestHead
 
@@ -18,9 +20,9 @@ class Target:
     """One place requests are signed for.
 
     ``host`` is the authority that is signed and that Envoy's route must set. ``prefix``
-    is stripped from the path before signing and forwarding. ``sign_headers`` are signed
-    beside the fixed few, in lower case. ``default_aws_region`` fills JSON-RPC bodies that
-    name no region (``signing.meta_region``).
+    is stripped from the path before signing and forwarding. ``sign_headers`` and
+    ``withhold_headers`` are names in lower case, or patterns like ``x-amz-meta-*``.
+    ``default_aws_region`` fills JSON-RPC bodies that name no region (``signing.payload``).
     """
 
     name: str
@@ -29,11 +31,14 @@ class Target:
     payload: PayloadMode = "signed"
     prefix: str | None = None
     sign_headers: frozenset[str] = frozenset()
+    withhold_headers: frozenset[str] = frozenset()
     default_aws_region: str | None = None
     s3_style: bool = field(init=False)
     """Whether the path is signed as sent, neither normalised nor encoded again."""
     sends_payload_hash: bool = field(init=False)
     """Whether ``x-amz-content-sha256`` is part of the request."""
+    client_headers: HeaderPolicy = field(init=False, repr=False, compare=False)
+    """What becomes of clients' headers."""
 
     def __post_init__(self) -> None:
         service = self.scope.service
@@ -43,6 +48,14 @@ class Target:
             "sends_payload_hash",
             self.payload == "unsigned" or self.s3_style or service == "vpc-lattice-svcs",
         )
+        profile = profile_of(service)
+        policy = HeaderPolicy(
+            sign=self.sign_headers,
+            withhold=self.withhold_headers | (frozenset(profile.dropped) - self.sign_headers),
+            known=profile.known,
+            refuse_unknown=profile.strict,
+        )
+        object.__setattr__(self, "client_headers", policy)
 
     def owns(self, path: str) -> bool:
         """Whether the path lies under the prefix, at a segment boundary."""
@@ -74,7 +87,8 @@ class TargetTable:
 
     def sign_any(self, names: Iterable[str]) -> bool:
         """Whether any target signs one of these headers of clients."""
-        return any(name in target.sign_headers for target in self._by_name.values() for name in names)
+        policies = [target.client_headers for target in self._by_name.values()]
+        return any(policy.treatment(name) is Treatment.SIGN for policy in policies for name in names)
 
     def select(self, head: RequestHead) -> Target:
         """The target of a request: named by the route, by prefix, by its own host, or the only one.

@@ -32,6 +32,7 @@ class Counts:
     exchanges_refused: Counter[str] = field(
         default_factory=lambda: Counter(dict.fromkeys(EXCHANGE_REFUSALS, 0))
     )
+    withheld: Counter[str] = field(default_factory=Counter)  # headers, by target
     fetches: Counter[tuple[str, str]] = field(default_factory=Counter)  # issuer, outcome
     reloads: Counter[str] = field(default_factory=Counter)
     durations: dict[str, Histogram] = field(

@@ -102,6 +102,12 @@ class Exposition(Collector):
             _by("cause", counts.exchanges_refused),
         )
         yield _counter(
+            "withheld_headers",
+            "Headers of clients that signed requests went on without: by configuration or profile.",
+            [({"target": target}, count) for target, count in counts.withheld.items()],
+            labels=["target"],
+        )
+        yield _counter(
             "jwks_fetches",
             "Fetches of an issuer's keys.",
             [

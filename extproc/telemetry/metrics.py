@@ -67,6 +67,9 @@ class Metrics:
                 record.stages,
             )
         )
+        if record.withheld:
+            with self._lock:
+                self._counts.withheld[record.target] += record.withheld
         if len(self._uncounted) >= _AT_ONCE:
             with self._lock:
                 self._count()

@@ -35,6 +35,7 @@ class Record:
     reason = ""
     own = 0.0
     sign: float | None = None
+    withheld = 0  # headers of the client that were dropped
     stages: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def __init__(self) -> None:

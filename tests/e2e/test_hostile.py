@@ -18,6 +18,9 @@ MATRIX = {
     "x-amz-content-sha256": POST + "X-Amz-Content-Sha256: UNSIGNED-PAYLOAD\r\n" + BODY,
     "x-amz-content-sha256 streaming": POST + "X-Amz-Content-Sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD\r\n" + BODY,
     "x-amz-anything, twice": POST + "X-Amz-Meta-A: 1\r\nx-amz-meta-a: 2\r\nX-Amz-Target: Other.Op\r\n" + BODY,
+    "an SDK's x-amz-user-agent": POST + "X-Amz-User-Agent: aws-sdk-js/3\r\n" + BODY,
+    "another user's id": POST + "X-Amzn-Bedrock-AgentCore-Runtime-User-Id: boss\r\n" + BODY,
+    "parts of a signature": POST + "X-Amz-Credential: A\r\nX-Amz-Signature: 0\r\n" + BODY,
     "x-amz with odd characters": POST + "X-Amz-A_b.c!: 1\r\n" + BODY,
     "x-amzn-trace-id": POST + "X-Amzn-Trace-Id: Root=1\r\n" + BODY,
     "date": POST + "Date: Mon, 01 Jan 2001 00:00:00 GMT\r\n" + BODY,
@@ -79,7 +82,7 @@ MATRIX = {
     "a method that overrides": POST + "X-HTTP-Method-Override: DELETE\r\n" + BODY,
 }  # fmt: skip
 SIGNED = [
-    "x-amz-date", "x-amz-security-token", "x-amz-content-sha256", "x-amz-anything, twice", "proxy-authorization",
+    "x-amz-date", "x-amz-security-token", "x-amz-content-sha256", "an SDK's x-amz-user-agent", "proxy-authorization",
     "a token in a cookie", "our own metadata as a header", "another host", "absolute form", "x-forwarded-host",
     "x-envoy", "chunked", "chunked with trailers", "te", "a content type with spaces", "content-encoding",
 ]  # fmt: skip

@@ -89,7 +89,7 @@ def test_the_upstream_gets_one_authorization_and_none_of_the_clients_aws_headers
         f"POST /echo HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Bearer {token}\r\n"
         "X-Amz-Date: 20200101T000000Z\r\nX-Amz-Date: 20200102T000000Z\r\n"
         "X-Amz-Security-Token: theirs\r\nX-Amz-Security-Token: theirs2\r\n"
-        "X-Amz-Content-Sha256: UNSIGNED-PAYLOAD\r\nX-Amz-Custom: 1\r\nX-Amz-Custom: 2\r\n"
+        "X-Amz-Content-Sha256: UNSIGNED-PAYLOAD\r\nX-Amz-User-Agent: aws-sdk-js\r\n"
         "Proxy-Authorization: Basic eA==\r\nCookie: a=b\r\n"
         "Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
     )

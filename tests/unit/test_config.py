@@ -112,6 +112,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "payload": None,
                 "prefix": None,
                 "sign_headers": [],
+                "withhold_headers": [],
                 "endpoint_url": None,
                 "default_aws_region": None,
                 "max_connections": None,
@@ -207,6 +208,11 @@ def test_settings_cannot_be_changed():
         ((*TARGET, "prefix"), "/aws/eu-1/mcp_x.y~z"),
         ((*TARGET, "payload"), "unsigned"),
         ((*TARGET, "sign_headers"), ["Mcp-Session-Id", "x-amz-target"]),
+        ((*TARGET, "sign_headers"), ["x-amz-*", "X-Amz-Meta-*", "mcp-*", "x-amz-chime-bearer"]),
+        (
+            (*TARGET, "withhold_headers"),
+            ["X-Amz-*", "x-amz-meta-*", "x-http-method-override", "x-request-id"],
+        ),
         ((*TARGET, "endpoint_url"), "http://127.0.0.1:9000"),
         ((*TARGET, "host"), "aws-mcp.eu-central-1.api.aws"),
         ((*MAPPING, "priority"), -1),
@@ -469,6 +475,47 @@ def test_a_prefix_is_whole_plain_segments(prefix):
 def test_a_header_that_is_signed_already_or_may_change_cannot_be_added(name):
     assert problems(changed((*TARGET, "sign_headers"), [name])) == [
         f"targets[0].sign_headers[0]: {name.lower()} is signed already, or changes on the way and cannot be"
+    ]
+
+
+@pytest.mark.parametrize("name", ["x-amzn-bedrock-agentcore-runtime-user-id", "X-Amz-S3session-Token"])
+def test_a_header_that_no_client_may_send_cannot_be_signed(name):
+    assert problems(changed((*TARGET, "sign_headers"), [name])) == [
+        f"targets[0].sign_headers[0]: {name.lower()} is never taken from a client"
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["x-*", "*", "x-amz*", "x-*-y", "x-a-*-*", "x--*", "a-*"])
+def test_a_pattern_is_the_beginning_of_a_name_up_to_a_hyphen(pattern):
+    for setting in ("sign_headers", "withhold_headers"):
+        assert problems(changed((*TARGET, setting), [pattern])) == [
+            f"targets[0].{setting}[0]: must be a header name, or a pattern like x-amz-meta-*"
+        ]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["x-forwarded-*", "x-forwarded-for-*", "x-envoy-*", "x-b3-*", "x-request-*"]
+)
+def test_a_pattern_of_what_changes_on_the_way_cannot_be_signed(pattern):
+    assert problems(changed((*TARGET, "sign_headers"), [pattern]))
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-amz-date", "host", "content-length", "content-*"])
+def test_what_the_request_needs_cannot_be_withheld(name):
+    assert problems(changed((*TARGET, "withhold_headers"), [name])) == [
+        f"targets[0].withhold_headers[0]: {name} is always ours, or needed to forward the request"
+    ]
+
+
+def test_a_header_cannot_be_both_signed_and_withheld():
+    target = {
+        "name": "aws-mcp",
+        "host": "aws-mcp.us-east-1.api.aws",
+        "sign_headers": ["x-amz-meta-*"],
+        "withhold_headers": ["X-Amz-Meta-*"],
+    }
+    assert problems(changed(TARGET, target)) == [
+        "targets[0]: x-amz-meta-* is both in sign_headers and in withhold_headers"
     ]
 
 

@@ -26,7 +26,9 @@ from support.envoy_messages import (
     response_message,
     trailers_message,
 )
-from support.pipelines import NOW, TOKEN, Parts
+from support.pipelines import AWS_MCP, NOW, TOKEN, Parts
+
+ORDINARY = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"))
 
 
 async def answer(stream, message):
@@ -99,7 +101,7 @@ async def test_the_clients_own_signature_headers_and_cookies_are_removed():
         ("x-amz-date", "20200101T000000Z"),
         ("x-amz-security-token", "theirs"),
         ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
-        ("x-amz-target", "Other.Action"),
+        ("date", "Wed, 01 Jan 2020 00:00:00 GMT"),
         ("proxy-authorization", "Basic eA=="),
         ("cookie", "session=1"),
         ("accept", "text/event-stream"),
@@ -108,11 +110,11 @@ async def test_the_clients_own_signature_headers_and_cookies_are_removed():
     assert sorted(second.removed) == [
         "authorization",
         "cookie",
+        "date",
         "proxy-authorization",
         "x-amz-content-sha256",
         "x-amz-date",
         "x-amz-security-token",
-        "x-amz-target",
     ]
 
 
@@ -305,9 +307,9 @@ async def test_a_stream_that_goes_away_leaves_the_exchange_to_the_others():
 
 async def test_continue_already_takes_everything_off_that_must_not_leave_unsigned():
     unsafe = ["proxy-authorization", "cookie", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"]
-    sent = [(name, "theirs") for name in (*unsafe, "x-amz-anything", "accept")]
+    sent = [(name, "theirs") for name in (*unsafe, "x-amz-user-agent", "accept")]
     first, second = await drive(Parts(), headers_message(headers=sent), body_message())
-    assert sorted(first.removed) == sorted(["authorization", "x-amz-anything", *unsafe])
+    assert sorted(first.removed) == sorted(["authorization", "x-amz-user-agent", *unsafe])
     assert second.removed == first.removed
 
 
@@ -359,10 +361,45 @@ async def test_methods_that_cannot_be_signed_safely_are_a_400(method):
     assert only.status == 400
 
 
-async def test_headers_that_speak_for_another_user_or_method_are_removed():
-    hostile = [("x-amzn-bedrock-agentcore-runtime-user-id", "boss"), ("x-http-method-override", "DELETE")]
-    _, second = await drive(Parts(), headers_message(headers=hostile), body_message())
-    assert {name for name, _ in hostile} <= set(second.removed)
+@pytest.mark.parametrize("target", [AWS_MCP, ORDINARY], ids=lambda target: target.name)
+@pytest.mark.parametrize("name", ["x-amzn-bedrock-agentcore-runtime-user-id", "x-http-method-override"])
+async def test_headers_that_speak_for_another_user_or_method_are_refused_by_name(name, target):
+    (only,) = await drive(Parts(targets=[target]), headers_message(headers=[(name, "boss")]))
+    assert only.status == 400
+    assert json.loads(only.body)["error_description"] == f"The header {name} is not accepted for this target."
+
+
+async def test_a_header_that_no_mcp_client_needs_is_refused_by_name_at_an_mcp_target():
+    (only,) = await drive(Parts(), headers_message(headers=[("x-amz-target", "Other.Action")]))
+    assert only.status == 400
+    assert "x-amz-target" in json.loads(only.body)["error_description"]
+    assert b"Other.Action" not in only.body
+
+
+@pytest.mark.parametrize("times", [1, 3])  # parsed, and known by its bytes
+async def test_clients_aws_headers_are_signed_and_forwarded_by_default(times):
+    parts = Parts(targets=[ORDINARY])
+    for _ in range(times):
+        first, second = await drive(
+            parts, headers_message(headers=[("x-amz-target", "DynamoDB.Query")]), body_message()
+        )
+        assert "x-amz-target" not in (*first.removed, *second.removed)
+        assert ";x-amz-target," in second.set["authorization"]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_withheld_headers_leave_the_request_at_once_and_are_counted(times):
+    target = replace(ORDINARY, withhold_headers=frozenset({"x-amz-meta-*", "x-internal"}))
+    parts = Parts(targets=[target])
+    sent = [("x-amz-meta-a", "1"), ("x-amz-meta-b", "2"), ("x-internal", "3"), ("x-amz-acl", "private")]
+    for _ in range(times):
+        first, second = await drive(parts, headers_message(headers=sent), body_message())
+        assert set(first.removed) == set(second.removed)
+        assert set(first.removed) == {"authorization", "x-amz-meta-a", "x-amz-meta-b", "x-internal"}
+        assert "x-amz-meta" not in second.set["authorization"]
+        assert "x-amz-acl" in second.set["authorization"]
+    counted = parts.metrics.registry.get_sample_value("extproc_withheld_headers_total", {"target": "t"})
+    assert counted == 3 * times
 
 
 async def test_an_expired_session_is_opened_anew():

@@ -1,0 +1,175 @@
+"""What becomes of a client's headers: signed, replaced, withheld, or a reason to refuse.
+
+AWS wants every ``x-amz-*`` header of a request signed
+(https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html), and
+services act on them: without ``x-amz-copy-source`` a copy is an upload of nothing. So they are signed
+and forwarded, but for the closed lists below. No header is dropped in silence: it is replaced by
+ours, refused with 400, or withheld and counted.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple
+
+from extproc.errors import Denied, Reason
+from extproc.values import RequestHead
+
+ALWAYS_OURS = frozenset(
+    {
+        "authorization", "cookie", "date", "proxy-authorization",
+        "x-amz-content-sha256", "x-amz-date", "x-amz-security-token",
+    }
+)  # fmt: skip
+"""Replaced by ours or taken off: the signature's own headers, and credentials for the gateway."""
+
+REFUSED = frozenset(
+    {
+        # Parts of a signature, which are ours to write.
+        "x-amz-algorithm", "x-amz-credential", "x-amz-expires", "x-amz-region-set", "x-amz-signature",
+        "x-amz-signedheaders",
+        # Credentials of other kinds.
+        "workloadaccesstoken", "x-amz-bearer", "x-amz-s3session-token", "x-amz-sso_bearer_token",
+        "x-amzn-bedrock-agentcore-runtime-workload-accesstoken", "x-amzn-sagemaker-customer-identity-token",
+        # Would let a client act for another user, or turn the signed method into another one.
+        "x-amzn-bedrock-agentcore-runtime-user-id",
+        "x-http-method", "x-http-method-override", "x-method-override",
+    }
+)  # fmt: skip
+"""Refused whatever ``sign_headers`` says; ``withhold_headers`` may have them dropped instead."""
+
+NAMES_A_USER = ("x-amz-chime-bearer", "x-amzn-bedrock-agentcore-payments-user-id")
+"""Parameters of an API that say for whom a call is made: refused unless ``sign_headers`` names them."""
+
+SET_BY_PROXIES = (
+    "x-amzn-lattice-*", "x-amzn-mtls-*", "x-amzn-oidc-*", "x-amzn-tls-*", "x-amzn-vpc-id", "x-amzn-vpce-*",
+)  # fmt: skip
+"""Written by AWS's load balancers about the connection or its user. An upstream that believes them must
+not get them from a client; a load balancer before Envoy sends them with every request: withheld."""
+
+NOT_SIGNED = frozenset({"x-amzn-requestid", "x-amzn-request-id", "x-amzn-trace-id"})
+"""Changed on the way; forwarded without a signature, as AWS's SDKs do."""
+
+_AWS = ("x-amz-", "x-amzn-")
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a header's name is the pattern, or begins as a pattern like ``x-amz-meta-*`` says."""
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+class Treatment(Enum):
+    """What happens to a client's header."""
+
+    SIGN = "signed and forwarded"
+    FORWARD = "forwarded"
+    REPLACE = "always ours"
+    WITHHOLD = "withheld and counted"
+    REFUSE = "refused"
+
+
+class ClientHeaders(NamedTuple):
+    """A client's headers, sorted: what the signature covers, what is taken off, how many were withheld."""
+
+    signed: tuple[tuple[str, str], ...]
+    removed: tuple[str, ...]
+    withheld: int
+
+    def __repr__(self) -> str:
+        return f"ClientHeaders(signed={[name for name, _ in self.signed]}, removed={self.removed})"
+
+
+class HeaderPolicy:
+    """What a target does with clients' headers, compiled once.
+
+    ``sign``, ``withhold`` and ``known`` hold names, or patterns like ``x-amz-meta-*``. A name counts
+    before a pattern and a longer pattern before a shorter one; of the same one, ``withhold`` counts.
+    ``refuse_unknown``: refuse an ``x-amz-*`` header that nothing here names, instead of signing it.
+    """
+
+    __slots__ = ("_names", "_patterns", "_prefixes")
+
+    def __init__(
+        self,
+        *,
+        sign: Iterable[str] = (),
+        withhold: Iterable[str] = (),
+        known: Iterable[str] = (),
+        refuse_unknown: bool = False,
+    ) -> None:
+        aws = Treatment.REFUSE if refuse_unknown else Treatment.SIGN
+        rules: dict[str, Treatment] = {f"{prefix}*": aws for prefix in _AWS}
+        rules |= dict.fromkeys(SET_BY_PROXIES, Treatment.WITHHOLD)
+        rules |= dict.fromkeys(NAMES_A_USER, Treatment.REFUSE)
+        rules |= dict.fromkeys(NOT_SIGNED, Treatment.FORWARD)
+        rules |= dict.fromkeys(known, Treatment.SIGN)
+        rules |= dict.fromkeys(sign, Treatment.SIGN)
+        rules |= dict.fromkeys(REFUSED, Treatment.REFUSE)
+        rules |= dict.fromkeys(withhold, Treatment.WITHHOLD)
+        rules |= dict.fromkeys(ALWAYS_OURS, Treatment.REPLACE)
+        rules["content-type"] = Treatment.SIGN
+        self._names = {name: rule for name, rule in rules.items() if not name.endswith("*")}
+        self._patterns = sorted(
+            ((name[:-1], rule) for name, rule in rules.items() if name.endswith("*")),
+            key=lambda pattern: -len(pattern[0]),
+        )
+        self._prefixes = tuple(prefix for prefix, _ in self._patterns)
+
+    def treatment(self, name: str) -> Treatment:
+        """What happens to a header of this name, in lower case."""
+        found = self._names.get(name)
+        if found is not None:
+            return found
+        return next((rule for prefix, rule in self._patterns if name.startswith(prefix)), Treatment.FORWARD)
+
+    def sort(self, head: RequestHead) -> ClientHeaders:
+        """Sort a request's headers.
+
+        Raises:
+            Denied: ``HEADER_REFUSED`` for a header that the target does not take,
+                ``REQUEST_AMBIGUOUS`` for one to be signed that servers or signers read differently.
+        """
+        signed: list[tuple[str, str]] = []
+        removed: list[str] = []
+        withheld = 0
+        for name in head.names:
+            rule = self._names.get(name)
+            if rule is None:
+                if not name.startswith(self._prefixes):
+                    continue
+                rule = self.treatment(name)
+            if rule is Treatment.SIGN:
+                signed += [(name, value) for value in _signable(name, head.values(name))]
+            elif rule is Treatment.REPLACE:
+                removed.append(name)
+            elif rule is Treatment.WITHHOLD:
+                removed.append(name)
+                withheld += 1
+            elif rule is Treatment.REFUSE:
+                raise Denied(
+                    Reason.HEADER_REFUSED,
+                    f"{name[:64]} is not for clients to send here",
+                    told=f"The header {name[:64]} is not accepted for this target.",
+                )
+        return ClientHeaders(tuple(signed), tuple(removed), withheld)
+
+
+def _signable(name: str, values: list[str]) -> list[str]:
+    """The values of a header to be signed, if everybody reads and folds them alike."""
+    if len(values) > 1 and (name == "content-type" or name.startswith(_AWS)):
+        # Joined by a comma in the signature; upstream, some servers read the first and some the last.
+        raise _ambiguous(name, "comes more than once")
+    for value in values:
+        if not value.isascii():
+            raise _ambiguous(name, "is not ASCII")
+        if not value.isprintable():
+            # A TAB within a value: some signers fold it into a space, some sign it as it is.
+            raise _ambiguous(name, "has a TAB or another control character")
+    return values
+
+
+def _ambiguous(name: str, problem: str) -> Denied:
+    return Denied(
+        Reason.REQUEST_AMBIGUOUS,
+        f"{name[:64]} is to be signed, and {problem}",
+        told=f"The header {name[:64]} cannot be signed: it {problem}.",
+    )
