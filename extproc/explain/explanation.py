@@ -52,18 +52,22 @@ class Explanation:
         claims_assumed: claims were given in the place of a token.
         verification: the steps of the verifier; none if it was not asked.
         decision: what the policy looked at; None if it was not asked.
+        reasons: why each mapping and then each ceiling that was looked at came out as it did.
+        claims: the names of the token's claims, if it was verified.
         not_tried: mappings and ceilings that were not looked at.
         notes: what else an operator should know.
     """
 
     outcome: Grant | Denied | Answered
     stages: tuple[StageResult, ...]
-    request: AskedRequest | None
-    admission: Admission | None
-    message: McpMessage | None
     claims_assumed: bool
     verification: tuple[StepResult, ...]
-    decision: Decision | None
+    request: AskedRequest | None = None
+    admission: Admission | None = None
+    message: McpMessage | None = None
+    decision: Decision | None = None
+    reasons: tuple[tuple[str, ...], ...] = ()
+    claims: tuple[str, ...] = ()
     not_tried: tuple[Rule | Ceiling, ...] = ()
     notes: tuple[str, ...] = ()
 

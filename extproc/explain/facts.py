@@ -23,6 +23,7 @@ def facts(explanation: Explanation) -> dict[str, Any]:
     by_policy = grant is not None or any(
         entry.stage is Stage.POLICY and entry.result is Result.FAIL for entry in explanation.stages
     )
+    evaluated, ceilings = _entries(explanation)
     document: dict[str, Any] = {
         "outcome": "allow" if explanation.allowed else "deny",
         "reason": denied.reason.value if denied else None,
@@ -32,14 +33,14 @@ def facts(explanation: Explanation) -> dict[str, Any]:
         "session_duration": grant.duration if grant else None,
         "policy_arns": list(final.policy_arns) if final else [],
         "policy": final.policy if final else None,
-        "evaluated": [_entry(entry) for entry in decision.evaluated] if decision else [],
+        "evaluated": evaluated,
         "stages": [
             {"stage": entry.stage.value, "result": entry.result.value, "detail": entry.detail or None}
             for entry in explanation.stages
         ],
     }
-    if decision and decision.ceilings:
-        document["ceilings"] = [_entry(entry) for entry in decision.ceilings]
+    if ceilings:
+        document["ceilings"] = ceilings
     if explanation.not_tried:
         document["not_tried"] = [{"kind": _kind(rule), "name": rule.name} for rule in explanation.not_tried]
     if grant and grant.chain:
@@ -52,19 +53,35 @@ def facts(explanation: Explanation) -> dict[str, Any]:
         document["request"] = _request(explanation)
     if explanation.verification and not explanation.claims_assumed:
         document["verification"] = [_step(result) for result in explanation.verification]
+    if decision:
+        document |= {"claims": list(explanation.claims), "cost": decision.cost}
     if explanation.notes:
         document["notes"] = list(explanation.notes)
     return document
 
 
-def _entry(entry: Evaluated) -> dict[str, Any]:
+def _entries(explanation: Explanation) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Mappings and ceilings that were looked at."""
+    decision = explanation.decision
+    if decision is None:
+        return [], []
+    looked_at = (*decision.evaluated, *decision.ceilings)
+    reasons = explanation.reasons or ((),) * len(looked_at)
+    entries = [_entry(entry, why) for entry, why in zip(looked_at, reasons, strict=True)]
+    mappings = len(decision.evaluated)
+    return entries[:mappings], entries[mappings:]
+
+
+def _entry(entry: Evaluated, why: tuple[str, ...]) -> dict[str, Any]:
     rule = entry.rule
     return {
         "name": rule.name,
         "priority": rule.priority,
         "matched": entry.matched,
         "error": entry.error,
+        "missing": entry.missing,
         "effect": _effect(entry),
+        "why": list(why),
     }
 
 

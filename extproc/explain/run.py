@@ -6,6 +6,7 @@ and the policy decides for a request of which rules know nothing.
 """
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -40,15 +41,16 @@ from extproc.explain.stand_ins import (
 )
 from extproc.pipeline import Pipeline
 from extproc.policy.ceilings import Ceiling
+from extproc.policy.cel import Budget, EvaluationError
 from extproc.policy.inputs import NO_INPUTS, Inputs
-from extproc.policy.mcp import McpMessage
 from extproc.policy.rules import Decision, Policy, Rule
+from extproc.policy.why import why
 from extproc.server import envoy_side
 from extproc.server.stream import Stream
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
 from extproc.telemetry.record import Record
-from extproc.values import Grant
+from extproc.values import Grant, Identity
 
 _PLACEHOLDER = "claims.instead.of-a-token"
 _ENVOYS = "taken for passed: Envoy's jwt_authn checks this issuer's tokens"
@@ -139,7 +141,12 @@ async def _of_token(
     order = [Stage.REQUEST, Stage.TOKEN, Stage.REVOCATION, Stage.POLICY, Stage.STS]
     stages = _stages(order, outcome, stage)
     stages[0] = StageResult(Stage.REQUEST, Result.NOT_TRIED, "none was given, so rules see nothing of one")
-    return _explanation(environment, watcher, outcome, stages, decision=decision)
+    explanation = _explanation(watcher, outcome, stages)
+    if decision is not None:
+        explanation = await asyncio.to_thread(
+            _with_policy, explanation, environment, decision, identity, NO_INPUTS
+        )
+    return explanation
 
 
 async def _of_request(environment: Environment, watcher: _Watcher, request: AskedRequest) -> Explanation:
@@ -176,16 +183,14 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
         stages[0] = StageResult(
             Stage.REQUEST, Result.ANSWERED, "nothing is forwarded, and no token is needed"
         )
-    return _explanation(
-        environment,
-        watcher,
-        outcome,
-        stages,
-        decision=decision,
-        request=request,
-        admission=admission,
-        message=inputs.message,
+    explanation = replace(
+        _explanation(watcher, outcome, stages), request=request, admission=admission, message=inputs.message
     )
+    if decision is not None and record.identity is not None:
+        explanation = await asyncio.to_thread(
+            _with_policy, explanation, environment, decision, record.identity, inputs
+        )
+    return explanation
 
 
 async def _drive(pipeline: Pipeline, request: AskedRequest) -> int | None:
@@ -262,32 +267,40 @@ def _stages(order: list[Stage], outcome: Grant | Denied | Answered, failed: Stag
 
 
 def _explanation(
-    environment: Environment,
-    watcher: _Watcher,
-    outcome: Grant | Denied | Answered,
-    stages: list[StageResult],
-    *,
-    decision: Decision | None,
-    request: AskedRequest | None = None,
-    admission: Admission | None = None,
-    message: McpMessage | None = None,
+    watcher: _Watcher, outcome: Grant | Denied | Answered, stages: list[StageResult]
 ) -> Explanation:
+    begun = watcher.notes.begun
     assumed = isinstance(watcher, AssumingVerifier)
+    by_envoy = Step.SIGNATURE in begun and Step.KEY not in begun
     if assumed:
         stages = [_assumed(entry) for entry in stages]
-    by_envoy = not assumed and watcher.notes.begun and Step.KEY not in watcher.notes.begun
-    by_envoy = by_envoy and Step.SIGNATURE in watcher.notes.begun
     results = watcher.notes.results(not_taken=_ASSUMED if assumed else _BY_ENVOY if by_envoy else {})
     return Explanation(
         outcome=outcome,
         stages=tuple(stages),
-        request=request,
-        admission=admission,
-        message=message,
         claims_assumed=assumed,
-        verification=results if watcher.notes.begun else (),
+        verification=results if begun else (),
+    )
+
+
+def _with_policy(
+    explanation: Explanation, environment: Environment, decision: Decision, identity: Identity, inputs: Inputs
+) -> Explanation:
+    """Add what the policy looked at, and why it came out so. Evaluates CEL: not for the event loop."""
+    policy = environment.policy
+    looked_at = (*decision.evaluated, *decision.ceilings)
+    reasons: tuple[tuple[str, ...], ...] = ()
+    with contextlib.suppress(EvaluationError):  # then nothing was looked at
+        variables = policy.variables(identity, inputs, Budget())
+        reasons = tuple(why(entry, variables) for entry in looked_at)
+    entries: list[Rule | Ceiling] = [*policy.rules, *policy.ceilings]
+    known = [entry.rule for entry in looked_at]
+    return replace(
+        explanation,
         decision=decision,
-        not_tried=_not_tried(environment.policy, decision) if decision else (),
+        reasons=reasons,
+        claims=tuple(sorted(identity.claims)),
+        not_tried=tuple(entry for entry in entries if entry not in known),
     )
 
 
@@ -295,12 +308,6 @@ def _assumed(entry: StageResult) -> StageResult:
     if entry.stage is not Stage.TOKEN or entry.result is not Result.PASS:
         return entry
     return replace(entry, detail="claims stand for a token that was verified")
-
-
-def _not_tried(policy: Policy, decision: Decision) -> tuple[Rule | Ceiling, ...]:
-    looked_at = [entry.rule for entry in (*decision.evaluated, *decision.ceilings)]
-    entries: list[Rule | Ceiling] = [*policy.rules, *policy.ceilings]
-    return tuple(entry for entry in entries if entry not in looked_at)
 
 
 def _bearer(request: AskedRequest) -> str:

@@ -69,10 +69,15 @@ def _rules(facts: Mapping[str, Any]) -> Iterator[str]:
     for kind, entries in (("mapping", facts["evaluated"]), ("ceiling", facts.get("ceilings", ()))):
         for entry in entries:
             yield from _wrapped("", f"{kind} {entry['name']}: {_verdict(entry)}", hang=2)
+            for reason in entry["why"]:
+                yield from _wrapped("", f"  {reason}", hang=4)
     for kind in ("mapping", "ceiling"):
         names = [entry["name"] for entry in facts.get("not_tried", ()) if entry["kind"] == kind]
         if names:
             yield from _wrapped("", f"{kind}s not tried: {', '.join(names)}", hang=2)
+    looked_at = [*facts["evaluated"], *facts.get("ceilings", ())]
+    if any(entry["missing"] and entry["missing"].startswith("claims.") for entry in looked_at):
+        yield from _wrapped("", f"the token has the claims {', '.join(facts['claims'])}", hang=2)
 
 
 def _verdict(entry: Mapping[str, Any]) -> str:
@@ -81,7 +86,8 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     if not entry["matched"]:
         return "no match"
     # The role comes at the end.
-    return "MATCHES" if entry["effect"].startswith("arn:") else f"MATCHES: {entry['effect']}"
+    applies = "APPLIES" if entry["missing"] else "MATCHES"
+    return applies if entry["effect"].startswith("arn:") else f"{applies}: {entry['effect']}"
 
 
 def _outcome(facts: Mapping[str, Any]) -> Iterator[str]:

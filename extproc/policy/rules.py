@@ -181,7 +181,7 @@ class Policy:
             if problem is not None:
                 return Decision(Denied(Reason.CLAIMS_SHAPE, problem), ())
         try:
-            variables = self._variables(identity, inputs, budget)
+            variables = self.variables(identity, inputs, budget)
         except EvaluationError as error:
             return Decision(Denied(Reason.POLICY_ERROR, f"claims: {error}"), ())
         rule, evaluated, error_text = _first_match(self.rules, identity.issuer, variables, budget)
@@ -219,8 +219,12 @@ class Policy:
             return Decision(denied, evaluated, looked_at, rule)
         return Decision(grant, evaluated, looked_at, rule)
 
-    def _variables(self, identity: Identity, inputs: Inputs, budget: Budget) -> dict[str, Any]:
-        """The variables as CEL values; of ``request`` and ``mcp`` only the members that some rule reads."""
+    def variables(self, identity: Identity, inputs: Inputs, budget: Budget) -> dict[str, Any]:
+        """Return the variables as CEL values; of ``request`` and ``mcp`` only members that some rule reads.
+
+        Raises:
+            EvaluationError: there is no CEL value for them, or the budget is spent.
+        """
         plain: dict[str, Any] = {"claims": dict(identity.claims)}
         if self._reads_agents:
             try:

@@ -1,0 +1,121 @@
+"""Why a mapping or a ceiling matched or did not: which part of its condition, and what is missing.
+
+For explanations only. Names members of claims and requests, never their values.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from extproc.policy.cel import (
+    Budget,
+    Condition,
+    EvaluationError,
+    MissingMemberError,
+    Path,
+    compile_condition,
+)
+from extproc.policy.cel.parts import Part, parts
+from extproc.policy.matchers import VARIABLES, ClaimContains
+from extproc.policy.rules import Evaluated
+
+_MOST = 120  # characters of an expression, and
+_MOST_NAMES = 20  # names of members that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a part comes to. ``value`` None: it cannot be told, for what ``missing`` or ``error`` say."""
+
+    value: bool | None
+    missing: str | None = None
+    error: str | None = None
+
+
+def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the reasons for what became of an entry; none where its condition as a whole tells enough.
+
+    Args:
+        entry: what became of a mapping or ceiling.
+        variables: those that it was evaluated with.
+    """
+    if entry.foreign:
+        return (f"for tokens of {', '.join(sorted(entry.rule.issuers or ()))} only",)
+    matcher = entry.rule.matcher
+    if isinstance(matcher, ClaimContains):
+        reasons = _why_claim(matcher, entry, variables)
+    elif isinstance(matcher, Condition):
+        reasons = _why_condition(parts(matcher.source), variables, matched=entry.matched)
+    else:
+        reasons = iter(())
+    return tuple(dict.fromkeys(reasons))  # each once
+
+
+def _why_claim(matcher: ClaimContains, entry: Evaluated, variables: Mapping[str, Any]) -> Iterator[str]:
+    if entry.missing:
+        yield _missing(entry.missing, variables)
+    elif not entry.matched and not entry.error:
+        yield f'claims.{matcher.claim} does not have "{matcher.value}"'
+
+
+def _why_condition(part: Part, variables: Mapping[str, Any], *, matched: bool) -> Iterator[str]:
+    verdict = _verdict(part, variables)
+    if matched and verdict.value:
+        # Of "&&" all are true: nothing to tell apart.
+        if part.operator == "||":
+            decisive = next(operand for operand in part.operands if _verdict(operand, variables).value)
+            yield f"{_shown(decisive)} is true"
+    elif part.operator:
+        for operand in _decisive(part, variables):
+            yield from _why_condition(operand, variables, matched=False)
+    elif verdict.missing:
+        yield _missing(verdict.missing, variables)
+    elif verdict.error:
+        yield f"{_shown(part)}: {verdict.error}"
+    else:
+        yield f"{_shown(part)} is false"
+
+
+def _decisive(part: Part, variables: Mapping[str, Any]) -> list[Part]:
+    """The operands for which a chain is not true: of ``||`` all, of ``&&`` the false ones if any."""
+    verdicts = [(operand, _verdict(operand, variables).value) for operand in part.operands]
+    false = [operand for operand, value in verdicts if value is False]
+    if part.operator == "&&" and false:
+        return false
+    return [operand for operand, value in verdicts if not value]
+
+
+def _verdict(part: Part, variables: Mapping[str, Any]) -> _Verdict:
+    try:
+        return _Verdict(compile_condition(part.source, variables=VARIABLES).matches(variables, Budget()))
+    except MissingMemberError as error:
+        return _Verdict(None, missing=error.member)
+    except (EvaluationError, ValueError) as error:  # an operand need not be a condition by itself
+        return _Verdict(None, error=str(error))
+
+
+def _missing(member: str, variables: Mapping[str, Any]) -> str:
+    """Say what is missing and, below the top, what is there in its place."""
+    *parents, _ = path = tuple(member.split("."))
+    if path[0] in ("mcp", "request"):
+        return f"{member} is missing: the request has none"
+    there = _at(variables, tuple(parents)) if len(parents) > 1 else None
+    beside = f" ({'.'.join(parents)} has {names(there)})" if isinstance(there, Mapping) else ""
+    return f"{member} is missing{beside}"
+
+
+def _at(value: Any, path: Path) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def names(members: Mapping[str, Any]) -> str:
+    """Return the names of members, as many as are worth reading."""
+    shown = sorted(map(str, members))
+    more = f" and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""
+    return (", ".join(shown[:_MOST_NAMES]) + more) or "nothing"
+
+
+def _shown(part: Part) -> str:
+    return part.source if len(part.source) <= _MOST else f"{part.source[:_MOST]}…"
