@@ -6,6 +6,7 @@ import functools
 import pytest
 
 from extproc.demo.stack import Stack
+from support.aws_gateway import verifying_gateway
 from support.envoys import further_envoy
 
 
@@ -74,3 +75,10 @@ def another_envoy(stack, tmp_path):
     """Start a further Envoy before the same stack, with its configuration changed; returns its base URL."""
     with contextlib.ExitStack() as cleanup:
         yield lambda change: cleanup.enter_context(further_envoy(stack, tmp_path, change))
+
+
+@pytest.fixture(scope="session")
+def aws_gateway(tmp_path_factory):
+    """AWS services behind HTTPS, played by an upstream that verifies every signature."""
+    with verifying_gateway(tmp_path_factory.mktemp("aws")) as running:
+        yield running

@@ -1,0 +1,60 @@
+"""Boto3 and the AWS CLI through a gateway that signs: send the user's token, and no signature.
+
+In a program, for every client of one session:
+
+    session = boto3.Session()
+    gateway_bearer.use_token(session.events, read_token)
+    s3 = session.client("s3", endpoint_url="https://gateway.example.com/s3")
+
+``read_token`` is called for every request, so that a program may outlive its first token.
+
+As a plugin of the AWS CLI: see ``awscli_initialize``. This file needs nothing but what boto3 or the CLI has.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+try:
+    from botocore import UNSIGNED
+except ImportError:  # AWS CLI 2 has botocore inside
+    from awscli.botocore import UNSIGNED
+
+
+def use_token(events: Any, read_token: Callable[[], str]) -> None:
+    """Send what ``read_token`` returns as the bearer token of every request, in place of a signature.
+
+    No AWS credentials are needed. ``events``: of a boto3 session, or of a client (``client.meta.events``).
+    Presigned URLs, which nobody but the owner of AWS credentials can make, raise ``ValueError``; so does an
+    endpoint that is not HTTPS, before the token is sent.
+    """
+
+    def choose(signature_version: object, **_: Any) -> Any:
+        presigned = str(signature_version).endswith(("-query", "-presign-post"))
+        return None if presigned else UNSIGNED
+
+    def add(request: Any, signature_version: object, **_: Any) -> None:
+        if signature_version != UNSIGNED:
+            raise ValueError("only the gateway signs: a URL or post cannot be presigned here")
+        if not request.url.startswith("https://"):
+            raise ValueError(f"a token is sent over HTTPS only, and not to {request.url}")
+        request.headers["Authorization"] = f"Bearer {read_token().strip()}"
+
+    events.register_first("choose-signer", choose)
+    events.register("before-sign", add)
+
+
+def awscli_initialize(events: Any) -> None:
+    """Plug this into the AWS CLI; the token is in the file that ``GATEWAY_TOKEN_FILE`` names.
+
+    In ``~/.aws/config``, with this file in a directory that ``PYTHONPATH`` names::
+
+        [plugins]
+        gateway = gateway_bearer
+
+    AWS CLI 2 takes the directory from ``cli_legacy_plugin_path`` in the same section.
+    """
+    path = os.environ.get("GATEWAY_TOKEN_FILE")
+    if path:
+        use_token(events, Path(path).read_text)

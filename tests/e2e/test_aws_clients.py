@@ -1,0 +1,113 @@
+"""boto3 and the AWS CLI with the documented hook, for services that know no bearer tokens."""
+
+import json
+import subprocess
+import sys
+from urllib.parse import parse_qs
+
+import boto3
+import gateway_bearer
+import pytest
+from botocore.config import Config
+
+from support.aws_double import REGION, Answer
+from support.aws_gateway import CLIENTS
+
+
+@pytest.fixture
+def upstream(aws_gateway):
+    aws_gateway.upstream.arrived.clear()
+    aws_gateway.upstream.answers = {}
+    return aws_gateway.upstream
+
+
+def last(upstream):
+    arrived = upstream.arrived[-1]
+    assert arrived.code is None, arrived.message
+    return arrived.request
+
+
+def test_a_token_is_read_for_every_request(aws_gateway, upstream):
+    tokens = [aws_gateway.token(account) for account in ("demo-admin", "demo-developer")]
+    pending = list(tokens)
+    client = aws_gateway.client("sqs", read_token=lambda: pending.pop(0) + "\n")
+    upstream.answers = {"/": Answer(200, "application/x-amz-json-1.0", [b"{}"])}
+    client.list_queues()
+    client.list_queues()
+    assert pending == []
+    keys = [one.request.values("authorization")[0].split(b"/")[0] for one in upstream.arrived]
+    assert len(set(keys)) == 2  # two people, two sets of credentials
+
+
+def test_the_token_goes_over_https_only(aws_gateway):
+    session = boto3.Session(region_name=REGION)
+    gateway_bearer.use_token(session.events, lambda: pytest.fail("the token was read"))
+    client = session.client(
+        "sqs", endpoint_url="http://127.0.0.1:1", config=Config(retries={"total_max_attempts": 1})
+    )
+    with pytest.raises(ValueError, match="HTTPS only"):
+        client.list_queues()
+
+
+def test_nothing_can_be_presigned(aws_gateway):
+    client = aws_gateway.client("s3")
+    with pytest.raises(ValueError, match="cannot be presigned"):
+        client.generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"})
+    with pytest.raises(ValueError, match="cannot be presigned"):
+        aws_gateway.client("sqs").generate_presigned_url("list_queues")
+    with pytest.raises(ValueError, match="cannot be presigned"):
+        client.generate_presigned_post("b", "k")
+
+
+def test_a_hook_on_one_client_leaves_the_others_alone(aws_gateway, upstream):
+    session = boto3.Session(region_name=REGION)
+    options = {"verify": aws_gateway.ca_file, "config": Config(retries={"total_max_attempts": 1})}
+    client = session.client("sns", endpoint_url=aws_gateway.url("sns"), **options)
+    token = aws_gateway.token()
+    gateway_bearer.use_token(client.meta.events, lambda: token)
+    upstream.answers = {
+        "/": Answer(200, "text/xml", [b"<ListTopicsResponse><ListTopicsResult/></ListTopicsResponse>"])
+    }
+    client.list_topics()
+    assert parse_qs(last(upstream).body) == {b"Action": [b"ListTopics"], b"Version": [b"2010-03-31"]}
+    with pytest.raises(Exception, match="Unable to locate credentials"):
+        session.client("sqs", endpoint_url=aws_gateway.url("sqs"), **options).list_queues()
+
+
+@pytest.fixture
+def aws(aws_gateway, tmp_path):
+    """The AWS CLI with the plugin; returns what it prints."""
+    (tmp_path / "aws-config").write_text(
+        "[default]\ns3 =\n  addressing_style = path\n[plugins]\ngateway = gateway_bearer\n"
+    )
+    token = tmp_path / "token"
+    token.write_text(aws_gateway.token() + "\n")
+    environment = aws_gateway.environment(tmp_path, GATEWAY_TOKEN_FILE=str(token), PYTHONPATH=str(CLIENTS))
+
+    def run(service, *arguments):
+        command = [sys.executable, "-m", "awscli", service, *arguments]
+        url = aws_gateway.url(service)
+        done = subprocess.run(
+            [*command, "--endpoint-url", url],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_cli_lists_tables(aws, upstream):
+    upstream.answers = {"/": Answer(200, "application/x-amz-json-1.0", [b'{"TableNames": ["t"]}'])}
+    assert json.loads(aws("dynamodb", "list-tables")) == {"TableNames": ["t"]}
+    assert last(upstream).values("x-amz-target") == [b"DynamoDB_20120810.ListTables"]
+
+
+def test_the_cli_reads_the_token_again_for_a_new_command(aws, upstream, tmp_path):
+    upstream.answers = {"/": Answer(200, "application/x-amz-json-1.0", [b"{}"])}
+    aws("sqs", "list-queues")
+    assert last(upstream).values("x-amz-target") == [b"AmazonSQS.ListQueues"]

@@ -1,0 +1,87 @@
+"""The stack with AWS services as its targets, behind an HTTPS listener, as AWS clients need it."""
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+from botocore.config import Config
+
+from extproc.demo.stack import Stack
+from extproc.envoyconf.options import EnvoyOptions
+from support.aws_double import REGION, AwsDouble, credentials_of, targets_yaml
+from support.certificates import LOCAL, Authority
+
+CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
+sys.path.append(str(CLIENTS))
+import gateway_bearer  # noqa: E402 - it is no package: users copy it
+
+
+@dataclass
+class Gateway:
+    """A running stack; ``upstream``: where its targets lead."""
+
+    stack: Stack
+    upstream: Any
+    ca_file: str
+
+    def url(self, service):
+        return f"https://{self.stack.addresses.envoy}/{service}"
+
+    def token(self, account="demo-admin"):
+        return self.stack.token(account)
+
+    def client(self, service, *, read_token=None, **config):
+        """A boto3 client of a service, with the documented hook."""
+        session = boto3.Session(region_name=REGION)
+        token = self.token() if read_token is None else ""
+        gateway_bearer.use_token(session.events, read_token or (lambda: token))
+        options = {"retries": {"total_max_attempts": 1}, "read_timeout": 20, **config}
+        if service == "s3":
+            options = {"s3": {"addressing_style": "path"}, **options}
+        return session.client(
+            service, endpoint_url=self.url(service), verify=self.ca_file, config=Config(**options)
+        )
+
+    def environment(self, directory, **more):
+        """Environment variables of an AWS client that knows this gateway, and nothing of this machine."""
+        return {
+            "AWS_CA_BUNDLE": self.ca_file,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": str(directory / "aws-config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(directory / "aws-credentials"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "1",
+            "HOME": str(directory),
+            **more,
+        }
+
+
+@contextlib.contextmanager
+def gateway(directory, upstream_url, *, sts_url=None, adjust=lambda text: text):
+    """A stack whose targets all lead to one address."""
+
+    def with_targets(text):
+        settings = yaml.safe_load(text)
+        settings["targets"] = yaml.safe_load(targets_yaml(upstream_url))["targets"]
+        if sts_url is not None:
+            settings["sts"]["endpoint_url"] = sts_url
+        return adjust(yaml.safe_dump(settings))
+
+    authority = Authority(directory, "ca")
+    pair = authority.issue("localhost", *LOCAL)
+    options = EnvoyOptions(tls_cert=str(pair.certificate), tls_key=str(pair.key))
+    with Stack(directory, adjust=with_targets, envoy_options=options) as stack:
+        yield stack, str(authority.certificate)
+
+
+@contextlib.contextmanager
+def verifying_gateway(directory):
+    """A gateway in front of the verifying double."""
+    with AwsDouble(None) as double, gateway(directory, double.url) as (stack, ca_file):
+        double.credentials = credentials_of(stack)
+        yield Gateway(stack, double, ca_file)
