@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +32,9 @@ _MAX_LOOKUPS = 8  # of one host at a time
 
 AddressInfo = tuple[Any, ...]
 """What ``socket.getaddrinfo`` gives."""
+
+Resolve = Callable[..., list[AddressInfo]]
+"""``socket.getaddrinfo``, or its like."""
 
 
 class HttpError(Exception):
@@ -53,7 +56,9 @@ class HttpOrigin:
     ``max_idle``: connections kept open between requests. Follows no redirects, uses no proxy.
     """
 
-    def __init__(self, url: str, *, max_idle: int, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self, url: str, *, max_idle: int, tls: ssl.SSLContext, resolve: Resolve = socket.getaddrinfo
+    ) -> None:
         parts = urlsplit(url)
         self._secure = parts.scheme == "https"
         self._host = parts.hostname or ""
@@ -61,7 +66,7 @@ class HttpOrigin:
         self._tls = tls
         self._max_idle = max_idle
         self._idle: deque[tuple[float, http.client.HTTPConnection, _Socket]] = deque()
-        self._names = _Names(self._host, self._port)
+        self._names = _Names(self._host, self._port, resolve)
 
     def post(self, target: str, headers: Mapping[str, str], body: bytes, *, until: float) -> HttpAnswer:
         """Send one request and return its answer by ``until`` (``time.monotonic`` seconds).
@@ -250,9 +255,10 @@ class _Names:
     well again must not wait for the end of what was asked when they were not.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, resolve: Resolve) -> None:
         self._host = host
         self._port = port
+        self._resolve = resolve
         self._lock = threading.Lock()
         self._latest: Future[list[AddressInfo]] | None = None
         self._began = 0.0
@@ -276,7 +282,7 @@ class _Names:
 
     def _run(self, lookup: "Future[list[AddressInfo]]") -> None:
         try:
-            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            found = self._resolve(self._host, self._port, type=socket.SOCK_STREAM)
         except Exception as error:  # noqa: BLE001 - UnicodeError for strange names, OSError for all else
             lookup.set_exception(error)
         else:

@@ -1,11 +1,11 @@
 """Faults the STS emulator can be told to show, each as a client would meet it at AWS."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from extproc.demo.sts_wire import StsError
 
@@ -30,7 +30,9 @@ _BODIES: Final[Mapping[str, tuple[bytes, int, str]]] = {
     "empty4xx": (b"", 400, "text/xml"),
     "html200": (b"<html><body>Welcome to the captive portal</body></html>", 200, "text/html"),
 }
-MODES: Final = frozenset({"slow", *_ERRORS, *_BODIES})
+DRIP_INTERVAL: Final = 1.5  # seconds between two bytes: less than most read timeouts
+_DRIPS: Final = 400
+MODES: Final = frozenset({"slow", "drip", *_ERRORS, *_BODIES})
 
 
 @dataclass(slots=True)
@@ -90,4 +92,12 @@ async def act(mode: str | None, delay: float) -> Response | None:
     if mode in _BODIES:
         content, status, media_type = _BODIES[mode]
         return Response(content, status_code=status, media_type=media_type)
+    if mode == "drip":
+        return StreamingResponse(_dripping(), media_type="text/xml")
     return None
+
+
+async def _dripping() -> AsyncIterator[bytes]:
+    for _ in range(_DRIPS):
+        yield b" "
+        await asyncio.sleep(DRIP_INTERVAL)
