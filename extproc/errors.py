@@ -56,7 +56,7 @@ class Reason(StrEnum):
     STS_UNAVAILABLE = "sts_unavailable"
     STS_THROTTLED = "sts_throttled"
     STS_BUSY = "sts_busy"
-    TOO_MANY_EXCHANGES = "too_many_exchanges"
+    USER_BUSY = "user_busy"
     STS_PROVIDER_UNREACHABLE = "sts_provider_unreachable"
     STS_MISCONFIGURED = "sts_misconfigured"
     # Envoy and we.
@@ -161,8 +161,11 @@ _OUTCOMES = {
     Reason.STS_UNAVAILABLE: _UNAVAILABLE,
     Reason.STS_THROTTLED: _UNAVAILABLE,
     Reason.STS_BUSY: _UNAVAILABLE,
-    Reason.TOO_MANY_EXCHANGES: Outcome(  # RFC 6585 4
-        429, "temporarily_unavailable", "Too many sessions of this user are being opened.", 1
+    Reason.USER_BUSY: Outcome(  # RFC 6585 4
+        429,
+        "temporarily_unavailable",
+        "Too many sessions of this user are being opened at once.",
+        1,
     ),
     Reason.STS_PROVIDER_UNREACHABLE: _UNAVAILABLE,
     Reason.STS_MISCONFIGURED: _OUR_FAULT,

@@ -52,6 +52,7 @@ from extproc.values import (
 
 _MAX_REQUEST_ID = 128
 _MAX_RECENT = 4096
+_MAX_PAUSING = 2048  # requests; a small part of the streams that Envoy may hold open
 _MAX_HEADS = 2048
 HEADS_KEPT_FOR = 60.0
 """Seconds; heads hold tokens, so they are not kept longer than clients pause between two calls."""
@@ -81,6 +82,7 @@ class Pipeline:
         observes_upstream: bool,
         max_mcp_bytes: int = 256 * 1024,
         max_sessions: int = 10_000,
+        pause: float = 1.0,
     ) -> None:
         self._resource = resource
         self._origins = origins
@@ -107,6 +109,8 @@ class Pipeline:
             max_mcp_bytes=max_mcp_bytes,
         )
         self._retired = False
+        self._pause_for = pause  # seconds
+        self._pausing = 0
         # One lookup in the place of three, for who comes again within a moment.
         self._recent: WeakValueDictionary[tuple[TokenDigest, tuple[object, ...]], Entry] = (
             WeakValueDictionary()
@@ -243,14 +247,37 @@ class Pipeline:
                 if session is None:
                     opening = self._opening.run(admission.flight, lambda: self._open(admission, record))
                     session = await asyncio.shield(opening)
-                with record.stage("policy"):
-                    grant = await self._decisions.decide(session, inputs, key)
-                credentials = self._credentials.get(session, grant)
-                if credentials is None:
-                    with record.stage("exchange"):
-                        credentials = await asyncio.shield(self._credentials.obtain(session, grant))
+                try:
+                    return await self._obtain(session, inputs, key, record)
+                except Denied as denied:
+                    if denied.reason is not Reason.USER_BUSY or self._pausing >= _MAX_PAUSING:
+                        raise
+                await self._pause()
+                return await self._obtain(session, inputs, key, record)
         except TimeoutError:
             raise Denied(Reason.STS_UNAVAILABLE, f"not authorized within {self._deadline} s") from None
+
+    async def _pause(self) -> None:
+        """Wait before a user who has too much under way is asked for again, or refused.
+
+        Many sessions opened at once then mostly succeed; and a client that tries again as soon as
+        it is refused does not take the processor from others.
+        """
+        self._pausing += 1
+        try:
+            await asyncio.sleep(self._pause_for)
+        finally:
+            self._pausing -= 1
+
+    async def _obtain(
+        self, session: Session, inputs: Inputs, key: tuple[object, ...], record: Record
+    ) -> Authorized:
+        with record.stage("policy"):
+            grant = await self._decisions.decide(session, inputs, key)
+        credentials = self._credentials.get(session, grant)
+        if credentials is None:
+            with record.stage("exchange"):
+                credentials = await asyncio.shield(self._credentials.obtain(session, grant))
         return Authorized(session, grant, credentials)
 
     def _living_session(self, admission: Admission) -> Session | None:

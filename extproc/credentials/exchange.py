@@ -34,7 +34,7 @@ class Refusal(StrEnum):
 
 
 _REFUSALS = {
-    Refusal.ONE_USER: (Reason.TOO_MANY_EXCHANGES, "too many exchanges of this user are waiting"),
+    Refusal.ONE_USER: (Reason.USER_BUSY, "too many exchanges of this user are waiting"),
     Refusal.QUEUE_FULL: (Reason.STS_BUSY, "too many exchanges are waiting"),
     Refusal.TOO_SLOW: (Reason.STS_BUSY, "the turn of this exchange would come after its deadline"),
     Refusal.WAITED_TOO_LONG: (Reason.STS_BUSY, "the turn of this exchange did not come before its deadline"),

@@ -11,7 +11,7 @@ from functools import partial
 from cachetools import LRUCache
 
 from extproc.errors import Denied, Reason
-from extproc.fairpool import BusyError, FairPool
+from extproc.fairpool import Busy, BusyError, FairPool
 from extproc.fairqueue import Owner
 from extproc.lockedcache import LockedCache
 from extproc.policy.inputs import Inputs, decision_key
@@ -19,8 +19,8 @@ from extproc.policy.rules import Policy
 from extproc.values import Grant, Session, TokenDigest
 
 MAX_DECISIONS = 64  # kept for one session
-MAX_WAITING = 64  # decisions; each costs at most cel.MAX_DECISION_SECONDS
-MAX_WAITING_OF_ONE = 8  # of one user, who may have many sessions, and must not fill the queue
+MAX_WAITING = 128  # decisions; each costs at most cel.MAX_DECISION_SECONDS
+MAX_WAITING_OF_ONE = 32  # of one user, who may have many sessions, and must not fill the queue
 
 _Outcome = Grant | tuple[Reason, str]
 
@@ -60,7 +60,7 @@ class Decisions:
         """Decide, and remember under the inputs' ``key``.
 
         Raises:
-            Denied: with a reason of the policy; ``POLICY_BUSY`` if too many decisions wait.
+            Denied: with a reason of the policy; ``POLICY_BUSY`` or ``USER_BUSY`` if too many decisions wait.
         """
         remembered = self.recall(session, key)
         if remembered is not None:
@@ -69,7 +69,9 @@ class Decisions:
         try:
             outcome = await self._worker.submit(owner, partial(self._outcome, session, inputs)).result
         except BusyError as busy:
-            raise Denied(Reason.POLICY_BUSY, f"too many decisions are waiting ({busy.cause.value})") from None
+            if busy.cause is Busy.OF_ONE_USER:
+                raise Denied(Reason.USER_BUSY, "too many decisions of this user are waiting") from None
+            raise Denied(Reason.POLICY_BUSY, "too many decisions are waiting") from None
         self._remember(session.digest, key, outcome)
         if isinstance(outcome, tuple):
             raise Denied(*outcome)

@@ -128,6 +128,7 @@ class Parts:
             observer=Observer(metrics=self.metrics, audit=audit, sample_allows=sample_allows, tracer=tracer),
             max_body_bytes=max_body_bytes,
             observes_upstream=observes_upstream,
+            pause=0,
         )
 
 

@@ -108,7 +108,7 @@ async def test_one_user_cannot_fill_the_queue_with_however_many_tokens(tokens):
     groups = [str(n) for n in range(1000)]
     waiting = [
         asyncio.ensure_future(decided(made, session(b"%d" % (n % tokens), groups=groups), mcp(tool=str(n))))
-        for n in range(20)
+        for n in range(40)
     ]
     await asyncio.sleep(0)
     newcomer = Session(b"b", Identity("i", "bob", 2e9, {"sub": "bob", "groups": ["a"]}, b""), "t")
@@ -119,7 +119,7 @@ async def test_one_user_cannot_fill_the_queue_with_however_many_tokens(tokens):
     )  # before the next ones
     results = await asyncio.gather(*waiting, return_exceptions=True)
     reasons = [error.reason for error in results]
-    assert reasons.count(Reason.POLICY_BUSY) == 20 - decisions.MAX_WAITING_OF_ONE
+    assert reasons.count(Reason.USER_BUSY) == 40 - decisions.MAX_WAITING_OF_ONE
 
 
 def test_two_hundred_rules_over_thousands_of_groups_are_decided_within_the_budget():
