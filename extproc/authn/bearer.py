@@ -6,31 +6,47 @@ from collections.abc import Iterable
 from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
 
+_SIGNS_FOR_CLIENTS = (
+    "This gateway signs requests for you: send your OIDC access token as a bearer token in the authorization "
+    "header, and no AWS signature. docs/targets.md of extproc-sigv4 says how."
+)
 _TOKEN68 = (string.ascii_letters + string.digits + "-._~+/").encode()
 
 
 def bearer_token(head: RequestHead) -> str:
     """The request's bearer token, still unverified.
 
-    Envoy joins several ``authorization`` headers with commas, so a comma means that
-    there was more than one value. The scheme is case-insensitive (RFC 9110 11.1).
+    The scheme is case-insensitive (RFC 9110 11.1). Envoy joins several ``authorization`` headers with
+    commas. Other schemes have commas between their parameters; a token has none.
 
     Raises:
-        Denied: ``TOKEN_MISSING`` when no bearer credentials were sent at all,
-            ``AUTHORIZATION_MALFORMED`` when there is more or less than one token.
+        Denied: ``TOKEN_MISSING`` when no bearer token was sent at all, an AWS signature for instance;
+            ``AUTHORIZATION_MALFORMED`` for several values or what is no token.
     """
     values = head.values("authorization")
     if not values:
         raise Denied(Reason.TOKEN_MISSING)
-    if len(values) > 1 or "," in values[0]:
+    if len(values) > 1:
         raise Denied(Reason.AUTHORIZATION_MALFORMED, "several authorization values")
     scheme, _, unverified_token = values[0].strip(" \t").partition(" ")
     if scheme.lower() != "bearer":
-        raise Denied(Reason.TOKEN_MISSING, "another authentication scheme")
+        raise _other_scheme(scheme.lower(), values[0])
     unverified_token = unverified_token.strip(" ")
+    if not unverified_token:
+        # RFC 6750 3.1: no authentication information, so no error code.
+        raise Denied(Reason.TOKEN_MISSING, "the Bearer scheme without a token")
     if not _is_token68(unverified_token):
         raise Denied(Reason.AUTHORIZATION_MALFORMED, "not one token68 value")
     return unverified_token
+
+
+def _other_scheme(scheme: str, value: str) -> Denied:
+    """What to say to another scheme than Bearer, as the first of perhaps several values."""
+    if any(part.strip(" \t")[:7].lower() in ("bearer", "bearer ") for part in value.split(",")[1:]):
+        return Denied(Reason.AUTHORIZATION_MALFORMED, "several authorization values")
+    if scheme == "aws" or scheme.startswith("aws4-"):  # Signature Version 2; 4 and 4A
+        return Denied(Reason.TOKEN_MISSING, "an AWS signature of the client's own", told=_SIGNS_FOR_CLIENTS)
+    return Denied(Reason.TOKEN_MISSING, "another authentication scheme")
 
 
 def exchange_tokens(head: RequestHead, names: Iterable[str]) -> dict[str, str]:

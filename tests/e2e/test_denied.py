@@ -107,6 +107,30 @@ def test_ambiguous_requests_are_a_400(stack, head):
     assert nothing_arrived(stack)
 
 
+@pytest.mark.parametrize(
+    ("authorization", "says"),
+    [
+        (
+            "AWS4-HMAC-SHA256 Credential=A/20150830/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0",
+            "OIDC",
+        ),
+        ("AWS AKIDEXAMPLE:c2lnbmF0dXJl", "signs requests for you"),
+        ('Digest username="a", realm="b"', "bearer token"),
+        ("Basic YTpi", "bearer token"),
+        ("Bearer", "bearer token"),
+        ("bearer ", "bearer token"),
+    ],
+)
+def test_what_is_no_bearer_token_is_a_challenge_without_an_error_code(stack, authorization, says):
+    request = f"GET /echo HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
+    head, _, body = raw(stack.addresses.envoy, request.encode()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 401 ")
+    assert b"www-authenticate: Bearer resource_metadata=" in head
+    assert b"error=" not in head
+    assert says.encode() in body
+    assert nothing_arrived(stack)
+
+
 def test_an_authorization_header_nominated_by_connection_is_no_token(stack):
     token = stack.token("demo-admin")
     request = (

@@ -8,6 +8,7 @@ from extproc.values import RequestHead
 
 MISSING = Reason.TOKEN_MISSING
 MALFORMED = Reason.AUTHORIZATION_MALFORMED
+SIGNATURE = "SignedHeaders=host;x-amz-date, Signature=0f"
 
 
 def _head(*values, path="/mcp", extra=()):
@@ -44,13 +45,27 @@ def test_one_token68_value_after_the_scheme_is_the_token(value, token):
         pytest.param([""], MISSING, id="empty header"),
         pytest.param(["Basic YTpi"], MISSING, id="another scheme"),
         pytest.param(["AWS4-HMAC-SHA256 Credential=x"], MISSING, id="a signature"),
+        pytest.param([f"AWS4-HMAC-SHA256 Credential=x, {SIGNATURE}"], MISSING, id="a whole signature"),
+        pytest.param([f"aws4-hmac-sha256 Credential=x,{SIGNATURE}"], MISSING, id="in lower case"),
+        pytest.param([f"AWS4-ECDSA-P256-SHA256 Credential=x, {SIGNATURE}"], MISSING, id="SigV4A"),
+        pytest.param(["AWS AKIDEXAMPLE:c2lnbmF0dXJl"], MISSING, id="SigV2"),
+        pytest.param(["AWS4-HMAC-SHA256"], MISSING, id="a signature's scheme only"),
+        pytest.param([f"AWS4-HMAC-SHA256 {SIGNATURE}, Bearer abc"], MALFORMED, id="a signature and a token"),
+        pytest.param([f"AWS4-HMAC-SHA256 {SIGNATURE},bearer"], MALFORMED, id="a signature and a scheme"),
+        pytest.param([f"Bearer abc,AWS4-HMAC-SHA256 {SIGNATURE}"], MALFORMED, id="a token and a signature"),
+        pytest.param(['Digest username="a", realm="b", uri="/"'], MISSING, id="commas of another scheme"),
+        pytest.param(["Basic YTpi,"], MISSING, id="another scheme and a comma"),
+        pytest.param(["AWSX a:b"], MISSING, id="like a signature"),
         pytest.param(["Bearerabc"], MISSING, id="no space"),
         pytest.param(["Bearer\tabc"], MISSING, id="a tab instead of the space"),
         pytest.param(["Bearer\u00a0abc"], MISSING, id="a no-break space"),
         pytest.param(["abc.def.ghi"], MISSING, id="no scheme"),
         pytest.param(["DPoP abc"], MISSING, id="DPoP"),
-        pytest.param(["Bearer"], MALFORMED, id="scheme only"),
-        pytest.param(["Bearer   "], MALFORMED, id="scheme and spaces"),
+        pytest.param(["Bearer"], MISSING, id="scheme only"),
+        pytest.param(["bearer   "], MISSING, id="scheme and spaces"),
+        pytest.param(["Bearer,"], MISSING, id="scheme and a comma"),
+        pytest.param(["Bearer ,"], MALFORMED, id="a comma for a token"),
+        pytest.param(["Bearer, Bearer"], MALFORMED, id="two schemes"),
         pytest.param(["Bearer abc def"], MALFORMED, id="two tokens"),
         pytest.param(["Bearer abc, Bearer def"], MALFORMED, id="joined values"),
         pytest.param(["Bearer abc,"], MALFORMED, id="a comma at the end"),
@@ -85,3 +100,20 @@ def test_refusals_do_not_repeat_what_was_sent():
         with pytest.raises(Denied) as caught:
             bearer_token(_head(value))
         assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["AWS4-HMAC-SHA256 Credential=x, " + SIGNATURE, "aws A:b", "AWS4-HMAC-SHA256"]
+)
+def test_who_signs_by_himself_is_told_that_the_gateway_does(value):
+    with pytest.raises(Denied) as caught:
+        bearer_token(_head(value))
+    assert "signs requests for you" in caught.value.told
+    assert "signature of the client's own" in caught.value.detail
+
+
+@pytest.mark.parametrize("value", ["AWSX a:b", "Basic YTpi", "Digest a=b, c=d"])
+def test_who_uses_another_scheme_is_told_no_more_than_who_sent_nothing(value):
+    with pytest.raises(Denied) as caught:
+        bearer_token(_head(value))
+    assert caught.value.told == ""
