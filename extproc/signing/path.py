@@ -21,8 +21,12 @@ _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 _CONTROLS = frozenset(range(0x20)) | {0x7F}
 _SIGNATURE_PARAMETERS = frozenset(
     f"x-amz-{name}"
-    for name in ("algorithm", "credential", "date", "expires", "signature", "signedheaders", "security-token")
+    for name in (
+        *("algorithm", "content-sha256", "credential", "date", "expires", "region-set", "s3session-token"),
+        *("security-token", "signature", "signedheaders"),
+    )
 )
+_S3_SIGNATURE_PARAMETERS = _SIGNATURE_PARAMETERS | {"awsaccesskeyid"}  # of Signature Version 2
 
 
 def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
@@ -33,23 +37,24 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
     brought into that encoding too. An encoded slash would be a slash there: refused.
 
     Raises:
-        Denied: ``REQUEST_AMBIGUOUS`` for dot segments in any spelling, control characters,
-            invalid escapes, a plus sign in the query, an encoded slash where slashes matter;
-            ``SIGNATURE_IN_QUERY``.
+        Denied: ``REQUEST_AMBIGUOUS``, with the character, for dot segments in any spelling, invalid
+            escapes, a plus sign in the query, control characters (even encoded ones, unless slashes matter),
+            an encoded slash where slashes matter; ``SIGNATURE_IN_QUERY``.
     """
     path, _, query = raw.partition("?")
-    if len(raw) > MAX_PATH_LENGTH or not _PATH.fullmatch(path):
-        raise Denied(Reason.REQUEST_AMBIGUOUS, "path has characters or escapes that are not allowed")
-    if not _QUERY.fullmatch(query):
-        # A plus sign is a space to some servers and a plus to others.
-        raise Denied(Reason.REQUEST_AMBIGUOUS, "query has characters or escapes that are not allowed")
+    if len(raw) > MAX_PATH_LENGTH:
+        raise _ambiguous("path", f"is longer than {MAX_PATH_LENGTH} characters")
+    for part, pattern, text in (("path", _PATH, path), ("query", _QUERY, query)):
+        if not pattern.fullmatch(text):
+            raise _ambiguous(part, _first_problem(pattern, text))
     if "//" in path and not slashes_matter:
-        raise Denied(Reason.REQUEST_AMBIGUOUS, "path has an empty segment")
+        raise _ambiguous("path", 'has an empty segment, "//"')
     path = _one_reading(path, slashes_matter=slashes_matter)
     if not query:
         return path, ""
     parts = canonical_query_parts(query)
-    if any(name.lower() in _SIGNATURE_PARAMETERS for name, _ in parts):
+    of_signatures = _S3_SIGNATURE_PARAMETERS if slashes_matter else _SIGNATURE_PARAMETERS
+    if any(name.lower() in of_signatures for name, _ in parts):
         raise Denied(Reason.SIGNATURE_IN_QUERY)
     return path, "&".join(f"{name}={value}" for name, value in parts)
 
@@ -57,16 +62,35 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
 def _one_reading(path: str, *, slashes_matter: bool) -> str:
     """The path in one spelling; refused if servers might read it in several ways."""
     decoded = unquote_to_bytes(path)
-    if not _CONTROLS.isdisjoint(decoded):
-        raise Denied(Reason.REQUEST_AMBIGUOUS, "path has control characters")
     if _has_dot_segments(decoded):
-        raise Denied(Reason.REQUEST_AMBIGUOUS, "path has dot segments")
+        raise _ambiguous("path", 'has a segment "." or "..", plain or encoded')
     if slashes_matter:
         if _ENCODED_SLASH.search(path):
-            raise Denied(Reason.REQUEST_AMBIGUOUS, "path has an encoded slash")
-        return quote(decoded, safe="/-_.~")
+            raise _ambiguous("path", "has %2F, an encoded slash, which would be a slash in the key")
+        return quote(decoded, safe="/-_.~")  # keys may hold any character, control characters too
+    control = next((byte for byte in decoded if byte in _CONTROLS), None)
+    if control is not None:
+        raise _ambiguous("path", f"has %{control:02X}, an encoded control character")
     # RFC 3986 6.2.2: a rule about /admin must not miss /%61dmin. What is reserved stays encoded.
     return _ESCAPE.sub(_one_spelling, path) if "%" in path else path
+
+
+def _first_problem(pattern: re.Pattern[str], text: str) -> str:
+    """Name the first character that keeps the text from matching."""
+    good = pattern.match(text)
+    if good is None:
+        return "does not begin with a slash"
+    character = text[good.end()]
+    if character == "%":
+        return "has a % that two hexadecimal digits do not follow"
+    if character == "+":
+        return 'has a "+", which some servers read as a space: write %20 or %2B'
+    shown = f'"{character}"' if "!" <= character <= "~" else f"the byte 0x{ord(character):02X}"
+    return f"has {shown}, which must be percent-encoded"
+
+
+def _ambiguous(part: str, problem: str) -> Denied:
+    return Denied(Reason.REQUEST_AMBIGUOUS, f"{part} {problem}", told=f"The {part} {problem}.")
 
 
 def _one_spelling(escape: re.Match[str]) -> str:

@@ -58,9 +58,9 @@ def bucket(shared_bucket):
     return shared_bucket
 
 
-def put(bucket, headers):
+def put(bucket, headers, key="key"):
     stack = bucket.stack
-    request = f"PUT /s3/key HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.token('demo-admin')}\r\n{headers}{BODY}"
+    request = f"PUT /s3/{key} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.token('demo-admin')}\r\n{headers}{BODY}"
     answer = raw(stack.addresses.envoy, request.encode("latin-1"))
     return int(answer[9:12]), answer.partition(b"\r\n\r\n")[2]
 
@@ -122,3 +122,21 @@ def test_withheld_headers_do_not_arrive_and_are_counted(bucket):
 def test_what_connection_names_is_gone_before_it_is_signed(bucket):
     assert put(bucket, "Connection: x-amz-acl\r\nx-amz-acl: private\r\n")[0] in (200, 400)
     assert [seen["outcome"] for seen in bucket.seen] in ([], ["verified"])
+
+
+@pytest.mark.parametrize("key", ["a%0Ab", "%01%1F%7F", "a//b", "a%5Cb", "%FF", "a%20b", "~a%2Bb", "..a"])
+def test_odd_keys_of_objects_arrive_and_verify(bucket, key):
+    assert put(bucket, "", key)[0] == 200
+    (seen,) = bucket.seen
+    assert (seen["raw_path"], seen["outcome"]) == (f"/{key}", "verified")
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [("a/../b", '\\"..\\"'), ("a%2Fb", "%2F"), ("a\\b", "\\\\"), ("a?b=c+d", '\\"+\\"'), ("a%zz", "%")],
+)
+def test_a_key_that_cannot_work_is_a_400_that_names_the_character(bucket, key, named):
+    status, body = put(bucket, "", key)
+    assert status == 400
+    assert named.encode() in body
+    assert bucket.seen == []

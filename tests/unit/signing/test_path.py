@@ -142,9 +142,56 @@ def test_empty_segments_are_for_services_that_tell_them_apart():
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["Algorithm", "Credential", "Date", "Expires", "Signature", "SignedHeaders", "Security-Token"],
+    "raw",
+    ["/b/a%0Ab", "/b/%00", "/b/a%7Fb%1F", "/b/%09%0D%0A", "/b/%FF%FE"],
 )
+def test_an_s3_key_may_hold_any_encoded_character(raw):
+    assert forwardable(raw, slashes_matter=True) == (raw, "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "slashes_matter", "named"),
+    [
+        ("/a b", False, "0x20"),
+        ("/a\tb", True, "0x09"),
+        ("/caf\xe9", True, "0xE9"),
+        ('/a"b', False, '"""'),
+        ("/a\\b", False, '"\\"'),
+        ("/a%zz", True, "a % that two hexadecimal digits do not follow"),
+        ("/a%", False, "a % that"),
+        ("/a%0Ab", False, "%0A"),
+        ("/a%7fb", False, "%7F"),
+        ("/a//b", False, '"//"'),
+        ("/a/../b", True, '".."'),
+        ("/a%2Fb", True, "%2F"),
+        ("/?a=b+c", False, '"+"'),
+        ("/?a=<b>", False, '"<"'),
+        ("/?a=b c", False, "0x20"),
+        ("mcp", False, "begin with a slash"),
+        ("*", False, "begin with a slash"),
+        ("/" + "a" * MAX_PATH_LENGTH, False, str(MAX_PATH_LENGTH)),
+    ],
+)
+def test_a_refusal_names_the_character(raw, slashes_matter, named):
+    with pytest.raises(Denied) as denied:
+        forwardable(raw, slashes_matter=slashes_matter)
+    assert named in denied.value.told
+    assert denied.value.told.startswith("The query " if "?" in raw else "The path ")
+
+
+def test_a_signature_of_version_2_is_refused_for_s3():
+    assert (
+        refused("/k?AWSAccessKeyId=A&Signature=s&Expires=1", slashes_matter=True) is Reason.SIGNATURE_IN_QUERY
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Algorithm", "Credential", "Date", "Expires", "Signature", "SignedHeaders", "Security-Token",
+        "Content-SHA256", "S3session-Token", "Region-Set",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize(
     "spelling",
     [
