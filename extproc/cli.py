@@ -124,6 +124,7 @@ def check(config_path: Path) -> None:
     for warning in review.warnings(policy):
         click.echo(f"warning: {warning}", err=True)
     click.echo("\n".join(review.reads(policy)))
+    click.echo(review.cost(policy))
     click.echo(
         f"{config_path}: ok ({len(settings.issuers)} issuers, {len(settings.targets)} targets, "
         f"{len(settings.role_mappings)} role mappings)"

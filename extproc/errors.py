@@ -34,6 +34,7 @@ class Reason(StrEnum):
     TOKEN_NOT_YET_VALID = "token_not_yet_valid"  # noqa: S105
     AUDIENCE_WRONG = "audience_wrong"
     CLAIM_INVALID = "claim_invalid"
+    CLAIMS_INVALID = "claims_invalid"
     CLAIM_REQUIRED = "claim_required"
     SCOPE_MISSING = "scope_missing"
     ENVOY_UNVERIFIED = "envoy_unverified"
@@ -141,6 +142,7 @@ _OUTCOMES = {
     Reason.TOKEN_NOT_YET_VALID: _invalid_token("The access token is not valid yet."),
     Reason.AUDIENCE_WRONG: _invalid_token(),
     Reason.CLAIM_INVALID: _invalid_token(),
+    Reason.CLAIMS_INVALID: _invalid_token(),
     Reason.CLAIM_REQUIRED: _invalid_token(),
     Reason.SCOPE_MISSING: Outcome(403, "insufficient_scope", "The access token lacks a required scope."),
     Reason.ENVOY_UNVERIFIED: _invalid_token(),

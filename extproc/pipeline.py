@@ -13,7 +13,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
@@ -83,6 +83,7 @@ class Pipeline:
         max_mcp_bytes: int = 256 * 1024,
         max_sessions: int = 10_000,
         pause: float = 1.0,
+        on_policy_cost: Callable[[int], None] = lambda _cost: None,
     ) -> None:
         self._resource = resource
         self._origins = origins
@@ -91,7 +92,7 @@ class Pipeline:
         self._credentials = credentials
         self._revocation = revocation
         self._deadline = deadline
-        self._decisions = Decisions(policy, max_sessions=max_sessions)
+        self._decisions = Decisions(policy, max_sessions=max_sessions, on_cost=on_policy_cost)
         self._opening: SingleFlight[tuple[TokenDigest, bool], Session] = SingleFlight()
         self._authorizing: SingleFlight[tuple[TokenDigest, bool, tuple[object, ...]], Authorized] = (
             SingleFlight()

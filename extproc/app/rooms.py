@@ -65,6 +65,7 @@ def build_policy(settings: Settings) -> Policy:
         session_name_claim=settings.session_name_claim,
         session_duration=settings.session_duration,
         claims_schema=settings.claims_schema,
+        cost_limit=settings.limits.policy_cost,
     )
 
 
@@ -224,6 +225,7 @@ def build_pipeline(
     revocation: RevocationCheck,
     signer: Signer,
     observer: DecisionObserver,
+    on_policy_cost: Callable[[int], None] = lambda _cost: None,
 ) -> Pipeline:
     """The pipeline of a configuration. The server's and ``extproc explain``'s are both made here."""
     return Pipeline(
@@ -241,6 +243,7 @@ def build_pipeline(
         max_body_bytes=settings.limits.request_body_bytes,
         max_mcp_bytes=settings.limits.mcp_body_bytes,
         max_sessions=settings.limits.sessions,
+        on_policy_cost=on_policy_cost,
         observes_upstream=settings.observe_upstream,
     )
 

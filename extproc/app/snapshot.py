@@ -59,5 +59,6 @@ def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None)
         revocation=shared.revocation,
         signer=shared.signer,
         observer=shared.observer,
+        on_policy_cost=shared.metrics.evaluated,
     )
     return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=shared.clock())

@@ -54,6 +54,25 @@ def check_subject(claims: Mapping[str, Any]) -> str:
     return subject
 
 
+def check_strings(claims: Mapping[str, Any]) -> None:
+    """No string has the character U+0000, names of members among them.
+
+    Some programs end a string there, and would read "admin" where rules see another name.
+    """
+    level: list[Any] = [claims]
+    while level:
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, Mapping):
+                below += node
+                below += node.values()
+            elif isinstance(node, list):
+                below += node
+            elif isinstance(node, str) and "\0" in node:
+                raise Denied(Reason.CLAIMS_INVALID, "a string has the character U+0000")
+        level = below
+
+
 def check_required_claims(claims: Mapping[str, Any], required: Mapping[str, tuple[ClaimValue, ...]]) -> None:
     """Each named claim has one of its values; a list has one of them among its elements.
 

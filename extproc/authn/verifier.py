@@ -7,7 +7,7 @@
  5. signature ours to check, or Envoy's jwt_authn verified this very token (then there is no step 4)
  6. times     ``exp`` required; ``nbf`` and ``iat`` when present
  7. audience  one of the issuer's, exactly
- 8. subject   a non-empty text
+ 8. subject   a non-empty text; no string has U+0000
  9. claims    those that the issuer's configuration requires
 10. scopes    all that the issuer's configuration requires
 
@@ -27,6 +27,7 @@ from extproc.authn.claims import (
     check_audience,
     check_required_claims,
     check_scopes,
+    check_strings,
     check_subject,
     check_times,
 )
@@ -268,6 +269,7 @@ class Verifier:
         check_audience(claims, trusted.exchange_audiences if for_exchange else trusted.audiences)
         begin(Step.SUBJECT)
         subject = check_subject(claims)
+        check_strings(claims)
         return trusted, Identity(
             issuer=trusted.issuer,
             subject=subject,

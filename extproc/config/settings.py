@@ -14,6 +14,7 @@ from extproc.config.listen import Listen
 from extproc.config.roles import Ceiling, RoleMapping
 from extproc.config.targets import Target
 from extproc.policy.arn import is_aws_endpoint, validate_role_arn
+from extproc.policy.cel import DEFAULT_COST_LIMIT
 from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
 from extproc.signing.headers import matches
@@ -34,6 +35,7 @@ class Limits(Section):
     token_bytes: Annotated[int, Field(ge=256, le=MAX_TOKEN_BYTES)] = MAX_TOKEN_BYTES
     claims_depth: Annotated[int, Field(ge=2, le=32)] = 16
     claims_values: Annotated[int, Field(ge=16, le=10_000)] = 2000
+    policy_cost: Annotated[int, Field(ge=1000, le=100_000_000)] = DEFAULT_COST_LIMIT
 
 
 class Settings(Section):

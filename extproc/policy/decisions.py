@@ -6,6 +6,7 @@ for any thread, all else for the event loop. New decisions are made in a worker 
 interpreted Python, and must not hold up the signatures of others.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from cachetools import LRUCache
@@ -19,17 +20,20 @@ from extproc.policy.rules import Policy
 from extproc.values import Grant, Session, TokenDigest
 
 MAX_DECISIONS = 64  # kept for one session
-MAX_WAITING = 128  # decisions; each costs at most cel.MAX_DECISION_SECONDS
+MAX_WAITING = 128  # decisions; each costs at most limits.policy_cost, by default about 50 ms
 MAX_WAITING_OF_ONE = 32  # of one user, who may have many sessions, and must not fill the queue
 
 _Outcome = Grant | tuple[Reason, str]
 
 
 class Decisions:
-    """The decisions of one policy."""
+    """The decisions of one policy. ``on_cost`` receives the units of each, in the worker's thread."""
 
-    def __init__(self, policy: Policy, *, max_sessions: int) -> None:
+    def __init__(
+        self, policy: Policy, *, max_sessions: int, on_cost: Callable[[int], None] = lambda _cost: None
+    ) -> None:
         self._policy = policy
+        self._on_cost = on_cost
         # Each of the inner ones is written by one thread, and a dict is read and written at one stroke.
         self._memo: LockedCache[TokenDigest, dict[tuple[object, ...], _Outcome]] = LockedCache(
             LRUCache(max_sessions)
@@ -82,7 +86,9 @@ class Decisions:
         self._worker.close()
 
     def _outcome(self, session: Session, inputs: Inputs) -> _Outcome:
-        outcome = self._policy.decide(session.identity, inputs).outcome
+        decision = self._policy.decide(session.identity, inputs)
+        self._on_cost(decision.cost)
+        outcome = decision.outcome
         # Not the exception itself: raised again and again, it would collect tracebacks.
         return (outcome.reason, outcome.detail) if isinstance(outcome, Denied) else outcome
 

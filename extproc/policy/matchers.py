@@ -41,6 +41,10 @@ class Matcher(Protocol):
         """Its result, if nothing can change it."""
         ...
 
+    def cost(self, size: int) -> int:
+        """Return an upper estimate of its units, if every list has ``size`` elements."""
+        ...
+
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
         """True only if it certainly applies.
 
@@ -67,6 +71,10 @@ class ClaimContains:
     def constant(self) -> bool | None:
         """Never: it depends on the claim."""
         return None
+
+    def cost(self, size: int) -> int:
+        """Return the units of reading the list, which is done once for all rules."""
+        return size
 
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
         """Whether the claim is a list that has the value; null and every other type is an error."""

@@ -12,6 +12,8 @@ def warnings(policy: Policy) -> Iterator[str]:
     if policy.fallback_role_arn is not None and any(rule.matcher.constant for rule in policy.rules):
         yield "fallback_role_arn: never reached, since a mapping always matches"
     yield from _unreachable("ceiling", policy.ceilings)
+    if policy.cost(USUAL_GROUPS) > policy.cost_limit:
+        yield f"{cost(policy)}: such tokens may be denied (policy_error); see limits.policy_cost"
     for ceiling in policy.ceilings:
         restricted = [rule.name for rule in policy.rules if ceiling.session_policy and rule.session_policy]
         if restricted:
@@ -19,6 +21,16 @@ def warnings(policy: Policy) -> Iterator[str]:
                 f"ceiling {ceiling.name}: has a session policy, and so has mapping {', '.join(restricted)}: "
                 "who meets both is denied (policy_conflict)"
             )
+
+
+USUAL_GROUPS = 300
+"""Groups that a token can have in large organizations."""
+
+
+def cost(policy: Policy) -> str:
+    """What a decision costs where a token has many groups, and of how much."""
+    units = policy.cost(USUAL_GROUPS)
+    return f"with {USUAL_GROUPS} groups this policy needs at most {units:,} of {policy.cost_limit:,} units"
 
 
 def reads(policy: Policy) -> Iterator[str]:

@@ -159,6 +159,18 @@ class Policy:
         self.reads_request = any(path[0] == "request" for path in self.request_reads)
         self.reads_mcp = any(path[0] == "mcp" for path in self.request_reads)
 
+    @property
+    def cost_limit(self) -> int:
+        """Units that one decision may cost."""
+        return self._cost_limit
+
+    def cost(self, size: int) -> int:
+        """Return an upper estimate of a decision's units, if lists have ``size`` elements."""
+        entries: list[Rule | Ceiling] = [*self.rules, *self.ceilings]
+        lists = {path for entry in entries for path in entry.matcher.reads}
+        names = self._session_name.cost(size) if self._session_name else 0
+        return names + sum(1 + entry.matcher.cost(size) for entry in entries) + size * max(len(lists), 1)
+
     def grant(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Grant:
         """The grant for an identity and a request.
 

@@ -19,6 +19,9 @@ REMAINING = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 144
 EXCHANGE_REFUSALS = ("one_user", "queue_full", "too_slow", "waited_too_long", "breaker_open")
 """``credentials.exchange.Refusal``, which this room cannot import; a test compares them."""
 
+UNITS = (100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 1e7)
+"""Bounds of what a decision costs, in units of ``limits.policy_cost``."""
+
 STAGES = ("total", "verify", "policy", "exchange", "sign")
 
 
@@ -39,6 +42,7 @@ class Counts:
         default_factory=lambda: {stage: Histogram(SECONDS) for stage in STAGES}
     )
     remaining: Histogram = field(default_factory=lambda: Histogram(REMAINING))
+    policy_cost: Histogram = field(default_factory=lambda: Histogram(UNITS))
     reloaded_at: float = field(default_factory=time.time)
     reloaded: bool = True
 

@@ -75,6 +75,11 @@ class Exposition(Collector):
             "What the credentials had left when a request was signed with them.",
             [({}, counts.remaining)],
         )
+        yield _histogram(
+            "policy_cost_units",
+            "What an evaluation of the policy cost; limits.policy_cost is the most.",
+            [({}, counts.policy_cost)],
+        )
         for name, help_text, sessions, credentials in (
             ("cache_hits", "Requests that found what they needed.", _KNOWN_SESSION, _KNOWN_CREDENTIALS),
             ("cache_misses", "Requests that did not.", _UNKNOWN_SESSION, _UNKNOWN_CREDENTIALS),

@@ -101,6 +101,11 @@ class Metrics:
         with self._lock:
             self._counts.exchanges_refused[cause] += 1
 
+    def evaluated(self, cost: int) -> None:
+        """Count an evaluation of the policy, by its units of cost."""
+        with self._lock:
+            self._counts.policy_cost.observe(cost)
+
     def fetched(self, issuer: str, ok: bool) -> None:  # noqa: FBT001 - a callback's argument
         """Count a fetch of an issuer's keys."""
         with self._lock:

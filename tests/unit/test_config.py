@@ -159,6 +159,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
             "token_bytes": 20_000,
             "claims_depth": 16,
             "claims_values": 2000,
+            "policy_cost": 500_000,
         },
         "cache": {"margin": 60.0, "negative_ttl": 30.0, "reuse": "token"},
         "observe_upstream": False,
@@ -689,6 +690,7 @@ def test_check_accepts_a_good_file_with_exit_0(run):
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         "mapping role_mappings[0]: reads claims.groups",
+        "with 300 groups this policy needs at most 601 of 500,000 units",
         f"{path}: ok (1 issuers, 1 targets, 1 role mappings)",
     ]
 

@@ -18,6 +18,13 @@ Run = Callable[[Frame], Any]
 Cost = tuple[int, ...]
 """Units for lists of n elements: ``(a, b, c)`` is a + b·n + c·n²."""
 
+OPERATOR_COST = 3
+"""Units of arithmetic and of comparisons."""
+CONVERSION_COST = 6
+"""Units of a conversion; most read or write decimals."""
+ENTRY_COST = 3
+"""Units of an entry of a map."""
+
 UNKNOWN = object()
 """No constant."""
 

@@ -10,11 +10,22 @@ from typing import Any
 
 from extproc.policy.cel import arithmetic, functions, logic, macros, regex
 from extproc.policy.cel.budget import Budget
-from extproc.policy.cel.code import UNKNOWN, Code, Cost, Frame, Run, for_each, total
+from extproc.policy.cel.code import (
+    CONVERSION_COST,
+    ENTRY_COST,
+    OPERATOR_COST,
+    UNKNOWN,
+    Code,
+    Cost,
+    Frame,
+    Run,
+    for_each,
+    total,
+)
 from extproc.policy.cel.conversions import CONVERSIONS
 from extproc.policy.cel.errors import CelError, ExpressionError, MissingMemberError, Path
 from extproc.policy.cel.syntax import Tree, arguments, identifier, literal_of, where
-from extproc.policy.cel.values import TYPES, CelType, equal, no_overload
+from extproc.policy.cel.values import MIN_INT, TYPES, CelType, equal, no_overload
 
 _BOOL = CelType.BOOL
 
@@ -137,6 +148,8 @@ class Compiler:
         if sign.data == "unary_not":
             negation = _joined(logic.negation(operand.run), operand, type=_BOOL, passes=True)
             return self._folded(tree, negation, operand)
+        if type(operand.constant) is int and operand.constant == MIN_INT:
+            raise ExpressionError(f"{where(tree)}an int beyond 64 bits")
         run = operand.run
         return self._folded(
             tree, _joined(lambda frame: arithmetic.negate(run(frame)), operand, type=operand.type), operand
@@ -158,7 +171,8 @@ class Compiler:
         # The lists of "in" and "==" are as long as those of the claims, if they are not written out.
         more = _ANY_LIST if name == "in" and not right.is_constant and right.type is not CelType.LIST else ()
         kind = result or (left.type if left.type is right.type else None)
-        return self._folded(tree, _joined(run, left, right, type=kind, more=more), left, right)
+        own = 1 if name == "==" and str in (type(left.constant), type(right.constant)) else OPERATOR_COST
+        return self._folded(tree, _joined(run, left, right, type=kind, more=more, own=own), left, right)
 
     # Members.
 
@@ -233,7 +247,8 @@ class Compiler:
         operand = self._compile(expressions[0], scope)
         function, kind = _UNARY[name]
         run = operand.run
-        code = _joined(lambda frame: function(run(frame), frame[0]), operand, type=kind)
+        own = CONVERSION_COST if name in CONVERSIONS else OPERATOR_COST
+        code = _joined(lambda frame: function(run(frame), frame[0]), operand, type=kind, own=own)
         return self._folded(tree, code, operand)
 
     def _matches(self, tree: Tree, text: Tree, pattern: Tree, scope: Mapping[str, Code]) -> Code:
@@ -287,7 +302,8 @@ class Compiler:
         def make(frame: Frame) -> dict[Any, Any]:
             return functions.made_map([(name(frame), value(frame)) for name, value in pairs])
 
-        return self._folded(tree, _joined(make, *parts, type=CelType.MAP), *parts)
+        own = 1 + ENTRY_COST * len(pairs)
+        return self._folded(tree, _joined(make, *parts, type=CelType.MAP, own=own), *parts)
 
     # Macros.
 
@@ -308,7 +324,8 @@ class Compiler:
         slow = _loop(name, bodies, place, each)
         fast = self._fast_exists(name, expressions[1], variable, inner, slow)
         run = macros.over(values.run, fast or slow)
-        rounds = (each,) if fast is None else _FAST_ROUNDS.get(str(expressions[1].data), (1,))
+        # Of a fast way: an element, and that its characters are searched, of which there are some 32.
+        rounds = (each,) if fast is None else (1,) if expressions[1].data == "relation" else (2,)
         more = total(values.more, for_each(total(rounds, *(body.more for body in bodies))))
         kind = _BOOL if name in ("all", "exists", "exists_one") else CelType.LIST
         depends = values.depends.union(*(body.depends for body in bodies))
@@ -365,9 +382,6 @@ class Compiler:
             return code
 
 
-_FAST_ROUNDS: dict[str, Cost] = {"relation": (1,), "member_dot_arg": (1,)}
-
-
 def _constant(value: Any) -> Code:
     return Code(lambda _frame: value, type=TYPES[type(value)], constant=value)
 
@@ -395,9 +409,13 @@ def _joined(
     type: CelType | None,  # noqa: A002
     more: Cost = (),
     passes: bool = False,
+    own: int = 1,
 ) -> Code:
-    """Return the code of an operation. ``passes``: it minds itself which members are missing."""
-    nodes = 1 + sum(part.nodes for part in parts)
+    """Return the code of an operation.
+
+    ``passes``: it minds itself which members are missing. ``own``: its units, besides those of its parts.
+    """
+    nodes = own + sum(part.nodes for part in parts)
     depends = frozenset[str]().union(*(part.depends for part in parts))
     mixed = any(part.mixed for part in parts) or (passes and len(depends) > 1)
     if mixed and not passes:

@@ -16,11 +16,11 @@ from extproc.policy.cel.values import (
     MAX_INT,
     MAX_UINT,
     MIN_INT,
-    TEXT_SHIFT,
     TYPES,
     CelType,
     Uint,
     no_overload,
+    spend_text,
 )
 
 _INT = re.compile(r"([+-]?)0*([0-9]{1,20})", re.ASCII)
@@ -31,7 +31,8 @@ _DOUBLE = re.compile(
 _SIGNED_NAN = re.compile(r"[+-](?i:nan)", re.ASCII)
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_SMALLEST_PLAIN, _FIRST_SCIENTIFIC = -4, 6  # powers of ten, between which there is no "e"
+_PLAIN_FROM, _PLAIN_TO = 1e-4, 1e6  # between them there is no "e"
+_DECIMAL_COST = 30  # units
 
 
 def to_int(value: Any, budget: Budget) -> int:
@@ -111,9 +112,9 @@ def to_string(value: Any, budget: Budget) -> str:
     if kind is int or kind is Uint:
         return str(int(value))
     if kind is float:
-        return _formatted(value)
+        return _formatted(value, budget)
     if kind is bytes:
-        budget.spend(len(value) >> TEXT_SHIFT)
+        spend_text(budget, len(value))
         try:
             return str(value, "utf-8")
         except UnicodeDecodeError:
@@ -154,22 +155,23 @@ CONVERSIONS: dict[str, tuple[Callable[[Any, Budget], Any], CelType | None]] = {
 
 
 def _scanned(text: str, budget: Budget) -> str:
-    budget.spend(len(text) >> TEXT_SHIFT)
+    spend_text(budget, len(text))
     return text
 
 
-def _formatted(value: float) -> str:
+def _formatted(value: float, budget: Budget) -> str:
     """The shortest decimal that gives the same double, as Go's ``FormatFloat(v, 'g', -1, 64)``."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     # Python's digits are the shortest as well; only where "e" begins differs.
+    if _PLAIN_FROM <= abs(value) < _PLAIN_TO:
+        return repr(value).removesuffix(".0")
+    budget.spend(_DECIMAL_COST)
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    power = len(digits) - 1 + int(exponent)
-    text = "".join(map(str, digits))
-    if value == 0 or _SMALLEST_PLAIN <= power < _FIRST_SCIENTIFIC:
-        text = f"{abs(Decimal(repr(value)).normalize()):f}"
-    else:
-        text = f"{text[0]}{'.' if text[1:] else ''}{text[1:]}e{power:+03d}"
-    return f"-{text}" if sign else text
+    if value == 0:
+        return "-0" if sign else "0"
+    first, *rest = map(str, digits)
+    power = len(rest) + int(exponent)
+    return f"{'-' if sign else ''}{first}{'.' if rest else ''}{''.join(rest)}e{power:+03d}"

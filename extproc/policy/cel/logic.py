@@ -7,7 +7,7 @@ from extproc.policy.cel.code import Frame, Run
 from extproc.policy.cel.errors import CelError, MissingMemberError, graver
 from extproc.policy.cel.values import no_overload
 
-ERROR_COST = 10
+ERROR_COST = 25
 """Units of an error that is caught."""
 
 

@@ -137,7 +137,7 @@ def text_search(function: str, part: str) -> Search:
     searches = function == "contains"
 
     def search(texts: Texts, budget: Budget) -> bool:
-        budget.spend(len(texts.strings) + (texts.length >> TEXT_SHIFT if searches else 0))
+        budget.spend(len(texts.strings) + ((2 * texts.length) >> TEXT_SHIFT if searches else 0))
         return found(texts.strings)
 
     return search

@@ -24,6 +24,13 @@ MAX_UINT = 2**64 - 1
 TEXT_SHIFT = 6  # 64 characters cost one unit
 
 
+def spend_text(budget: Budget, length: int) -> None:
+    """Count what is copied, compared or searched; short strings are part of their node."""
+    units = length >> TEXT_SHIFT
+    if units:
+        budget.spend(units)
+
+
 class Uint(int):
     """CEL's unsigned integer."""
 
@@ -64,8 +71,8 @@ def to_cel(value: Any, budget: Budget | None = None) -> Any:
     """Return a JSON value as a CEL value; what it costs to read is counted in ``budget``.
 
     Raises:
-        EvaluationError: numbers beyond 64 bits, strings that are not Unicode, types other than
-            JSON's, nesting beyond the interpreter's, a spent budget.
+        EvaluationError: numbers beyond 64 bits, strings that are not Unicode or have U+0000, types
+            other than JSON's, nesting beyond the interpreter's, a spent budget.
     """
     try:
         return _converted(value, budget or Budget())
@@ -77,6 +84,8 @@ def _converted(value: Any, budget: Budget) -> Any:
     kind = type(value)
     if kind is str:
         budget.spend(1 + (len(value) >> TEXT_SHIFT))
+        if "\0" in value:
+            raise EvaluationError("a string with U+0000")  # where other programs end it
         if not value.isascii():
             _check_unicode(value)
         return value
@@ -152,7 +161,7 @@ def equal(left: Any, right: Any, budget: Budget) -> bool:
             name in right and equal(value, right[name], budget) for name, value in left.items()
         )
     if kind is str or kind is bytes:
-        budget.spend(min(len(left), len(right)) >> TEXT_SHIFT)
+        spend_text(budget, min(len(left), len(right)))
     return bool(left == right)
 
 
