@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import jwt
@@ -20,17 +21,21 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from extproc import strictjson
+from extproc.authn.rsa_weakness import weakness
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
+from extproc.ownthread import in_own_thread
 
-MIN_RSA_BITS = 2048  # RFC 7518 3.3
 MAX_KID_LENGTH = 512
 MAX_KEYS = 200
+MAX_VALUES = 10_000  # members and elements of a whole document
+_MAX_NUMBER = 1400  # characters of a number in base64url: one of ``rsa_weakness.MAX_BITS``, and some zeros
 RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512"})
 EC_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}  # RFC 7518 3.4
 SUPPORTED_ALGORITHMS = RSA_ALGORITHMS | frozenset(EC_ALGORITHMS.values())
 """What STS accepts of a web identity token; never ``none``, never HMAC."""
 
+_NUMBERS = ("n", "e", "x", "y")  # RFC 7518 6.2.1, 6.3.1
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})  # RFC 7518 6.2.2, 6.3.2
 
 _log = structlog.get_logger(__name__)
@@ -76,15 +81,16 @@ class KeyDocumentError(Exception):
 def parse_key_set(document: bytes) -> KeySet:
     """Admit the usable signature keys of a JWK Set (RFC 7517 5).
 
-    Refused: symmetric and private keys, RSA below 2048 bits, unknown types and curves, keys
-    for encryption, and every key whose ``kid`` is used twice, since either could be meant.
-    A key without a ``kid`` serves only tokens without one.
+    Refused: symmetric and private keys, weak and oversized RSA keys (see ``rsa_weakness``), unknown
+    types and curves, keys for encryption, and every key whose ``kid`` is used twice, since either
+    could be meant. A key without a ``kid`` serves only tokens without one. Takes a tenth of a
+    second for a large document: not for the event loop.
 
     Raises:
         KeyDocumentError: not a JWK Set, or no usable key in it.
     """
     try:
-        entries = strictjson.loads_object(document).get("keys")
+        entries = strictjson.loads_object(document, max_values=MAX_VALUES).get("keys")
     except strictjson.AmbiguousJSONError as error:
         raise KeyDocumentError(f"JWK Set: {error}") from None
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
@@ -123,12 +129,7 @@ def _admit(entry: object) -> VerificationKey:
     if not isinstance(operations, list) or "verify" not in operations:
         raise KeyDocumentError("key_ops does not allow verification")
     declared = entry.get("alg")
-    try:
-        # The key itself is parsed for its own type; a declared algorithm only narrows what it may verify.
-        material = {name: value for name, value in entry.items() if name != "alg"}
-        public_key = jwt.PyJWK(material).key
-    except Exception as error:  # noqa: BLE001 - PyJWT raises unrelated types for malformed members
-        raise KeyDocumentError(f"cannot be parsed ({type(error).__name__})") from None
+    public_key = _public_key(entry)
     algorithms = _algorithms(public_key)
     if declared is not None:
         algorithms &= {declared} if isinstance(declared, str) else frozenset()
@@ -140,10 +141,23 @@ def _admit(entry: object) -> VerificationKey:
     return VerificationKey(entry.get("kid"), algorithms, public_key, thumbprint)
 
 
+def _public_key(entry: Mapping[str, Any]) -> Any:
+    if any(isinstance(number, str) and len(number) > _MAX_NUMBER for number in map(entry.get, _NUMBERS)):
+        raise KeyDocumentError("a number in it is too long")
+    # The key is parsed for its own type; a declared algorithm only narrows what it may verify.
+    material = {name: value for name, value in entry.items() if name != "alg"}
+    try:
+        return jwt.PyJWK(material).key
+    except Exception as error:  # noqa: BLE001 - PyJWT raises unrelated types for malformed members
+        raise KeyDocumentError(f"cannot be parsed ({type(error).__name__})") from None
+
+
 def _algorithms(public_key: object) -> frozenset[str]:
     if isinstance(public_key, RSAPublicKey):
-        if public_key.key_size < MIN_RSA_BITS:
-            raise KeyDocumentError(f"RSA key of {public_key.key_size} bits; {MIN_RSA_BITS} are required")
+        numbers = public_key.public_numbers()
+        wrong = weakness(numbers.n, numbers.e)
+        if wrong is not None:
+            raise KeyDocumentError(wrong)
         return RSA_ALGORITHMS
     if isinstance(public_key, EllipticCurvePublicKey) and public_key.curve.name in EC_ALGORITHMS:
         return frozenset({EC_ALGORITHMS[public_key.curve.name]})
@@ -269,7 +283,7 @@ class KeyStore:
         try:
             async with asyncio.timeout(policy.fetch_limit):  # name resolution may hang for longer
                 document = await self._source.fetch()
-            keys = parse_key_set(document.body)
+                keys = await in_own_thread(partial(parse_key_set, document.body), name="keys")
         except Exception as error:  # noqa: BLE001 - whatever the provider does, the last good set stays
             self._failure = str(error) if isinstance(error, KeyDocumentError) else type(error).__name__
             self._next_due = self._clock() + self._retry_delay()

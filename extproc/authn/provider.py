@@ -10,13 +10,15 @@ import http.client
 import re
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from extproc import strictjson
 from extproc.authn.keys import KeyDocument, KeyDocumentError
+from extproc.ownthread import in_own_thread
 
-MAX_DOCUMENT_BYTES = 1024 * 1024
+MAX_DOCUMENT_BYTES = 512 * 1024
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host
 TOTAL_TIMEOUT = 5.0  # seconds, for one document
 _DIRECTIVE = re.compile(r"""([\w!#$%&'*+.^`|~-]+)(?:=("(?:[^"\\]|\\.)*"|[^\s,;"]*))?""", re.ASCII)
@@ -24,7 +26,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class HttpDocuments:
-    """GET for JSON documents, in worker threads."""
+    """GET for JSON documents, each in a thread of its own."""
 
     def __init__(self, *, ca_file: str | None = None) -> None:
         self._tls = ssl.create_default_context(cafile=ca_file)
@@ -38,7 +40,7 @@ class HttpDocuments:
         call = _Call(_destination(url, allow_http=allow_http), self._tls)
         try:
             async with asyncio.timeout(TOTAL_TIMEOUT):
-                return await asyncio.to_thread(call.run)
+                return await in_own_thread(call.run, name="keys")
         except KeyDocumentError as error:
             raise KeyDocumentError(f"{url}: {error}") from None
         except TimeoutError:
@@ -166,7 +168,7 @@ class Discovery:
         url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
         metadata = await self._documents.get(url, allow_http=self._allow_http)
         try:
-            members = strictjson.loads_object(metadata.body)
+            members = await in_own_thread(partial(strictjson.loads_object, metadata.body), name="keys")
         except strictjson.AmbiguousJSONError as error:
             raise KeyDocumentError(f"{url}: {error}") from None
         if members.get("issuer") != self._issuer:  # Discovery 4.3: identical, or not to be used
@@ -186,9 +188,16 @@ class JwksFile:
     async def fetch(self) -> KeyDocument:
         """Read the file."""
         try:
-            return KeyDocument(await asyncio.to_thread(self._path.read_bytes))
+            return KeyDocument(await in_own_thread(self._read, name="keys"))
         except OSError as error:
             raise KeyDocumentError(f"{self._path}: {error.strerror}") from None
+
+    def _read(self) -> bytes:
+        with self._path.open("rb") as file:
+            body = file.read(MAX_DOCUMENT_BYTES + 1)
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise KeyDocumentError(f"{self._path}: larger than {MAX_DOCUMENT_BYTES} bytes")
+        return body
 
 
 def is_loopback(url: str) -> bool:

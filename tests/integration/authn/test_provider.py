@@ -152,7 +152,7 @@ async def test_a_document_of_the_largest_size_is_read_whole(idp):
 
 async def test_a_larger_document_is_refused(idp):
     idp.pages["/jwks"] = _page(b"x" * (MAX_DOCUMENT_BYTES + 1))
-    assert "larger than 1048576 bytes" in await _failure(idp)
+    assert "larger than 524288 bytes" in await _failure(idp)
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -170,7 +170,7 @@ async def test_an_endless_document_is_refused_without_reading_on(idp, chunked):
             idp.hung_up.set()
 
     idp.pages["/jwks"] = endless
-    assert "larger than 1048576 bytes" in await _failure(idp)
+    assert "larger than 524288 bytes" in await _failure(idp)
     assert await asyncio.to_thread(idp.hung_up.wait, 2)
 
 
