@@ -189,6 +189,7 @@ class Verifier:
         if "sub" in claims:
             begin(Step.SUBJECT)
             check_subject(claims)
+        check_strings(claims)
         if trusted is not None:
             begin(Step.CLAIMS)
             check_required_claims(claims, trusted.required_claims)

@@ -60,6 +60,14 @@ def with_claim(message: bytes, claim: str, *, body_mode=BUFFERED) -> bytes:
     return request.SerializeToString()
 
 
+def with_jwt_payload(message: bytes, claims: dict) -> bytes:
+    """A head with the claims that Envoy's jwt_authn filter verified; its numbers are doubles."""
+    request = external_processor_pb2.ProcessingRequest.FromString(message)
+    metadata = request.metadata_context.filter_metadata["envoy.filters.http.jwt_authn"]
+    metadata.fields["jwt_payload"].struct_value.update(claims)
+    return request.SerializeToString()
+
+
 def body_message(body=b"{}", *, end_of_stream=True) -> bytes:
     return bytes(ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=end_of_stream)))
 
@@ -96,6 +104,12 @@ class Seen:
         self.options = list(mutation.set_headers) if mutation else []
         self.set = {o.header.key: o.header.raw_value.decode("latin-1") for o in self.options}
         self.removed = list(mutation.remove_headers) if mutation else []
+
+    @property
+    def decision_metadata(self):
+        """What comes with the deciding answer for Envoy's access log, as plain values."""
+        metadata = self.response.dynamic_metadata.to_dict()
+        return metadata["extproc"]
 
     @property
     def is_immediate(self):
