@@ -30,7 +30,9 @@ def use_token(events: Any, read_token: Callable[[], str]) -> None:
     endpoint that is not HTTPS, before the token is sent.
     """
 
-    def choose(signature_version: object, **_: Any) -> Any:
+    def choose(signature_version: object, signing_name: str, **_: Any) -> Any:
+        if signing_name == "s3express":
+            raise ValueError("directory buckets need an S3 session's credentials, which the gateway keeps")
         presigned = str(signature_version).endswith(("-query", "-presign-post"))
         return None if presigned else UNSIGNED
 
