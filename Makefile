@@ -10,12 +10,13 @@ PROXY  := .venv-bench-proxy
 # waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test lint bench examples protos clean
+.PHONY: help demo test cel-spec lint bench examples protos clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a real MCP client through the real Envoy to a SigV4-protected MCP server"
 	@echo "make test   all tests (unit, integration, end to end with the real Envoy)"
+	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 
@@ -32,6 +33,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(PYTEST) $(ARGS)
+
+# The specification's cases are not ours to ship: the Go module that has them is fetched beside the project.
+cel-spec: $(STAMP)
+	@spec=$$(cd "$${TMPDIR:-/tmp}" && go mod download -json cel.dev/expr@v0.25.3 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') \
+	  && CEL_SPEC=$$spec/tests/simple/testdata $(BIN)/python -m pytest tests/unit/policy/test_cel_specification.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -137,9 +137,13 @@ def compile_text(source: str, *, variables: frozenset[str]) -> Text:
     return Text(source, rest.reads, None, rest.faults, code, rest.places, rest.size)
 
 
-def compile_any(source: str, *, variables: frozenset[str]) -> Value:
-    """Compile an expression of any type; raises ``ExpressionError`` like ``compile_condition``."""
-    code, rest = _compiled(source, variables, None)
+def compile_any(source: str, *, variables: frozenset[str], checked: bool = True) -> Value:
+    """Compile an expression of any type; raises ``ExpressionError`` like ``compile_condition``.
+
+    Without ``checked`` an unknown name is an error of the evaluation, as it is in CEL without its
+    check; rules are never compiled so.
+    """
+    code, rest = _compiled(source, variables, None, checked=checked)
     return Value(source, rest.reads, None, rest.faults, code, rest.places, rest.size)
 
 
@@ -151,8 +155,10 @@ class _Compiled:
     size: int
 
 
-def _compiled(source: str, variables: frozenset[str], wanted: CelType | None) -> tuple[Code, _Compiled]:
-    compiler = Compiler(variables)
+def _compiled(
+    source: str, variables: frozenset[str], wanted: CelType | None, *, checked: bool = True
+) -> tuple[Code, _Compiled]:
+    compiler = Compiler(variables, checked=checked)
     try:
         tree = parse(source)
         code, places = compiler.compile(tree)

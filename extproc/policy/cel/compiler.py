@@ -24,7 +24,7 @@ from extproc.policy.cel.code import (
 )
 from extproc.policy.cel.conversions import CONVERSIONS
 from extproc.policy.cel.errors import CelError, ExpressionError, MissingMemberError, Path
-from extproc.policy.cel.syntax import Tree, arguments, identifier, literal_of, where
+from extproc.policy.cel.syntax import Tree, arguments, identifier, literal_of, path_of, where
 from extproc.policy.cel.values import MIN_INT, TYPES, CelType, equal, no_overload
 
 _BOOL = CelType.BOOL
@@ -72,8 +72,10 @@ class Compiler:
         places: size of the frame that the code needs.
     """
 
-    def __init__(self, variables: frozenset[str]) -> None:
+    def __init__(self, variables: frozenset[str], *, checked: bool = True) -> None:
         self._variables = variables
+        self._checked = checked
+        self._globals: Mapping[str, Code] = {}
         self.faults: list[str] = []
         self.places = 1
 
@@ -94,6 +96,7 @@ class Compiler:
             )
             for name, place in names.items()
         }
+        self._globals = scope
         return self._compile(tree, scope), names
 
     def _new_place(self) -> int:
@@ -103,7 +106,7 @@ class Compiler:
     def _compile(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         rule: Callable[[Tree, Mapping[str, Code]], Code] | None = getattr(self, f"_rule_{tree.data}", None)
         if rule is None:
-            raise ExpressionError("messages and absolute names are not supported")
+            raise ExpressionError("messages are not supported")
         return rule(tree, scope)
 
     # Leaves.
@@ -118,7 +121,22 @@ class Compiler:
         try:
             return _constant(CelType(name))
         except ValueError:
-            raise ExpressionError(f"{where(tree.children[0])}undeclared variable {name!r}") from None
+            return self._unknown(tree.children[0], "undeclared variable")
+
+    def _rule_dot_ident(self, tree: Tree, _scope: Mapping[str, Code]) -> Code:
+        """``.claims``: the variable, whatever a macro calls its own."""
+        return self._rule_ident(tree, self._globals)
+
+    def _unknown(self, token: Any, what: str) -> Code:
+        """A name that is not known: CEL's check refuses it; where that is left out, it is an error later."""
+        message = f"{where(token)}{what} {str(token.value)!r}"
+        if self._checked:
+            raise ExpressionError(message)
+
+        def fail(_frame: Frame) -> Any:
+            raise CelError(message)
+
+        return Code(fail)
 
     # Operators.
 
@@ -177,8 +195,13 @@ class Compiler:
     # Members.
 
     def _rule_member_dot(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
-        operand = self._compile(tree.children[0], scope)
-        return self._selected(operand, str(tree.children[1].value))
+        name = str(tree.children[1].value)
+        path = path_of(tree)
+        if path is not None and scope.get(path[0]) is self._globals.get(path[0]):
+            qualified = ".".join(path)
+            if qualified in self._globals:  # a variable whose name has dots
+                return self._globals[qualified]
+        return self._selected(self._compile(tree.children[0], scope), name)
 
     def _selected(self, operand: Code, name: str) -> Code:
         path = (*operand.path, name) if operand.path is not None else None
@@ -221,8 +244,10 @@ class Compiler:
         if name == "matches" and len(expressions) == 2:  # noqa: PLR2004 - the string and the pattern
             return self._matches(tree, expressions[0], expressions[1], scope)
         if name not in _UNARY:
-            raise ExpressionError(f"{where(tree.children[0])}unknown function {name!r}")
+            return self._unknown(tree.children[0], "unknown function")
         return self._unary_call(tree, name, expressions, scope)
+
+    _rule_dot_ident_arg = _rule_ident_arg
 
     def _rule_member_dot_arg(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         receiver, token, given = (*tree.children, None)[:3]
@@ -232,7 +257,7 @@ class Compiler:
         if name == "size":
             return self._unary_call(tree, name, [receiver, *expressions], scope)
         if name not in _TEXT_TESTS and name != "matches":
-            raise ExpressionError(f"{where(token)}unknown function {name!r}")
+            return self._unknown(token, "unknown function")
         if len(expressions) != 1:
             raise ExpressionError(f"{where(token)}{name}() takes one argument")
         if name == "matches":

@@ -48,12 +48,7 @@ def contained(item: Any, container: Any, budget: Budget) -> bool:
         budget.spend(len(container))
         return any(equal(item, element, budget) for element in container)
     if kind is dict:
-        if type(item) is bytes:
-            raise no_overload("in", item, container)  # nor does cel-go know them as keys
-        try:
-            return key(item) in container
-        except CelError:
-            return False
+        return key(item) in container
     raise no_overload("in", item, container)
 
 

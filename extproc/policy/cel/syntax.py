@@ -79,6 +79,10 @@ def identifier(tree: Tree) -> str | None:
     return str(tree.children[0].value) if is_tree(tree) and tree.data == "ident" else None
 
 
+def _variable(tree: Tree) -> str | None:
+    return str(tree.children[0].value) if tree.data in ("ident", "dot_ident") else None
+
+
 def arguments(node: Tree) -> list[Tree]:
     """Return the expressions of an argument list, which is absent if there is none."""
     return list(node.children) if is_tree(node) else []
@@ -92,18 +96,22 @@ def reads(tree: Tree, variables: frozenset[str]) -> Iterator[Path]:
     pending = [tree]
     while pending:
         node = pending.pop()
-        path = _path(node)
+        path = path_of(node)
         if path is None:
             pending += [child for child in node.children if is_tree(child)]
-        elif path[0] in variables:
-            yield path
+            continue
+        for length in range(len(path), 0, -1):  # a variable's name may have dots
+            name = ".".join(path[:length])
+            if name in variables:
+                yield (name, *path[length:])
+                break
 
 
-def _path(tree: Tree) -> Path | None:
+def path_of(tree: Tree) -> Path | None:
     """``a.b["c"]`` as ``("a", "b", "c")``; None for everything else."""
     members: list[str] = []
     while True:
-        name = identifier(tree)
+        name = _variable(tree)
         if name is not None:
             return (name, *reversed(members))
         if tree.data == "member_dot":
