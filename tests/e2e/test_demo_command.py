@@ -28,7 +28,7 @@ def test_the_demo_succeeds_and_leaves_no_process_behind(tmp_path):
     done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything was as expected." in done.stdout
-    assert re.search(r"^127\.0\.0\.1:[0-9]+ SERVING$", done.stdout, re.MULTILINE)
+    assert re.search(r" 127\.0\.0\.1:[0-9]+ SERVING$", done.stdout, re.MULTILINE)
     assert "DemoAdmin as demo-admin" in done.stdout
     assert "DemoDeveloper as demo-developer" in done.stdout
     assert done.stdout.count(" yes ") == 9
