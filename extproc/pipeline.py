@@ -11,10 +11,8 @@ event loop. Whoever drives this (``server.stream``) turns every exception into `
 import asyncio
 import contextlib
 import json
-import sys
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import replace
+from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 import structlog
@@ -29,7 +27,7 @@ from extproc.credentials.revocation import RevocationCheck
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
-from extproc.generations import Generations
+from extproc.headmemory import HeadMemory
 from extproc.policy.decisions import Decisions
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.policy.mcp import check_headers
@@ -53,9 +51,6 @@ from extproc.values import (
 _MAX_REQUEST_ID = 128
 _MAX_RECENT = 4096
 _MAX_PAUSING = 2048  # requests; a small part of the streams that Envoy may hold open
-_MAX_HEADS = 2048
-HEADS_KEPT_FOR = 60.0
-"""Seconds; heads hold tokens, so they are not kept longer than clients pause between two calls."""
 _RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
 
 _log = structlog.get_logger(__name__)
@@ -83,7 +78,10 @@ class Pipeline:
         max_mcp_bytes: int = 256 * 1024,
         max_sessions: int = 10_000,
         pause: float = 1.0,
+        remember_heads: bool = True,
+        check_one_head_in: int = 1000,
         on_policy_cost: Callable[[int], None] = lambda _cost: None,
+        on_head_check: Callable[[bool], None] = lambda _same: None,
     ) -> None:
         self._resource = resource
         self._origins = origins
@@ -116,15 +114,19 @@ class Pipeline:
         self._recent: WeakValueDictionary[tuple[TokenDigest, tuple[object, ...]], Entry] = (
             WeakValueDictionary()
         )
-        self._heads: Generations[Hashable, Admission] = Generations(size=_MAX_HEADS, seconds=HEADS_KEPT_FOR)
-        # No larger than that: what comes again so seldom would be gone before it comes a third time.
-        self._heads_seen: Generations[Hashable, bool] = Generations(size=_MAX_HEADS, seconds=HEADS_KEPT_FOR)
-        self.knows_heads = not (
-            policy.reads_request
-            or targets.sign_any(DIFFERENT_EACH_TIME)
-            or verifier.exchange_headers.intersection(DIFFERENT_EACH_TIME)
+        self.heads = HeadMemory(
+            # Nothing may read the values in which heads of one key differ.
+            enabled=remember_heads
+            and not (
+                policy.reads_request
+                or targets.sign_any(DIFFERENT_EACH_TIME)
+                or verifier.exchange_headers.intersection(DIFFERENT_EACH_TIME)
+            ),
+            not_kept=frozenset({*DIFFERENT_EACH_TIME, *verifier.exchange_headers, "authorization"}),
+            check_one_in=check_one_head_in,
+            on_check=on_head_check,
         )
-        """Whether ``known`` may be asked: nothing reads the values in which heads of one key differ."""
+        """What was made of heads that may come again."""
         self.reads_jwt_payload = verifier.reads_jwt_payload
         """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
         self.observes_upstream = observes_upstream
@@ -144,35 +146,6 @@ class Pipeline:
             Denied: it is not to be decided at all.
         """
         return self._admission.admit(head)
-
-    def known(self, key: Hashable) -> Admission | None:
-        """What ``admit`` made of a head with this key a moment ago."""
-        return self._heads.get(key)
-
-    def comes_again(self, key: Hashable) -> bool:
-        """Whether a head of this key came before, with a token that was verified; this one counts as come.
-
-        Many heads come once and never again, those with a trace in a header of its own for instance.
-        """
-        if self._heads_seen.get(key):
-            return True
-        self._heads_seen.put(key, True)  # noqa: FBT003 - the value that says so
-        return False
-
-    def forget_idle_heads(self) -> None:
-        """To be called now and then: heads hold tokens, and are not to stay where no request comes."""
-        self._heads.age()
-        self._heads_seen.age()
-
-    def remember(self, key: Hashable, admission: Admission) -> None:
-        """Keep an admission for the next head of its key.
-
-        Without the values in which these differ, and without a second copy of the tokens it holds.
-        """
-        head = admission.head
-        without = {*DIFFERENT_EACH_TIME, *self._verifier.exchange_headers, "authorization"}
-        headers = ((sys.intern(name), "" if name in without else value) for name, value in head.headers)
-        self._heads.put(key, replace(admission, head=replace(head, headers=tuple(headers))))
 
     def is_open(self, admission: Admission) -> bool:
         """Whether the token is known. No I/O; from any thread."""

@@ -20,7 +20,7 @@ from extproc.app.shared import Shared
 from extproc.app.watch import changes
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
-from extproc.pipeline import HEADS_KEPT_FOR
+from extproc.headmemory import KEPT_FOR
 from extproc.server import engine
 from extproc.server.admin import AdminServer
 from extproc.telemetry.counts import Sources
@@ -113,8 +113,8 @@ class App:
 
     async def _forget_idle_heads(self) -> None:
         while True:
-            await asyncio.sleep(HEADS_KEPT_FOR)
-            self._reloader.current.pipeline.forget_idle_heads()
+            await asyncio.sleep(KEPT_FOR)
+            self._reloader.current.pipeline.heads.forget_idle()
 
     async def _drain(self, server: engine.Engine, at_once: asyncio.Event) -> None:
         """Say NOT_SERVING, go on until clients have noticed, then finish what is in flight."""

@@ -226,6 +226,7 @@ def build_pipeline(
     signer: Signer,
     observer: DecisionObserver,
     on_policy_cost: Callable[[int], None] = lambda _cost: None,
+    on_head_check: Callable[[bool], None] = lambda _same: None,
 ) -> Pipeline:
     """The pipeline of a configuration. The server's and ``extproc explain``'s are both made here."""
     return Pipeline(
@@ -243,7 +244,10 @@ def build_pipeline(
         max_body_bytes=settings.limits.request_body_bytes,
         max_mcp_bytes=settings.limits.mcp_body_bytes,
         max_sessions=settings.limits.sessions,
+        remember_heads=settings.head_memory.enabled,
+        check_one_head_in=settings.head_memory.check_one_in,
         on_policy_cost=on_policy_cost,
+        on_head_check=on_head_check,
         observes_upstream=settings.observe_upstream,
     )
 

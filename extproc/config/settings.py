@@ -38,6 +38,13 @@ class Limits(Section):
     policy_cost: Annotated[int, Field(ge=1000, le=100_000_000)] = DEFAULT_COST_LIMIT
 
 
+class HeadMemory(Section):
+    """Whether heads that come again are parsed only once."""
+
+    enabled: bool = True
+    check_one_in: Annotated[int, Field(ge=1, le=1_000_000)] = 1000  # known heads
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -59,6 +66,7 @@ class Settings(Section):
     claims: Annotated[dict[str, Any], AfterValidator(_claims)] | None = None
     limits: Limits = Limits()
     cache: Cache = Cache()
+    head_memory: HeadMemory = HeadMemory()
     observe_upstream: bool = False
     audit: Audit = Audit()
     tracing: Tracing = Tracing()

@@ -16,7 +16,7 @@ from extproc.server.envoy.external_processor_pb2 import HttpHeaders, ProcessingR
 from extproc.values import DIFFERENT_EACH_TIME
 
 HeadKey = tuple[object, ...]
-"""Of all of a head but those values: equal keys, equal meaning. Holds a digest of the token's bytes only."""
+"""Cache key: all of a head but those values. Equal keys, equal meaning. Holds a digest of the token only."""
 
 # A name, and the byte that tells its value's length, if one byte does. Begins with a literal, or it is slow.
 _BEFORE_VALUE = re.compile(
@@ -77,7 +77,9 @@ def look_at(message: bytes, target_name: str | None) -> HeadBytes:
             at = start + message[start - 1]
             spots.append((start, at, found[1]))
     rest.append(message[at:])
-    return HeadBytes(message, spots, (target_name, hashlib.sha256(b"".join(rest)).digest(), *spots))
+    # The length, since the last value may seem to end beyond the message, if that is cut short.
+    digest = hashlib.sha256(b"".join(rest)).digest()
+    return HeadBytes(message, spots, (target_name, digest, len(message), *spots))
 
 
 def _values(message: bytes) -> Iterator[Spot]:

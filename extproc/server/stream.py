@@ -95,19 +95,34 @@ class Stream:
         """
         self._record.resume()
         try:
-            if self._record.head is None and self._pipeline.knows_heads and len(message) <= heads.LONGEST:
+            memory = self._pipeline.heads
+            if self._record.head is None and memory.enabled and len(message) <= heads.LONGEST:
                 head_bytes = heads.look_at(message, self._target_name)
-                admission = self._pipeline.known(head_bytes.key)
+                admission = memory.find(head_bytes.key)
                 if admission is not None:
-                    self._record.head, self._record.own_values = admission.head, head_bytes.values()
+                    own = head_bytes.values()
+                    self._record.head, self._record.own_values = admission.head, own
+                    if memory.is_due():
+                        memory.check(admission, own, lambda: self._admit_anew(message))
                     return self._on_admitted(admission, body_is_buffered=True)  # or it were not known
                 self._head_bytes = head_bytes
-            received = codec.decode(
-                message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
-            )
-            return self._on_message(received)
+            return self._on_message(self._decode(message))
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
+
+    def _decode(self, message: bytes) -> codec.Message:
+        return codec.decode(
+            message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
+        )
+
+    def _admit_anew(self, message: bytes) -> Admission | Reply | None:
+        received = self._decode(message)
+        if not isinstance(received, codec.HeadersMessage):
+            return None
+        admission = self._pipeline.admit(received.head)
+        if isinstance(admission, Admission) and admission.needs_body and not received.body_is_buffered:
+            return None
+        return admission
 
     def _on_message(self, received: codec.Message) -> Answer | Awaitable[Answer]:
         if isinstance(received, codec.HeadersMessage):
@@ -245,10 +260,10 @@ class Stream:
     def _remember(self, admission: Admission) -> None:
         """The token is a user's; if a head of these bytes came before, it will come again."""
         head_bytes, self._head_bytes = self._head_bytes, None
-        if head_bytes is None or not self._pipeline.comes_again(head_bytes.key):
+        if head_bytes is None or not self._pipeline.heads.comes_again(head_bytes.key):
             return
         if head_bytes.is_exact():
-            self._pipeline.remember(head_bytes.key, admission)
+            self._pipeline.heads.remember(head_bytes.key, admission)
 
     def _deny(self, error: Exception) -> Answer:
         reply = self._pipeline.deny(

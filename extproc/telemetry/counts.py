@@ -36,6 +36,9 @@ class Counts:
         default_factory=lambda: Counter(dict.fromkeys(EXCHANGE_REFUSALS, 0))
     )
     withheld: Counter[str] = field(default_factory=Counter)  # headers, by target
+    head_checks: Counter[str] = field(
+        default_factory=lambda: Counter(dict.fromkeys(("same", "different"), 0))
+    )
     fetches: Counter[tuple[str, str]] = field(default_factory=Counter)  # issuer, outcome
     reloads: Counter[str] = field(default_factory=Counter)
     durations: dict[str, Histogram] = field(

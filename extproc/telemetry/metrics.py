@@ -106,6 +106,11 @@ class Metrics:
         with self._lock:
             self._counts.policy_cost.observe(cost)
 
+    def head_checked(self, same: bool) -> None:  # noqa: FBT001 - a callback's argument
+        """Count a known head that was decoded all the same."""
+        with self._lock:
+            self._counts.head_checks["same" if same else "different"] += 1
+
     def fetched(self, issuer: str, ok: bool) -> None:  # noqa: FBT001 - a callback's argument
         """Count a fetch of an issuer's keys."""
         with self._lock:

@@ -88,7 +88,7 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
     identity, policy, verifier = authorized.session.identity, pipeline._policy, pipeline._verifier
 
     def know_the_head() -> None:
-        assert pipeline.known(heads.look_at(head, None).key), "the head should be known"
+        assert pipeline.heads.find(heads.look_at(head, None).key), "the head should be known"
 
     steps: dict[str, Callable[[], object]] = {
         "know the head": know_the_head,

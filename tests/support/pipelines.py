@@ -87,6 +87,8 @@ class Parts:
         audit=None,
         sample_allows=1.0,
         tracer=None,
+        remember_heads=True,
+        check_one_head_in=1000,
     ):
         self.now = NOW
         self.verifier = FakeVerifier()
@@ -129,6 +131,9 @@ class Parts:
             max_body_bytes=max_body_bytes,
             observes_upstream=observes_upstream,
             pause=0,
+            remember_heads=remember_heads,
+            check_one_head_in=check_one_head_in,
+            on_head_check=self.metrics.head_checked,
         )
 
 

@@ -132,6 +132,22 @@ def test_any_bytes_may_be_looked_at(message):
     looked.values()
 
 
+@given(messages, st.data())
+def test_no_part_of_a_message_has_the_key_of_the_whole(message, data):
+    cut = message[: data.draw(st.integers(0, len(message) - 1))]
+    assert look_at(cut, None).key != look_at(message, None).key
+
+
+def test_a_last_value_that_is_cut_short_is_another_key():
+    """The end of a value may seem to lie beyond the end of what came."""
+    message = headers_message(headers=[("x-request-id", ID)])
+    request = ProcessingRequest()
+    request.request_headers.headers.headers.add(key="x-request-id", raw_value=ID.encode())
+    for whole in (message, request.SerializeToString()):
+        for shorter in range(1, len(ID)):
+            assert look_at(whole[:-shorter], None).key != look_at(whole, None).key
+
+
 def test_a_header_that_comes_twice_is_not_exact():
     for second in (ID, OTHER_ID, ""):
         message = headers_message(headers=[("x-request-id", ID), ("x-request-id", second)])

@@ -7,7 +7,7 @@ import pytest
 
 from extproc.credentials.revocation import Selector
 from extproc.generations import Generations
-from extproc.pipeline import HEADS_KEPT_FOR
+from extproc.headmemory import FORGOTTEN, KEPT_FOR
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.rules import Policy, Rule
 from extproc.server import codec
@@ -85,7 +85,7 @@ async def test_heads_that_come_once_take_no_room(decoded):
     for number in range(3):
         await drive(parts, head(headers=[("x-own-trace", str(number))]), body_message())
     assert decoded.count("HeadersMessage") == 3
-    assert len(parts.pipeline._heads) == 0
+    assert len(parts.pipeline.heads) == 0
 
 
 async def test_large_heads_take_no_room(decoded):
@@ -93,28 +93,29 @@ async def test_large_heads_take_no_room(decoded):
     await known(parts, headers=[("x-large", "a" * LONGEST)])
     await known(parts, headers=[("x-larger", "a" * LONGEST)])
     assert decoded.count("HeadersMessage") == 4
-    assert len(parts.pipeline._heads) == 0
+    assert len(parts.pipeline.heads) == 0
 
 
 async def test_heads_are_forgotten_where_no_request_comes(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("extproc.pipeline.Generations", partial(Generations, timer=clock))
+    monkeypatch.setattr("extproc.headmemory.Generations", partial(Generations, timer=clock))
     parts = Parts()
     await known(parts)
     kept = []
     for _ in range(3):
-        parts.pipeline.forget_idle_heads()
-        kept.append(len(parts.pipeline._heads))
-        clock.now += HEADS_KEPT_FOR + 1
+        parts.pipeline.heads.forget_idle()
+        kept.append(len(parts.pipeline.heads))
+        clock.now += KEPT_FOR + 1
     assert kept == [1, 1, 0]
 
 
 async def test_what_is_remembered_is_nobodys_own():
     parts = Parts()
     await known(parts, token="token-of-alice", length=12345)
-    (admission,) = parts.pipeline._heads._young.values()
+    (admission,) = parts.pipeline.heads._heads._young.values()
     values = dict(admission.head.headers)
-    assert not any(values[name] for name in ("authorization", *DIFFERENT_EACH_TIME))
+    for name in ("authorization", *DIFFERENT_EACH_TIME):
+        assert values[name] is FORGOTTEN
 
 
 async def test_every_request_is_logged_under_its_own_id(decoded):
@@ -203,7 +204,7 @@ async def test_heads_of_refused_tokens_are_not_kept(decoded):
         (denied,) = await drive(parts, head(), body_message())
         assert denied.status == 403
     assert decoded == ["HeadersMessage"] * 3
-    assert len(parts.pipeline._heads) == 0
+    assert len(parts.pipeline.heads) == 0
 
 
 async def test_where_rules_read_headers_every_head_is_decoded(decoded):

@@ -141,6 +141,8 @@ CLOSED = {
         "unchanged",
         "written",
         "dropped",
+        "same",
+        "different",
         *(reason.value for reason in Reason),
     },
     "issuer": {"https://idp.example"},

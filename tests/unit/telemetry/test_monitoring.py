@@ -96,6 +96,7 @@ def test_every_metric_of_ours_that_counts_is_on_the_dashboard():
     assert left_out == {
         "extproc_build_info",
         "extproc_config_reloads_total",
+        "extproc_head_checks_total",
         "extproc_config_last_reload_timestamp_seconds",
     }
 
