@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from extproc.config import expressions
 from extproc.config.listen import Listen
 from extproc.config.settings import Settings
 
@@ -64,9 +65,13 @@ def validate(document: Any) -> Settings:
     if not isinstance(document, dict):
         raise ConfigError(["document: must be a mapping"])
     try:
-        return Settings.model_validate(document)
+        settings = Settings.model_validate(document)
     except ValidationError as error:
         raise ConfigError([_problem(entry) for entry in error.errors()]) from None
+    found = list(expressions.problems(settings))
+    if found:
+        raise ConfigError(found)
+    return settings
 
 
 def parse(text: str) -> Settings:

@@ -1,8 +1,7 @@
 """The kinds of values that several sections of the configuration have, and what each must look like."""
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -36,12 +35,6 @@ _SIGNED_ANYWAY = frozenset({"host", "content-type"})
 _HEADER_PATTERN = re.compile(r"[a-z0-9-]+|[a-z0-9-]{3,}-\*")
 # What is taken off or refused by name, whatever a pattern says: a pattern may well cover it.
 _TREATED_BY_NAME = ALWAYS_OURS | REFUSED | NOT_SIGNED
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the known name that is most like ``name``; empty if none is."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _http_url(value: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, Sts
-from extproc.config.fields import Origin, RoleArn, Section, SessionDuration, did_you_mean, expression
+from extproc.config.fields import Origin, RoleArn, Section, SessionDuration, expression
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
 from extproc.config.roles import Ceiling, RoleMapping
@@ -17,6 +17,7 @@ from extproc.policy.arn import is_aws_endpoint, validate_role_arn
 from extproc.policy.cel import DEFAULT_COST_LIMIT
 from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
+from extproc.policy.types import did_you_mean
 from extproc.signing.headers import matches
 from extproc.values import MAX_CHAINED_DURATION
 

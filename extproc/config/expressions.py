@@ -1,0 +1,55 @@
+"""What of the rules would be false or an error for every token: errors of the configuration."""
+
+from collections.abc import Iterator
+
+from extproc.config.settings import Settings
+from extproc.policy.cel import Condition, Text
+from extproc.policy.claims_schema import REGISTERED, Schema
+from extproc.policy.matchers import account_expression, cel_matcher, name_expression
+from extproc.policy.types import did_you_mean, findings
+
+_NEVER_NAMES = frozenset({"aud", "exp", "iat", "iss", "nbf"})
+"""Registered claims that are no strings, or name no user (RFC 7519 4.1)."""
+
+
+def problems(settings: Settings) -> Iterator[str]:
+    """Yield ``path: message`` lines."""
+    schema = settings.claims_schema
+    for path, expression in expressions(settings):
+        yield from (f"{path}: CEL: {fault}" for fault in expression.faults)
+        yield from (f"{path}: CEL: {finding}" for finding in findings(expression.source, schema))
+    yield from _named_claims(settings, schema)
+
+
+def expressions(settings: Settings) -> Iterator[tuple[str, Condition | Text]]:
+    """Yield all expressions, compiled, each with its path."""
+    for section, entries in (("role_mappings", settings.role_mappings), ("ceilings", settings.ceilings)):
+        for position, entry in enumerate(entries):
+            if entry.matcher is not None:
+                yield f"{section}[{position}].matcher", cel_matcher(entry.matcher)
+    for position, mapping in enumerate(settings.role_mappings):
+        if mapping.chain is not None and mapping.chain.account is not None:
+            yield f"role_mappings[{position}].chain.account", account_expression(mapping.chain.account)
+    if settings.session_name is not None:
+        yield "session_name", name_expression(settings.session_name)
+
+
+def _named_claims(settings: Settings, schema: Schema | None) -> Iterator[str]:
+    """Claims that are named without an expression."""
+    if settings.session_name is None:
+        name = settings.session_name_claim
+        if name in _NEVER_NAMES:
+            yield f"session_name_claim: {name} does not name a user"
+        yield from _declared("session_name_claim", name, "string", schema)
+    if any(entry.claim is not None for entry in (*settings.role_mappings, *settings.ceilings)):
+        yield from _declared("role_claim", settings.role_claim, "list", schema)
+
+
+def _declared(path: str, name: str, wanted: str, schema: Schema | None) -> Iterator[str]:
+    if schema is None:
+        return
+    found = schema.get(name) or REGISTERED.get(name)
+    if found is None:
+        yield f"{path}: {name} is not declared in claims{did_you_mean(name, schema)}"
+    elif found.kind not in (wanted, "any"):
+        yield f"{path}: {name} is declared as {found}, and must be a {wanted}"

@@ -1,0 +1,339 @@
+"""What an expression reads and of which types it is, as far as that is known before any token comes.
+
+``claims`` has the types that the configuration declares, if it does; ``request``, ``mcp`` and
+``agents`` have theirs always. Found here is what would be false, or an error, whatever the values
+are: a misspelt claim, a comparison between types that are never equal, a function of another type.
+Where nothing is known, nothing is found.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+
+from extproc.policy.cel.syntax import Tree, arguments, identifier, is_tree, literal_of, parse, where
+from extproc.policy.claims_schema import ANY, REGISTERED, ClaimType, Schema
+
+_BOOL, _INT, _STRING = ClaimType("bool"), ClaimType("int"), ClaimType("string")
+_NUMBERS = frozenset({"int", "uint", "double"})
+_ORDERED = frozenset({*_NUMBERS, "string", "bytes", "bool"})
+_CONTAINERS = frozenset({"list", "map", "object"})
+_SIZED = frozenset({*_CONTAINERS, "string", "bytes"})
+_LITERALS = {
+    "INT_LIT": "int",
+    "UINT_LIT": "uint",
+    "FLOAT_LIT": "double",
+    "BOOL_LIT": "bool",
+    "NULL_LIT": "null",
+}
+_CONVERSIONS = {name: ClaimType(name) for name in ("bool", "bytes", "double", "int", "string", "uint")}
+_TEXT_TESTS = frozenset({"contains", "endsWith", "startsWith", "matches"})
+_RELATIONS = {
+    "relation_lt": "<", "relation_le": "<=", "relation_gt": ">", "relation_ge": ">=",
+    "relation_eq": "==", "relation_ne": "!=", "relation_in": "in",
+}  # fmt: skip
+
+_OF_THE_REQUEST: Schema = {
+    "agents": ClaimType("list", of=_STRING),
+    "request": ClaimType(
+        "object",
+        members={
+            **dict.fromkeys(("method", "path", "host", "target"), _STRING),
+            "headers": ClaimType("map", of=_STRING),
+        },
+    ),
+    "mcp": ClaimType(
+        "object",
+        members={
+            **dict.fromkeys(
+                ("method", "tool", "resource", "prompt", "protocol_version", "session_id"), _STRING
+            ),
+            "arguments": ANY,
+        },
+    ),
+}
+
+
+def findings(source: str, schema: Schema | None) -> list[str]:
+    """Return what of an expression that compiles cannot be meant.
+
+    Args:
+        source: the expression.
+        schema: the types of claims; None if they are not declared.
+    """
+    claims = ANY if schema is None else ClaimType("object", members={**REGISTERED, **schema})
+    checker = _Checker()
+    checker.type_of(parse(source), {**_OF_THE_REQUEST, "claims": claims})
+    return list(dict.fromkeys(checker.found))
+
+
+def unguarded(source: str) -> list[str]:
+    """Return the claims that an expression reads without ``has()`` or ``in``, as in ``claims.act.sub``.
+
+    Of a claim inside another the outermost one without is named.
+    """
+    tree = parse(source)
+    guards = set(_guards(tree))
+    open_ones = set()
+    for path in _selections(tree):
+        for end in range(2, len(path) + 1):
+            if path[:end] not in guards and path[:end] not in _ALWAYS_THERE:
+                open_ones.add(".".join(path[:end]))
+                break
+    return sorted(open_ones)
+
+
+_ALWAYS_THERE = frozenset({("claims", "iss"), ("claims", "sub"), ("claims", "aud"), ("claims", "exp")})
+"""What the verifier makes sure of."""
+
+
+def _guards(tree: Tree) -> Iterator[tuple[str, ...]]:
+    for node in _nodes(tree):
+        if node.data == "ident_arg" and str(node.children[0].value) == "has":
+            path = _path(arguments(node.children[1])[0])
+        elif node.data == "relation" and node.children[0].data == "relation_in":
+            member, container = _literal_text(node.children[0].children[0]), _path(node.children[1])
+            path = (*container, member) if container is not None and member is not None else None
+        else:
+            path = None
+        if path is not None:
+            yield path
+
+
+def _selections(tree: Tree) -> Iterator[tuple[str, ...]]:
+    """The longest paths below ``claims`` that are read for their value, not by ``has()``."""
+    path = _path(tree)
+    if path is not None:
+        if path[0] == "claims" and len(path) > 1:
+            yield path
+    elif tree.data == "ident_arg" and str(tree.children[0].value) == "has":
+        inner = _path(arguments(tree.children[1])[0])
+        if inner is not None and inner[0] == "claims" and len(inner) > 2:  # noqa: PLR2004 - a member of a claim
+            yield inner[:-1]
+    else:
+        for child in tree.children:
+            if is_tree(child):
+                yield from _selections(child)
+
+
+def _nodes(tree: Tree) -> Iterator[Tree]:
+    yield tree
+    for child in tree.children:
+        if is_tree(child):
+            yield from _nodes(child)
+
+
+def _path(tree: Tree) -> tuple[str, ...] | None:
+    name = identifier(tree)
+    if name is not None:
+        return (name,)
+    if tree.data == "member_dot":
+        member: str | None = str(tree.children[1].value)
+    elif tree.data == "member_index":
+        member = _literal_text(tree.children[1])
+    else:
+        return None
+    operand = _path(tree.children[0]) if member is not None else None
+    return None if operand is None or member is None else (*operand, member)
+
+
+def _literal_text(tree: Tree) -> str | None:
+    value = literal_of(tree) if tree.data == "literal" else None
+    return value if isinstance(value, str) else None
+
+
+class _Checker:
+    """Finds the type of each part, from the leaves up. ``any`` is what is not known."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def type_of(self, tree: Tree, scope: Schema) -> ClaimType:
+        rule: Callable[[Tree, Schema], ClaimType] | None = getattr(self, f"_{tree.data}", None)
+        if rule is not None:
+            return rule(tree, scope)
+        for child in tree.children:
+            if is_tree(child):
+                self.type_of(child, scope)
+        return ANY
+
+    def _note(self, tree: Tree, text: str) -> None:
+        self.found.append(f"{where(tree)}{text}")
+
+    # Leaves and members.
+
+    def _literal(self, tree: Tree, _scope: Schema) -> ClaimType:
+        kind = _LITERALS.get(tree.children[0].type)
+        return ClaimType(kind or ("bytes" if isinstance(literal_of(tree), bytes) else "string"))
+
+    def _ident(self, tree: Tree, scope: Schema) -> ClaimType:
+        return scope.get(str(tree.children[0].value), ClaimType("type"))
+
+    def _member_dot(self, tree: Tree, scope: Schema) -> ClaimType:
+        return self._member(tree, self.type_of(tree.children[0], scope), str(tree.children[1].value))
+
+    def _member_index(self, tree: Tree, scope: Schema) -> ClaimType:
+        container, index = (self.type_of(child, scope) for child in tree.children)
+        name = _literal_text(tree.children[1])
+        if name is not None:
+            return self._member(tree, container, name)
+        if container.kind == "list" and index.kind not in (*_NUMBERS, "any"):
+            self._note(tree, f"a list has no element {index}")
+        return container.of or ANY
+
+    def _member(self, tree: Tree, container: ClaimType, name: str) -> ClaimType:
+        if container.kind == "object":
+            return self._declared(tree, container.members, name)
+        if container.kind == "map":
+            return container.of or ANY
+        if container.kind != "any":
+            self._note(tree, f"{_shown(tree.children[0])} is {container}, and has no member {name!r}")
+        return ANY
+
+    def _declared(self, tree: Tree, members: Schema, name: str) -> ClaimType:
+        if name in members:
+            return members[name]
+        place = ".".join((*(_path(tree.children[0]) or ("?",)), name))
+        self._note(tree, f"{place} is not declared in claims{did_you_mean(name, members)}")
+        return ANY
+
+    # Operators.
+
+    def _expr(self, tree: Tree, scope: Schema) -> ClaimType:
+        condition, left, right = (self.type_of(child, scope) for child in tree.children)
+        self._want(tree, condition, {"bool"}, "?:")
+        return left if left == right else ANY
+
+    def _conditionalor(self, tree: Tree, scope: Schema) -> ClaimType:
+        for child in tree.children:
+            operator = "||" if tree.data == "conditionalor" else "&&"
+            self._want(child, self.type_of(child, scope), {"bool"}, operator)
+        return _BOOL
+
+    _conditionaland = _conditionalor
+
+    def _unary(self, tree: Tree, scope: Schema) -> ClaimType:
+        operand = self.type_of(tree.children[1], scope)
+        if tree.children[0].data == "unary_not":
+            self._want(tree, operand, {"bool"}, "!")
+            return _BOOL
+        self._want(tree, operand, {"int", "double"}, "-")
+        return operand
+
+    def _relation(self, tree: Tree, scope: Schema) -> ClaimType:
+        operator, right_tree = tree.children
+        left_tree = operator.children[0]
+        left, right = self.type_of(left_tree, scope), self.type_of(right_tree, scope)
+        name = _RELATIONS[operator.data]
+        if name == "in":
+            self._contained(tree, left_tree, left, right)
+        elif not _may_be_equal(left, right):
+            result = "never true" if name == "==" else "always true" if name == "!=" else "an error"
+            self._note(tree, f"{left} {name} {right} is {result}{_that(left_tree, right_tree)}")
+        elif name not in ("==", "!="):
+            self._want(tree, left, _ORDERED, name)
+        return _BOOL
+
+    def _contained(self, tree: Tree, item: Tree, left: ClaimType, right: ClaimType) -> None:
+        self._want(tree, right, _CONTAINERS, "in")
+        name = _literal_text(item)
+        if right.kind == "object" and name is not None:
+            self._declared_key(tree, right.members, name)
+        wanted = _STRING if right.kind in ("map", "object") else right.of or ANY
+        if not _may_be_equal(left, wanted):
+            self._note(tree, f"{left} in {right} is never true{_that(item, tree.children[1])}")
+
+    def _declared_key(self, tree: Tree, members: Schema, name: str) -> None:
+        if name not in members:
+            place = ".".join((*(_path(tree.children[1]) or ("?",)), name))
+            self._note(tree, f"{place} is not declared in claims{did_you_mean(name, members)}")
+
+    def _addition(self, tree: Tree, scope: Schema) -> ClaimType:
+        operator, right_tree = tree.children
+        left, right = self.type_of(operator.children[0], scope), self.type_of(right_tree, scope)
+        if "any" in (left.kind, right.kind):
+            return ANY
+        wanted = _NUMBERS
+        if operator.data == "addition_add":
+            wanted = frozenset({*_NUMBERS, "string", "bytes", "list"})
+        self._want(tree, left, wanted, "arithmetic")
+        if left.kind != right.kind:
+            self._note(tree, f"no arithmetic of {left} and {right}")
+        return left if left == right else ClaimType(left.kind, of=ANY if left.kind == "list" else None)
+
+    _multiplication = _addition
+
+    # Calls, collections, macros.
+
+    def _ident_arg(self, tree: Tree, scope: Schema) -> ClaimType:
+        name, given = str(tree.children[0].value), arguments((*tree.children, None)[1])
+        types = [self.type_of(entry, scope) for entry in given]
+        if name == "size":
+            self._want(tree, types[0], _SIZED, "size()")
+            return _INT
+        if name == "matches":
+            self._want(tree, types[0], {"string"}, "matches()")
+        return _BOOL if name in ("has", "matches") else _CONVERSIONS.get(name, ANY)
+
+    def _member_dot_arg(self, tree: Tree, scope: Schema) -> ClaimType:
+        receiver, token, given = (*tree.children, None)[:3]
+        name, expressions = str(token.value), arguments(given)
+        values = self.type_of(receiver, scope)
+        if name == "size":
+            self._want(tree, values, _SIZED, "size()")
+            return _INT
+        if name in _TEXT_TESTS:
+            for kind in (values, *(self.type_of(entry, scope) for entry in expressions)):
+                self._want(tree, kind, {"string"}, f"{name}()")
+            return _BOOL
+        self._want(tree, values, _CONTAINERS, f"{name}()")
+        element = _STRING if values.kind in ("map", "object") else values.of or ANY
+        inner = {**scope, identifier(expressions[0]) or "": element}
+        bodies = [self.type_of(body, inner) for body in expressions[1:]]
+        for condition in bodies if name != "map" else bodies[:-1]:
+            self._want(tree, condition, {"bool"}, f"{name}()")
+        if name in ("filter", "map"):
+            return ClaimType("list", of=element if name == "filter" else bodies[-1])
+        return _BOOL
+
+    def _list_lit(self, tree: Tree, scope: Schema) -> ClaimType:
+        return ClaimType("list", of=self._common(arguments((*tree.children, None)[0]), scope))
+
+    def _map_lit(self, tree: Tree, scope: Schema) -> ClaimType:
+        parts = arguments((*tree.children, None)[0])
+        names = self._common(parts[::2], scope)
+        values = self._common(parts[1::2], scope)
+        return ClaimType("map", of=values) if names.kind == "string" else ANY
+
+    def _common(self, trees: Iterable[Tree], scope: Schema) -> ClaimType:
+        types = [self.type_of(tree, scope) for tree in trees]
+        return types[0] if types and all(kind == types[0] for kind in types) else ANY
+
+    def _want(self, tree: Tree, found: ClaimType, wanted: Iterable[str], operation: str) -> None:
+        if found.kind not in ("any", *wanted):
+            self._note(tree, f"{operation} is not for {found}")
+
+
+def _may_be_equal(left: ClaimType, right: ClaimType) -> bool:
+    kinds = {left.kind, right.kind}
+    if "any" in kinds or kinds <= _NUMBERS or kinds <= {"map", "object"}:
+        return True
+    if left.kind != right.kind:
+        return False
+    # Two empty lists are equal whatever they are declared to hold.
+    return left.of is None or right.of is None or _may_be_equal(left.of, right.of)
+
+
+def _that(*trees: Tree) -> str:
+    """Name the claims that are compared."""
+    named = [".".join(path) for path in map(_path, trees) if path is not None]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def _shown(tree: Tree) -> str:
+    path = _path(tree)
+    return ".".join(path) if path else "it"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the known name that is most like ``name``; empty if none is."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

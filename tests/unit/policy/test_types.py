@@ -1,0 +1,184 @@
+"""What is known of an expression's types before any token comes, and what is found by it."""
+
+import pytest
+
+from extproc.config import ConfigError, validate
+from extproc.policy.claims_schema import parse_schema
+from extproc.policy.types import findings, unguarded
+
+DECLARED = {
+    "groups": "list(string)",
+    "level": "int",
+    "email": "string?",
+    "mfa": "bool?",
+    "limits": "map(int)?",
+    "realm?": {"roles": "list(string)"},
+    "ratio": "double?",
+    "x": "any?",
+}
+SCHEMA = parse_schema(DECLARED)
+ROLE = "arn:aws:iam::123456789012:role/R"
+
+FOUND = [
+    ('"a" in claims.gruops', "column 8: claims.gruops is not declared in claims; did you mean 'groups'?"),
+    ("has(claims.emial)", "column 5: claims.emial is not declared in claims; did you mean 'email'?"),
+    ('"emial" in claims', "column 1: claims.emial is not declared in claims; did you mean 'email'?"),
+    ('claims["nothing like it"] == 1', "column 1: claims.nothing like it is not declared in claims"),
+    (
+        "claims.realm.rolse == []",
+        "column 1: claims.realm.rolse is not declared in claims; did you mean 'roles'?",
+    ),
+    ('claims.level == "3"', "column 1: int == string is never true (claims.level)"),
+    ('claims["level"] > "3"', "column 1: int > string is an error (claims.level)"),
+    ('claims.groups == "a"', "column 1: list(string) == string is never true (claims.groups)"),
+    ('claims.mfa == "true"', "column 1: bool == string is never true (claims.mfa)"),
+    ("claims.email != null", "column 1: string != null is always true (claims.email)"),
+    ('claims.exp == "x"', "column 1: int == string is never true (claims.exp)"),
+    ('claims.limits["a"] == "3"', "column 1: int == string is never true (claims.limits.a)"),
+    ("1 in claims.groups", "column 1: int in list(string) is never true (claims.groups)"),
+    ('claims.level in ["1"]', "column 1: int in list(string) is never true (claims.level)"),
+    ('"a" in claims.level', "column 1: in is not for int"),
+    ('claims.groups.contains("x")', "column 1: contains() is not for list(string)"),
+    ('claims.level.startsWith("x")', "column 1: startsWith() is not for int"),
+    ('claims.level.matches("x")', "column 1: matches() is not for int"),
+    ("claims.groups.exists(g, g == 1)", "column 25: string == int is never true (g)"),
+    ("claims.realm.roles.filter(r, r > 1) == []", "column 30: string > int is an error (r)"),
+    ("claims.groups.all(g, g)", "column 1: all() is not for string"),
+    ("claims.level.exists(g, g == 1)", "column 1: exists() is not for int"),
+    ("!claims.level", "column 1: ! is not for int"),
+    ("claims.mfa && claims.level", "column 15: && is not for int"),
+    ("claims.level ? true : false", "column 1: ?: is not for int"),
+    ("size(claims.level) > 1", "column 1: size() is not for int"),
+    ('claims.email + 1 == "x"', "column 1: no arithmetic of string and int"),
+    ('claims.groups["a"] == "x"', "column 1: claims.groups is list(string), and has no member 'a'"),
+    ("claims.level.foo == 1", "column 1: claims.level is int, and has no member 'foo'"),
+    ("claims.groups > claims.groups", "column 1: > is not for list(string)"),
+    ("-claims.email > 3", "column 1: - is not for string"),
+]
+
+FINE = [
+    '"a" in claims.groups',
+    "claims.level == 3",
+    "claims.level >= 3.5",
+    "claims.level == 3u",
+    "claims.ratio < 1",
+    'claims.email.endsWith("x")',
+    'claims.groups.exists(g, g.startsWith("x"))',
+    "claims.mfa",
+    "claims.realm.roles.exists(r, r == claims.sub)",
+    'claims.limits["a"] > 3',
+    '"email" in claims && claims.email != ""',
+    'claims.act.sub == "x"',
+    'claims.iss == "x" && claims.exp > 3',
+    '"a" in claims.aud || claims.aud == "a"',
+    "claims.x.y.z == 1",
+    "claims[claims.email] == 1",
+    'claims.groups[0] == "x"',
+    "claims.groups == []",
+    'claims.groups.map(g, g + "!") == ["a!"]',
+    "claims.mfa ? claims.level > 1 : false",
+    'string(claims.level) == "3"',
+    "type(claims.level) == int",
+    'dyn(claims.level) == "3"',
+    '{"a": 1}[claims.email] == 1',
+    'claims.realm == {"roles": []}',
+    'claims.exists(k, k == "email")',
+    '"x" in agents && agents[0] == "x"',
+    'request.headers["a"] == "x" && mcp.arguments.x == 1',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "finding"), FOUND)
+def test_what_cannot_be_meant_is_found_with_its_place(source, finding):
+    assert findings(source, SCHEMA)[0] == finding
+
+
+@pytest.mark.parametrize("source", [source for source, _ in FOUND])
+def test_where_claims_are_not_declared_nothing_is_known_of_them(source):
+    found = findings(source, None)
+    assert not found or "claims.exp" in found[0] or "arithmetic" in found[0]
+
+
+@pytest.mark.parametrize("source", FINE)
+def test_these_are_fine_with_and_without_a_schema(source):
+    assert findings(source, SCHEMA) == findings(source, None) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["mcp.tool == 1", 'agents == "x"', "agents.exists(a, a == 1)", "request.method in [1]", '1 == "a"'],
+)
+def test_the_types_of_all_else_are_known_always(source):
+    assert findings(source, None)
+
+
+@pytest.mark.parametrize(
+    ("source", "open_ones"),
+    [
+        ("claims.level < 3", ["claims.level"]),
+        ('claims["level"] < 3', ["claims.level"]),
+        ("has(claims.level) && claims.level < 3", []),
+        ('"level" in claims && claims.level < 3', []),
+        ("claims.act.sub == 'x'", ["claims.act"]),
+        ("has(claims.act) && claims.act.sub == 'x'", ["claims.act.sub"]),
+        ("has(claims.act.sub)", ["claims.act"]),
+        ("has(claims.act) && has(claims.act.sub) && claims.act.sub == 'x'", []),
+        ("claims.sub == 'x' && claims.iss == 'y' && claims.exp > 1", []),
+        ("mcp.tool == 'x' && agents == []", []),
+        ("claims.groups.exists(g, g == claims.team)", ["claims.groups", "claims.team"]),
+    ],
+)
+def test_claims_that_are_read_without_has_are_named(source, open_ones):
+    assert unguarded(source) == open_ones
+
+
+def load(**changes):
+    return validate(
+        {
+            "resource": {"url": "https://mcp.example.com/mcp"},
+            "issuers": [{"issuer": "https://idp.example.com/", "audiences": ["https://mcp.example.com/mcp"]}],
+            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
+            "fallback_role_arn": ROLE,
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"role_mappings": [{"matcher": '"a" in claims.gruops', "role_arn": ROLE}], "claims": DECLARED},
+            "role_mappings[0].matcher: CEL: column 8: claims.gruops is not declared in claims; did you mean 'groups'?",
+        ),
+        (
+            {"ceilings": [{"name": "c", "matcher": "mcp.tool == 1", "policy_arns": ["arn:aws:iam::aws:policy/P"]}]},
+            "ceilings[0].matcher: CEL: column 1: string == int is never true (mcp.tool)",
+        ),
+        (
+            {"session_name": "claims.emial", "claims": DECLARED},
+            "session_name: CEL: column 1: claims.emial is not declared in claims; did you mean 'email'?",
+        ),
+        (
+            {"role_mappings": [{"claim": "a", "role_arn": ROLE}], "claims": {"gruops": "list(string)"}},
+            "role_claim: groups is not declared in claims; did you mean 'gruops'?",
+        ),
+        (
+            {"role_mappings": [{"claim": "a", "role_arn": ROLE}], "claims": {"groups": "string"}},
+            "role_claim: groups is declared as string, and must be a list",
+        ),
+        (
+            {"session_name_claim": "level", "claims": DECLARED},
+            "session_name_claim: level is declared as int, and must be a string",
+        ),
+        ({"session_name_claim": "exp"}, "session_name_claim: exp does not name a user"),
+        (
+            {"role_mappings": [{"matcher": 'claims.x == int("x")', "role_arn": ROLE}]},
+            "role_mappings[0].matcher: CEL: column 13: always an error: the string is not an int",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_found_is_an_error_of_the_configuration(changes, line):
+    with pytest.raises(ConfigError) as error:
+        load(**changes)
+    assert error.value.problems == [line]
