@@ -174,11 +174,8 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
     if record.identity is not None and "policy" in record.stages:  # else the policy was not asked
         # Once more, for what it looked at: the same inputs, so the same decision.
         decision = await asyncio.to_thread(environment.policy.decide, record.identity, inputs)
-    stages = _stages(
-        _order(environment, request, admission),
-        outcome,
-        _failed_at(outcome, record, watcher, admission, decision),
-    )
+    failed = _failed_at(outcome, record, watcher, admission, decision)
+    stages = _stages(_order(request, admission, failed), outcome, failed)
     if isinstance(outcome, Answered):
         stages[0] = StageResult(
             Stage.REQUEST, Result.ANSWERED, "nothing is forwarded, and no token is needed"
@@ -238,9 +235,9 @@ def _failed_at(
     return Stage.BODY if record.head is not None and record.head.has_body else Stage.REQUEST
 
 
-def _order(environment: Environment, request: AskedRequest, admission: Admission | None) -> list[Stage]:
+def _order(request: AskedRequest, admission: Admission | None, failed: Stage) -> list[Stage]:
     order = [Stage.REQUEST, Stage.TOKEN]
-    if environment.verifier.exchange_headers:
+    if failed is Stage.STS_TOKEN or (admission and admission.unverified_exchange_tokens):
         order.append(Stage.STS_TOKEN)
     order += [Stage.REVOCATION, Stage.POLICY]
     if request.body or request.trailers:
@@ -295,8 +292,15 @@ def _with_policy(
         reasons = tuple(why(entry, variables) for entry in looked_at)
     entries: list[Rule | Ceiling] = [*policy.rules, *policy.ceilings]
     known = [entry.rule for entry in looked_at]
+    spent = f"{decision.cost} of {environment.settings.limits.policy_cost} units"
     return replace(
         explanation,
+        stages=tuple(
+            replace(entry, detail=spent)
+            if (entry.stage, entry.result) == (Stage.POLICY, Result.PASS)
+            else entry
+            for entry in explanation.stages
+        ),
         decision=decision,
         reasons=reasons,
         claims=tuple(sorted(identity.claims)),

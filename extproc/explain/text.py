@@ -1,5 +1,6 @@
 """An explanation for people: each thing once, readable in 80 columns."""
 
+import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -82,7 +83,7 @@ def _rules(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _verdict(entry: Mapping[str, Any]) -> str:
     if entry["error"]:
-        return f"error: {entry['error']}"
+        return "ERROR" if entry["why"] else f"ERROR: {entry['error']}"
     if not entry["matched"]:
         return "no match"
     # The role comes at the end.
@@ -93,28 +94,39 @@ def _verdict(entry: Mapping[str, Any]) -> str:
 def _outcome(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["outcome"] == "deny":
         detail = f": {facts['detail']}" if facts["detail"] else ""
-        yield from _wrapped("DENY", f"{facts['status']} {facts['reason']}{detail}")
+        yield from _closing("denied", f"{facts['reason']} ({facts['status']}){detail}")
     elif facts["role_arn"] is None:
-        yield from _wrapped("ANSWERED", f"{facts['status']} by extproc itself")
+        yield from _closing("answered", f"{facts['status']}, by extproc itself")
     else:
-        yield from _wrapped("ALLOW", facts["role_arn"])
+        yield from _closing("allowed", facts["role_arn"])
         yield from _wrapped("  mapping", facts["mapping"] or "none matches: the fallback role")
         if "chained_role_arn" in facts:
             yield from _wrapped("  chained", facts["chained_role_arn"])
         if facts["policy_arns"]:
             yield from _wrapped("  policies", ", ".join(facts["policy_arns"]))
         if facts["policy"]:
-            yield from _wrapped("  policy", facts["policy"])
+            # With spaces, where its lines can be broken.
+            yield from _wrapped("  policy", json.dumps(json.loads(facts["policy"]), ensure_ascii=False))
         yield from _wrapped("  session", f"{facts['session_name']}, {facts['session_duration']} s")
+
+
+def _closing(word: str, text: str) -> Iterator[str]:
+    yield from _filled(text, first=f"{word}: ", further="  ")
 
 
 def _wrapped(label: str, text: str, *, hang: int = 0) -> Iterator[str]:
     first = f"{label:<{_INDENT}}" if len(label) < _INDENT else f"{label} "
-    yield from textwrap.wrap(
-        text,
+    yield from _filled(text, first=first, further=" " * (_INDENT + hang)) or [first.rstrip()]
+
+
+def _filled(text: str, *, first: str, further: str) -> list[str]:
+    # Names come from tokens and requests: no terminal is to be steered by them.
+    plain = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return textwrap.wrap(
+        plain,
         WIDTH,
         initial_indent=first,
-        subsequent_indent=" " * (_INDENT + hang),
+        subsequent_indent=further,
         break_long_words=False,
         break_on_hyphens=False,
-    ) or [first.rstrip()]
+    )

@@ -45,7 +45,11 @@ def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(matcher, ClaimContains):
         reasons = _why_claim(matcher, entry, variables)
     elif isinstance(matcher, Condition):
-        reasons = _why_condition(parts(matcher.source), variables, matched=entry.matched)
+        whole = parts(matcher.source)
+        if entry.error:
+            reasons = _why_error(whole, variables)
+        else:
+            reasons = _why_condition(whole, variables, matched=entry.matched)
     else:
         reasons = iter(())
     return tuple(dict.fromkeys(reasons))  # each once
@@ -74,6 +78,14 @@ def _why_condition(part: Part, variables: Mapping[str, Any], *, matched: bool) -
         yield f"{_shown(part)}: {verdict.error}"
     else:
         yield f"{_shown(part)} is false"
+
+
+def _why_error(part: Part, variables: Mapping[str, Any]) -> Iterator[str]:
+    """An error counts more than what is false or missing beside it: only parts that have one."""
+    verdict = _verdict(part, variables)
+    if verdict.error:
+        inner = [reason for operand in part.operands for reason in _why_error(operand, variables)]
+        yield from inner or [f"{_shown(part)}: {verdict.error}"]
 
 
 def _decisive(part: Part, variables: Mapping[str, Any]) -> list[Part]:

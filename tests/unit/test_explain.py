@@ -76,7 +76,7 @@ def test_a_good_token_passes_every_step_and_gets_its_role(run):
     assert "mapping ops: no match" in output
     assert "mapping admins: MATCHES" in output
     assert output.splitlines()[-3:] == [
-        "ALLOW       arn:aws:iam::123456789012:role/Admin",
+        "allowed: arn:aws:iam::123456789012:role/Admin",
         "  mapping   admins",
         "  session   alice, 3600 s",
     ]
@@ -88,7 +88,7 @@ def test_a_failing_step_has_its_reason_and_later_ones_are_not_reached(run):
     assert "passed: format, issuer, header, key, signature\n" in output
     assert "FAIL: times\n" in output
     assert "not tried: audience, subject, claims, scopes\n" in output
-    assert output.splitlines()[-1].startswith("DENY        401 token_expired: expired ")
+    assert output.splitlines()[-1].startswith("denied: token_expired (401): expired ")
     assert output.count("token_expired") == 1
 
 

@@ -119,9 +119,9 @@ def test_people_are_told_rules_results_and_the_role(run):
     shown = run({"sub": "alice", "groups": ["admins"]}).stdout
     assert "mapping no-rm: no match" in shown
     assert "mappings not tried: teams" in shown
-    assert f"ALLOW       {ROLE}Admin" in shown
+    assert f"allowed: {ROLE}Admin" in shown
     denied = run({"sub": "alice"}, {"body": call("rm")}).stdout
-    assert "DENY        403 policy_denied" in denied
+    assert "denied: policy_denied (403)" in denied
 
 
 def test_names_are_shown_as_they_are_and_never_as_markup(run):
@@ -146,3 +146,71 @@ def test_check_warns_on_standard_error_and_tells_what_each_rule_reads(tmp_path):
         "mapping twice: reads claims.groups",
         "ceiling agents: reads claims.act",
     ]
+
+
+def test_nothing_in_a_token_steers_the_terminal(run):
+    shown = run({"sub": "alice", "\x1b[31mred": 1}, settings=NEEDS_A_CLAIM).stdout
+    assert "\x1b" not in shown
+    assert "\\x1b[31mred" in shown
+
+
+def test_what_is_missing_is_told_apart_from_what_is_false_and_with_what_there_is(run):
+    shown = run({"sub": "alice", "team": "b"}, settings=NEEDS_A_CLAIM).stdout
+    assert "claims.level is missing\n" in shown
+    assert 'claims.team == "a" is false\n' in shown
+    assert "the token has the claims sub, team\n" in shown
+
+
+def test_an_error_is_told_with_the_part_that_has_it_and_no_other(run):
+    shown = run({"sub": "alice", "level": "x", "team": "b"}, settings=NEEDS_A_CLAIM).stdout
+    assert "mapping levels: ERROR\n" in shown
+    assert "int(claims.level) > 3: " in shown
+    assert "is false" not in shown
+
+
+NEEDS_A_CLAIM = {
+    **SETTINGS,
+    "role_mappings": [
+        {"name": "levels", "matcher": 'int(claims.level) > 3 || claims.team == "a"', "role_arn": ROLE + "A"}
+    ],
+    "ceilings": [],
+}
+
+
+def test_a_request_alone_is_explained_as_it_is(tmp_path):
+    (tmp_path / "extproc.yaml").write_text(yaml.safe_dump(SETTINGS))
+    (tmp_path / "request.json").write_text("{}")
+    options = ["--config", str(tmp_path / "extproc.yaml"), "--request", str(tmp_path / "request.json")]
+    result = CliRunner().invoke(main, ["explain", *options])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "denied: token_missing (401)"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"headers": {"a b": "x"}},
+        {"headers": {"a": "x\ny"}},
+        {"headers": {":path": "/"}},
+        {"headers": [["a"]]},
+        {"headers": "a: b"},
+        {"method": 1},
+        {"method": "GET\n"},
+        {"path": "/a\0"},
+        {"body": "a", "body_base64": "YQ=="},
+        {"body_base64": "?"},
+        {"trailers": 1},
+        {"target": 1},
+        {"jwt_payload": []},
+    ],
+)
+def test_what_http_cannot_carry_is_no_request(run, request_):
+    result = run({"sub": "a"}, request_)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+
+
+def test_headers_may_be_a_list_of_pairs_and_values_lists(run):
+    for headers in ([["X-Team", "a"]], {"X-Team": ["a"]}, [["x-team", "a"], ["x-other", "b"]]):
+        assert json.loads(run({"sub": "a"}, {"headers": headers}, "--json").stdout)["mapping"] == "teams"
+    twice = run({"sub": "a"}, {"headers": [["x-team", "a"], ["x-team", "a"]]}, "--json")
+    assert json.loads(twice.stdout)["reason"] == "no_role"  # joined by a comma, as rules see it

@@ -61,7 +61,7 @@ def test_the_part_that_decided_is_named(source, claims, told):
 
 
 def test_an_error_is_told_with_the_part_that_has_it():
-    (told,) = reasons("claims.a == 1 && int(claims.b) < 5", {"a": 1, "b": None})
+    (told,) = reasons("claims.a == 1 && int(claims.b) < 5 && claims.c", {"a": 1, "b": None})
     assert told.startswith("int(claims.b) < 5: ")
 
 
