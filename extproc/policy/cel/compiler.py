@@ -24,8 +24,8 @@ from extproc.policy.cel.code import (
 )
 from extproc.policy.cel.conversions import CONVERSIONS
 from extproc.policy.cel.errors import CelError, ExpressionError, MissingMemberError, Path
-from extproc.policy.cel.syntax import Tree, arguments, identifier, literal_of, path_of, where
-from extproc.policy.cel.values import MIN_INT, TYPES, CelType, equal, no_overload
+from extproc.policy.cel.syntax import Tree, arguments, identifier, literal_of, negative_of, path_of, where
+from extproc.policy.cel.values import TYPES, CelType, equal, no_overload
 
 _BOOL = CelType.BOOL
 
@@ -162,12 +162,12 @@ class Compiler:
 
     def _rule_unary(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         sign, child = tree.children
+        if sign.data == "unary_neg" and child.data == "literal" and child.children[0].type == "INT_LIT":
+            return _constant(negative_of(child))
         operand = self._compile(child, scope)
         if sign.data == "unary_not":
             negation = _joined(logic.negation(operand.run), operand, type=_BOOL, passes=True)
             return self._folded(tree, negation, operand)
-        if type(operand.constant) is int and operand.constant == MIN_INT:
-            raise ExpressionError(f"{where(tree)}an int beyond 64 bits")
         run = operand.run
         return self._folded(
             tree, _joined(lambda frame: arithmetic.negate(run(frame)), operand, type=operand.type), operand

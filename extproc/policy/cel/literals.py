@@ -83,10 +83,11 @@ def _text(literal: str) -> str | bytes:
     body, quote = match["body"], match["quote"]
     if len(quote) == 1 and ("\r" in body or "\n" in body):
         raise ExpressionError("a string over several lines; use three quotes")
+    body = body.replace("\r\n", "\n").replace("\r", "\n")
     if match["raw"]:
         # In CEL the first quote ends a raw string, whatever stands before it; to the parser
         # a backslash makes it part of the string.
-        if quote in body:
+        if (body + quote).index(quote) < len(body):
             raise ExpressionError("a raw string cannot hold its own quotes")
         return body.encode() if match["bytes"] else body
     if match["bytes"]:

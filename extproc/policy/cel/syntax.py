@@ -14,6 +14,7 @@ from celpy.celparser import CELParser
 
 from extproc.policy.cel.errors import ExpressionError, Path
 from extproc.policy.cel.literals import literal
+from extproc.policy.cel.values import MAX_INT
 
 MAX_EXPRESSION_LENGTH = 10_000
 """Characters, as in ToolHive."""
@@ -65,13 +66,26 @@ def where(tree: Tree) -> str:
     return f"column {column}: " if column else ""
 
 
-def literal_of(tree: Tree) -> Any:
+def literal_of(tree: Tree, sign: str = "") -> Any:
     """Return the value of a ``literal`` node; raises ``ExpressionError`` if CEL has no such literal."""
     token = tree.children[0]
     try:
-        return literal(token.type, str(token.value))
+        return literal(token.type, f"{sign}{token.value}")
     except ExpressionError as error:
         raise ExpressionError(f"{where(token)}{error}") from None
+
+
+def negative_of(tree: Tree) -> int:
+    """Return the value of an int literal behind a minus sign; raises ``ExpressionError``.
+
+    The least int has no positive: ``- 9223372036854775808`` is one number, and ``--`` of it none.
+    """
+    if not str(tree.children[0].value).startswith("-"):
+        return int(literal_of(tree, "-"))
+    value = -int(literal_of(tree))
+    if value > MAX_INT:
+        raise ExpressionError(f"{where(tree.children[0])}an int beyond 64 bits")
+    return value
 
 
 def identifier(tree: Tree) -> str | None:
