@@ -13,30 +13,33 @@ from extproc.policy.cel.errors import EvaluationError
 DEFAULT_COST_LIMIT = 500_000
 """Units for all rules of one decision: 200 rules with ``exists`` over 300 groups need less than a fifth."""
 
-MAX_CPU_SECONDS = 2.0
-"""CPU time of one decision, the second fence: forty times what the default limit takes."""
+_SECONDS_A_UNIT = 4e-6
+_LEAST_SECONDS = 2.0
 
+_LIST_COST = 8  # units of telling a list's strings apart, besides one for each element
+_MAX_LISTS = 64  # remembered: those of the token come first; the rest are made by macros
 _STRIDE = 16_384  # units between two looks at the clock
 
 
 class Budget:
     """What one decision may cost. Whoever exceeds it gets an ``EvaluationError``.
 
-    The clock is a second fence only, for costs that the units do not know: it is CPU time of the
-    evaluating thread, and far above what the units allow, so that no decision depends on the load.
+    CPU time of the evaluating thread is a second fence, for costs that the units do not know. It is
+    forty times what the units take, so that no decision depends on the load of the machine.
 
     Attributes:
         spent: units so far.
         limit: units in all.
     """
 
-    __slots__ = ("_ends_at", "_look_at", "_texts", "limit", "spent")
+    __slots__ = ("_ends_at", "_look_at", "_seconds", "_texts", "limit", "spent")
 
     def __init__(self, limit: int = DEFAULT_COST_LIMIT) -> None:
         self.limit = limit
         self.spent = 0
         self._look_at = min(_STRIDE, limit)
-        self._ends_at = time.thread_time() + MAX_CPU_SECONDS
+        self._seconds = max(_LEAST_SECONDS, limit * _SECONDS_A_UNIT)
+        self._ends_at = time.thread_time() + self._seconds
         self._texts: dict[int, Texts] = {}
 
     def spend(self, units: int) -> None:
@@ -53,15 +56,17 @@ class Budget:
         if self.spent > self.limit:
             raise EvaluationError(f"too costly: more than {self.limit} units")
         if time.thread_time() > self._ends_at:
-            raise EvaluationError("too costly: more than 2 s of CPU time")
+            raise EvaluationError(f"too costly: more than {self._seconds:g} s of CPU time")
         self._look_at = min(self.spent + _STRIDE, self.limit)
 
     def texts(self, values: list[Any]) -> "Texts":
         """Return the strings of a list, told apart once for all rules of the decision."""
         known = self._texts.get(id(values))
         if known is None:
-            self.spend(len(values))
-            known = self._texts[id(values)] = Texts(values)
+            self.spend(_LIST_COST + len(values))
+            known = Texts(values)
+            if len(self._texts) < _MAX_LISTS:
+                self._texts[id(values)] = known
         return known
 
 

@@ -1,0 +1,51 @@
+"""``exists`` with one test of each element: faster, and never with another result."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from extproc.policy import cel
+
+TESTS = [
+    'g == "a"', '"a" == g', 'g in ["a", "bc"]', "g in []", 'g.startsWith("a")', 'g.endsWith("c")', 'g.contains("b")',
+    'g.matches("^a|c$")', 'g.matches("")', 'g.startsWith("")',
+]  # fmt: skip
+SCALARS = st.one_of(
+    st.sampled_from(["", "a", "abc", "bc", "\n", "é", "a\nc"]),
+    st.text("abc", max_size=4),
+    st.sampled_from([None, True, 0, 1, 1.5]),
+)
+VALUES = st.one_of(
+    st.lists(st.one_of(SCALARS, st.lists(SCALARS, max_size=2)), max_size=5),
+    st.dictionaries(st.text("abc", max_size=3), SCALARS, max_size=3),
+    SCALARS,
+)
+VARIABLES = frozenset({"claims"})
+
+
+def outcome(condition, values):
+    try:
+        return condition.matches({"claims": cel.to_cel({"v": values})})
+    except cel.EvaluationError:
+        return "error"
+
+
+@pytest.mark.parametrize("test", TESTS)
+@settings(max_examples=60)
+@given(values=VALUES)
+def test_the_fast_way_has_the_result_of_the_slow_one(test, values):
+    fast = cel.compile_condition(f"claims.v.exists(g, {test})", variables=VARIABLES)
+    slow = cel.compile_condition(f"claims.v.exists(g, false || ({test}))", variables=VARIABLES)
+    assert outcome(fast, values) == outcome(slow, values)
+
+
+@pytest.mark.parametrize("test", [test for test in TESTS if '("")' not in test])
+def test_the_fast_way_is_taken(test):
+    claims = {"claims": cel.to_cel({"v": ["x"] * 1000})}
+    costs = []
+    for body in (test, f"{test} && claims.v != []"):
+        budget = cel.Budget()
+        cel.compile_condition(f"claims.v.exists(g, {body})", variables=VARIABLES).matches(claims, budget)
+        costs.append(budget.spent)
+    fast, slow = costs
+    assert fast < slow - 3000
