@@ -11,6 +11,7 @@ import heapq
 import itertools
 import math
 import random
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +24,7 @@ from extproc.credentials.bounded import BoundedCache
 from extproc.credentials.fingerprint import IdentityFingerprint, fingerprint
 from extproc.credentials.singleflight import SingleFlight
 from extproc.errors import Denied, Reason
+from extproc.fairqueue import Owner
 from extproc.lockedcache import LockedCache
 from extproc.values import Authorized, Credentials, Grant, Session, TokenDigest
 
@@ -34,6 +36,7 @@ _RECENT = 0.5  # of the lifetime: sessions idle for longer are not renewed
 _RETRY = 0.04  # of the lifetime: between attempts to renew
 _TICK = 1.0  # seconds between looks at what is due
 _REFRESHES_AT_ONCE = 4
+_REFRESHES_OF_ONE = 2  # of one user at once: the sessions of one must not make those of others late
 _MOMENT = 1.0  # seconds
 _HEALING_INTERVAL = 30.0  # seconds: credentials younger than this are not replaced for being refused
 
@@ -111,6 +114,10 @@ class CredentialSource(Protocol):
         ...
 
 
+def _owner(entry: Entry) -> Owner:
+    return Owner(entry.session.identity.issuer, entry.session.identity.subject)
+
+
 class CredentialCache:
     """The credentials of all sessions."""
 
@@ -139,7 +146,8 @@ class CredentialCache:
         self._exchanging: SingleFlight[Key, Credentials] = SingleFlight()
         self._due: list[tuple[float, int, Key]] = []
         self._sequence = itertools.count()
-        self._refreshing = 0
+        self._refreshing: Counter[Owner] = Counter()
+        self._held: dict[Owner, deque[tuple[float, Key]]] = {}  # due, while their owner has enough under way
         self._under_way: dict[Key, Session] = {}  # exchanges whose outcome is to be kept
         self._renew_if_used_since = -math.inf
         self.refreshes = {"ok": 0, "failed": 0}
@@ -235,10 +243,14 @@ class CredentialCache:
         """
         now = self._clock()
         started = []
-        while self._due and self._due[0][0] <= now and self._refreshing < _REFRESHES_AT_ONCE:
+        while self._due and self._due[0][0] <= now and self._refreshing.total() < _REFRESHES_AT_ONCE:
             at, _, key = heapq.heappop(self._due)
             entry = self._entries.get(key)
             if entry is None or entry.renew_at != at:  # gone, or planned anew meanwhile
+                continue
+            owner = _owner(entry)
+            if self._refreshing[owner] >= _REFRESHES_OF_ONE:
+                self._held.setdefault(owner, deque()).append((at, key))
                 continue
             self._schedule(key, entry, now + _RETRY * entry.lifetime)  # unless it succeeds, look again
             if entry.used_at >= max(now - _RECENT * entry.lifetime, self._renew_if_used_since):
@@ -246,10 +258,12 @@ class CredentialCache:
         return started
 
     def _renew(self, key: Key, entry: Entry) -> asyncio.Future[Credentials]:
-        self._refreshing += 1
+        owner = _owner(entry)
+        self._refreshing[owner] += 1
 
         def finished(task: asyncio.Future[Credentials]) -> None:
-            self._refreshing -= 1
+            self._refreshing[owner] -= 1
+            self._release(owner)
             failed = task.cancelled() or task.exception() is not None
             self.refreshes["failed" if failed else "ok"] += 1
             self.refresh_due()
@@ -257,6 +271,19 @@ class CredentialCache:
         task = self._exchanging.run(key, lambda: self._exchanged(key, entry.session, used_at=entry.used_at))
         task.add_done_callback(finished)
         return task
+
+    def _release(self, owner: Owner) -> None:
+        """Let the next of what was held for an owner be due again; all of it if nothing else would do so."""
+        held = self._held.get(owner, deque())
+        count = 1
+        if not self._refreshing[owner]:
+            del self._refreshing[owner]
+            count = len(held)
+        for _ in range(min(count, len(held))):
+            at, key = held.popleft()
+            heapq.heappush(self._due, (at, next(self._sequence), key))
+        if not held:
+            self._held.pop(owner, None)
 
     def _worth_renewing(self, entry: Entry) -> bool:
         """Whether the token outlives the credentials, and not just by the margin.

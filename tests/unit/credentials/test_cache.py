@@ -7,7 +7,7 @@ import pytest
 
 from extproc.credentials.cache import CachePolicy, CredentialCache
 from extproc.errors import Denied, Reason
-from extproc.values import Authorized, ChainedRole
+from extproc.values import Authorized, ChainedRole, Credentials
 from support.credentials import HOUR, START, FakeClock, FakeExchange, grant, held, session
 
 
@@ -414,3 +414,78 @@ async def test_a_reader_never_sees_parts_of_two_exchanges():
         thread.join()
     assert torn == []
     assert len(set(reads)) > 3
+
+
+class Gated:
+    """An exchange that notes whose turn it is, and lets one through at a time."""
+
+    def __init__(self, clock):
+        self._clock = clock
+        self.turns = []
+        self._waiting = []
+
+    async def exchange(self, opened, _granted):
+        self.turns.append(opened.identity.subject)
+        gate = asyncio.get_running_loop().create_future()
+        self._waiting.append(gate)
+        await gate
+        return Credentials(f"ASIA{len(self.turns)}", "s", "t", self._clock() + HOUR)
+
+    async def let_through(self):
+        self._waiting.pop(0).set_result(None)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+async def obtained(parts, opened):
+    obtaining = asyncio.ensure_future(parts.obtain(opened))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    while not obtaining.done():
+        await parts.exchange.let_through()
+
+
+def gated():
+    parts = Parts()
+    parts.exchange = parts.cache._exchange = Gated(parts.clock)
+    return parts
+
+
+async def test_renewals_of_one_user_do_not_make_those_of_others_late():
+    parts = gated()
+    for n in range(20):
+        await obtained(parts, session(f"of.greedy.{n}", subject="greedy"))
+    for n in range(3):
+        await obtained(parts, session(f"of.other.{n}", subject=f"other{n}"))
+    parts.clock.now = START + 0.7 * HOUR
+    for opened in parts.cache.values():
+        parts.cache.get(opened.session, opened.grant)  # all are in use
+    parts.exchange.turns.clear()
+    parts.clock.now = START + 0.85 * HOUR
+    parts.cache.refresh_due()
+    await asyncio.sleep(0)
+    assert parts.exchange.turns == ["greedy", "greedy", "other0", "other1"]
+    while parts.exchange._waiting:
+        await parts.exchange.let_through()
+    assert parts.exchange.turns.count("greedy") == 20
+    assert set(parts.exchange.turns[:6]) == {"greedy", "other0", "other1", "other2"}
+    assert not parts.cache._held
+    assert not parts.cache._refreshing
+
+
+async def test_renewals_that_are_no_longer_worth_it_leave_none_of_the_user_behind():
+    parts = gated()
+    opened = [session(f"of.greedy.{n}", subject="greedy") for n in range(12)]
+    for each in opened:
+        await obtained(parts, each)
+    for each in (*opened[:2], *opened[10:]):
+        parts.clock.now = START + 0.7 * HOUR
+        parts.cache.get(*held(each))  # these are in use, those between them are not
+    parts.exchange.turns.clear()
+    parts.clock.now = START + 0.85 * HOUR
+    parts.cache.refresh_due()
+    await asyncio.sleep(0)
+    while parts.exchange._waiting:
+        await parts.exchange.let_through()
+    assert len(parts.exchange.turns) == 4
+    assert not parts.cache._held
