@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import ssl
 import threading
 import time
 import urllib.parse
@@ -16,6 +17,7 @@ from extproc.credentials.exchange import StsExchange
 from extproc.credentials.sts import StsClient
 from extproc.errors import Denied, Reason
 from extproc.values import Grant
+from support.certificates import Authority, dns
 from support.credentials import session
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
@@ -83,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, content_type, answer = self.server.answer
         self.send_response(status)
         self.send_header("content-type", content_type)
-        self.send_header("content-length", str(len(answer)))
+        self.send_header("content-length", str(len(answer.encode())))
         self.end_headers()
         self.wfile.write(answer.encode())
 
@@ -376,6 +378,56 @@ async def test_an_answer_that_sts_would_not_give_means_unavailable(
 ):
     sts.answer = (status, content_type, body)
     assert (await denial(shared_exchange)).reason is Reason.STS_UNAVAILABLE
+
+
+WORSE = {
+    "credentials that ended in 2001": GOOD.replace(EXPIRATION, "2001-01-02T03:19:05Z"),
+    "credentials for a decade": GOOD.replace(EXPIRATION, "2036-01-02T03:19:05Z"),
+    "an empty session token": GOOD.replace("tok3n", ""),
+    "a session token with a line feed": GOOD.replace("tok3n", "tok3n&#10;x-evil: 1"),
+    "a session token that is not ASCII": GOOD.replace("tok3n", "t\u00f6k3n"),
+    "an access key id with a signature in it": GOOD.replace("ASIAEXAMPLE", "ASIA, Signature=1"),
+    "an access key id with a scope in it": GOOD.replace(
+        "ASIAEXAMPLE", "ASIA/20150830/eu-west-1/s3/aws4_request"
+    ),
+    "an empty secret": GOOD.replace("hunter2", ""),
+    "credentials of another session": GOOD.replace("Admin/alice@example.com", "Admin/bob@example.com"),
+    "entities": '<!DOCTYPE a [<!ENTITY t "tok3n">]>' + GOOD.replace("tok3n", "&t;"),
+    "more than 256 KiB": GOOD.replace("<Credentials>", "<Credentials>" + " " * 262_144),
+    "a redirect": (307, ""),
+}
+
+
+@pytest.mark.parametrize("what", WORSE)
+async def test_an_answer_that_must_not_be_used_is_not(sts, shared_exchange, what):
+    answer = WORSE[what]
+    sts.answer = (
+        (200, "text/xml; charset=utf-8", answer) if isinstance(answer, str) else (answer[0], "text/xml", "")
+    )
+    denied = await denial(shared_exchange)
+    assert denied.reason is Reason.STS_UNAVAILABLE
+    assert "bob" not in denied.detail
+
+
+async def test_over_tls_the_authority_of_the_environment_is_trusted_and_no_other(sts, tmp_path, monkeypatch):
+    authority = Authority(tmp_path)
+    pair = authority.issue("localhost", dns("localhost"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    server = FakeSts()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        url = f"https://localhost:{server.server_address[1]}"
+        assert (await denial_at(url)).detail == "SSLCertVerificationError"
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.certificate))
+        with exchange_at(url) as exchange:
+            assert (await exchange.exchange(SESSION, GRANT)).access_key_id == "ASIAEXAMPLE"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 async def test_a_refused_connection_means_unavailable():
