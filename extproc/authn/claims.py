@@ -26,6 +26,12 @@ def check_times(claims: Mapping[str, Any], *, now: float, leeway: float) -> floa
     return float(expires_at)
 
 
+def check_timestamps(claims: Mapping[str, Any]) -> None:
+    """Check the form of the times that are there, whatever time it is now."""
+    for name in ("exp", "nbf", "iat"):
+        _timestamp(claims, name)
+
+
 def _timestamp(claims: Mapping[str, Any], name: str) -> int | None:
     """An integer NumericDate; STS takes no others (RFC 7519 2 would allow fractions)."""
     if name not in claims:

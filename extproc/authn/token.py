@@ -1,6 +1,7 @@
 """The form of a token: a compact JWS and the two JSON objects in it, all still unverified."""
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,19 @@ def parse(unverified_token: str, limits: TokenLimits) -> UnverifiedToken:
             signing_input=signing_input,
             signature=_decode(signature),
         )
+    except strictjson.AmbiguousJSONError as error:
+        raise Denied(Reason.TOKEN_MALFORMED, str(error)) from None
+
+
+def check_form(claims: Mapping[str, Any], limits: TokenLimits) -> None:
+    """Check claims that came in no token by what ``parse`` asks of a token's.
+
+    Raises:
+        Denied: ``TOKEN_MALFORMED``.
+    """
+    try:
+        document = json.dumps(claims).encode()
+        strictjson.loads_object(document, max_depth=limits.nesting, max_values=limits.values)
     except strictjson.AmbiguousJSONError as error:
         raise Denied(Reason.TOKEN_MALFORMED, str(error)) from None
 

@@ -30,10 +30,11 @@ from extproc.authn.claims import (
     check_strings,
     check_subject,
     check_times,
+    check_timestamps,
 )
 from extproc.authn.envoy_jwt import check_same_token, is_same_token
 from extproc.authn.keys import MAX_KID_LENGTH, SUPPORTED_ALGORITHMS, KeyStore, VerificationKey
-from extproc.authn.token import TokenLimits, UnverifiedToken, parse
+from extproc.authn.token import TokenLimits, UnverifiedToken, check_form, parse
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.values import Identity
@@ -171,13 +172,16 @@ class Verifier:
     ) -> Identity:
         """Return the identity of claims that are taken as verified. For explanations only.
 
-        Steps 1 and 3 to 6 are taken for passed. What the others ask is asked of the claims that are
-        there: ``iss``, ``aud`` and ``sub`` may be left out. Without ``iss`` the claims are of the only
-        issuer; if there are several, required claims and scopes are asked of nobody.
+        Steps 3 to 5, a token's size and what time it is now are taken for passed. What the others ask
+        is asked of the claims that are there: ``iss``, ``exp``, ``aud`` and ``sub`` may be left out.
+        Without ``iss`` the claims are of the only issuer; if there are several, required claims and
+        scopes are asked of nobody.
 
         Raises:
             Denied: no token with these claims could ever be verified.
         """
+        begin(Step.FORMAT)
+        check_form(claims, self._limits)
         if "iss" in claims or len(self._issuers) == 1:
             begin(Step.ISSUER)
             trusted = self._trusted(claims) if "iss" in claims else next(iter(self._issuers.values()))
@@ -186,6 +190,8 @@ class Verifier:
                 check_audience(claims, trusted.audiences)
         else:
             trusted = None
+        begin(Step.TIMES)
+        check_timestamps(claims)
         if "sub" in claims:
             begin(Step.SUBJECT)
             check_subject(claims)

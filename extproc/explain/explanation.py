@@ -49,8 +49,7 @@ class Explanation:
 
     Attributes:
         request: None: a token or claims by themselves, so rules see no request.
-        claims_assumed: claims were given in the place of a token.
-        verification: the steps of the verifier; none if it was not asked.
+        verification: the steps of the verifier; none if it was not asked, or claims stand for a token.
         decision: what the policy looked at; None if it was not asked.
         reasons: why each mapping and then each ceiling that was looked at came out as it did.
         claims: the names of the token's claims, if it was verified.
@@ -60,7 +59,6 @@ class Explanation:
 
     outcome: Grant | Denied | Answered
     stages: tuple[StageResult, ...]
-    claims_assumed: bool
     verification: tuple[StepResult, ...]
     request: AskedRequest | None = None
     admission: Admission | None = None

@@ -51,7 +51,7 @@ def facts(explanation: Explanation) -> dict[str, Any]:
         document["status"] = outcome.status
     if explanation.request is not None:
         document["request"] = _request(explanation)
-    if explanation.verification and not explanation.claims_assumed:
+    if explanation.verification:
         document["verification"] = [_step(result) for result in explanation.verification]
     if decision:
         document |= {"claims": list(explanation.claims), "cost": decision.cost}

@@ -55,7 +55,6 @@ from extproc.values import Grant, Identity
 _PLACEHOLDER = "claims.instead.of-a-token"
 _ENVOYS = "taken for passed: Envoy's jwt_authn checks this issuer's tokens"
 _BY_ENVOY = {Step.KEY: _ENVOYS, Step.SIGNATURE: _ENVOYS}
-_ASSUMED = dict.fromkeys((Step.FORMAT, Step.HEADER, Step.KEY, Step.SIGNATURE, Step.TIMES), "taken for passed")
 _NO_STS = "explain does not ask STS, which may still refuse"
 
 _Watcher = WatchedVerifier | AssumingVerifier
@@ -271,12 +270,9 @@ def _explanation(
     by_envoy = Step.SIGNATURE in begun and Step.KEY not in begun
     if assumed:
         stages = [_assumed(entry) for entry in stages]
-    results = watcher.notes.results(not_taken=_ASSUMED if assumed else _BY_ENVOY if by_envoy else {})
+    steps = watcher.notes.results(not_taken=_BY_ENVOY if by_envoy else {})
     return Explanation(
-        outcome=outcome,
-        stages=tuple(stages),
-        claims_assumed=assumed,
-        verification=results if begun else (),
+        outcome=outcome, stages=tuple(stages), verification=() if assumed or not begun else steps
     )
 
 
