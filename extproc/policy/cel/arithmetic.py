@@ -20,7 +20,7 @@ from extproc.policy.cel.values import (
     spend_text,
 )
 
-_LIST_SHIFT = 3  # eight references cost one unit to copy
+_LIST_SHIFT = 2  # four references cost one unit to copy
 _ORDERED = frozenset({bool, str, bytes})
 
 

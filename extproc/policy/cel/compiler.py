@@ -345,7 +345,7 @@ class Compiler:
         path = (*values.path, "[]") if values.path is not None else None
         inner = {**scope, variable: Code(_variable(place), path=path, depends=values.depends)}
         bodies = [self._compile(expression, inner) for expression in expressions[1:]]
-        each = sum(body.nodes for body in bodies)
+        each = 1 + sum(body.nodes for body in bodies)
         slow = _loop(name, bodies, place, each)
         fast = self._fast_exists(name, expressions[1], variable, inner, slow)
         run = macros.over(values.run, fast or slow)

@@ -4,7 +4,7 @@ from typing import Any
 
 from extproc.policy.cel.budget import Budget
 from extproc.policy.cel.errors import CelError
-from extproc.policy.cel.values import NUMBERS, Uint, equal, key, no_overload, spend_text
+from extproc.policy.cel.values import COMPARISON_COST, NUMBERS, Uint, equal, key, no_overload, spend_text
 
 _SIZED = frozenset({str, bytes, list, dict})
 
@@ -45,7 +45,7 @@ def contained(item: Any, container: Any, budget: Budget) -> bool:
     if kind is list:
         if type(item) is str:
             return item in budget.texts(container).known
-        budget.spend(len(container))
+        budget.spend(COMPARISON_COST * len(container))
         return any(equal(item, element, budget) for element in container)
     if kind is dict:
         return key(item) in container

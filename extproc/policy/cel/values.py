@@ -22,6 +22,8 @@ from extproc.policy.cel.errors import CelError, EvaluationError
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 MAX_UINT = 2**64 - 1
 TEXT_SHIFT = 6  # 64 characters cost one unit
+COMPARISON_COST = 3
+"""Units of comparing one element or member with another."""
 
 
 def spend_text(budget: Budget, length: int) -> None:
@@ -151,12 +153,12 @@ def equal(left: Any, right: Any, budget: Budget) -> bool:
     if kind is not type(right):
         return kind in NUMBERS and type(right) in NUMBERS and numbers_equal(left, right)
     if kind is list:
-        budget.spend(1 + min(len(left), len(right)))
+        budget.spend(COMPARISON_COST * min(len(left), len(right)))
         return len(left) == len(right) and all(
             equal(mine, other, budget) for mine, other in zip(left, right, strict=True)
         )
     if kind is dict:
-        budget.spend(1 + min(len(left), len(right)))
+        budget.spend(COMPARISON_COST * min(len(left), len(right)))
         return len(left) == len(right) and all(
             name in right and equal(value, right[name], budget) for name, value in left.items()
         )
