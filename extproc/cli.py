@@ -114,15 +114,17 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 @_CONFIG
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
-    from extproc.app.rooms import build_policy, file_warnings
+    from extproc.app.rooms import build_policy, file_notes, file_warnings
     from extproc.policy import review
 
     settings = _load(config_path)
     for warning in (*config.warnings(settings), *file_warnings(settings)):
         click.echo(f"warning: {warning}", err=True)
     policy = build_policy(settings)
-    for warning in review.warnings(policy):
+    for warning in review.warnings(policy, issuers=[entry.issuer for entry in settings.issuers]):
         click.echo(f"warning: {warning}", err=True)
+    for note in (*file_notes(settings), *review.notes(policy)):
+        click.echo(f"note: {note}", err=True)
     click.echo("\n".join(review.reads(policy)))
     click.echo(review.cost(policy))
     click.echo(

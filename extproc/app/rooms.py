@@ -253,13 +253,25 @@ def build_pipeline(
 
 
 def file_warnings(settings: Settings) -> list[str]:
-    """What of the listener's files is not usable here; they may be on another machine."""
+    """What of the listener's files is not usable here."""
+    tls = settings.listen.tls
+    if tls is None or not Path(tls.certificate).parent.is_dir():
+        return []
     try:
-        if settings.listen.tls:
-            build_certificates(settings.listen.tls)
+        build_certificates(tls)
     except CertificateError as error:
         return [f"listen.tls: {error}"]
     return []
+
+
+def file_notes(settings: Settings) -> list[str]:
+    """What of the listener's files was not looked at, since their folder is on another machine."""
+    tls = settings.listen.tls
+    if tls is None or Path(tls.certificate).parent.is_dir():
+        return []
+    return [
+        f"listen.tls: {Path(tls.certificate).parent} is not on this machine; its files were not looked at"
+    ]
 
 
 def build_certificates(tls: Tls) -> CertificateFiles:

@@ -7,9 +7,10 @@ Unknown keys are refused, and so are duplicate ones. Errors read ``path: message
 from extproc.config.document import ConfigError, load, load_listen, parse, read_documents, read_text, validate
 from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
+from extproc.config.lint import warnings
 from extproc.config.listen import Listen, Tls, stays_local
 from extproc.config.roles import Ceiling, RoleMapping
-from extproc.config.settings import Limits, Settings, warnings
+from extproc.config.settings import Limits, Settings
 from extproc.config.targets import Target
 
 __all__ = [

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
-from extproc.config.fields import Section, Url
+from extproc.config.fields import Section, Url, is_plaintext
 
 
 class Sts(Section):
@@ -12,6 +12,7 @@ class Sts(Section):
 
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None  # default: the first target's
     endpoint_url: Url | None = None
+    insecure_plaintext: bool = False  # http:// to another machine
     timeout: Annotated[float, Field(gt=0, le=60)] = 2.0
     deadline: Annotated[float, Field(gt=0, le=60)] = 5.0
     workers: Annotated[int, Field(ge=1, le=64)] = 8
@@ -19,6 +20,15 @@ class Sts(Section):
     max_waiting_per_subject: PositiveInt = 4
     breaker_failures: PositiveInt = 5  # in a row
     breaker_seconds: Annotated[float, Field(gt=0, le=600)] = 1.0  # until one exchange may probe
+
+    @model_validator(mode="after")
+    def _secrets_stay_secret(self) -> "Sts":
+        if is_plaintext(self.endpoint_url) and not self.insecure_plaintext:
+            raise ValueError(
+                "endpoint_url: users' tokens would go, and their credentials come back, over the network in "
+                "clear text; use https://, or insecure_plaintext: true only where the network is private"
+            )
+        return self
 
 
 class Cache(Section):

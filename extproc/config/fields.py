@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from extproc.authn.provider import is_loopback
 from extproc.policy.arn import validate_any_role_arn
 from extproc.policy.cel import ExpressionError
 from extproc.policy.matchers import cel_matcher
@@ -45,6 +46,11 @@ def _http_url(value: str) -> str:
     if not _URL_CHARACTERS.fullmatch(value) or "@" in parts.netloc or parts.port == 0:
         raise ValueError("must be an http(s) URL without user name, spaces or quotes")
     return value
+
+
+def is_plaintext(url: str | None) -> bool:
+    """Whether a URL leads to another machine without encryption."""
+    return url is not None and url.startswith("http:") and not is_loopback(url)
 
 
 def expression(compile_: Callable[[str], object]) -> Callable[[str], str]:

@@ -161,18 +161,6 @@ class Settings(Section):
                         )
 
 
-def warnings(settings: Settings) -> list[str]:
-    """What is valid and yet likely wrong, as ``path: message`` lines."""
-    found = []
-    for position, target in enumerate(settings.targets):
-        if target.payload_mode == "unsigned" and target.scope.service == "lambda":
-            # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-lambda.html
-            found.append(f"targets[{position}].payload: Lambda does not support unsigned payloads")
-        if target.payload_mode == "signed" and target.scope.service == "vpc-lattice-svcs":
-            found.append(f"targets[{position}].payload: VPC Lattice does not support signed payloads")
-    return found
-
-
 def _unique(section: str, key: str, values: list[str]) -> None:
     repeated = sorted({value for value in values if values.count(value) > 1})
     if repeated:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from extproc.config.fields import Host, Prefix, Section, SignableHeader, Url, WithholdableHeader
+from extproc.config.fields import Host, Prefix, Section, SignableHeader, Url, WithholdableHeader, is_plaintext
 from extproc.signing.hosts import default_payload, infer_scope
 from extproc.signing.sigv4 import Scope
 
@@ -26,6 +26,7 @@ class Target(Section):
     sign_headers: list[SignableHeader] = []
     withhold_headers: list[WithholdableHeader] = []
     endpoint_url: Url | None = None  # where Envoy connects, if not https://HOST
+    insecure_plaintext: bool = False  # an endpoint_url of http:// on another machine
     default_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
     max_connections: Annotated[int, Field(ge=1, le=100_000)] | None = None  # Envoy's, to this target
 
@@ -35,6 +36,11 @@ class Target(Section):
             raise ValueError("region and service cannot be told from this host: set both")
         if self.payload_mode == "unsigned" and self.default_aws_region is not None:
             raise ValueError("default_aws_region changes the body, so it needs payload: signed")
+        if is_plaintext(self.endpoint_url) and not self.insecure_plaintext:
+            raise ValueError(
+                "endpoint_url: signed requests and session tokens would cross the network in clear text; use "
+                "https://, or insecure_plaintext: true only where the network itself is private"
+            )
         both = sorted(set(self.sign_headers) & set(self.withhold_headers))
         if both:
             raise ValueError(f"{both[0]} is both in sign_headers and in withhold_headers")

@@ -43,6 +43,7 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: st
     grpc, admin = addresses.extproc, addresses.extproc_admin
     if listen_on_all:
         grpc, admin = (f"0.0.0.0:{address.rpartition(':')[2]}" for address in (grpc, admin))
+    plaintext = {"insecure_plaintext": True} if listen_on_all else {}
     settings = {
         "listen": {"grpc": grpc, "admin": admin, "insecure_plaintext": listen_on_all},
         "resource": {"url": addresses.resource},
@@ -53,8 +54,10 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: st
                 "allow_insecure_http": True,
             }
         ],
-        "targets": [{"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": f"http://{addresses.mcp}"}],
-        "sts": {"endpoint_url": f"http://{addresses.sts}"},
+        "targets": [
+            {"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": f"http://{addresses.mcp}", **plaintext}
+        ],
+        "sts": {"endpoint_url": f"http://{addresses.sts}", **plaintext},
         **({"audit": {"output": audit}} if audit != "-" else {}),
         **({} if listen_on_all else {"drain_delay_seconds": 0}),  # nobody else would take over
         "session_duration": 900,

@@ -1,26 +1,101 @@
 """What is probably not meant in a policy that is valid, and what each rule reads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from extproc.policy.ceilings import Ceiling
-from extproc.policy.rules import Policy, Rule
+from extproc.policy.cel import Condition
+from extproc.policy.matchers import Matcher
+from extproc.policy.rules import Policy, Rule, restricts
+from extproc.policy.types import unguarded
 
 
-def warnings(policy: Policy) -> Iterator[str]:
-    """Rules that can never matter, and session policies that can meet."""
+def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
+    """Yield rules that can never matter, that deny everybody, or that give a role to strangers."""
     yield from _unreachable("mapping", policy.rules)
-    if policy.fallback_role_arn is not None and any(rule.matcher.constant for rule in policy.rules):
+    if policy.fallback_role_arn is not None and any(_always(rule) for rule in policy.rules):
         yield "fallback_role_arn: never reached, since a mapping always matches"
+    for rule in policy.rules:
+        if rule.role_arn is None and _always(rule):
+            yield f"mapping {rule.name}: denies everybody"
     yield from _unreachable("ceiling", policy.ceilings)
     if policy.cost(USUAL_GROUPS) > policy.cost_limit:
         yield f"{cost(policy)}: such tokens may be denied (policy_error); see limits.policy_cost"
     for ceiling in policy.ceilings:
-        restricted = [rule.name for rule in policy.rules if ceiling.session_policy and rule.session_policy]
-        if restricted:
-            yield (
-                f"ceiling {ceiling.name}: has a session policy, and so has mapping {', '.join(restricted)}: "
-                "who meets both is denied (policy_conflict)"
-            )
+        yield from _ceiling(policy, ceiling)
+    if len(issuers) > 1:
+        yield from _of_any_issuer(policy, len(issuers))
+    yield from _session_name(policy)
+
+
+def _ceiling(policy: Policy, ceiling: Ceiling) -> Iterator[str]:
+    restricted = [rule.name for rule in policy.rules if ceiling.session_policy and rule.session_policy]
+    if restricted:
+        yield (
+            f"ceiling {ceiling.name}: has a session policy, and so has mapping {', '.join(restricted)}: "
+            "who meets both is denied (policy_conflict)"
+        )
+    if ceiling.max_mapping is None:
+        return
+    roles = [rule for rule in policy.rules if rule.role_arn is not None]
+    if ceiling.max_mapping == roles[0].name:
+        yield f"ceiling {ceiling.name}: lowers nobody, since {ceiling.max_mapping} is the first mapping"
+    lowest = next(rule for rule in roles if rule.name == ceiling.max_mapping)
+    if lowest.issuers is not None and not lowest.issuers >= (ceiling.issuers or {""}):
+        yield (
+            f"ceiling {ceiling.name}: mapping {lowest.name} is not for all issuers that it is for: "
+            "others that it lowers are denied"
+        )
+
+
+def _of_any_issuer(policy: Policy, issuers: int) -> Iterator[str]:
+    """What a partner's token can get because nobody thought of partners."""
+    what = f"tokens of all {issuers} issuers"
+    for rule in policy.rules:
+        if rule.role_arn is not None and rule.issuers is None and not _reads_issuer(rule):
+            role = rule.chain.role_arn if rule.chain else rule.role_arn
+            yield f"mapping {rule.name}: {what} can get {role}; set issuers"
+    if policy.fallback_role_arn is not None:
+        yield (
+            f"fallback_role_arn: {what} can get {policy.fallback_role_arn}; "
+            'use a mapping with matcher: "true" and issuers instead'
+        )
+
+
+def _reads_issuer(rule: Rule) -> bool:
+    return ("claims", "iss") in rule.matcher.reads
+
+
+def _session_name(policy: Policy) -> Iterator[str]:
+    expression = policy.session_name
+    if expression is not None and not expression.reads:
+        yield "session_name: reads no claim, so that all users have one name"
+    elif expression is not None and expression.reads <= {("claims", "iss"), ("claims", "aud")}:
+        yield "session_name: tells users of one issuer not apart"
+
+
+def notes(policy: Policy) -> Iterator[str]:
+    """Yield what is as it should be, and may yet surprise: tokens that what restricts holds for."""
+    for kind, entries in (("mapping", policy.rules), ("ceiling", policy.ceilings)):
+        for entry in entries:
+            if not restricts(entry):
+                continue
+            claims = [name for name in _unguarded(entry.matcher) if not policy.is_required(name)]
+            if claims:
+                effect = "denies" if kind == "mapping" else "holds for"
+                yield (
+                    f"{kind} {entry.name}: {effect} tokens without {' or '.join(claims)}, "
+                    "which it reads without has()"
+                )
+
+
+def _unguarded(matcher: Matcher) -> list[str]:
+    return (
+        unguarded(matcher.source) if isinstance(matcher, Condition) else [".".join(p) for p in matcher.reads]
+    )
+
+
+def _always(entry: Rule | Ceiling) -> bool:
+    return entry.matcher.constant is True and entry.issuers is None
 
 
 USUAL_GROUPS = 300
@@ -48,9 +123,15 @@ def _unreachable(kind: str, entries: Sequence[Rule] | Sequence[Ceiling]) -> Iter
         if entry.matcher.constant is False:
             yield f"{kind} {entry.name}: never matches"
             continue
-        # Equal conditions: a duplicate claim, or the same expression.
-        shadow = next((e for e in earlier if e.matcher.constant or e.matcher == entry.matcher), None)
+        shadow = next((other for other in earlier if _hides(other, entry)), None)
         if shadow is not None:
             always = "always matches" if shadow.matcher.constant else "has the same condition"
             yield f"{kind} {entry.name}: never reached, since {kind} {shadow.name} {always}"
         earlier.append(entry)
+
+
+def _hides(earlier: Rule | Ceiling, later: Rule | Ceiling) -> bool:
+    """Equal conditions are a duplicate claim, or the same expression."""
+    if earlier.issuers is not None and not (later.issuers and later.issuers <= earlier.issuers):
+        return False
+    return bool(earlier.matcher.constant) or earlier.matcher == later.matcher

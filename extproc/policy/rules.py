@@ -110,7 +110,7 @@ class Decision:
 _Entry = TypeVar("_Entry", Rule, Ceiling)
 
 
-def _restricts(entry: Rule | Ceiling) -> bool:
+def restricts(entry: Rule | Ceiling) -> bool:
     """Whether it takes away: where a claim is missing, it applies."""
     return isinstance(entry, Ceiling) or entry.role_arn is None
 
@@ -121,7 +121,7 @@ def _is_for(entry: Rule | Ceiling, issuer: str) -> bool:
 
 def _by_priority(entry: Rule | Ceiling) -> tuple[bool, bool, int]:
     """Deny rules first, whatever their priority; it orders them among themselves."""
-    return not _restricts(entry), entry.priority is None, entry.priority or 0
+    return not restricts(entry), entry.priority is None, entry.priority or 0
 
 
 class Policy:
@@ -145,7 +145,7 @@ class Policy:
         self.fallback_role_arn = fallback_role_arn
         self._order = {rule.name: position for position, rule in enumerate(self.rules)}
         self._session_name_claim = session_name_claim
-        self._session_name = session_name
+        self.session_name = session_name
         self._reject_session_names = reject_session_names
         self._session_duration = session_duration
         self._claims_schema = claims_schema
@@ -164,11 +164,22 @@ class Policy:
         """Units that one decision may cost."""
         return self._cost_limit
 
+    def is_required(self, member: str) -> bool:
+        """Whether tokens without a member of a claim, as in ``claims.act.sub``, get no role anyhow."""
+        members = self._claims_schema or {}
+        _, *path = member.split(".")
+        for name in path:
+            declared = members.get(name)
+            if declared is None or declared.optional:
+                return False
+            members = declared.members
+        return True
+
     def cost(self, size: int) -> int:
         """Return an upper estimate of a decision's units, if lists have ``size`` elements."""
         entries: list[Rule | Ceiling] = [*self.rules, *self.ceilings]
         lists = {path for entry in entries for path in entry.matcher.reads}
-        names = self._session_name.cost(size) if self._session_name else 0
+        names = self.session_name.cost(size) if self.session_name else 0
         return names + sum(1 + entry.matcher.cost(size) for entry in entries) + size * max(len(lists), 1)
 
     def grant(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Grant:
@@ -294,9 +305,9 @@ class Policy:
         )
 
     def _name(self, identity: Identity, variables: Mapping[str, Any], budget: Budget) -> str:
-        if self._session_name is not None:
+        if self.session_name is not None:
             try:
-                wanted: object = self._session_name.value(variables, budget)
+                wanted: object = self.session_name.value(variables, budget)
             except EvaluationError as error:
                 raise Denied(Reason.SESSION_NAME_INVALID, f"session_name: {error}") from None
             source = "session_name"
@@ -327,7 +338,7 @@ def _first_match(
             budget.spend(1)
             matched = entry.matcher.matches(variables, budget)
         except MissingMemberError as member:
-            matched = member.applies and _restricts(entry)
+            matched = member.applies and restricts(entry)
             missing = member.member
         except EvaluationError as error:
             evaluated.append(Evaluated(entry, matched=False, error=str(error)))

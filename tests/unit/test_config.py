@@ -114,6 +114,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "sign_headers": [],
                 "withhold_headers": [],
                 "endpoint_url": None,
+                "insecure_plaintext": False,
                 "default_aws_region": None,
                 "max_connections": None,
             }
@@ -121,6 +122,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         "sts": {
             "region": None,
             "endpoint_url": None,
+            "insecure_plaintext": False,
             "timeout": 2.0,
             "deadline": 5.0,
             "workers": 8,

@@ -17,7 +17,7 @@ def check(tmp_path, pair):
     document = {
         "listen": {"tls": {"certificate": str(pair.certificate), "private_key": str(pair.key)}},
         "resource": {"url": "https://mcp.example/mcp"},
-        "issuers": [{"issuer": "https://idp.example", "audiences": ["a"]}],
+        "issuers": [{"issuer": "https://idp.example", "audiences": ["https://mcp.example/mcp"]}],
         "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
         "fallback_role_arn": "arn:aws:iam::123456789012:role/R",
     }
