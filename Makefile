@@ -16,13 +16,14 @@ PROXY  := .venv-bench-proxy
 # waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test cel-spec test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
+.PHONY: help demo test cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a real MCP client through the real Envoy to a SigV4-protected MCP server"
 	@echo "make test   all tests (unit, integration, end to end with the real Envoy)"
 	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
+	@echo "make object-stores  the real MinIO and versitygw behind the gateway (needs go; two minutes to build)"
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
@@ -63,6 +64,17 @@ test: $(STAMP)
 cel-spec: $(STAMP)
 	@spec=$$(cd "$${TMPDIR:-/tmp}" && go mod download -json cel.dev/expr@v0.25.3 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') \
 	  && CEL_SPEC=$$spec/tests/simple/testdata $(BIN)/python -m pytest tests/unit/policy/test_cel_specification.py $(ARGS)
+
+# The real MinIO and versitygw, for the tests that are skipped without them. Built, not shipped.
+STORES := .object-stores
+object-stores: $(STAMP) $(STORES)/minio $(STORES)/versitygw
+	@OBJECT_STORES=$(CURDIR)/$(STORES) $(BIN)/python -m pytest tests/e2e/test_object_stores.py $(ARGS)
+
+$(STORES)/minio: MODULE := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
+$(STORES)/versitygw: MODULE := github.com/versity/versitygw/cmd/versitygw@v1.0.14
+$(STORES)/minio $(STORES)/versitygw:
+	@mkdir -p $@.build && cd $@.build && (test -f go.mod || go mod init tools) \
+	  && go get $(MODULE) && go build -o ../$(@F) $(firstword $(subst @, ,$(MODULE)))
 
 # The oldest versions that pyproject.toml allows; beneath them is what is new, which may call them old.
 test-oldest:
@@ -162,4 +174,4 @@ protos: $(STAMP)
 	  extproc/admin/v1/admin.proto
 
 clean:
-	rm -rf $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(STORES) $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

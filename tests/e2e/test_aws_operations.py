@@ -160,7 +160,7 @@ def test_an_operation_arrives_as_it_was_sent(aws_gateway, clients, service, oper
     check(sent(recorder, service), arrived[0])
 
 
-S3_OPERATIONS = [entry for entry in operations() if entry.values[0] == "s3"]
+BY_PLAIN_HTTP = [entry for entry in operations() if entry.values[0] in ("s3", "dynamodb", "sqs")]
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +182,13 @@ def plain(aws_gateway):
     connection.close()
 
 
-@pytest.mark.parametrize(("service", "operation"), S3_OPERATIONS)
+@pytest.mark.parametrize(("service", "operation"), BY_PLAIN_HTTP)
 def test_the_same_by_plain_http(aws_gateway, clients, plain, service, operation):
     if (service, operation) in REFUSED_BY_THE_HOOK:
         return
     recorder, _, _ = call(aws_gateway, clients, service, operation, every=True)
     method, path, query, headers, body = sent(recorder, service)
     aws_gateway.upstream.arrived.clear()
-    status, told = plain(method, f"/s3{path}", query, headers, body)
+    status, told = plain(method, f"/{service}{path}", query, headers, body)
     assert status == 200, told
     check((method, path, query, headers, body), aws_gateway.upstream.arrived[0])

@@ -62,8 +62,8 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway(directory, upstream_url, *, sts_url=None, adjust=lambda text: text):
-    """A stack whose targets all lead to one address."""
+def gateway(directory, upstream_url, *, sts_url=None, adjust=lambda text: text, kind=Stack):
+    """A stack whose targets all lead to one address; ``kind``: its class."""
 
     def with_targets(text):
         settings = yaml.safe_load(text)
@@ -75,7 +75,7 @@ def gateway(directory, upstream_url, *, sts_url=None, adjust=lambda text: text):
     authority = Authority(directory, "ca")
     pair = authority.issue("localhost", *LOCAL)
     options = EnvoyOptions(tls_cert=str(pair.certificate), tls_key=str(pair.key))
-    with Stack(directory, adjust=with_targets, envoy_options=options) as stack:
+    with kind(directory, adjust=with_targets, envoy_options=options) as stack:
         yield stack, str(authority.certificate)
 
 
