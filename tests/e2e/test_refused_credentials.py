@@ -102,8 +102,15 @@ def observing(request, tmp_path_factory, running):
         )
         return text.replace("targets:\n", "targets:\n" + target) + "observe_upstream: true\n"
 
-    options = EnvoyOptions(placement=request.param)
-    with ImpatientStack(tmp_path_factory.mktemp("stack"), adjust=adjust, envoy_options=options) as stack:
+    def adjust_envoy(text):
+        if request.param != "without overrides":
+            return text
+        assert "allow_mode_override: true" in text
+        return text.replace("allow_mode_override: true", "allow_mode_override: false")
+
+    options = EnvoyOptions(placement="upstream" if request.param == "upstream" else "http")
+    directory = tmp_path_factory.mktemp("stack")
+    with ImpatientStack(directory, adjust=adjust, adjust_envoy=adjust_envoy, envoy_options=options) as stack:
         yield stack
 
 
@@ -227,3 +234,15 @@ async def test_a_slow_refusal_outlives_the_server_once_enough_of_it_was_seen(tmp
             assert got + b"".join([part async for part in received]) == b"".join(parts)
     observing.start_part("extproc")
     await asyncio.to_thread(observing.wait_ready, "extproc")
+
+
+@pytest.mark.parametrize("observing", ["without overrides"], indirect=True)
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_where_envoy_shows_no_bodies_refusals_pass_as_they_are(observing, service, chunked):
+    refusal = Refusal(403, "application/xml", [S3_ERROR % (b"ExpiredToken", b"no")], chunked=chunked)
+    first, second = await refused_once(observing, service, refusal)
+    assert (first.status_code, first.content) == (403, refusal.parts[0])
+    assert second.status_code == 403
+    service.refused.clear()
+    async with client(token=await asyncio.to_thread(observing.token, "demo-admin")) as http:
+        assert (await call(observing, http)).status_code == 200
