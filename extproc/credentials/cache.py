@@ -135,7 +135,10 @@ class CredentialCache:
         self._random_share = random_share
         self._entries: LockedCache[Key, Entry] = LockedCache(
             BoundedCache(
-                maxsize=policy.max_entries, ttu=lambda _key, entry, _now: self._ends_at(entry), timer=clock
+                maxsize=policy.max_entries,
+                ttu=lambda _key, entry, _now: self._ends_at(entry),
+                timer=clock,
+                owner=_owner,
             )
         )
         self._refused: TTLCache[Key, tuple[Reason, str]] = TTLCache(
