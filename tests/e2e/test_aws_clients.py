@@ -1,8 +1,6 @@
 """boto3 and the AWS CLI with the documented hook, for services that know no bearer tokens."""
 
 import json
-import subprocess
-import sys
 from urllib.parse import parse_qs
 
 import boto3
@@ -11,7 +9,6 @@ import pytest
 from botocore.config import Config
 
 from support.aws_double import REGION, Answer
-from support.aws_gateway import CLIENTS
 
 
 @pytest.fixture
@@ -76,29 +73,7 @@ def test_a_hook_on_one_client_leaves_the_others_alone(aws_gateway, upstream):
 
 @pytest.fixture
 def aws(aws_gateway, tmp_path):
-    """The AWS CLI with the plugin; returns what it prints."""
-    (tmp_path / "aws-config").write_text(
-        "[default]\ns3 =\n  addressing_style = path\n[plugins]\ngateway = gateway_bearer\n"
-    )
-    token = tmp_path / "token"
-    token.write_text(aws_gateway.token() + "\n")
-    environment = aws_gateway.environment(tmp_path, GATEWAY_TOKEN_FILE=str(token), PYTHONPATH=str(CLIENTS))
-
-    def run(service, *arguments):
-        command = [sys.executable, "-m", "awscli", service, *arguments]
-        url = aws_gateway.url(service)
-        done = subprocess.run(
-            [*command, "--endpoint-url", url],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+    return aws_gateway.cli(tmp_path, aws_gateway.token())
 
 
 def test_the_cli_lists_tables(aws, upstream):

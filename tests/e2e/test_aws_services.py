@@ -1,6 +1,7 @@
 """Work at moto, the emulator of AWS, which checks every signature and permission: by the gateway as directly."""
 
 import functools
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -71,3 +72,46 @@ def test_work_comes_out_as_it_does_directly(worlds, service, work, config):
     differences = [pair for pair in zip(through.outcomes, direct.outcomes, strict=True) if pair[0] != pair[1]]
     assert differences == []
     assert sum(outcome[1] < 300 for outcome in through.outcomes) > len(through.outcomes) * 2 / 3
+
+
+@pytest.fixture
+def aws(worlds, tmp_path):
+    worlds.behind.enforce(on=True)
+    return worlds.through.cli(tmp_path, worlds.token)
+
+
+@CHUNKED
+def test_the_cli_moves_files_to_s3_and_back(worlds, aws, tmp_path):
+    worlds.client("s3").create_bucket(Bucket="cli")
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    for name, size in (("empty", 0), ("small", 5), ("larger than a part", 9 * 1024 * 1024)):
+        (sources / name).write_bytes(b"12345678" * (size // 8) + b"x" * (size % 8))
+    aws("s3", "sync", str(sources), "s3://cli/a b/")
+    aws("s3", "cp", "s3://cli/a b/small", "s3://cli/copy")
+    back = tmp_path / "back"
+    aws("s3", "sync", "s3://cli/a b/", str(back))
+    for source in sources.iterdir():
+        assert (back / source.name).read_bytes() == source.read_bytes()
+    assert "copy" in aws("s3", "ls", "s3://cli/")
+    stored = worlds.client("s3").get_object(Bucket="cli", Key="a b/larger than a part")["Body"].read()
+    assert stored == (sources / "larger than a part").read_bytes()
+    aws("s3", "rm", "s3://cli/", "--recursive")
+    assert aws("s3api", "list-objects-v2", "--bucket", "cli", "--query", "KeyCount").strip() in ("0", "null")
+
+
+def test_the_cli_works_with_tables_queues_and_topics(aws):
+    aws(
+        "dynamodb", "create-table", "--table-name", "cli", "--billing-mode", "PAY_PER_REQUEST",
+        "--key-schema", "AttributeName=id,KeyType=HASH",
+        "--attribute-definitions", "AttributeName=id,AttributeType=S",
+    )  # fmt: skip
+    aws("dynamodb", "put-item", "--table-name", "cli", "--item", '{"id": {"S": "grüße"}}')
+    scanned = json.loads(aws("dynamodb", "scan", "--table-name", "cli"))
+    assert scanned["Items"] == [{"id": {"S": "grüße"}}]
+    url = json.loads(aws("sqs", "create-queue", "--queue-name", "cli"))["QueueUrl"]
+    aws("sqs", "send-message", "--queue-url", url, "--message-body", "grüße & <x>")
+    received = json.loads(aws("sqs", "receive-message", "--queue-url", url))
+    assert received["Messages"][0]["Body"] == "grüße & <x>"
+    arn = json.loads(aws("sns", "create-topic", "--name", "cli"))["TopicArn"]
+    assert "MessageId" in json.loads(aws("sns", "publish", "--topic-arn", arn, "--message", "a=b&c"))

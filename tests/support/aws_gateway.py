@@ -1,6 +1,7 @@
 """The stack with AWS services as its targets, behind an HTTPS listener, as AWS clients need it."""
 
 import contextlib
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,31 @@ class Gateway:
         return session.client(
             service, endpoint_url=self.url(service), verify=self.ca_file, config=Config(**options)
         )
+
+    def cli(self, directory, token):
+        """The AWS CLI with the documented plugin: a function of a command line that returns what it prints."""
+        (directory / "aws-config").write_text(
+            "[default]\ns3 =\n  addressing_style = path\n[plugins]\ngateway = gateway_bearer\n"
+        )
+        (directory / "token").write_text(token + "\n")
+        environment = self.environment(
+            directory, GATEWAY_TOKEN_FILE=str(directory / "token"), PYTHONPATH=str(CLIENTS)
+        )
+
+        def run(service, *arguments):
+            url = self.url("s3" if service == "s3api" else service)
+            done = subprocess.run(
+                [sys.executable, "-m", "awscli", service, *arguments, "--endpoint-url", url],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+                env=environment,
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        return run
 
     def environment(self, directory, **more):
         """Environment variables of an AWS client that knows this gateway, and nothing of this machine."""
