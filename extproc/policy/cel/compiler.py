@@ -14,27 +14,31 @@ from extproc.policy.cel.code import (
     CONVERSION_COST,
     ENTRY_COST,
     OPERATOR_COST,
-    UNKNOWN,
     Code,
     Cost,
     Frame,
-    Run,
     for_each,
     total,
 )
 from extproc.policy.cel.conversions import CONVERSIONS
-from extproc.policy.cel.errors import CelError, ExpressionError, MissingMemberError, Path
+from extproc.policy.cel.errors import CelError, ExpressionError
+from extproc.policy.cel.fast_exists import fast_exists
+from extproc.policy.cel.operations import (
+    REQUEST_VARIABLES,
+    Operation,
+    constant_code,
+    equality_of,
+    joined,
+    missing_member,
+    operation_of,
+    variable_at,
+)
 from extproc.policy.cel.syntax import Tree, arguments, identifier, literal_of, negative_of, path_of, where
-from extproc.policy.cel.values import TYPES, CelType, equal, no_overload
+from extproc.policy.cel.values import CelType, equal, no_overload
 
 _BOOL = CelType.BOOL
 
-REQUEST_VARIABLES = frozenset({"request", "mcp"})
-"""The variables of which a request need not have every member."""
-
 _MAPS = REQUEST_VARIABLES | {"claims"}
-
-Operation = Callable[[Any, Any, Budget], Any]
 
 _OPERATORS: dict[str, tuple[str, Operation]] = {
     "relation_lt": ("<", arithmetic.less),
@@ -59,8 +63,8 @@ _UNARY: dict[str, tuple[Callable[[Any, Budget], Any], CelType | None]] = {
     **CONVERSIONS,
     "size": (functions.size, CelType.INT),
 }
-_MACROS = {"all": 2, "exists": 2, "exists_one": 2, "filter": 2, "map": 2}
-_HAS_TWO_FORMS = "map"
+_MACROS = {"all": 2, "exists": 2, "exists_one": 2, "filter": 2, "map": 3}
+"""The most expressions that a macro takes; the least are two: the variable and one more."""
 _ANY_LIST: Cost = (0, 1)
 
 
@@ -89,7 +93,7 @@ class Compiler:
         names = {name: self._new_place() for name in sorted(self._variables)}
         scope = {
             name: Code(
-                _variable(place),
+                variable_at(place),
                 path=(name,),
                 type=CelType.MAP if name in _MAPS else None,
                 depends=frozenset({name}),
@@ -112,14 +116,14 @@ class Compiler:
     # Leaves.
 
     def _rule_literal(self, tree: Tree, _scope: Mapping[str, Code]) -> Code:
-        return _constant(literal_of(tree))
+        return constant_code(literal_of(tree))
 
     def _rule_ident(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         name = str(tree.children[0].value)
         if name in scope:
             return scope[name]
         try:
-            return _constant(CelType(name))
+            return constant_code(CelType(name))
         except ValueError:
             return self._unknown(tree.children[0], "undeclared variable")
 
@@ -145,7 +149,7 @@ class Compiler:
         asked = logic.strict(condition.run) if condition.mixed else condition.run
         kind = left.type if left.type is right.type else None
         run = logic.conditional(asked, left.run, right.run)
-        return _joined(run, condition, left, right, type=kind, passes=True)
+        return joined(run, condition, left, right, type=kind, passes=True)
 
     def _rule_conditionalor(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         return self._chain(tree, scope, decisive=True)
@@ -156,21 +160,21 @@ class Compiler:
     def _chain(self, tree: Tree, scope: Mapping[str, Code], *, decisive: bool) -> Code:
         operands = [self._compile(child, scope) for child in tree.children]
         if any(operand.constant is decisive for operand in operands):
-            return _constant(decisive)
+            return constant_code(decisive)
         run = logic.chain(tuple(operand.run for operand in operands), decisive=decisive)
-        return self._folded(tree, _joined(run, *operands, type=_BOOL, passes=True), *operands)
+        return self._folded(tree, joined(run, *operands, type=_BOOL, passes=True), *operands)
 
     def _rule_unary(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         sign, child = tree.children
         if sign.data == "unary_neg" and child.data == "literal" and child.children[0].type == "INT_LIT":
-            return _constant(negative_of(child))
+            return constant_code(negative_of(child))
         operand = self._compile(child, scope)
         if sign.data == "unary_not":
-            negation = _joined(logic.negation(operand.run), operand, type=_BOOL, passes=True)
+            negation = joined(logic.negation(operand.run), operand, type=_BOOL, passes=True)
             return self._folded(tree, negation, operand)
         run = operand.run
         return self._folded(
-            tree, _joined(lambda frame: arithmetic.negate(run(frame)), operand, type=operand.type), operand
+            tree, joined(lambda frame: arithmetic.negate(run(frame)), operand, type=operand.type), operand
         )
 
     def _rule_relation(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
@@ -185,12 +189,12 @@ class Compiler:
         operator, right_tree = tree.children
         left, right = self._compile(operator.children[0], scope), self._compile(right_tree, scope)
         name, operation = _OPERATORS[operator.data]
-        run = _equality(left, right) if name == "==" else _operation(operation, left.run, right.run)
+        run = equality_of(left, right) if name == "==" else operation_of(operation, left.run, right.run)
         # The lists of "in" and "==" are as long as those of the claims, if they are not written out.
         more = _ANY_LIST if name == "in" and not right.is_constant and right.type is not CelType.LIST else ()
         kind = result or (left.type if left.type is right.type else None)
         own = 1 if name == "==" and str in (type(left.constant), type(right.constant)) else OPERATOR_COST
-        return self._folded(tree, _joined(run, left, right, type=kind, more=more, own=own), left, right)
+        return self._folded(tree, joined(run, left, right, type=kind, more=more, own=own), left, right)
 
     # Members.
 
@@ -205,7 +209,7 @@ class Compiler:
 
     def _selected(self, operand: Code, name: str) -> Code:
         path = (*operand.path, name) if operand.path is not None else None
-        missing = _missing(path, operand.depends)
+        missing = missing_member(path, operand.depends)
         run = logic.strict(operand.run) if operand.mixed else operand.run
 
         def select(frame: Frame) -> Any:
@@ -224,7 +228,7 @@ class Compiler:
         if isinstance(index.constant, str) and operand.path is not None:
             return self._selected(operand, index.constant)
         path = (*operand.path, "[]") if operand.path is not None else None
-        missing = _missing(path, operand.depends | index.depends)
+        missing = missing_member(path, operand.depends | index.depends)
 
         def indexed(container: Any, wanted: Any, _budget: Budget) -> Any:
             try:
@@ -232,7 +236,7 @@ class Compiler:
             except KeyError:
                 raise missing() from None
 
-        code = _joined(logic.both(operand.run, index.run, indexed), operand, index, type=None)
+        code = joined(logic.both(operand.run, index.run, indexed), operand, index, type=None)
         return self._folded(tree, dataclasses.replace(code, path=path), operand, index)
 
     # Calls.
@@ -263,8 +267,8 @@ class Compiler:
         if name == "matches":
             return self._matches(tree, receiver, expressions[0], scope)
         text, part = self._compile(receiver, scope), self._compile(expressions[0], scope)
-        run = _operation(_TEXT_TESTS[name], text.run, part.run)
-        return self._folded(tree, _joined(run, text, part, type=_BOOL), text, part)
+        run = operation_of(_TEXT_TESTS[name], text.run, part.run)
+        return self._folded(tree, joined(run, text, part, type=_BOOL), text, part)
 
     def _unary_call(self, tree: Tree, name: str, expressions: list[Tree], scope: Mapping[str, Code]) -> Code:
         if len(expressions) != 1:
@@ -273,7 +277,7 @@ class Compiler:
         function, kind = _UNARY[name]
         run = operand.run
         own = CONVERSION_COST if name in CONVERSIONS else OPERATOR_COST
-        code = _joined(lambda frame: function(run(frame), frame[0]), operand, type=kind, own=own)
+        code = joined(lambda frame: function(run(frame), frame[0]), operand, type=kind, own=own)
         return self._folded(tree, code, operand)
 
     def _matches(self, tree: Tree, text: Tree, pattern: Tree, scope: Mapping[str, Code]) -> Code:
@@ -293,7 +297,7 @@ class Compiler:
             frame[0].spend(regex.COST + (len(value) >> regex.BYTES_SHIFT))
             return search(value.encode())
 
-        code = _joined(matches, operand, type=_BOOL, more=(regex.COST,))
+        code = joined(matches, operand, type=_BOOL, more=(regex.COST,))
         return self._folded(tree, code, operand)
 
     def _has(self, tree: Tree, expressions: list[Tree], scope: Mapping[str, Code]) -> Code:
@@ -310,14 +314,14 @@ class Compiler:
                 raise no_overload("has()", value)
             return name in value
 
-        return _joined(has, operand, type=_BOOL)
+        return joined(has, operand, type=_BOOL)
 
     # Collections.
 
     def _rule_list_lit(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         elements = [self._compile(child, scope) for child in arguments((*tree.children, None)[0])]
         runs = tuple(element.run for element in elements)
-        code = _joined(lambda frame: [run(frame) for run in runs], *elements, type=CelType.LIST)
+        code = joined(lambda frame: [run(frame) for run in runs], *elements, type=CelType.LIST)
         return self._folded(tree, code, *elements)
 
     def _rule_map_lit(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
@@ -328,7 +332,7 @@ class Compiler:
             return functions.made_map([(name(frame), value(frame)) for name, value in pairs])
 
         own = 1 + ENTRY_COST * len(pairs)
-        return self._folded(tree, _joined(make, *parts, type=CelType.MAP, own=own), *parts)
+        return self._folded(tree, joined(make, *parts, type=CelType.MAP, own=own), *parts)
 
     # Macros.
 
@@ -338,16 +342,15 @@ class Compiler:
         variable = identifier(expressions[0]) if expressions else None
         if variable is None:
             raise ExpressionError(f"{where(token)}{name}() needs a variable name first")
-        most = 3 if name == _HAS_TWO_FORMS else 2
-        if not 2 <= len(expressions) <= most:  # noqa: PLR2004 - the variable and one expression
+        if not 2 <= len(expressions) <= _MACROS[name]:  # noqa: PLR2004
             raise ExpressionError(f"{where(token)}{name}() needs one expression after the variable name")
         place = self._new_place()
         path = (*values.path, "[]") if values.path is not None else None
-        inner = {**scope, variable: Code(_variable(place), path=path, depends=values.depends)}
+        inner = {**scope, variable: Code(variable_at(place), path=path, depends=values.depends)}
         bodies = [self._compile(expression, inner) for expression in expressions[1:]]
         each = 1 + sum(body.nodes for body in bodies)
         slow = _loop(name, bodies, place, each)
-        fast = self._fast_exists(name, expressions[1], variable, inner, slow)
+        fast = fast_exists(expressions[1], variable, slow) if name == "exists" else None
         run = macros.over(values.run, fast or slow)
         # Of a fast way: an element, and that its characters are searched, of which there are some 32.
         rounds = (each,) if fast is None else (1,) if expressions[1].data == "relation" else (2,)
@@ -356,104 +359,15 @@ class Compiler:
         depends = values.depends.union(*(body.depends for body in bodies))
         return Code(run, values.nodes + 1, more, type=kind, depends=depends, mixed=len(depends) > 1)
 
-    def _fast_exists(
-        self, name: str, body: Tree, variable: str, scope: Mapping[str, Code], slow: macros.Loop
-    ) -> macros.Loop | None:
-        if name != "exists":
-            return None
-        if body.data == "relation":
-            return self._fast_relation(body, variable, scope, slow)
-        if body.data != "member_dot_arg" or identifier(body.children[0]) != variable:
-            return None
-        function, given = str(body.children[1].value), arguments((*body.children, None)[2])
-        if function not in _TEXT_TESTS and function != "matches":
-            return None
-        part = self._compile(given[0], scope).constant
-        if type(part) is not str:
-            return None
-        search = (
-            macros.regex_search(regex.compile_regex(part))
-            if function == "matches"
-            else macros.text_search(function, part)
-        )
-        return macros.exists_text(search, slow=slow, strict=True)
-
-    def _fast_relation(
-        self, body: Tree, variable: str, scope: Mapping[str, Code], slow: macros.Loop
-    ) -> macros.Loop | None:
-        operator, right = body.children
-        left = operator.children[0]
-        if operator.data == "relation_eq":
-            if identifier(right) == variable:
-                left, right = right, left
-            wanted = [self._compile(right, scope).constant]
-        elif operator.data == "relation_in":
-            constant = self._compile(right, scope).constant
-            wanted = constant if type(constant) is list else [UNKNOWN]
-        else:
-            return None
-        if identifier(left) != variable or not all(type(value) is str for value in wanted):
-            return None
-        return macros.exists_text(macros.equality_search(frozenset(wanted)), slow=slow, strict=False)
-
     def _folded(self, tree: Tree, code: Code, *operands: Code) -> Code:
         """The value of a part whose operands are all constant, and that it is an error if it is one."""
         if not all(operand.is_constant for operand in operands):
             return code
         try:
-            return _constant(code.run([Budget()]))
+            return constant_code(code.run([Budget()]))
         except CelError as error:
             self.faults.append(f"{where(tree)}always an error: {error}")
             return code
-
-
-def _constant(value: Any) -> Code:
-    return Code(lambda _frame: value, type=TYPES[type(value)], constant=value)
-
-
-def _variable(place: int) -> Run:
-    return lambda frame: frame[place]
-
-
-def _operation(operation: Operation, left: Run, right: Run) -> Run:
-    return logic.both(left, right, operation)
-
-
-def _equality(left: Code, right: Code) -> Run:
-    """Comparison with a literal string is most of what rules do."""
-    for one, other in ((left, right), (right, left)):
-        if type(one.constant) is str:
-            wanted, run = one.constant, other.run
-            return lambda frame: run(frame) == wanted
-    return _operation(equal, left.run, right.run)
-
-
-def _joined(
-    run: Run,
-    *parts: Code,
-    type: CelType | None,  # noqa: A002
-    more: Cost = (),
-    passes: bool = False,
-    own: int = 1,
-) -> Code:
-    """Return the code of an operation.
-
-    ``passes``: it minds itself which members are missing. ``own``: its units, besides those of its parts.
-    """
-    nodes = own + sum(part.nodes for part in parts)
-    depends = frozenset[str]().union(*(part.depends for part in parts))
-    mixed = any(part.mixed for part in parts) or (passes and len(depends) > 1)
-    if mixed and not passes:
-        run, mixed = logic.strict(run), False
-    cost = total(more, *(part.more for part in parts))
-    return Code(run, nodes, cost, type=type, depends=depends, mixed=mixed)
-
-
-def _missing(path: Path | None, depends: frozenset[str]) -> Callable[[], MissingMemberError]:
-    """Return what makes the error of a member that is not there."""
-    member = ".".join(path).replace(".[]", "[]") if path else "a member"
-    of_request = bool(depends) and depends <= REQUEST_VARIABLES
-    return lambda: MissingMemberError(member, applies=not of_request)
 
 
 def _loop(name: str, bodies: list[Code], place: int, nodes: int) -> macros.Loop:

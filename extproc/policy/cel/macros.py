@@ -127,18 +127,22 @@ def equality_search(wanted: frozenset[str]) -> Search:
     return lambda texts, _budget: not wanted.isdisjoint(texts.known)
 
 
+TEXT_SEARCHES: dict[str, Callable[[list[str], str], bool]] = {
+    "startsWith": lambda strings, part: any(string.startswith(part) for string in strings),
+    "endsWith": lambda strings, part: any(string.endswith(part) for string in strings),
+    "contains": lambda strings, part: any(part in string for string in strings),
+}
+"""Whether one of some strings passes the test."""
+
+
 def text_search(function: str, part: str) -> Search:
     """Return the test of ``g.startsWith(part)``, ``endsWith`` or ``contains``."""
-    found: Callable[[list[str]], bool] = {
-        "startsWith": lambda strings: any(string.startswith(part) for string in strings),
-        "endsWith": lambda strings: any(string.endswith(part) for string in strings),
-        "contains": lambda strings: any(part in string for string in strings),
-    }[function]
+    found = TEXT_SEARCHES[function]
     searches = function == "contains"
 
     def search(texts: Texts, budget: Budget) -> bool:
         budget.spend(len(texts.strings) + ((2 * texts.length) >> TEXT_SHIFT if searches else 0))
-        return found(texts.strings)
+        return found(texts.strings, part)
 
     return search
 
