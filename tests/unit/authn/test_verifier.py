@@ -477,6 +477,11 @@ async def test_8_anything_else_is_no_subject(sub):
     assert (await _refusal(mint(claims(sub=sub)))).reason is Reason.CLAIM_INVALID
 
 
+@pytest.mark.parametrize("odd", [{"email": "a\0b"}, {"groups": ["admin\0"]}, {"x": {"y\0": 1}}])
+async def test_8_a_token_with_u_0000_in_any_string_is_refused(odd):
+    assert (await _refusal(mint(claims(**odd)))).reason is Reason.CLAIMS_INVALID
+
+
 # Afterwards.
 
 

@@ -198,6 +198,42 @@ def test_a_condition_is_decided_as_cel_decides_it(source, claims, expected):
     assert matches(source, claims) is expected
 
 
+ERROR = object()
+
+
+@pytest.mark.parametrize(
+    ("source", "claims", "expected"),
+    [
+        ('string(claims.suspended) == "true"', {"suspended": True}, True),
+        ('string(claims.mfa) != "false"', {"mfa": False}, False),
+        ("int(claims.risk) < 5", {"risk": None}, ERROR),
+        ("double(claims.risk) < 5.0", {"risk": None}, ERROR),
+        ("!bool(claims.restricted)", {"restricted": None}, ERROR),
+        ("bool(claims.suspended)", {"suspended": None}, ERROR),
+        *(
+            ("int(claims.level) > 20", {"level": level}, ERROR)
+            for level in ("3_0", " 30 ", "0x3", "٣٠", "30\n", "")
+        ),
+        ("int(claims.level) > 20", {"level": True}, ERROR),
+        ('string(claims.email) == "None"', {"email": None}, ERROR),
+        (r'claims.q == "a\?b"', {"q": "a?b"}, True),
+        ("[claims.v] == [1]", {"v": True}, False),
+        ("{true: 2}[1] == 2", {}, ERROR),
+        ("claims.v + 1 == 2", {"v": True}, ERROR),
+        ("claims.v + 1.5 == 2.5", {"v": 1}, ERROR),
+        ("claims.x == 1", {"x": "1"}, False),
+        ("type(claims.x) == string", {"x": "1"}, True),
+        ("type(null) == null_type", {}, True),
+    ],
+)
+def test_nothing_is_more_forgiving_than_cel(source, claims, expected):
+    if expected is ERROR:
+        with pytest.raises(EvaluationError):
+            matches(source, claims)
+    else:
+        assert matches(source, claims) is expected
+
+
 @pytest.mark.parametrize("value", ["true", "false", "x", 1, 0, 1.0, [True], {"a": True}, None], ids=repr)
 @pytest.mark.parametrize(
     "source",
