@@ -18,6 +18,7 @@ from extproc.errors import Denied, Reason
 from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
 from extproc.policy.mcp import check_form, parse_message
 from extproc.policy.rules import Policy
+from extproc.signing.chunked import CONSUMED, Chunked, chunked_body
 from extproc.signing.path import forwardable
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import Reply, RequestHead, TokenDigest
@@ -43,12 +44,15 @@ class Admission:
     """The client's headers that the signature covers."""
     withheld: int
     """How many of the removed headers nothing replaces: they are counted."""
+    chunked: Chunked | None  # the body is in aws-chunked coding, which is taken off
     decided_by_body: bool  # some rule reads the MCP message
     needs_body: bool = field(init=False)
     """Whether the decision or the signature needs a body that is still to come."""
 
     def __post_init__(self) -> None:
-        self.needs_body = self.head.has_body and (self.target.payload == "signed" or self.decided_by_body)
+        self.needs_body = self.head.has_body and (
+            self.target.payload == "signed" or self.decided_by_body or self.chunked is not None
+        )
 
     @property
     def flight(self) -> tuple[TokenDigest, bool]:
@@ -97,7 +101,12 @@ class AdmissionControl:
         others = exchange_tokens(head, self._exchange_headers)
         target = self._targets.select(head)
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
+        chunked = chunked_body(head, target.aws_chunked)
         headers = target.client_headers.sort(head)
+        signed, removed = headers.signed, headers.removed
+        if chunked is not None:
+            signed = tuple((name, value) for name, value in signed if name not in CONSUMED)
+            removed += tuple(name for name in head.names if name in CONSUMED and name not in removed)
         tokens = sorted(self._exchange_headers.intersection(head.names))
         if self._policy.reads_mcp and head.has_body:
             check_form(head)
@@ -109,9 +118,10 @@ class AdmissionControl:
             unverified_token,
             others,
             _digest(unverified_token, others),
-            (*headers.removed, *tokens),
-            headers.signed,
+            (*removed, *tokens),
+            signed,
             headers.withheld,
+            chunked,
             self._policy.reads_mcp,
         )
 

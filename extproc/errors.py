@@ -19,6 +19,8 @@ class Reason(StrEnum):
     SIGNATURE_IN_QUERY = "signature_in_query"
     REQUEST_AMBIGUOUS = "request_ambiguous"
     HEADER_REFUSED = "header_refused"
+    BODY_CODING_REFUSED = "body_coding_refused"
+    BODY_DIFFERS = "body_differs"
     UPGRADE_REFUSED = "upgrade_refused"
     TARGET_UNKNOWN = "target_unknown"
     BODY_TOO_LARGE = "body_too_large"
@@ -124,6 +126,10 @@ _OUTCOMES = {
     Reason.SIGNATURE_IN_QUERY: Outcome(400, "invalid_request", "SigV4 query parameters are not accepted."),
     Reason.REQUEST_AMBIGUOUS: Outcome(400, "invalid_request", "The request has more than one reading."),
     Reason.HEADER_REFUSED: Outcome(400, "invalid_request", "A header is not accepted for this target."),
+    Reason.BODY_CODING_REFUSED: Outcome(
+        400, "invalid_request", "The coding of the body is not accepted for this target."
+    ),
+    Reason.BODY_DIFFERS: Outcome(400, "invalid_request", "The body is not the one that the head announces."),
     Reason.UPGRADE_REFUSED: Outcome(400, "invalid_request", "Upgrades and CONNECT cannot be signed."),
     Reason.TARGET_UNKNOWN: Outcome(404, "invalid_request", "No target serves this request."),
     Reason.BODY_TOO_LARGE: Outcome(413, None, "The request body is too large."),

@@ -284,11 +284,11 @@ class Pipeline:
         """What is signed of the body. Hashes it, so a large one is better given to another thread.
 
         Raises:
-            Denied: ``BODY_TOO_LARGE``.
+            Denied: ``BODY_TOO_LARGE`` or ``BODY_DIFFERS``.
         """
         if len(body) > self._max_body_bytes:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes")
-        return payload_of(body, head=admission.head, target=admission.target)
+        return payload_of(body, head=admission.head, target=admission.target, chunked=admission.chunked)
 
     def allow(self, admission: Admission, authorized: Authorized, payload: Payload, record: Record) -> Allow:
         """Sign the request and say what Envoy must change in it.
@@ -304,14 +304,14 @@ class Pipeline:
             method=head.method,
             path=admission.path,
             query=admission.query,
-            clients=admission.signed,
+            clients=admission.signed + payload.headers if payload.headers else admission.signed,
             target=admission.target,
             credentials=authorized.credentials,
             payload=payload.hash,
         )
         record.signed_for(authorized, seconds=time.perf_counter() - began)
         record.withheld = admission.withheld
-        mutation = [("authorization", signed.authorization)]
+        mutation = [("authorization", signed.authorization), *payload.headers]
         forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
         if forwarded_path != head.path:
             mutation.append((":path", forwarded_path))

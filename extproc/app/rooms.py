@@ -208,6 +208,7 @@ def build_targets(settings: Settings) -> TargetTable:
                 sign_headers=frozenset(target.sign_headers),
                 withhold_headers=frozenset(target.withhold_headers),
                 default_aws_region=target.default_aws_region,
+                aws_chunked=target.aws_chunked_mode,
             )
             for target in settings.targets
         ]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from extproc.config.fields import Host, Prefix, Section, SignableHeader, Url, WithholdableHeader, is_plaintext
 from extproc.signing.hosts import default_payload, infer_scope
+from extproc.signing.profiles import AwsChunked, profile_of
 from extproc.signing.sigv4 import Scope
 
 # Concurrent connections an account and region may hold:
@@ -25,6 +26,7 @@ class Target(Section):
     prefix: Prefix | None = None
     sign_headers: list[SignableHeader] = []
     withhold_headers: list[WithholdableHeader] = []
+    aws_chunked: AwsChunked | None = None  # default: what the service wants
     endpoint_url: Url | None = None  # where Envoy connects, if not https://HOST
     insecure_plaintext: bool = False  # an endpoint_url of http:// on another machine
     default_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
@@ -55,6 +57,11 @@ class Target(Section):
     def payload_mode(self) -> Literal["signed", "unsigned"]:
         """The payload mode, explicit or what the service is known to want."""
         return self.payload or default_payload(self.scope.service)
+
+    @property
+    def aws_chunked_mode(self) -> AwsChunked:
+        """What is done with ``aws-chunked`` bodies, explicit or by the service's profile."""
+        return self.aws_chunked or profile_of(self.scope.service).aws_chunked
 
     @property
     def scope(self) -> Scope:

@@ -150,6 +150,10 @@ class Stream:
         self._record.target = admission.target.name
         self._head_at = time.monotonic()
         if admission.needs_body and not body_is_buffered:
+            if admission.chunked and admission.target.payload == "unsigned":
+                raise Denied(
+                    Reason.BODY_CODING_REFUSED, "an aws-chunked body, and request_body_mode is not BUFFERED"
+                )
             raise Denied(
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )

@@ -5,9 +5,13 @@ hashing a large body does not hold up others.
 """
 
 import json
+import re
 from typing import NamedTuple
 
 from extproc import strictjson
+from extproc.errors import Denied, Reason
+from extproc.signing.checksums import PREFIX
+from extproc.signing.chunked import Chunked, decode
 from extproc.signing.sigv4 import UNSIGNED_PAYLOAD, payload_hash
 from extproc.signing.targets import Target
 from extproc.values import RequestHead
@@ -20,28 +24,66 @@ _MOST_MEMBERS = 20_000  # likewise: what is cheap to send must not be dear to pa
 
 # Made over the body by somebody else, so that a changed body would belie them.
 _DIGESTS = frozenset({"content-md5", "digest", "content-digest", "repr-digest", "content-encoding"})
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _SPACE = " \t\r\n"
 
 
 class Payload(NamedTuple):
-    """What is signed of a body: ``hash`` as the canonical request names it; ``changed``: the body is ours."""
+    """What is signed of a body.
+
+    Attributes:
+        body: What goes upstream.
+        hash: What the canonical request says about it.
+        changed: It is not the body that came.
+        headers: Further headers to set and sign, which describe it.
+    """
 
     body: bytes
     hash: str
     changed: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"Payload(hash={self.hash!r}, changed={self.changed})"
 
 
-def payload_of(body: bytes, *, head: RequestHead, target: Target) -> Payload:
-    """The payload that goes to the target: the body, with the default region where that applies."""
+def payload_of(body: bytes, *, head: RequestHead, target: Target, chunked: Chunked | None = None) -> Payload:
+    """The payload that goes to the target: the body, decoded, or with the default region, where that applies.
+
+    Raises:
+        Denied: ``BODY_DIFFERS`` if it is not the body that the head announces.
+    """
+    if chunked is not None:
+        return _decoded(body, chunked, target)
     if target.payload == "unsigned":
         return Payload(body, UNSIGNED_PAYLOAD)
+    digest = payload_hash(body)
+    if "x-amz-content-sha256" in head.names:
+        _check_announced(head, digest)
     if target.default_aws_region is not None and _is_plain_json(head):
         filled = with_default_region(body, target.default_aws_region)
-        return Payload(filled, payload_hash(filled), changed=filled is not body)
-    return Payload(body, payload_hash(body))
+        if filled is not body:
+            return Payload(filled, payload_hash(filled), changed=True)
+    return Payload(body, digest)
+
+
+def _decoded(body: bytes, chunked: Chunked, target: Target) -> Payload:
+    data, headers = decode(body, chunked)
+    if chunked.content_encoding:
+        headers = (("content-encoding", chunked.content_encoding), *headers)
+    signed = payload_hash(data) if target.payload == "signed" else UNSIGNED_PAYLOAD
+    return Payload(data, signed, changed=True, headers=headers)
+
+
+def _check_announced(head: RequestHead, digest: str) -> None:
+    """Refuse a body that is not the one a client hashed. A value that is no hash says nothing."""
+    for announced in head.values("x-amz-content-sha256"):
+        if _SHA256.fullmatch(announced) and announced.lower() != digest:
+            raise Denied(
+                Reason.BODY_DIFFERS,
+                "the body has another hash than the client's x-amz-content-sha256",
+                told="The body has another hash than x-amz-content-sha256 says.",
+            )
 
 
 def _is_plain_json(head: RequestHead) -> bool:
@@ -49,7 +91,7 @@ def _is_plain_json(head: RequestHead) -> bool:
     return (
         len(types) == 1
         and types[0].partition(";")[0].strip().lower() == "application/json"
-        and not any(name in _DIGESTS for name, _ in head.headers)
+        and not any(name in _DIGESTS or name.startswith(PREFIX) for name in head.names)
     )
 
 

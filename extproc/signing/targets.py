@@ -6,7 +6,7 @@ from typing import Literal
 
 from extproc.errors import Denied, Reason
 from extproc.signing.headers import HeaderPolicy, Treatment
-from extproc.signing.profiles import profile_of
+from extproc.signing.profiles import AwsChunked, profile_of
 from extproc.signing.sigv4 import Scope
 from extproc.values import RequestHead
 
@@ -22,7 +22,8 @@ class Target:
     ``host`` is the authority that is signed and that Envoy's route must set. ``prefix``
     is stripped from the path before signing and forwarding. ``sign_headers`` and
     ``withhold_headers`` are names in lower case, or patterns like ``x-amz-meta-*``.
-    ``default_aws_region`` fills JSON-RPC bodies that name no region (``signing.payload``).
+    ``aws_chunked``: decode bodies in that coding, or refuse them. ``default_aws_region``
+    fills JSON-RPC bodies that name no region (``signing.payload``).
     """
 
     name: str
@@ -33,6 +34,7 @@ class Target:
     sign_headers: frozenset[str] = frozenset()
     withhold_headers: frozenset[str] = frozenset()
     default_aws_region: str | None = None
+    aws_chunked: AwsChunked = "decode"
     s3_style: bool = field(init=False)
     """Whether the path is signed as sent, neither normalised nor encoded again."""
     sends_payload_hash: bool = field(init=False)
