@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-import re2  # cel-python brings it
+import re2
 
 from extproc.policy.cel.errors import EvaluationError, ExpressionError
 
