@@ -25,17 +25,12 @@ NOT_COMPARED = frozenset(
 ADDED_BY_US = frozenset({"x-request-id"})
 
 
-def _marks(operation):
-    chunked = operation in ("PutObject", "PutObjectAnnotation", "UploadPart")
-    return [pytest.mark.xfail(strict=False, reason="aws-chunked is not decoded yet")] if chunked else []
-
-
 def operations():
     for service in SERVICES:
         model = SESSION.get_service_model(service)
         for name in model.operation_names:
             if not has_event_stream_input(model.operation_model(name)):  # needs HTTP/2, which boto3 has not
-                yield pytest.param(service, name, id=f"{service}-{name}", marks=_marks(name))
+                yield pytest.param(service, name, id=f"{service}-{name}")
 
 
 class Recorder:

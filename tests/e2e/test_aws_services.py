@@ -12,13 +12,10 @@ from support.aws_work import Worker
 from support.moto import Moto, running
 
 PLAIN = {"request_checksum_calculation": "when_required"}
-CHUNKED = pytest.mark.xfail(strict=False, reason="aws-chunked is not decoded yet")
 WORK = [
     ("s3", aws_work.buckets, {}),
-    pytest.param("s3", aws_work.objects, {}, marks=CHUNKED),
-    pytest.param(
-        "s3", functools.partial(aws_work.objects, bucket="plain", held="plain-held"), PLAIN, marks=CHUNKED
-    ),
+    ("s3", aws_work.objects, {}),
+    ("s3", functools.partial(aws_work.objects, bucket="plain", held="plain-held"), PLAIN),
     ("dynamodb", aws_work.tables, {}),
     ("sqs", aws_work.queues, {}),
     ("sns", aws_work.topics, {}),
@@ -80,7 +77,6 @@ def aws(worlds, tmp_path):
     return worlds.through.cli(tmp_path, worlds.token)
 
 
-@CHUNKED
 def test_the_cli_moves_files_to_s3_and_back(worlds, aws, tmp_path):
     worlds.client("s3").create_bucket(Bucket="cli")
     sources = tmp_path / "sources"

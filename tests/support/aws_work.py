@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 # Differ from run to run: times, and identifiers that the service invents.
 _VOLATILE = frozenset(
     {
-        "LastModified", "CreationDate", "CreationDateTime", "VersionId", "CopySourceVersionId", "UploadId",
+        "LastModified", "CreationDate", "CreationDateTime", "VersionId", "CopySourceVersionId", "DeleteMarkerVersionId", "UploadId",
         "Location", "Initiated", "MessageId", "ReceiptHandle", "SequenceNumber", "SentTimestamp",
         "CreatedTimestamp", "LastModifiedTimestamp", "ApproximateFirstReceiveTimestamp", "SubscriptionArn",
         "RevisionId", "FunctionUrl", "CreationTime", "CreatedDate", "ID", "EarliestRestorableDateTime", "LatestRestorableDateTime", "LastModifiedDate",
