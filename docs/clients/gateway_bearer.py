@@ -11,6 +11,7 @@ In a program, for every client of one session:
 As a plugin of the AWS CLI: see ``awscli_initialize``. This file needs nothing but what boto3 or the CLI has.
 """
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ try:
     from botocore import UNSIGNED
 except ImportError:  # AWS CLI 2 has botocore inside
     from awscli.botocore import UNSIGNED
+
+_ERRORS = 400
 
 
 def use_token(events: Any, read_token: Callable[[], str]) -> None:
@@ -43,8 +46,23 @@ def use_token(events: Any, read_token: Callable[[], str]) -> None:
             raise ValueError(f"a token is sent over HTTPS only, and not to {request.url}")
         request.headers["Authorization"] = f"Bearer {read_token().strip()}"
 
+    events.register("before-parse", _tell_refusals)
     events.register_first("choose-signer", choose)
     events.register("before-sign", add)
+
+
+def _tell_refusals(response_dict: Any, customized_response_dict: Any, **_: Any) -> None:
+    """Give the client the text of the gateway's own refusals, which are not in the form of AWS's errors."""
+    if response_dict["status_code"] < _ERRORS:
+        return
+    try:
+        told = json.loads(response_dict["body"])
+        code, text = told["error"], told["error_description"]
+    except (ValueError, LookupError, TypeError):
+        return  # an error of AWS's
+    response_dict["body"] = b"<ErrorResponse/>"  # some of AWS's protocols are XML, and none minds
+    code = str(code or response_dict["status_code"])
+    customized_response_dict["Error"] = {"Code": code, "Message": f"{text} (said by the gateway)"}
 
 
 def awscli_initialize(events: Any) -> None:

@@ -7,6 +7,7 @@ import boto3
 import gateway_bearer
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from support.aws_double import REGION, Answer
 
@@ -69,6 +70,32 @@ def test_a_hook_on_one_client_leaves_the_others_alone(aws_gateway, upstream):
     assert parse_qs(last(upstream).body) == {b"Action": [b"ListTopics"], b"Version": [b"2010-03-31"]}
     with pytest.raises(Exception, match="Unable to locate credentials"):
         session.client("sqs", endpoint_url=aws_gateway.url("sqs"), **options).list_queues()
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("s3", "list_buckets"),
+        ("dynamodb", "list_tables"),
+        ("sqs", "list_queues"),
+        ("sns", "list_topics"),
+        ("lambda", "list_functions"),
+        ("bedrock", "list_foundation_models"),
+    ],
+)
+def test_what_the_gateway_refuses_is_told_with_its_reason(aws_gateway, upstream, service, operation):
+    client = aws_gateway.client(service, read_token=lambda: "no-token")
+    with pytest.raises(ClientError, match=r"\(invalid_token\).*The access token is malformed") as refused:
+        getattr(client, operation)()
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 401
+    assert upstream.arrived == []
+
+
+def test_errors_of_the_service_are_its_own(aws_gateway, upstream):
+    told = b'{"__type": "com.amazonaws.dynamodb#ResourceNotFoundException", "message": "no such table"}'
+    upstream.answers = {"/": Answer(400, "application/x-amz-json-1.0", [told])}
+    with pytest.raises(ClientError, match=r"\(ResourceNotFoundException\).*: no such table$"):
+        aws_gateway.client("dynamodb").describe_table(TableName="ttt")
 
 
 @pytest.fixture
