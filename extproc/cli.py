@@ -23,6 +23,7 @@ def _config_options(command: _Command) -> _Command:
         context.meta.setdefault(_SUPPLEMENT, {})[parameter.name] = value
 
     for name, text in (
+        ("name", "which one, if there are several"),
         ("target", "the host to sign for"),
         ("audience", "the audience of tokens, and the endpoint's URL"),
         ("issuer", "who issues tokens"),
@@ -123,7 +124,7 @@ def check(config_path: Path) -> None:
     policy = build_policy(settings)
     for warning in review.warnings(policy, issuers=[entry.issuer for entry in settings.issuers]):
         click.echo(f"warning: {warning}", err=True)
-    for note in (*file_notes(settings), *review.notes(policy)):
+    for note in (*_notes(config_path), *file_notes(settings), *review.notes(policy)):
         click.echo(f"note: {note}", err=True)
     click.echo("\n".join(review.reads(policy)))
     click.echo(review.cost(policy))
@@ -138,16 +139,28 @@ def check(config_path: Path) -> None:
 @click.option("--issuer", help="Who issues tokens.")
 @click.option("--audience", help="The audience of tokens, and the endpoint's URL.")
 @click.option("--target", help="The host to sign for.")
-def import_toolhive(path: Path, issuer: str | None, audience: str | None, target: str | None) -> None:
+@click.option("--name", help="Which one, if there are several.")
+def import_toolhive(
+    path: Path, issuer: str | None, audience: str | None, target: str | None, name: str | None
+) -> None:
     """Print a ToolHive MCPExternalAuthConfig (type awsSts) as our YAML."""
     from extproc import toolhive
 
-    supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target)
+    supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target, name=name)
     try:
         click.echo(toolhive.native_yaml(path, supplement), nl=False)
+        for note in toolhive.notes(path, supplement):
+            click.echo(f"note: {note}", err=True)
     except config.ConfigError as error:
         click.echo("\n".join(error.problems), err=True)
         sys.exit(2)
+
+
+def _notes(path: Path) -> list[str]:
+    """What a ToolHive resource says that means nothing here."""
+    from extproc import toolhive
+
+    return toolhive.notes(path, toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {})))
 
 
 def _loader(path: Path) -> Callable[[], config.Settings]:

@@ -2,7 +2,8 @@
 
 Both spellings: ``roleArn`` of v1alpha1 and ``fallbackRoleArn`` of v1beta1. What the resource does
 not say (who issues tokens, for which audience, where to sign for) comes from options or from
-a second YAML document in our own form.
+a YAML document in our own form. Other Kubernetes objects beside it, and lists of objects, are taken
+as ``kubectl get -o yaml`` and Helm print them.
 """
 
 from dataclasses import dataclass
@@ -21,14 +22,20 @@ _SPEC = {
     "sessionDuration": "session_duration",
     "sessionNameClaim": "session_name_claim",
 }
-_OWN = frozenset({"region", "service", "roleMappings"})
+_OWN = frozenset({"region", "service", "roleMappings", "subjectProviderName"})
+_LISTS = ("List", f"{KIND}List")
+_PROVIDER_NAME = (
+    "spec.awsSts.subjectProviderName: chooses among the logins of ToolHive's VirtualMCPServer, and means "
+    "nothing here: STS gets the client's bearer token, or the token in issuers[].sts_token_header"
+)
 _MAPPING = {"claim": "claim", "matcher": "matcher", "roleArn": "role_arn", "priority": "priority"}
 
 
 @dataclass(frozen=True, slots=True)
 class Supplement:
-    """What the resource lacks. ``target``: the host to sign for."""
+    """What the resource lacks. ``target``: the host to sign for; ``name``: which of several resources."""
 
+    name: str | None = None
     issuer: str | None = None
     audience: str | None = None
     target: str | None = None
@@ -40,17 +47,26 @@ def load(path: Path, supplement: Supplement) -> Settings:
     Raises:
         ConfigError: with one line a problem.
     """
-    documents = config.read_documents(config.read_text(path))
+    documents = _objects(config.read_documents(config.read_text(path)))
     if not any(_is_resource(document) for document in documents):
         if supplement != Supplement():
-            raise ConfigError([f"document: --issuer, --audience and --target are for a {KIND} only"])
+            raise ConfigError([f"document: --issuer, --audience, --target and --name are for a {KIND} only"])
         return config.load(path)
     return config.validate(convert(documents, supplement))
 
 
+def notes(path: Path, supplement: Supplement) -> list[str]:
+    """Return what a resource says that has no meaning here; nothing for a file in our form."""
+    documents = _objects(config.read_documents(config.read_text(path)))
+    if not any(_is_resource(document) for document in documents):
+        return []
+    spec = _chosen(documents, supplement.name)[0].get("spec", {})
+    return [_PROVIDER_NAME] if spec.get("awsSts", {}).get("subjectProviderName") else []
+
+
 def native_yaml(path: Path, supplement: Supplement) -> str:
     """The same in our form, validated. Raises ``ConfigError``."""
-    documents = config.read_documents(config.read_text(path))
+    documents = _objects(config.read_documents(config.read_text(path)))
     converted = convert(documents, supplement)
     config.validate(converted)
     return yaml.safe_dump(converted, sort_keys=False, allow_unicode=True, width=110)
@@ -58,17 +74,57 @@ def native_yaml(path: Path, supplement: Supplement) -> str:
 
 def convert(documents: list[Any], supplement: Supplement) -> dict[str, Any]:
     """One resource, and perhaps a document of ours, as one document of ours, yet to be validated."""
-    resources = [document for document in documents if _is_resource(document)]
-    others = [document for document in documents if not _is_resource(document)]
-    if len(resources) != 1 or len(others) > 1 or not all(isinstance(other, dict) for other in others):
-        raise ConfigError([f"document: one {KIND} is expected, and at most one document of settings"])
-    converted = _resource(resources[0])
+    resource, others = _chosen(documents, supplement.name)
+    converted = _resource(resource)
     region, service = converted.pop("region"), converted.pop("service")
     extra = dict(others[0]) if others else {}
     for name in sorted(set(converted) & set(extra)):
         raise ConfigError([f"{name}: is set by the {KIND} already"])
     _supplement(extra, supplement, region, service)
     return {**extra, **converted}
+
+
+def _objects(documents: list[Any]) -> list[Any]:
+    """The documents without empty ones, and with the items of lists in their place."""
+    objects: list[Any] = []
+    for document in documents:
+        if isinstance(document, dict) and document.get("kind") in _LISTS:
+            items = document.get("items")
+            objects += _objects(items if isinstance(items, list) else [])
+        elif document is not None:
+            objects.append(document)
+    return objects
+
+
+def _chosen(documents: list[Any], name: str | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The one resource that counts, and the documents in our own form."""
+    documents = _objects(documents)
+    # Of one kind there are several types; the others are not for AWS.
+    resources = [document for document in documents if _is_resource(document)]
+    typed = [resource for resource in resources if _type(resource) == "awsSts"] or resources
+    wanted = [resource for resource in typed if name in (None, _name(resource))]
+    others = [document for document in documents if not _is_object(document)]
+    if len(wanted) != 1:
+        known = ", ".join(sorted(_name(resource) for resource in typed))
+        raise ConfigError([f"document: one {KIND} is expected; choose by --name one of: {known}"])
+    if len(others) > 1 or not all(isinstance(other, dict) for other in others):
+        raise ConfigError([f"document: beside a {KIND} at most one document of settings is expected"])
+    return wanted[0], others
+
+
+def _type(resource: dict[str, Any]) -> object:
+    spec = resource.get("spec")
+    return spec.get("type") if isinstance(spec, dict) else None
+
+
+def _name(resource: dict[str, Any]) -> str:
+    metadata = resource.get("metadata")
+    return str(metadata.get("name")) if isinstance(metadata, dict) else ""
+
+
+def _is_object(document: Any) -> bool:
+    """Whether it is an object of Kubernetes; our own settings have neither key."""
+    return isinstance(document, dict) and {"apiVersion", "kind"} <= set(document)
 
 
 def _supplement(extra: dict[str, Any], supplement: Supplement, region: str, service: str) -> None:
@@ -116,7 +172,7 @@ def _resource(document: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(source.get("region"), str):
         problems.append("spec.awsSts.region: is required")
     converted = _renamed(source, {**_SPEC, **dict.fromkeys(roles, "fallback_role_arn")})
-    mappings = source.get("roleMappings", [])
+    mappings = source.get("roleMappings") or []  # null is how Kubernetes prints an empty list
     converted["role_mappings"] = []
     for position, mapping in enumerate(mappings if isinstance(mappings, list) else [None]):
         place = f"spec.awsSts.roleMappings[{position}]"

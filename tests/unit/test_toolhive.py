@@ -118,14 +118,96 @@ def test_a_second_document_says_what_the_resource_does_not(run):
         ([resource(roleMappings=["x"])], OPTIONS, "spec.awsSts.roleMappings[0]: must be a mapping"),
         ([resource("v2")], OPTIONS, "apiVersion: must be one of toolhive.stacklok.dev/v1alpha1, toolhive.stacklok.dev/v1beta1"),
         ([{**resource(), "spec": {"type": "bearerToken"}}], OPTIONS, "spec: must be of type awsSts, with awsSts"),
-        ([resource(), resource()], OPTIONS, "document: one MCPExternalAuthConfig is expected, and at most one document of settings"),
+        ([resource(), resource()], OPTIONS, "document: one MCPExternalAuthConfig is expected; choose by --name one of: aws, aws"),
         ([resource()], OPTIONS[:2], "--audience: is needed with --issuer"),
         ([resource()], [], "resource: Field required"),
         ([resource(), {"session_duration": 900}], OPTIONS, "session_duration: is set by the MCPExternalAuthConfig already"),
-        ([{"resource": {}}], OPTIONS, "document: --issuer, --audience and --target are for a MCPExternalAuthConfig only"),
+        ([{"resource": {}}], OPTIONS, "document: --issuer, --audience, --target and --name are for a MCPExternalAuthConfig only"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_with_its_place(run, documents, options, line):
     result = run("check", *documents, options=options)
     assert result.exit_code == 2
     assert line in result.stderr.splitlines()
+
+
+def named(name, **changes):
+    return {**resource(**changes), "metadata": {"name": name}}
+
+
+OTHER_OBJECTS = [
+    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {}},
+    {**named("exchange"), "spec": {"type": "tokenExchange", "tokenExchange": {}}},
+    None,
+]
+
+
+def test_lists_and_other_objects_are_taken_as_kubectl_and_helm_print_them(run):
+    expected = run("import-toolhive", resource()).stdout
+    for kind in ("List", "MCPExternalAuthConfigList"):
+        listed = {"apiVersion": "v1", "kind": kind, "items": [*OTHER_OBJECTS, resource()]}
+        assert run("import-toolhive", listed).stdout == expected
+        assert run("import-toolhive", {**listed, "items": [listed]}).stdout == expected
+    assert run("import-toolhive", *OTHER_OBJECTS, resource()).stdout == expected
+    assert run("check", *OTHER_OBJECTS, resource()).exit_code == 0
+
+
+def test_of_several_resources_one_is_chosen_by_name(run):
+    several = [named("one"), named("two", sessionDuration=900)]
+    refused = run("check", *several)
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "document: one MCPExternalAuthConfig is expected; choose by --name one of: one, two\n",
+    )
+    chosen = run("import-toolhive", *several, options=[*OPTIONS, "--name", "two"])
+    assert yaml.safe_load(chosen.stdout)["session_duration"] == 900
+    assert run("check", *several, options=[*OPTIONS, "--name", "two"]).exit_code == 0
+    assert run("check", *several, options=[*OPTIONS, "--name", "three"]).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["check", "import-toolhive"])
+def test_the_name_of_a_provider_is_taken_and_explained(run, command):
+    result = run(command, resource(subjectProviderName="okta"))
+    assert result.exit_code == 0
+    assert "note: spec.awsSts.subjectProviderName: chooses among the logins" in result.stderr
+    assert "subject" not in run("import-toolhive", resource(subjectProviderName="okta")).stdout
+    assert "subjectProviderName" not in run(command, resource()).stderr
+
+
+def test_an_expression_may_have_ten_thousand_characters_and_mappings_may_be_null(run):
+    def with_matcher(length):
+        text = '"' + "x" * (length - len('"" == claims.sub')) + '" == claims.sub'
+        return run("check", resource(roleMappings=[{"matcher": text, "roleArn": ROLE + "A"}]))
+
+    assert with_matcher(10_000).exit_code == 0
+    assert with_matcher(10_001).exit_code == 2
+    assert run("check", resource(roleMappings=None)).exit_code == 0
+
+
+MATCHERS = [
+    {"matcher": "claims.level > 3", "roleArn": ROLE + "Level", "priority": 1},
+    {"claim": "admin", "roleArn": ROLE + "Admin", "priority": 2},
+]
+
+
+@pytest.mark.parametrize(
+    ("claims", "ours"),
+    [
+        # Equal to ToolHive's mapper.
+        ({"level": 5}, "Level"),
+        ({"level": 3.5, "groups": ["admin"]}, "Level"),
+        ({"groups": ["admin"]}, "Admin"),
+        ({}, "Fallback"),
+        # ToolHive wraps a string, skips a rule that fails, and goes on past a role claim that is no list.
+        ({"groups": "admin"}, None),
+        ({"level": "5", "groups": ["admin"]}, None),
+        ({"level": None}, None),
+        ({"groups": {"admin": 1}}, None),
+        ({"groups": None}, None),
+    ],
+)
+def test_where_answers_differ_from_toolhives_ours_is_a_denial(run, tmp_path, claims, ours):
+    path = tmp_path / "claims.json"
+    path.write_text(json.dumps({"sub": "1", "email": "a@example.com", **claims}))
+    result = run("explain", resource(roleMappings=MATCHERS), extra=["--claims", str(path), "--json"])
+    assert json.loads(result.stdout)["role_arn"] == (ours and ROLE + ours)
