@@ -116,6 +116,7 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
     from extproc.app.rooms import build_policy, file_notes, file_warnings
+    from extproc.commands import cel_check
     from extproc.policy import review
 
     settings = _load(config_path)
@@ -123,6 +124,8 @@ def check(config_path: Path) -> None:
         click.echo(f"warning: {warning}", err=True)
     policy = build_policy(settings)
     for warning in review.warnings(policy, issuers=[entry.issuer for entry in settings.issuers]):
+        click.echo(f"warning: {warning}", err=True)
+    for warning in cel_check.warnings(settings):
         click.echo(f"warning: {warning}", err=True)
     for note in (*_notes(config_path), *file_notes(settings), *review.notes(policy)):
         click.echo(f"note: {note}", err=True)

@@ -8,6 +8,8 @@ import yaml
 from click.testing import CliRunner
 
 from extproc.cli import main
+from extproc.commands import cel_check
+from extproc.config import Settings
 
 ROOT = Path(__file__).parents[3]
 REMOVED = object()
@@ -190,3 +192,12 @@ def test_no_example_has_a_finding(example):
     # The files of mTLS are on the machine where it runs.
     lines = [line for line in result.stderr.splitlines() if not line.startswith("note: listen.tls: /etc/")]
     assert (result.exit_code, lines) == (0, [])
+
+
+def test_the_second_type_checker_is_asked_where_it_is_installed():
+    pytest.importorskip("cel_expr_python")
+    mapping = {"matcher": "size(agents) == 'x'", "role_arn": ARN + "A"}
+    # Not through validate(): our own checker would be first.
+    settings = Settings.model_validate({**BASE, "ceilings": [], "role_mappings": [mapping]})
+    (warning,) = cel_check.warnings(settings)
+    assert warning.startswith("role_mappings[0].matcher: cel-expr-python: ")
