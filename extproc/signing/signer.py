@@ -25,14 +25,15 @@ class _Prepared:
 class Signer:
     """Signs requests as of ``clock``. For any thread.
 
-    What it works out for the present second it keeps until the next one, with the derived
-    key, and no longer than the credentials: it keeps no secret of a session that has ended.
+    What it works out for the present second it keeps until the next one, and the derived key for its day;
+    both no longer than the credentials: it keeps no secret of a session that has ended.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         # Replaced as a whole, so that another thread never sees one second's date with another's signatures.
         self._present: tuple[str, WeakKeyDictionary[Credentials, _Prepared]] = ("", WeakKeyDictionary())
+        self._keys: WeakKeyDictionary[Credentials, tuple[str, sigv4.Scope, bytes]] = WeakKeyDictionary()
 
     def sign(
         self,
@@ -62,7 +63,8 @@ class Signer:
             or prepared.clients != clients
             or prepared.sent_hash != sent_hash
         ):
-            prepared = _prepare(at, target, clients, sent_hash, credentials)
+            key = self._signing_key(credentials, at[:8], target.scope)
+            prepared = _prepare(at, target, clients, sent_hash, credentials, key=key)
             if sum(len(value) for _, value in clients) <= _SHORT:
                 known[credentials] = prepared
         signature = sigv4.sign(
@@ -74,6 +76,15 @@ class Signer:
         )
         return SignedHeaders(signature.authorization, prepared.headers)
 
+    def _signing_key(self, credentials: Credentials, date: str, scope: sigv4.Scope) -> bytes:
+        """Return the derived key; four HMACs the first time on a day."""
+        known = self._keys.get(credentials)
+        if known is not None and known[0] == date and known[1] == scope:
+            return known[2]
+        key = sigv4.signing_key(credentials.secret_access_key, date, scope)
+        self._keys[credentials] = date, scope, key
+        return key
+
 
 def _prepare(
     at: str,
@@ -81,6 +92,8 @@ def _prepare(
     clients: tuple[tuple[str, str], ...],
     sent_hash: str | None,
     credentials: Credentials,
+    *,
+    key: bytes,
 ) -> _Prepared:
     ours = [("x-amz-date", at), ("x-amz-security-token", credentials.session_token)]
     if sent_hash is not None:
@@ -91,6 +104,6 @@ def _prepare(
         at=at,
         scope=target.scope,
         access_key_id=credentials.access_key_id,
-        key=sigv4.signing_key(credentials.secret_access_key, at[:8], target.scope),
+        key=key,
     )
     return _Prepared(target, clients, sent_hash, signing, SharedHeaders(tuple(ours)))

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from extproc.errors import Denied, Reason
+from extproc.signing import sigv4
 from extproc.signing.payload import payload_of
 from extproc.signing.signer import Signer
 from extproc.signing.sigv4 import Scope
@@ -205,6 +206,19 @@ def test_what_is_kept_from_one_request_changes_no_other_signature():
                 "payload": payload_of(body, head=head, target=target).hash,
             }
             assert lasting.sign(**wanted).headers == Signer(clock=time).sign(**wanted).headers
+
+
+def test_a_day_needs_one_derived_key_of_each_credentials_and_scope(monkeypatch):
+    derived = []
+    derive = sigv4.signing_key
+    monkeypatch.setattr(sigv4, "signing_key", lambda *args: derived.append(args[1:]) or derive(*args))
+    time = Mock(return_value=NOW)
+    signer = Signer(clock=time)
+    request = {"method": "GET", "clients": (), "path": "/mcp", "query": "", "payload": "hash"}
+    for now, target in [(NOW, MCP), (NOW + 1, MCP), (NOW + 9, MCP), (NOW + 86_400, MCP), (NOW + 86_401, S3)]:
+        time.return_value = now
+        signer.sign(**request, target=target, credentials=CREDENTIALS)
+    assert derived == [("20150830", MCP.scope), ("20150831", MCP.scope), ("20150831", S3.scope)]
 
 
 def test_nothing_is_kept_of_credentials_that_are_gone():
