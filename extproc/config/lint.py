@@ -18,7 +18,9 @@ from extproc.config.settings import Settings
 from extproc.config.targets import Target
 from extproc.policy.arn import is_aws_endpoint
 from extproc.policy.types import did_you_mean
+from extproc.signing.headers import HeaderPolicy, Treatment
 from extproc.signing.hosts import infer_scope
+from extproc.signing.profiles import profile_of
 
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")
 _PARTITIONS = {
@@ -151,6 +153,22 @@ def _target(target: Target) -> Iterator[str]:
         yield "payload: Lambda does not support unsigned payloads"
     if target.payload_mode == "signed" and target.scope.service == "vpc-lattice-svcs":
         yield "payload: VPC Lattice does not support signed payloads"
+    yield from _needs(target)
+
+
+def _needs(target: Target) -> Iterator[str]:
+    """Yield what the target's service needs and does not get, by its profile."""
+    service, profile = target.scope.service, profile_of(target.scope.service)
+    policy = HeaderPolicy(sign=target.sign_headers, withhold=target.withhold_headers, known=profile.known)
+    lost = [name for name in profile.needs if policy.treatment(name) is Treatment.WITHHOLD]
+    if lost:
+        yield f"withhold_headers: {service} needs {', '.join(lost)}: without, calls fail or do something else"
+    if target.aws_chunked == "refuse" and profile.needs and profile.unsigned_payload:
+        yield "aws_chunked: AWS's SDKs and CLI send uploads in this coding by default, and would get 400"
+    if target.aws_chunked == "decode" and profile.strict:
+        yield f"aws_chunked: {service} takes no uploads"
+    if target.payload_mode == "unsigned" and not profile.unsigned_payload and service != "lambda":
+        yield f"payload: {service} is not known to take unsigned payloads"
 
 
 def _sts(settings: Settings) -> Iterator[str]:
