@@ -265,7 +265,7 @@ async def test_an_unknown_key_is_waited_for_so_long_and_no_longer():
 
 @pytest.mark.parametrize("state", ["healthy", "failing", "hanging"])
 @pytest.mark.parametrize("primed", [True, False], ids=["with keys", "without keys"])
-async def test_5000_unknown_kids_cause_one_fetch_a_cooldown(state, primed):
+async def test_1000_unknown_kids_cause_one_fetch_a_cooldown(state, primed):
     store, clock = _at_work(source := FakeKeySource(_document("a")), cooldown=30)
     if primed:
         await store.refresh()
@@ -276,7 +276,7 @@ async def test_5000_unknown_kids_cause_one_fetch_a_cooldown(state, primed):
     elif state == "hanging":
         source.hang()
     for round_number in (1, 2, 3):
-        reasons = await asyncio.gather(*(_reason(store, f"{round_number}-{n}") for n in range(5000 // 3 + 1)))
+        reasons = await asyncio.gather(*(_reason(store, f"{round_number}-{n}") for n in range(1000 // 3 + 1)))
         expected = Reason.KEY_UNKNOWN if primed or state == "healthy" else Reason.KEYS_UNAVAILABLE
         assert set(reasons) == {expected}
         # A fetch that hangs is the only one, however long it takes.
