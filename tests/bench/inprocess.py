@@ -85,7 +85,7 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
     authorized = pipeline.recall(admission, NO_INPUTS, Record())
     payload = pipeline.payload(admission, BODY)
     allow = pipeline.allow(admission, authorized, payload, Record())
-    identity, policy, verifier = authorized.session.identity, pipeline._policy, pipeline._verifier
+    identity, policy, verifier = authorized.session.identity, pipeline._decisions._policy, pipeline._verifier
 
     def know_the_head() -> None:
         assert pipeline.heads.find(heads.look_at(head, None).key), "the head should be known"
@@ -197,7 +197,7 @@ async def growth(directory: Path, seconds: float, *, most_users: int, most_mappi
         admission = some.pipeline.admit(codec.decode(head, target_name=None).head)
         identity = some.pipeline.recall(admission, NO_INPUTS, Record()).session.identity
         warm = microseconds(lambda some=some, head=head: some.request(head), seconds)
-        policy = some.pipeline._policy
+        policy = some.pipeline._decisions._policy
         cold = microseconds(lambda policy=policy, identity=identity: policy.decide(identity), seconds)
         rules.append([count, _row(warm), _row(cold)])
     for size in _BODIES:

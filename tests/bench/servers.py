@@ -59,7 +59,7 @@ class Uncached(Pipeline):
 
     async def _anew(self, admission: Admission, inputs: Inputs, record: Record) -> Authorized:
         session = await self._open(admission, record)
-        grant = self._policy.decide(session.identity, inputs).outcome
+        grant = self._decisions._policy.decide(session.identity, inputs).outcome
         if not isinstance(grant, Grant):
             raise grant
         exchange: Any = self._credentials._exchange
@@ -80,8 +80,9 @@ async def serve_noop(address: str) -> None:
 
 
 async def serve_uncached(settings: config.Settings) -> None:
-    """Serve until SIGTERM."""
-    app = App(settings)
+    """Serve until SIGTERM. The few users of a benchmark may have all exchanges under way."""
+    sts = settings.sts.model_copy(update={"max_waiting_per_subject": settings.sts.max_waiting})
+    app = App(settings.model_copy(update={"sts": sts}))
     app._reloader.current.pipeline.__class__ = Uncached
     await app.run()
 
