@@ -1,6 +1,6 @@
 """Admission: what is checked of a request itself, before its token is verified. No I/O; from any thread.
 
-    form → origin → bearer token → target → path → what is withheld, what is signed;
+    form → origin → bearer token → target → path → what is withheld, what is signed → copies of the token;
     and, once a body is there, the MCP message in it, if rules read that
 
 The one place for it: the server and ``extproc explain`` both ask here, through the pipeline.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from extproc.authn.bearer import bearer_token, exchange_tokens
 from extproc.authn.challenge import ProtectedResource
+from extproc.authn.copies import TokenCopies, names_access_token
 from extproc.authn.origin import Origins
 from extproc.credentials.sessions import token_digest
 from extproc.errors import Denied, Reason
@@ -22,6 +23,9 @@ from extproc.signing.chunked import CONSUMED, Chunked, chunked_body
 from extproc.signing.path import forwardable
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import Reply, RequestHead, TokenDigest
+
+_NOT_REMOVABLE = frozenset({"connection", "content-length", "host", "te", "transfer-encoding", "upgrade"})
+"""What Envoy lets nobody remove, beside ``x-envoy-*``: a copy of a token in there refuses the request."""
 
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
@@ -99,11 +103,20 @@ class AdmissionControl:
             return reply
         unverified_token = bearer_token(head)
         others = exchange_tokens(head, self._exchange_headers)
+        copies = TokenCopies((unverified_token, *others.values()))
+        if copies.any_in((head.path, head.authority)):
+            raise Denied(Reason.TOKEN_IN_URL, "a copy of the token in the path, the query or the host")
         target = self._targets.select(head)
         path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
         chunked = chunked_body(head, target.aws_chunked)
         headers = target.client_headers.sort(head)
         signed, removed = headers.signed, headers.removed
+        withheld = headers.withheld
+        leaking = _leaking(head, copies, {*removed, *self._exchange_headers})
+        if leaking:
+            signed = tuple((name, value) for name, value in signed if name not in leaking)
+            removed += leaking
+            withheld += len(leaking)
         if chunked is not None:
             signed = tuple((name, value) for name, value in signed if name not in CONSUMED)
             removed += tuple(name for name in head.names if name in CONSUMED and name not in removed)
@@ -120,7 +133,7 @@ class AdmissionControl:
             _digest(unverified_token, others),
             (*removed, *tokens),
             signed,
-            headers.withheld,
+            withheld,
             chunked,
             self._policy.reads_mcp,
         )
@@ -150,10 +163,31 @@ class AdmissionControl:
         self._origins.check(head)
         if head.method == "CONNECT" or not head.path or head.values("upgrade"):
             raise Denied(Reason.UPGRADE_REFUSED)
+        if "?" in head.path and names_access_token(head.path):
+            raise Denied(Reason.TOKEN_IN_URL, "a query parameter access_token")
         if not _METHOD.fullmatch(head.method) or head.method == "TRACE":
             # TRACE would show the client the signed headers (RFC 9110 9.3.8).
             raise Denied(Reason.REQUEST_AMBIGUOUS, "the method is not one to be signed")
         return self._origins.preflight(head)
+
+
+def _leaking(head: RequestHead, copies: TokenCopies, gone: set[str]) -> tuple[str, ...]:
+    """The names of headers with a copy of a token, but for those that are ``gone`` anyway.
+
+    Raises:
+        Denied: ``HEADER_REFUSED`` for a copy in a header that cannot be removed.
+    """
+    found = tuple(
+        dict.fromkeys(name for name, value in head.headers if name not in gone and copies.is_in(value))
+    )
+    for name in found:
+        if name in _NOT_REMOVABLE or name.startswith("x-envoy-"):
+            raise Denied(
+                Reason.HEADER_REFUSED,
+                f"{name[:64]} holds a copy of the token",
+                told=f"The header {name[:64]} holds a copy of the access token.",
+            )
+    return found
 
 
 def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:

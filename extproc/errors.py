@@ -17,6 +17,7 @@ class Reason(StrEnum):
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason, not a secret
     AUTHORIZATION_MALFORMED = "authorization_malformed"
     SIGNATURE_IN_QUERY = "signature_in_query"
+    TOKEN_IN_URL = "token_in_url"  # noqa: S105
     REQUEST_AMBIGUOUS = "request_ambiguous"
     HEADER_REFUSED = "header_refused"
     BODY_CODING_REFUSED = "body_coding_refused"
@@ -124,6 +125,9 @@ _OUTCOMES = {
     Reason.TOKEN_MISSING: Outcome(401, None, "A bearer token is required."),
     Reason.AUTHORIZATION_MALFORMED: Outcome(400, "invalid_request", _BAD_AUTHORIZATION),
     Reason.SIGNATURE_IN_QUERY: Outcome(400, "invalid_request", "SigV4 query parameters are not accepted."),
+    Reason.TOKEN_IN_URL: Outcome(
+        400, "invalid_request", "The access token belongs in the authorization header, never in the URL."
+    ),
     Reason.REQUEST_AMBIGUOUS: Outcome(400, "invalid_request", "The request has more than one reading."),
     Reason.HEADER_REFUSED: Outcome(400, "invalid_request", "A header is not accepted for this target."),
     Reason.BODY_CODING_REFUSED: Outcome(

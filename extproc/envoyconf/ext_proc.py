@@ -35,9 +35,7 @@ from extproc.server.services import TARGET_METADATA
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 EXTPROC_CLUSTER = "extproc"
 _RETRY_AFTER = timedelta(milliseconds=25)
-IMMUTABLE_HEADERS = (
-    r"host|:authority|:method|:scheme|connection|te|transfer-encoding|upgrade|x-(envoy|forwarded)-.+"
-)
+IMMUTABLE_HEADERS = r"host|:authority|:method|:scheme|connection|te|transfer-encoding|upgrade|x-envoy-.+"
 """What we never touch, and Envoy is to refuse of us. An allow-list would have to name the headers of
 our own replies to clients too: Envoy applies these rules to both."""
 

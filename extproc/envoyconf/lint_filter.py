@@ -15,6 +15,7 @@ _NEEDED = (
     "proxy-authorization",
     "www-authenticate",
     "cookie",
+    "x-forwarded-access-token",
 )
 _NEEDED_PSEUDO = ":path"
 

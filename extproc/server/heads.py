@@ -18,9 +18,10 @@ from extproc.values import DIFFERENT_EACH_TIME
 HeadKey = tuple[object, ...]
 """Cache key: all of a head but those values. Equal keys, equal meaning. Holds a digest of the token only."""
 
-# A name, and the byte that tells its value's length, if one byte does. Begins with a literal, or it is slow.
+# A name, and the byte that tells its value's length. Longer values might hold a copy of the token, and are
+# looked at each time (``authn.copies``). Begins with a literal, or it is slow.
 _BEFORE_VALUE = re.compile(
-    b"%b.(%b)%b[\\x00-\\x7f]"
+    b"%b.(%b)%b[\\x00-\\x3f]"
     % (
         re.escape(wire.tag(HeaderValue, "key")),
         b"|".join(re.escape(name.encode()) for name in DIFFERENT_EACH_TIME),

@@ -46,6 +46,20 @@ SET_BY_PROXIES = (
 """Written by AWS's load balancers about the connection or its user. An upstream that believes them must
 not get them from a client; a load balancer before Envoy sends them with every request: withheld."""
 
+CARRIERS = (
+    # oauth2-proxy, nginx and Traefik; Azure App Service; Cloudflare, Google and Pomerium; and custom.
+    "x-forwarded-access-token", "x-forwarded-authorization", "x-forwarded-id-token",
+    "x-auth-request-access-token", "x-auth-request-id-token", "x-original-authorization",
+    "x-ms-token-*",
+    "cf-access-jwt-assertion", "x-goog-iap-jwt-assertion", "x-pomerium-jwt-assertion",
+    "x-access-token", "x-auth-token", "x-authorization", "x-bearer-token", "x-id-token", "x-jwt-assertion",
+)  # fmt: skip
+"""Where proxies and login pages put a user's tokens, whichever they are: withheld unless ``sign_headers``
+names them. A copy of the request's own token is withheld wherever it is (``authn.copies``)."""
+
+ENDS_HERE = ("expect", "trailer")
+"""About this hop: Envoy answers ``100-continue`` itself and shows no header, and no trailers go on."""
+
 NOT_SIGNED = frozenset({"x-amzn-requestid", "x-amzn-request-id", "x-amzn-trace-id"})
 """Changed on the way; forwarded without a signature, as AWS's SDKs do."""
 
@@ -98,13 +112,14 @@ class HeaderPolicy:
     ) -> None:
         aws = Treatment.REFUSE if refuse_unknown else Treatment.SIGN
         rules: dict[str, Treatment] = {f"{prefix}*": aws for prefix in _AWS}
-        rules |= dict.fromkeys(SET_BY_PROXIES, Treatment.WITHHOLD)
+        rules |= dict.fromkeys((*SET_BY_PROXIES, *CARRIERS), Treatment.WITHHOLD)
         rules |= dict.fromkeys(NAMES_A_USER, Treatment.REFUSE)
         rules |= dict.fromkeys(NOT_SIGNED, Treatment.FORWARD)
         rules |= dict.fromkeys(known, Treatment.SIGN)
         rules |= dict.fromkeys(sign, Treatment.SIGN)
         rules |= dict.fromkeys(REFUSED, Treatment.REFUSE)
         rules |= dict.fromkeys(withhold, Treatment.WITHHOLD)
+        rules |= dict.fromkeys(ENDS_HERE, Treatment.WITHHOLD)
         rules |= dict.fromkeys(ALWAYS_OURS, Treatment.REPLACE)
         rules["content-type"] = Treatment.SIGN
         self._names = {name: rule for name, rule in rules.items() if not name.endswith("*")}
