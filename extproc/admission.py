@@ -49,7 +49,7 @@ class Admission:
     withheld: int
     """How many of the removed headers nothing replaces: they are counted."""
     chunked: Chunked | None  # the body is in aws-chunked coding, which is taken off
-    decided_by_body: bool  # some rule reads the MCP message
+    decided_by_body: bool  # some rule reads the MCP message, and the target takes one
     needs_body: bool = field(init=False)
     """Whether the decision or the signature needs a body that is still to come."""
 
@@ -121,7 +121,8 @@ class AdmissionControl:
             signed = tuple((name, value) for name, value in signed if name not in CONSUMED)
             removed += tuple(name for name in head.names if name in CONSUMED and name not in removed)
         tokens = sorted(self._exchange_headers.intersection(head.names))
-        if self._policy.reads_mcp and head.has_body:
+        reads_mcp = self._policy.reads_mcp and target.takes_mcp
+        if reads_mcp and head.has_body:
             check_form(head)
         return Admission(
             head,
@@ -135,7 +136,7 @@ class AdmissionControl:
             signed,
             withheld,
             chunked,
-            self._policy.reads_mcp,
+            reads_mcp,
         )
 
     def read(self, admission: Admission, body: bytes) -> Inputs:
@@ -149,7 +150,7 @@ class AdmissionControl:
         request = {}
         if self._policy.reads_request:
             request = request_variable(admission.head, path=admission.path, target=admission.target.name)
-        if not (self._policy.reads_mcp and body):
+        if not (admission.decided_by_body and body):
             return Inputs(request)
         if len(body) > self._max_mcp_bytes:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes, and rules read the MCP message")

@@ -209,6 +209,7 @@ def build_targets(settings: Settings) -> TargetTable:
                 withhold_headers=frozenset(target.withhold_headers),
                 default_aws_region=target.default_aws_region,
                 aws_chunked=target.aws_chunked_mode,
+                mcp=target.mcp,
             )
             for target in settings.targets
         ]

@@ -27,6 +27,7 @@ class Target(Section):
     sign_headers: list[SignableHeader] = []
     withhold_headers: list[WithholdableHeader] = []
     aws_chunked: AwsChunked | None = None  # default: what the service wants
+    mcp: bool | None = None  # bodies are MCP messages, where rules read mcp; default: but for S3
     endpoint_url: Url | None = None  # where Envoy connects, if not https://HOST
     insecure_plaintext: bool = False  # an endpoint_url of http:// on another machine
     default_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None

@@ -23,7 +23,8 @@ class Target:
     is stripped from the path before signing and forwarding. ``sign_headers`` and
     ``withhold_headers`` are names in lower case, or patterns like ``x-amz-meta-*``.
     ``aws_chunked``: decode bodies in that coding, or refuse them. ``default_aws_region``
-    fills JSON-RPC bodies that name no region (``signing.payload``).
+    fills JSON-RPC bodies that name no region (``signing.payload``). ``mcp``: whether bodies are MCP
+    messages, where rules read these; None: unless they are objects of S3.
     """
 
     name: str
@@ -35,6 +36,9 @@ class Target:
     withhold_headers: frozenset[str] = frozenset()
     default_aws_region: str | None = None
     aws_chunked: AwsChunked = "decode"
+    mcp: bool | None = None
+    takes_mcp: bool = field(init=False)
+    """Whether rules may read an MCP message here."""
     s3_style: bool = field(init=False)
     """Whether the path is signed as sent, neither normalised nor encoded again."""
     sends_payload_hash: bool = field(init=False)
@@ -45,6 +49,7 @@ class Target:
     def __post_init__(self) -> None:
         service = self.scope.service
         object.__setattr__(self, "s3_style", service in _S3_STYLE)
+        object.__setattr__(self, "takes_mcp", not self.s3_style if self.mcp is None else self.mcp)
         object.__setattr__(
             self,
             "sends_payload_hash",

@@ -114,6 +114,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "sign_headers": [],
                 "withhold_headers": [],
                 "aws_chunked": None,
+                "mcp": None,
                 "endpoint_url": None,
                 "insecure_plaintext": False,
                 "default_aws_region": None,

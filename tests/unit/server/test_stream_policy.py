@@ -144,3 +144,25 @@ async def test_a_body_that_rules_cannot_read_is_not_even_asked_for(header):
 async def test_a_body_that_no_rule_reads_may_have_any_form(header):
     _, second = await drive(parts_with("true"), headers_message(headers=[header]), body_message(b"\x1f\x8b"))
     assert second.is_signed
+
+
+S3 = Target(name="t", host="b.s3.us-east-1.amazonaws.com", scope=Scope("us-east-1", "s3"))
+NO_MCP = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), mcp=False)
+MCP_AT_S3 = Target(name="t", host="b.s3.us-east-1.amazonaws.com", scope=Scope("us-east-1", "s3"), mcp=True)
+UPLOAD = {"method": "PUT", "headers": [("content-type", "image/png")]}
+
+
+@pytest.mark.parametrize("target", [S3, NO_MCP], ids=["S3", "a target without MCP"])
+async def test_bodies_for_what_is_no_mcp_server_are_not_read_by_rules(target):
+    parts = parts_with('-mcp.tool == "rm"', '~mcp.tool == "look"', "true", targets=(target,))
+    for body in (b"\x89PNG", b"[1, 2]", call("rm"), call("look")):
+        seen = (await drive(parts, headers_message(**UPLOAD), body_message(body)))[-1]
+        assert seen.is_signed
+    assert parts.exchange.calls == 1  # one role: neither the deny rule nor the other role was met
+
+
+@pytest.mark.parametrize("target", [MCP_AT_S3, UNSIGNED], ids=["S3 if it is asked for", "any other service"])
+async def test_other_services_take_mcp_messages_only_where_rules_read_them(target):
+    parts = parts_with('-mcp.tool == "rm"', "true", targets=(target,))
+    assert (await drive(parts, headers_message(**UPLOAD)))[-1].status == 400
+    assert (await drive(parts, headers_message(), body_message(call("rm"))))[-1].status == 403
