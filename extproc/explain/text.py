@@ -77,7 +77,7 @@ def _rules(facts: Mapping[str, Any]) -> Iterator[str]:
         if names:
             yield from _wrapped("", f"{kind}s not tried: {', '.join(names)}", hang=2)
     looked_at = [*facts["evaluated"], *facts.get("ceilings", ())]
-    if any(entry["missing"] and entry["missing"].startswith("claims.") for entry in looked_at):
+    if any(entry["missing"] and entry["missing"].startswith("claims") for entry in looked_at):
         yield from _wrapped("", f"the token has the claims {', '.join(facts['claims'])}", hang=2)
 
 

@@ -34,6 +34,11 @@ class Inputs:
 NO_INPUTS = Inputs()
 
 
+def is_hidden(name: str) -> bool:
+    """Whether ``request.headers`` never has the name."""
+    return name in _CREDENTIALS or name.startswith("x-amz-") or name != name.lower()
+
+
 def request_variable(head: RequestHead, *, path: str, target: str) -> dict[str, Any]:
     """The variable ``request``. ``path``: as it goes upstream. Repeated headers are joined by a comma.
 
@@ -41,7 +46,7 @@ def request_variable(head: RequestHead, *, path: str, target: str) -> dict[str, 
     """
     headers: dict[str, str] = {}
     for name, value in head.headers:
-        if name in _CREDENTIALS or name.startswith("x-amz-"):
+        if is_hidden(name):
             continue
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return {

@@ -15,6 +15,7 @@ from extproc.policy.cel import (
     Text,
     compile_condition,
     compile_text,
+    shown,
 )
 from extproc.policy.inputs import REQUEST_MEMBERS
 
@@ -80,7 +81,7 @@ class ClaimContains:
         """Whether the claim is a list that has the value; null and every other type is an error."""
         claims = variables["claims"]
         if self.claim not in claims:  # CEL maps have no get() with a default
-            raise MissingMemberError(f"claims.{self.claim}", applies=True)
+            raise MissingMemberError(shown(("claims", self.claim)), applies=True)
         values = claims[self.claim]
         if not isinstance(values, list):
             raise EvaluationError("the role claim is not a list")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from extproc.policy.ceilings import Ceiling
-from extproc.policy.cel import Condition
+from extproc.policy.cel import Condition, Path, shown
 from extproc.policy.matchers import Matcher
 from extproc.policy.rules import Policy, Rule, restricts
 from extproc.policy.types import unguarded
@@ -79,7 +79,7 @@ def notes(policy: Policy) -> Iterator[str]:
         for entry in entries:
             if not restricts(entry):
                 continue
-            claims = [name for name in _unguarded(entry.matcher) if not policy.is_required(name)]
+            claims = [shown(path) for path in _unguarded(entry.matcher) if not policy.is_required(path)]
             if claims:
                 effect = "denies" if kind == "mapping" else "holds for"
                 yield (
@@ -88,10 +88,8 @@ def notes(policy: Policy) -> Iterator[str]:
                 )
 
 
-def _unguarded(matcher: Matcher) -> list[str]:
-    return (
-        unguarded(matcher.source) if isinstance(matcher, Condition) else [".".join(p) for p in matcher.reads]
-    )
+def _unguarded(matcher: Matcher) -> list[Path]:
+    return unguarded(matcher.source) if isinstance(matcher, Condition) else sorted(matcher.reads)
 
 
 def _always(entry: Rule | Ceiling) -> bool:
@@ -113,7 +111,7 @@ def reads(policy: Policy) -> Iterator[str]:
     for kind, entries in (("mapping", policy.rules), ("ceiling", policy.ceilings)):
         for entry in entries:
             paths = entry.reads if isinstance(entry, Rule) else entry.matcher.reads
-            members = sorted({".".join(path) for path in paths})
+            members = sorted({shown(path) for path in paths})
             yield f"{kind} {entry.name}: reads {', '.join(members) or 'nothing'}"
 
 

@@ -164,11 +164,10 @@ class Policy:
         """Units that one decision may cost."""
         return self._cost_limit
 
-    def is_required(self, member: str) -> bool:
+    def is_required(self, path: Path) -> bool:
         """Whether tokens without a member of a claim, as in ``claims.act.sub``, get no role anyhow."""
         members = self._claims_schema or {}
-        _, *path = member.split(".")
-        for name in path:
+        for name in path[1:]:
             declared = members.get(name)
             if declared is None or declared.optional:
                 return False

@@ -9,8 +9,10 @@ Where nothing is known, nothing is found.
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 
+from extproc.policy.cel.errors import Path, shown
 from extproc.policy.cel.syntax import Tree, arguments, identifier, is_tree, literal_of, parse, where
 from extproc.policy.claims_schema import ANY, REGISTERED, ClaimType, Schema
+from extproc.policy.inputs import is_hidden
 
 _BOOL, _INT, _STRING = ClaimType("bool"), ClaimType("int"), ClaimType("string")
 _NUMBERS = frozenset({"int", "uint", "double"})
@@ -24,7 +26,17 @@ _LITERALS = {
     "BOOL_LIT": "bool",
     "NULL_LIT": "null",
 }
-_CONVERSIONS = {name: ClaimType(name) for name in ("bool", "bytes", "double", "int", "string", "uint")}
+_CONVERSIONS = {
+    name: ClaimType(name) for name in ("bool", "bytes", "double", "int", "string", "type", "uint")
+}
+_CONVERTED = {
+    **dict.fromkeys(("double", "int", "uint"), frozenset({*_NUMBERS, "string"})),
+    "bool": frozenset({"bool", "string"}),
+    "bytes": frozenset({"bytes", "string"}),
+    "string": frozenset({*_NUMBERS, "bool", "bytes", "string"}),
+}
+"""What each conversion takes."""
+_HEADERS = "names are in lower case, without credentials and x-amz-*"
 _TEXT_TESTS = frozenset({"contains", "endsWith", "startsWith", "matches"})
 _RELATIONS = {
     "relation_lt": "<", "relation_le": "<=", "relation_gt": ">", "relation_ge": ">=",
@@ -65,8 +77,8 @@ def findings(source: str, schema: Schema | None) -> list[str]:
     return list(dict.fromkeys(checker.found))
 
 
-def unguarded(source: str) -> list[str]:
-    """Return the claims that an expression reads without ``has()`` or ``in``, as in ``claims.act.sub``.
+def unguarded(source: str) -> list[Path]:
+    """Return the claims that an expression reads without ``has()`` or ``in``.
 
     Of a claim inside another the outermost one without is named.
     """
@@ -76,7 +88,7 @@ def unguarded(source: str) -> list[str]:
     for path in _selections(tree):
         for end in range(2, len(path) + 1):
             if path[:end] not in guards and path[:end] not in _ALWAYS_THERE:
-                open_ones.add(".".join(path[:end]))
+                open_ones.add(path[:end])
                 break
     return sorted(open_ones)
 
@@ -122,9 +134,8 @@ def _nodes(tree: Tree) -> Iterator[Tree]:
 
 
 def _path(tree: Tree) -> tuple[str, ...] | None:
-    name = identifier(tree)
-    if name is not None:
-        return (name,)
+    if tree.data in ("ident", "dot_ident"):
+        return (str(tree.children[0].value),)
     if tree.data == "member_dot":
         member: str | None = str(tree.children[1].value)
     elif tree.data == "member_index":
@@ -167,6 +178,8 @@ class _Checker:
     def _ident(self, tree: Tree, scope: Schema) -> ClaimType:
         return scope.get(str(tree.children[0].value), ClaimType("type"))
 
+    _dot_ident = _ident
+
     def _member_dot(self, tree: Tree, scope: Schema) -> ClaimType:
         return self._member(tree, self.type_of(tree.children[0], scope), str(tree.children[1].value))
 
@@ -183,6 +196,8 @@ class _Checker:
         if container.kind == "object":
             return self._declared(tree, container.members, name)
         if container.kind == "map":
+            if _path(tree.children[0]) == ("request", "headers") and is_hidden(name):
+                self._note(tree, f"request.headers never has {name!r}: {_HEADERS}")
             return container.of or ANY
         if container.kind != "any":
             self._note(tree, f"{_shown(tree.children[0])} is {container}, and has no member {name!r}")
@@ -191,7 +206,7 @@ class _Checker:
     def _declared(self, tree: Tree, members: Schema, name: str) -> ClaimType:
         if name in members:
             return members[name]
-        place = ".".join((*(_path(tree.children[0]) or ("?",)), name))
+        place = shown((*(_path(tree.children[0]) or ("?",)), name))
         self._note(tree, f"{place} is not declared in claims{did_you_mean(name, members)}")
         return ANY
 
@@ -243,7 +258,7 @@ class _Checker:
 
     def _declared_key(self, tree: Tree, members: Schema, name: str) -> None:
         if name not in members:
-            place = ".".join((*(_path(tree.children[1]) or ("?",)), name))
+            place = shown((*(_path(tree.children[1]) or ("?",)), name))
             self._note(tree, f"{place} is not declared in claims{did_you_mean(name, members)}")
 
     def _addition(self, tree: Tree, scope: Schema) -> ClaimType:
@@ -271,6 +286,8 @@ class _Checker:
             return _INT
         if name == "matches":
             self._want(tree, types[0], {"string"}, "matches()")
+        if name in _CONVERTED:
+            self._want(tree, types[0], _CONVERTED[name], f"{name}()")
         return _BOOL if name in ("has", "matches") else _CONVERSIONS.get(name, ANY)
 
     def _member_dot_arg(self, tree: Tree, scope: Schema) -> ClaimType:
@@ -324,13 +341,13 @@ def _may_be_equal(left: ClaimType, right: ClaimType) -> bool:
 
 def _that(*trees: Tree) -> str:
     """Name the claims that are compared."""
-    named = [".".join(path) for path in map(_path, trees) if path is not None]
+    named = [shown(path) for path in map(_path, trees) if path is not None]
     return f" ({', '.join(named)})" if named else ""
 
 
 def _shown(tree: Tree) -> str:
     path = _path(tree)
-    return ".".join(path) if path else "it"
+    return shown(path) if path else "it"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

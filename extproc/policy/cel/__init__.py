@@ -17,7 +17,7 @@ from typing import Any
 from extproc.policy.cel.budget import DEFAULT_COST_LIMIT, Budget
 from extproc.policy.cel.code import Code, cost_at
 from extproc.policy.cel.compiler import Compiler
-from extproc.policy.cel.errors import EvaluationError, ExpressionError, MissingMemberError, Path
+from extproc.policy.cel.errors import EvaluationError, ExpressionError, MissingMemberError, Path, shown
 from extproc.policy.cel.syntax import MAX_EXPRESSION_LENGTH, parse, reads
 from extproc.policy.cel.values import CelType, to_cel
 
@@ -35,6 +35,7 @@ __all__ = [
     "compile_any",
     "compile_condition",
     "compile_text",
+    "shown",
     "to_cel",
 ]
 

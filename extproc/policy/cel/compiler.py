@@ -342,6 +342,8 @@ class Compiler:
         variable = identifier(expressions[0]) if expressions else None
         if variable is None:
             raise ExpressionError(f"{where(token)}{name}() needs a variable name first")
+        if variable == "__result__":
+            raise ExpressionError(f"{where(token)}__result__ is CEL's own name, and none for a variable")
         if not 2 <= len(expressions) <= _MACROS[name]:  # noqa: PLR2004
             raise ExpressionError(f"{where(token)}{name}() needs one expression after the variable name")
         place = self._new_place()

@@ -1,7 +1,25 @@
 """Errors of expressions: those found when they compile, and those of one evaluation."""
 
+import json
+import re
+
 Path = tuple[str, ...]
 """A member of a variable: ``("claims", "act", "sub")`` is ``claims.act.sub``, ``[]`` any element."""
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def shown(path: Path) -> str:
+    """Return a member as an expression writes it: ``claims.act.sub``, ``claims["https://x/y"]``."""
+    variable, *names = path
+    return variable + "".join(map(_step, names))
+
+
+def _step(name: str) -> str:
+    if name == "[]":
+        return name
+    return f".{name}" if _IDENTIFIER.fullmatch(name) else f"[{json.dumps(name, ensure_ascii=False)}]"
 
 
 class ExpressionError(ValueError):

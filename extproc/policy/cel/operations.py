@@ -6,7 +6,7 @@ from typing import Any
 from extproc.policy.cel import logic
 from extproc.policy.cel.budget import Budget
 from extproc.policy.cel.code import Code, Cost, Run, total
-from extproc.policy.cel.errors import MissingMemberError, Path
+from extproc.policy.cel.errors import MissingMemberError, Path, shown
 from extproc.policy.cel.values import TYPES, CelType, equal
 
 REQUEST_VARIABLES = frozenset({"request", "mcp"})
@@ -62,6 +62,6 @@ def joined(
 
 def missing_member(path: Path | None, depends: frozenset[str]) -> Callable[[], MissingMemberError]:
     """Return what makes the error of a member that is not there."""
-    member = ".".join(path).replace(".[]", "[]") if path else "a member"
+    member = shown(path) if path else "a member"
     of_request = bool(depends) and depends <= REQUEST_VARIABLES
     return lambda: MissingMemberError(member, applies=not of_request)

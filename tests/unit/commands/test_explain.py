@@ -142,7 +142,7 @@ def test_check_warns_on_standard_error_and_tells_what_each_rule_reads(tmp_path):
     assert result.stdout.splitlines()[:5] == [
         "mapping no-rm: reads mcp.tool",
         "mapping admins: reads claims.groups",
-        "mapping teams: reads request.headers.x-team",
+        'mapping teams: reads request.headers["x-team"]',
         "mapping twice: reads claims.groups",
         "ceiling agents: reads claims.act",
     ]

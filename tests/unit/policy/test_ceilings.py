@@ -271,7 +271,7 @@ def test_rules_that_can_never_matter_are_pointed_out():
         ("true", "nothing"),
         ('claims.groups.exists(g, g == claims["sub"])', "claims.groups, claims.sub"),
         ('mcp.tool == "x" && has(mcp.arguments.path)', "mcp.arguments.path, mcp.tool"),
-        ('request.headers["x-team"] == "a" || request.method == "GET"', "request.headers.x-team, request.method"),
+        ('request.headers["x-team"] == "a" || request.method == "GET"', 'request.headers["x-team"], request.method'),
         ("request.headers[claims.team] != '' ", "claims.team, request.headers"),
         ("[mcp.arguments].exists(a, a.path == '')", "mcp.arguments"),
         ("dyn(mcp).tool == 'x'", "mcp"),

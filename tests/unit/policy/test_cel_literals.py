@@ -106,3 +106,9 @@ def test_every_double_converts_to_a_string_and_back(number):
 )  # fmt: skip
 def test_a_double_is_spelled_as_go_spells_it(number, text):
     assert value(f"string({number})") == text
+
+
+@pytest.mark.parametrize("macro", ["exists(__result__, __result__)", "map(__result__, 1)"])
+def test_cels_own_variable_is_none_of_a_rule(macro):
+    with pytest.raises(cel.ExpressionError, match="__result__"):
+        cel.compile_any(f"claims.x.{macro}", variables=frozenset({"claims"}))

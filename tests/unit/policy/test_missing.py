@@ -202,3 +202,17 @@ def test_a_priority_orders_deny_rules_among_themselves():
     some_policy = policy(role_mappings=[allow, *denies])
     assert [rule.name for rule in some_policy.rules] == ["first", "second", "late", "yes"]
     assert decide(some_policy, {}).outcome.detail == "mapping first denies"
+
+
+@pytest.mark.parametrize(
+    "rule", [{"matcher": 'claims["https://x.example/team"] == "a"'}, {"claim": "a"}], ids=["matcher", "claim"]
+)
+def test_a_claim_whose_name_is_a_url_is_named_as_rules_write_it(rule):
+    some_policy = policy(
+        role_claim="https://x.example/team",
+        role_mappings=[{"name": "r", "effect": "deny", **rule}],
+        fallback_role_arn=ACCOUNT + "F",
+    )
+    outcome = decide(some_policy, {}).outcome
+    assert isinstance(outcome, Denied)
+    assert outcome.detail == 'mapping r denies, since claims["https://x.example/team"] is missing'
