@@ -39,6 +39,11 @@ ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
 """Those that are computed here; S3 knows three of xxHash too."""
 
 
+def is_known(header: str) -> bool:
+    """Whether this header's name, in lower case, is that of a checksum that is computed here."""
+    return header.startswith(PREFIX) and header.removeprefix(PREFIX) in ALGORITHMS
+
+
 def checksum(header: str, data: bytes) -> str:
     """Return the checksum of data as the header of this name has it, in Base64; ``KeyError`` if unknown."""
     return base64.b64encode(ALGORITHMS[header.removeprefix(PREFIX)](data)).decode("ascii")

@@ -33,6 +33,7 @@ CONSUMED = frozenset({"content-encoding", "x-amz-decoded-content-length", "x-amz
 """Headers that describe the framing: they go with it."""
 
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})(?:;chunk-signature=([0-9a-f]{64}))?", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)  # RFC 9110 5.6.2
 _LONGEST_LINE = 128
 _TRAILER = re.compile(rb"([A-Za-z0-9-]{1,64}):[ \t]*([!-~]{1,128})[ \t]*", re.ASCII)
 _LONGEST_TRAILERS = 4096
@@ -81,6 +82,9 @@ def chunked_body(head: RequestHead, mode: AwsChunked) -> Chunked | None:
         raise _refused(f"aws-chunked bodies are not accepted for this target: {_ADVICE}")
     if not head.has_body or len(named) > 1 or len(hashes) > 1:
         raise _refused("the headers contradict each other about an aws-chunked body")
+    others = [token for token in codings if token and token.lower() != _CODING]
+    if not all(_TOKEN.fullmatch(token) for token in others):  # they are signed
+        raise _refused("content-encoding is no list of codings")
     scheme = hashes[0] if hashes else ""
     if scheme not in _SCHEMES:
         raise _refused(f"this x-amz-content-sha256 does not go with an aws-chunked body: {_ADVICE}")
@@ -88,7 +92,7 @@ def chunked_body(head: RequestHead, mode: AwsChunked) -> Chunked | None:
         signed=_SCHEMES[scheme],
         length=_length(head),
         trailers=_trailers(head),
-        content_encoding=",".join(token for token in codings if token and token.lower() != _CODING),
+        content_encoding=",".join(others),
     )
 
 
@@ -111,7 +115,7 @@ def _trailers(head: RequestHead) -> frozenset[str]:
     if len(set(names)) != len(names) or len(names) > _MOST_TRAILERS:
         raise _refused("x-amz-trailer names a trailer twice, or too many")
     for name in names:
-        if name.removeprefix(checksums.PREFIX) not in checksums.ALGORITHMS or name in head.names:
+        if not checksums.is_known(name) or name in head.names:
             known = ", ".join(algorithm.upper() for algorithm in checksums.ALGORITHMS)
             raise _refused(f"a trailer of x-amz-trailer cannot be verified: choose one checksum of {known}")
     return frozenset(names)

@@ -7,6 +7,7 @@ and forwarded, but for the closed lists below. No header is dropped in silence: 
 ours, refused with 400, or withheld and counted.
 """
 
+import re
 from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
@@ -64,6 +65,7 @@ NOT_SIGNED = frozenset({"x-amzn-requestid", "x-amzn-request-id", "x-amzn-trace-i
 """Changed on the way; forwarded without a signature, as AWS's SDKs do."""
 
 _AWS = ("x-amz-", "x-amzn-")
+_PUNCTUATION = re.compile(r"[^a-z0-9]", re.ASCII)
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -136,6 +138,15 @@ class HeaderPolicy:
             return found
         return next((rule for prefix, rule in self._patterns if name.startswith(prefix)), Treatment.FORWARD)
 
+    def _of_odd_name(self, name: str) -> Treatment:
+        """What happens to a header like ``x_amz_date``, which some servers read as ``x-amz-date``."""
+        rule = self.treatment(name)
+        if rule in (Treatment.SIGN, Treatment.FORWARD) and rule is not self.treatment(
+            _PUNCTUATION.sub("-", name)
+        ):
+            return Treatment.REFUSE
+        return rule
+
     def sort(self, head: RequestHead) -> ClientHeaders:
         """Sort a request's headers.
 
@@ -149,9 +160,10 @@ class HeaderPolicy:
         for name in head.names:
             rule = self._names.get(name)
             if rule is None:
-                if not name.startswith(self._prefixes):
+                odd = not name.replace("-", "a").isalnum()
+                if not odd and not name.startswith(self._prefixes):
                     continue
-                rule = self.treatment(name)
+                rule = self._of_odd_name(name) if odd else self.treatment(name)
             if rule is Treatment.SIGN:
                 signed += [(name, value) for value in _signable(name, head.values(name))]
             elif rule is Treatment.REPLACE:

@@ -21,7 +21,7 @@ REFUSED = [
     "X-Amz-Credential", "X-Amz-Signature", "x-amz-algorithm", "X-AMZ-SIGNEDHEADERS", "X-Amz-Expires",
     "X-Amz-Region-Set", "X-Amz-S3session-Token", "x-amz-bearer", "WorkloadAccessToken",
     "X-Amzn-Bedrock-AgentCore-Runtime-User-Id", "X-HTTP-Method-Override", "X-Method-Override",
-    "x-amz-chime-bearer",
+    "x-amz-chime-bearer", "X_Amz_Date", "x-amz-security_token", "X_Amzn_Oidc_Identity",
 ]  # fmt: skip
 SERVED = {
     "copy": "x-amz-copy-source: /bucket/a%20key?versionId=1\r\nx-amz-metadata-directive: COPY\r\n",

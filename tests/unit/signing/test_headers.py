@@ -78,6 +78,27 @@ def test_what_is_never_a_clients_is_refused_whatever_is_signed(name, sign, servi
     assert refusal((name, "v"), service=service, sign_headers=sign).reason is Reason.HEADER_REFUSED
 
 
+@pytest.mark.parametrize("service", ["s3", "x", "aws-mcp", "bedrock-agentcore"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x_amz_date", "x-amz-security_token", "x.amz.security.token", "x_amzn_bedrock_agentcore_runtime_user_id",
+        "proxy_authorization", "x-amzn_oidc_identity", "x_http_method_override", "x_amz_acl",
+    ],
+)  # fmt: skip
+def test_a_name_that_some_servers_read_as_one_with_hyphens_is_refused(service, name):
+    denied = refusal((name, "v"), service=service)
+    assert denied.reason is Reason.HEADER_REFUSED
+    assert name in denied.told
+
+
+def test_a_name_with_underscores_counts_as_it_is_where_that_makes_no_difference_or_is_configured():
+    metadata = (("x-amz-meta-my_key", "v"), ("my_header", "v"))
+    assert sort(*metadata) == (metadata[:1], (), 0)
+    assert sort(("x_amz_acl", "v"), sign_headers=["x_amz_acl"]).signed == (("x_amz_acl", "v"),)
+    assert sort(("x_amz_date", "v"), withhold_headers=["x_amz_*"]) == ((), ("x_amz_date",), 1)
+
+
 @pytest.mark.parametrize("name", sorted(ALWAYS_OURS))
 @pytest.mark.parametrize("settings", [{}, {"sign_headers": ["x-amz-*"]}, {"withhold_headers": ["x-amz-*"]}])
 def test_what_is_always_ours_is_taken_off_and_not_counted(name, settings):
