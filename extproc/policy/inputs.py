@@ -6,7 +6,7 @@ that rules read, so equal keys of one identity mean equal decisions.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,18 @@ def decision_key(inputs: Inputs, paths: Iterable[Path]) -> tuple[object, ...]:
     """The values at ``paths`` in a hashable form that tells types apart."""
     variables = {"request": inputs.request, "mcp": inputs.mcp}
     return tuple(_at(variables, path) for path in paths)
+
+
+def read_members(value: Any, paths: Collection[Path]) -> Any:
+    """Return of a value what is at ``paths``, so that nothing counts that ``decision_key`` does not hold."""
+    if () in paths or not isinstance(value, Mapping):
+        return value
+    names = {path[0] for path in paths}
+    return {
+        name: read_members(member, {path[1:] for path in paths if path[0] == name})
+        for name, member in value.items()
+        if name in names
+    }
 
 
 def _at(value: Any, path: Path) -> object:

@@ -27,7 +27,7 @@ from extproc.policy.cel import (
     to_cel,
 )
 from extproc.policy.claims_schema import Schema, mismatch
-from extproc.policy.inputs import NO_INPUTS, Inputs
+from extproc.policy.inputs import NO_INPUTS, Inputs, read_members
 from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, Matcher, cel_matcher
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
 from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
@@ -242,7 +242,7 @@ class Policy:
         return Decision(grant, evaluated, looked_at, rule)
 
     def variables(self, identity: Identity, inputs: Inputs, budget: Budget) -> dict[str, Any]:
-        """Return the variables as CEL values; of ``request`` and ``mcp`` only members that some rule reads.
+        """Return the variables as CEL values; of ``request`` and ``mcp`` only what some rule reads.
 
         Raises:
             EvaluationError: there is no CEL value for them, or the budget is spent.
@@ -254,10 +254,8 @@ class Policy:
             except ActError as error:
                 raise EvaluationError(str(error)) from None
         for variable, members in (("request", inputs.request), ("mcp", inputs.mcp)):
-            paths = [path for path in self.request_reads if path[0] == variable]
-            whole = (variable,) in paths
-            wanted = {path[1] for path in paths if len(path) > 1}
-            plain[variable] = {name: value for name, value in members.items() if whole or name in wanted}
+            paths = {path[1:] for path in self.request_reads if path[0] == variable}
+            plain[variable] = read_members(members, paths)
         return {name: to_cel(value, budget) for name, value in plain.items()}
 
     def _lowered(self, rule: Rule | None, ceiling: Ceiling | None) -> Rule | None:

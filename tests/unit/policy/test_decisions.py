@@ -11,7 +11,7 @@ from extproc.policy.decisions import Decisions
 from extproc.policy.inputs import NO_INPUTS, Inputs, decision_key
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.rules import Policy, Rule
-from extproc.values import Identity, Session
+from extproc.values import Grant, Identity, Session
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 
@@ -179,3 +179,29 @@ def test_what_no_rule_reads_makes_no_difference():
         mcp(tool="a", arguments={"path": "p"}, method="m"),
     )
     assert decision_key(one, PATHS) == decision_key(two, PATHS)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        Inputs({"headers": {"h": "1", "other": "\udc80"}}, {"arguments": {"x": {"y": "a"}}}),
+        Inputs({"headers": {"h": "1"}}, {"arguments": {"x": {"y": "a"}, "n": 2**70}}),
+        Inputs({"headers": {"h": "1"}}, {"arguments": {"x": {"y": "a", "n": 2**70}}, "tool": "\0"}),
+        Inputs({"headers": {"h": "1"}}, {"arguments": {"x": {"y": "a"}, "n": [0] * 600_000}}),
+    ],
+    ids=["a header", "an argument", "a member of an argument", "a long list"],
+)
+def test_what_no_rule_reads_of_a_request_changes_no_decision_and_no_cost(others):
+    matcher = 'mcp.arguments.x.y == "a" && request.headers["h"] == "1"'
+    some_policy = Policy(
+        rules=[Rule("r", cel_matcher(matcher), "arn:aws:iam::123456789012:role/R", None)],
+        fallback_role_arn=None,
+        session_name_claim="sub",
+        session_duration=900,
+    )
+    plain = Inputs({"headers": {"h": "1"}}, {"arguments": {"x": {"y": "a"}}})
+    reads = some_policy.request_reads
+    assert decision_key(plain, reads) == decision_key(others, reads)
+    identity = Identity("https://idp.example.com/", "alice", 2e9, {"sub": "alice"}, b"")
+    assert some_policy.decide(identity, plain) == some_policy.decide(identity, others)
+    assert isinstance(some_policy.decide(identity, others).outcome, Grant)
