@@ -12,16 +12,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from extproc.authn.provider import is_loopback
+from extproc.config.expressions import expressions
 from extproc.config.issuers import Issuer
 from extproc.config.listen import stays_local
 from extproc.config.settings import Settings
 from extproc.config.targets import Target
 from extproc.policy.arn import is_aws_endpoint
+from extproc.policy.compared import compared
 from extproc.policy.types import did_you_mean
 from extproc.signing.headers import HeaderPolicy, Treatment
 from extproc.signing.hosts import infer_scope
 from extproc.signing.profiles import profile_of
 
+_METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")
 _PARTITIONS = {
     "cn-": "aws-cn",
@@ -41,7 +44,7 @@ _WELL_KNOWN = "/.well-known/"
 def warnings(settings: Settings) -> list[str]:
     """Return what is likely wrong, in the order of the sections."""
     checks: tuple[Callable[[Settings], Iterator[str]], ...] = (
-        _listen, _resource, _issuers, _targets, _sts, _partitions, _names, _mappings, _others,
+        _listen, _resource, _issuers, _targets, _sts, _partitions, _names, _mappings, _compared, _others,
     )  # fmt: skip
     return [warning for check in checks for warning in check(settings)]
 
@@ -244,6 +247,22 @@ def _mappings(settings: Settings) -> Iterator[str]:
             if mapping.role_arn in chain.role_arns.values():
                 yield f"{path}.chain.role_arn: is the first role"
             yield from _repeated(f"{path}.chain.accounts", chain.accounts)
+
+
+def _compared(settings: Settings) -> Iterator[str]:
+    """What a rule compares with, and what is never there: deny rules would be open."""
+    known = {
+        ("request", "target"): [target.name for target in settings.targets],
+        ("claims", "iss"): [issuer.issuer for issuer in settings.issuers],
+    }
+    for path, expression in expressions(settings):
+        for member, values in known.items():
+            for value in compared(expression.source, member):
+                if value not in values:
+                    yield f"{path}: {'.'.join(member)} is never {value!r}{did_you_mean(value, values)}"
+        for value in compared(expression.source, ("request", "method")):
+            if not _METHOD.fullmatch(value):
+                yield f"{path}: request.method is never {value!r}, since methods are capital letters"
 
 
 def _others(settings: Settings) -> Iterator[str]:
