@@ -387,8 +387,17 @@ class Pipeline:
             body = {"jsonrpc": "2.0", "id": message.id if message else None, "error": failure}
         return Reply(outcome.status, tuple(headers), json.dumps(body).encode(), reason)
 
+    def abandon(self, record: Record, admission: Admission | None, phase: str) -> None:
+        """Take note of a stream that Envoy left without an answer. What it began goes on."""
+        if admission is not None:
+            self._name_whom(record, admission)
+        try:
+            self.observer.abandoned(record, phase)
+        except Exception as unobserved:  # noqa: BLE001 - nobody is left to be told
+            _log.error("telemetry_failed", error=type(unobserved).__name__, at=_place(unobserved))
+
     def _name_whom(self, record: Record, admission: Admission) -> None:
-        """Say in the record of a denial whose request it was, and for which role, if that is known."""
+        """Say in the record of a request that is not forwarded whose it was, and for which role, if known."""
         with contextlib.suppress(Exception):  # whatever made the request fail may fail again
             session = self._living_session(admission)
             if session is not None:

@@ -163,6 +163,9 @@ class DecisionNotes:
     def __init__(self) -> None:
         self._noted: tuple[Record, Decision, str, str] | None = None
 
+    def abandoned(self, record: Record, phase: str) -> None:
+        """Nobody leaves an explanation."""
+
     def decided(self, record: Record, decision: Decision, reason: str = "", detail: str = "") -> None:
         """Take note of the decision."""
         record.decision, record.reason = decision.value, reason

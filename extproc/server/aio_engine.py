@@ -72,30 +72,36 @@ class AioEngine:
         reset, and not why.
         """
         refusal = grpc.StatusCode.ABORTED, "no answer"
+        stream: Stream | None = None
         try:
             if not self._transport.admits(context.auth_context):
                 refusal = grpc.StatusCode.PERMISSION_DENIED, "client not allowed"
                 await context.read()
-            elif await self._answered(context):
-                return
+            else:
+                message = await context.read()
+                metadata = dict(context.invocation_metadata() or ())
+                stream = Stream(self._pipeline(), target_name=metadata.get(TARGET_METADATA))
+                if await _answered(stream, message, context):
+                    return
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
             _log.error("stream_failed", error=type(error).__name__)
+        finally:
+            if stream is not None:
+                stream.abandon()  # unless it was answered
         await context.abort(*refusal)
 
-    async def _answered(self, context: Any) -> bool:
-        """Whether the stream got its last answer."""
+
+async def _answered(stream: Stream, message: Any, context: Any) -> bool:
+    """Whether the stream got its last answer."""
+    while message is not grpc.aio.EOF:
+        answer = stream.receive(message)
+        if not isinstance(answer, Answer):
+            answer = await answer
+        await context.write(answer.message)
+        if answer.last:
+            # Leaving now keeps no stream open during a long response of the upstream.
+            return True
         message = await context.read()
-        metadata = dict(context.invocation_metadata() or ())
-        stream = Stream(self._pipeline(), target_name=metadata.get(TARGET_METADATA))
-        while message is not grpc.aio.EOF:
-            answer = stream.receive(message)
-            if not isinstance(answer, Answer):
-                answer = await answer
-            await context.write(answer.message)
-            if answer.last:
-                # Leaving now keeps no stream open during a long response of the upstream.
-                return True
-            message = await context.read()
-        return False
+    return False

@@ -63,6 +63,7 @@ class Stream:
     __slots__ = (
         "_admission",
         "_authorized",
+        "_ended",
         "_head_at",
         "_head_bytes",
         "_inputs",
@@ -72,12 +73,15 @@ class Stream:
         "_response_body",
         "_signed_with",
         "_target_name",
+        "_wants_body",
     )
 
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
         self._pipeline = pipeline
         self._target_name = target_name
         self._record = Record()
+        self._ended = False
+        self._wants_body = False
         self._head_at = 0.0
         self._head_bytes: heads.HeadBytes | None = None
         self._admission: Admission | None = None
@@ -109,6 +113,17 @@ class Stream:
             return self._on_message(self._decode(message))
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
+
+    def abandon(self) -> None:
+        """Take note that Envoy left, or was left, before the stream had an answer. Later calls do nothing.
+
+        Not from another thread while ``receive`` runs.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        phase = "opened" if self._record.head is None else "body" if self._wants_body else "deciding"
+        self._pipeline.abandon(self._record, self._admission, phase)
 
     def _decode(self, message: bytes) -> codec.Message:
         return codec.decode(
@@ -172,6 +187,7 @@ class Stream:
 
     def _continue(self, admission: Admission) -> Answer:
         self._remember(admission)
+        self._wants_body = True
         self._record.pause()
         return Answer(codec.encode_continue(admission.removed), last=False)
 
@@ -196,6 +212,7 @@ class Stream:
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
         if self._admission is None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
+        self._wants_body = False
         if self._signed_with is not None:
             return _PASS_BODY  # signed at its head, and still here to observe the upstream
         if self._admission.decided_by_body:
@@ -277,4 +294,5 @@ class Stream:
 
     def _decided(self, message: bytes, *, last: bool) -> Answer:
         """The deciding answer, with what Envoy's access log is to say of it."""
+        self._ended = True
         return Answer(message + codec.encode_metadata(self._record), last)

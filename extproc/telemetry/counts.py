@@ -19,6 +19,10 @@ REMAINING = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 144
 EXCHANGE_REFUSALS = ("one_user", "queue_full", "too_slow", "waited_too_long", "breaker_open")
 """``credentials.exchange.Refusal``, which this room cannot import; a test compares them."""
 
+ABANDONED_IN = ("opened", "deciding", "body")
+"""Phases in which Envoy may leave a stream without its answer: before a head came, while we worked on one
+(message timeout, client gone), while we waited for the body (larger than Envoy's buffer, client gone)."""
+
 UNITS = (100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 1e7)
 """Bounds of what a decision costs, in units of ``limits.policy_cost``."""
 
@@ -36,6 +40,7 @@ class Counts:
         default_factory=lambda: Counter(dict.fromkeys(EXCHANGE_REFUSALS, 0))
     )
     withheld: Counter[str] = field(default_factory=Counter)  # headers, by target
+    abandoned: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(ABANDONED_IN, 0)))
     head_checks: Counter[str] = field(
         default_factory=lambda: Counter(dict.fromkeys(("same", "different"), 0))
     )

@@ -113,6 +113,11 @@ class Exposition(Collector):
             labels=["target"],
         )
         yield _counter(
+            "streams_abandoned",
+            "Streams that Envoy left without an answer, by phase.",
+            _by("phase", counts.abandoned),
+        )
+        yield _counter(
             "head_checks",
             "Known heads that were decoded all the same, and whether they meant the same.",
             _by("outcome", counts.head_checks),

@@ -101,6 +101,11 @@ class Metrics:
         with self._lock:
             self._counts.exchanges_refused[cause] += 1
 
+    def abandoned(self, phase: str) -> None:
+        """Count a stream that Envoy left, in one of ``ABANDONED_IN``."""
+        with self._lock:
+            self._counts.abandoned[phase] += 1
+
     def evaluated(self, cost: int) -> None:
         """Count an evaluation of the policy, by its units of cost."""
         with self._lock:

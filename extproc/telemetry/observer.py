@@ -18,6 +18,7 @@ class Decision(StrEnum):
     ALLOW = "allow"
     DENY = "deny"
     REPLY = "reply"  # answered by us: resource metadata, CORS preflights
+    ABANDONED = "abandoned"  # Envoy left before there was an answer; nothing was forwarded
 
 
 class Tracer(Protocol):
@@ -37,6 +38,10 @@ class DecisionObserver(Protocol):
 
     def decided(self, record: Record, decision: Decision, reason: str = "", detail: str = "") -> None:
         """Take note of a decision."""
+        ...
+
+    def abandoned(self, record: Record, phase: str) -> None:
+        """Take note of a stream that Envoy left without an answer."""
         ...
 
 
@@ -63,6 +68,17 @@ class Observer:
         record.pause()
         record.decision, record.reason = decision.value, reason
         self._metrics.decided(record)
+        self._tell(record, decision, detail)
+
+    def abandoned(self, record: Record, phase: str) -> None:
+        """Count a stream that Envoy left; in the audit log and traces if a request was in it. No I/O."""
+        self._metrics.abandoned(phase)
+        if record.head is not None:
+            record.pause()
+            record.decision = Decision.ABANDONED.value
+            self._tell(record, Decision.ABANDONED, phase)
+
+    def _tell(self, record: Record, decision: Decision, detail: str) -> None:
         if self._audit is not None and (
             decision is not Decision.ALLOW
             or self._sample_allows >= 1.0

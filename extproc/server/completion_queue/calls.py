@@ -24,12 +24,13 @@ _log = structlog.get_logger(__name__)
 class Call:
     """A call of a client. Ends with one status, after which nothing holds it."""
 
-    __slots__ = ("_call", "_ended", "_started")
+    __slots__ = ("_call", "_ended", "_started", "_watched")
 
     def __init__(self, call: Any) -> None:
         self._call = call
         self._started = False
         self._ended = False
+        self._watched = False
 
     def receive(self) -> None:
         """Wait for the client's next message."""
@@ -51,8 +52,15 @@ class Call:
         if last_message is not None:
             operations.append(cygrpc.SendMessageOperation(last_message, _NO_FLAGS))
         operations.append(cygrpc.SendStatusFromServerOperation(None, *status, _NO_FLAGS))
-        operations.append(cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
+        if not self._watched:
+            operations.append(cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
         self._call.start_server_batch(operations, _done)
+
+    def watch(self, closed: Callable[[Any], None]) -> None:
+        """Have ``closed`` called when the call is over, for whatever cause; once a call."""
+        if not self._watched:
+            self._watched = True
+            self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), closed)
 
     def _initial(self) -> list[Any]:
         if self._started:
@@ -111,15 +119,22 @@ def _done(_event: Any) -> None:
 class ProcessCall(Call):
     """A stream of Envoy's. Every way out is a last answer or a status that is not OK.
 
-    ``later`` runs what has to wait in the event loop, and then ``answer``.
+    ``later`` runs what has to wait in the event loop, and then ``answer``; ``leave`` has it wait no more.
     """
 
-    __slots__ = ("_later", "_stream")
+    __slots__ = ("_later", "_leave", "_stream")
 
-    def __init__(self, call: Any, stream: Stream, later: Callable[["ProcessCall", Any], None]) -> None:
+    def __init__(
+        self,
+        call: Any,
+        stream: Stream,
+        later: Callable[["ProcessCall", Any], None],
+        leave: Callable[["ProcessCall"], None],
+    ) -> None:
         super().__init__(call)
         self._stream = stream
         self._later = later
+        self._leave = leave
 
     def on_message(self, message: bytes) -> None:
         """Answer at once from what is known, else later."""
@@ -127,7 +142,19 @@ class ProcessCall(Call):
         if isinstance(answer, Answer):
             self.answer(answer)
         else:
+            # Nothing is received meanwhile, which would tell that Envoy has gone.
+            self.watch(self._closed)
             self._later(self, answer)
+
+    def end(self, status: Status, last_message: bytes | None = None) -> None:
+        """End the call. Without an answer, that is told to the stream."""
+        if status is not OK:
+            self._stream.abandon()
+        super().end(status, last_message)
+
+    def _closed(self, event: Any) -> None:
+        if event.batch_operations[-1].cancelled():
+            self._leave(self)
 
     def answer(self, answer: Answer) -> None:
         """Send an answer. Leaving after the last keeps no stream open during a long response."""

@@ -49,7 +49,7 @@ class CompletionQueueEngine:
         # The descriptor of our service is found in the default pool, where this import put it.
         assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
         self._thread = threading.Thread(target=self._poll, name="grpc", daemon=True)
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting: dict[ProcessCall, asyncio.Task[None]] = {}
         self._stopping = False
         self._calls_ended, self._hurry = asyncio.Event(), asyncio.Event()
         self._stopped = asyncio.Event()
@@ -97,7 +97,7 @@ class CompletionQueueEngine:
             self._hurry.set()
         if self._hurry.is_set() and not self._calls_ended.is_set():
             self._server.cancel_all_calls()
-            for task in self._waiting:
+            for task in self._waiting.values():
                 task.cancel()
             await asyncio.wait_for(self._calls_ended.wait(), _UNTIL_CANCELLED)
         # In this thread, as cancelling is: a server that is destroyed must not be told to cancel.
@@ -165,15 +165,28 @@ class CompletionQueueEngine:
             _log.error("stream_failed", error=type(error).__name__)
             RefusedCall(event.call, NO_ANSWER).receive()
             return
-        ProcessCall(event.call, stream, self._later).receive()
+        ProcessCall(event.call, stream, self._later, self._leave).receive()
 
     def _later(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
         self._loop.call_soon_threadsafe(self._spawn, call, step)
 
     def _spawn(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
         task = self._loop.create_task(_finish(call, step))
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+        self._waiting[call] = task
+        task.add_done_callback(lambda done: self._forget(call, done))
+
+    def _forget(self, call: ProcessCall, task: asyncio.Task[None]) -> None:
+        if self._waiting.get(call) is task:  # or the call's next message waits already
+            del self._waiting[call]
+
+    def _leave(self, call: ProcessCall) -> None:
+        self._in_loop(lambda: self._cancel(call))
+
+    def _cancel(self, call: ProcessCall) -> None:
+        """Envoy has gone. What others may wait for too goes on: the stream shields it."""
+        task = self._waiting.get(call)
+        if task is not None:
+            task.cancel()
 
     def _on_shutdown(self, _event: Any) -> None:
         """All calls have ended."""

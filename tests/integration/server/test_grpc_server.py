@@ -15,6 +15,7 @@ from extproc.server.services import EXT_PROC_SERVICE, TARGET_METADATA
 from extproc.server.transport import Limits, Transport
 from support.envoy_messages import Seen, body_message, headers_message
 from support.pipelines import Parts
+from support.telemetry import ListAudit
 
 
 def clear_text(address="127.0.0.1:0"):
@@ -69,6 +70,82 @@ async def test_a_stream_half_closed_while_its_body_is_awaited_does_not_end_ok(ru
         await call.done_writing()
         assert await call.code() == grpc.StatusCode.ABORTED
         assert await call.details() == "no answer"
+
+
+def abandoned(parts):
+    samples = (
+        sample for family in parts.metrics.registry.collect() for sample in family.samples
+        if sample.name == "extproc_streams_abandoned_total"
+    )  # fmt: skip
+    return {sample.labels["phase"]: sample.value for sample in samples}
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_leaves_during_the_exchange_is_noted_and_the_next_one_has_its_result(running):
+    audit = ListAudit()
+    parts = Parts(audit=audit)
+    parts.exchange.gate.clear()
+    async with running(parts) as (_, channel):
+        call = process(channel)
+        await call.write(headers_message(method="GET", end_of_stream=True))
+        await until(lambda: parts.exchange.calls)
+        call.cancel()
+        await until(lambda: audit.events)
+        assert abandoned(parts) == {"opened": 0, "deciding": 1, "body": 0}
+        assert [(event.decision, event.detail) for event in audit.events] == [("abandoned", "deciding")]
+        assert audit.events[0].identity.subject == "alice"
+        parts.exchange.gate.set()
+        await until(lambda: len(parts.credentials))
+        call = process(channel)
+        await call.write(headers_message(method="GET", end_of_stream=True))
+        assert Seen(await call.read()).is_signed
+    assert parts.exchange.calls == 1
+    assert [event.decision for event in audit.events] == ["abandoned", "allow"]
+
+
+@pytest.mark.parametrize("leave", ["cancel", "done_writing"])
+async def test_a_client_that_leaves_before_its_body_came_is_noted(running, leave):
+    audit = ListAudit()
+    parts = Parts(audit=audit)
+    async with running(parts) as (_, channel):
+        for _ in range(3):  # a head not known, whose answer is waited for, and known ones
+            call = process(channel)
+            await call.write(headers_message())
+            assert Seen(await call.read()).is_continue
+            left = getattr(call, leave)()
+            if asyncio.iscoroutine(left):
+                await left
+        await until(lambda: len(audit.events) == 3)
+    assert abandoned(parts) == {"opened": 0, "deciding": 0, "body": 3}
+    assert {(event.decision, event.detail) for event in audit.events} == {("abandoned", "body")}
+
+
+async def test_a_stream_without_a_message_is_counted_and_not_in_the_audit_log(running):
+    audit = ListAudit()
+    parts = Parts(audit=audit)
+    async with running(parts) as (_, channel):
+        await process(channel).done_writing()
+        await until(lambda: abandoned(parts)["opened"] == 1)
+    assert audit.events == []
+
+
+async def test_an_answered_stream_is_not_abandoned_however_it_ends(running):
+    parts = Parts(observes_upstream=True)
+    async with running(parts) as (_, channel):
+        call = process(channel)
+        await call.write(headers_message(method="GET", end_of_stream=True))
+        assert Seen(await call.read()).is_signed
+        call.cancel()
+        call = process(channel)
+        await call.write(headers_message(token=None))
+        assert Seen(await call.read()).status == 401
+        assert await call.read() is grpc.aio.EOF
+    assert abandoned(parts) == {"opened": 0, "deciding": 0, "body": 0}
 
 
 async def test_a_failure_outside_the_stream_object_does_not_end_ok_and_tells_nothing(running):

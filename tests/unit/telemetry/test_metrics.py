@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from extproc.credentials.sts_errors import _REASONS as STS_CODES
 from extproc.credentials.sts_errors import denied
 from extproc.errors import Reason
-from extproc.telemetry.counts import EXCHANGE_REFUSALS, SECONDS
+from extproc.telemetry.counts import ABANDONED_IN, EXCHANGE_REFUSALS, SECONDS
 from extproc.telemetry.histogram import Histogram
 from extproc.telemetry.metrics import Metrics
 from support.telemetry import GRANT, SOURCES, head, identity, record
@@ -134,6 +134,7 @@ CLOSED = {
     "stage": {"total", "verify", "policy", "exchange", "sign"},
     "cache": {"sessions", "credentials"},
     "cause": set(EXCHANGE_REFUSALS),
+    "phase": set(ABANDONED_IN),
     "outcome": {
         "ok",
         "failed",
