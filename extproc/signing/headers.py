@@ -157,13 +157,13 @@ class HeaderPolicy:
         signed: list[tuple[str, str]] = []
         removed: list[str] = []
         withheld = 0
+        odd_names = not "".join(head.names).replace("-", "").isalnum()  # at once: heads seldom have one
         for name in head.names:
             rule = self._names.get(name)
             if rule is None:
-                odd = not name.replace("-", "a").isalnum()
-                if not odd and not name.startswith(self._prefixes):
+                if not odd_names and not name.startswith(self._prefixes):
                     continue
-                rule = self._of_odd_name(name) if odd else self.treatment(name)
+                rule = self._of_odd_name(name) if odd_names else self.treatment(name)
             if rule is Treatment.SIGN:
                 signed += [(name, value) for value in _signable(name, head.values(name))]
             elif rule is Treatment.REPLACE:
