@@ -27,6 +27,11 @@ from extproc.values import Reply, RequestHead, TokenDigest
 _NOT_REMOVABLE = frozenset({"connection", "content-length", "host", "te", "transfer-encoding", "upgrade"})
 """What Envoy lets nobody remove, beside ``x-envoy-*``: a copy of a token in there refuses the request."""
 
+_MOST_HEADERS = 100
+"""Envoy's own limit (``max_headers_count``), which counts once more what is left after our mutation."""
+
+_PSEUDO_HEADERS = 4  # :method, :path, :scheme and :authority
+
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
 
@@ -121,6 +126,8 @@ class AdmissionControl:
             signed = tuple((name, value) for name, value in signed if name not in CONSUMED)
             removed += tuple(name for name in head.names if name in CONSUMED and name not in removed)
         tokens = sorted(self._exchange_headers.intersection(head.names))
+        if len(head.headers) > _MOST_HEADERS // 2:
+            _check_count(head, target, {*removed, *tokens})
         reads_mcp = self._policy.reads_mcp and target.takes_mcp
         if reads_mcp and head.has_body:
             check_form(head)
@@ -189,6 +196,22 @@ def _leaking(head: RequestHead, copies: TokenCopies, gone: set[str]) -> tuple[st
                 told=f"The header {name[:64]} holds a copy of the access token.",
             )
     return found
+
+
+def _check_count(head: RequestHead, target: Target, removed: set[str]) -> None:
+    """Refuse what Envoy would refuse with a 500 after it was signed.
+
+    Raises:
+        Denied: ``TOO_MANY_HEADERS``.
+    """
+    left = sum(name not in removed for name, _ in head.headers)
+    ours = 3 + target.sends_payload_hash  # authorization, x-amz-date, x-amz-security-token, and the hash
+    if head.has_body and "content-length" not in head.names:
+        ours += "transfer-encoding" not in head.names  # or one goes when the other comes
+    if _PSEUDO_HEADERS + left + ours > _MOST_HEADERS:
+        raise Denied(
+            Reason.TOO_MANY_HEADERS, f"{left} headers of the client and Envoy's own, and {ours} of ours"
+        )
 
 
 def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     AUTHORIZATION_MALFORMED = "authorization_malformed"
     SIGNATURE_IN_QUERY = "signature_in_query"
     TOKEN_IN_URL = "token_in_url"  # noqa: S105
+    TOO_MANY_HEADERS = "too_many_headers"
     REQUEST_AMBIGUOUS = "request_ambiguous"
     HEADER_REFUSED = "header_refused"
     BODY_CODING_REFUSED = "body_coding_refused"
@@ -127,6 +128,9 @@ _OUTCOMES = {
     Reason.SIGNATURE_IN_QUERY: Outcome(400, "invalid_request", "SigV4 query parameters are not accepted."),
     Reason.TOKEN_IN_URL: Outcome(
         400, "invalid_request", "The access token belongs in the authorization header, never in the URL."
+    ),
+    Reason.TOO_MANY_HEADERS: Outcome(
+        431, "invalid_request", "The request has too many headers to be signed."
     ),
     Reason.REQUEST_AMBIGUOUS: Outcome(400, "invalid_request", "The request has more than one reading."),
     Reason.HEADER_REFUSED: Outcome(400, "invalid_request", "A header is not accepted for this target."),

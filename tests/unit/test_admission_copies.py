@@ -124,3 +124,12 @@ def test_whatever_headers_come_no_copy_is_in_what_is_forwarded(headers):
     assert [value for value in kept if value] == [
         value for value in forwarded(admission)[: len(kept)] if value
     ]
+
+
+def test_headers_count_with_ours_and_without_those_that_are_taken_off():
+    """4 pseudo-headers and 4 of ours (S3 has the hash) leave room for 92."""
+    many = [(f"x-h{number}", "1") for number in range(92)]
+    assert admit(*many).removed == ("authorization",)
+    assert refusal(*many, ("x-one-more", "1")) is Reason.TOO_MANY_HEADERS
+    assert len(admit(*many, ("x-id-token", "withheld"), ("cookie", "a=b")).removed) == 3
+    assert Reason.TOO_MANY_HEADERS.outcome.status == 431
