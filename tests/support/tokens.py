@@ -134,9 +134,9 @@ class FakeKeySource:
 
 
 def key_store(source=None, *, clock=None, issuer=ISSUER, **policy):
-    """A key store; by default with one RSA key called ``KID``, and little patience."""
+    """A key store; by default with one RSA key called ``KID``. Where its source hangs, give it little ``wait``."""
     source = FakeKeySource(key_set(public_jwk(rsa_key(), kid=KID))) if source is None else source
-    policy = {"wait": 0.02, **policy}
+    policy = {"wait": 30, **policy}
     return KeyStore(issuer=issuer, source=source, clock=clock or FakeClock(), refresh=RefreshPolicy(**policy))
 
 
