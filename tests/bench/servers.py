@@ -46,6 +46,9 @@ class NoOpStream:
         self._seen_head = True
         return _HEAD
 
+    def abandon(self) -> None:
+        """Nothing: there is nobody to tell."""
+
 
 class Uncached(Pipeline):
     """Knows nobody: an exchange for each request, which shares it with no other."""
