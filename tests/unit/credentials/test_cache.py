@@ -293,6 +293,14 @@ async def test_credentials_can_be_taken_over_by_a_refreshed_token_of_the_same_id
     assert parts.calls == 1
 
 
+@pytest.mark.parametrize("claim", ["iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash", "s_hash"])
+async def test_a_claim_that_every_token_has_anew_makes_no_other_identity(claim):
+    parts = Parts(reuse_by_identity=True)
+    first = await parts.obtain(session("first.token.x", claims={claim: "1"}))
+    assert await parts.obtain(session("second.token.x", claims={claim: "2"})) is first
+    assert await parts.obtain(session("third.token.x")) is first
+
+
 @pytest.mark.parametrize(
     "claims",
     [
@@ -492,3 +500,32 @@ async def test_renewals_that_are_no_longer_worth_it_leave_none_of_the_user_behin
         await parts.exchange.let_through()
     assert len(parts.exchange.turns) == 4
     assert not parts.cache._held
+
+
+async def test_after_a_change_of_policy_only_what_is_used_again_is_renewed():
+    parts = Parts()
+    used, idle = session("used.token.x"), session("idle.token.x", subject="bob")
+    await parts.obtain(used)
+    await parts.obtain(idle)
+    parts.clock.now = START + 0.7 * HOUR  # late enough that both count as used when they are due
+    assert parts.cache.get(*held(used))
+    assert parts.cache.get(*held(idle))
+    parts.clock.now += 1
+    parts.cache.renew_only_what_is_used_again()
+    parts.clock.now += 1
+    assert parts.cache.get(*held(used))
+    await parts.tick(START + 0.86 * HOUR)
+    assert [token for token, _ in parts.exchange.calls[2:]] == ["used.token.x"]
+
+
+async def test_the_memories_of_the_cache_hold_no_more_than_they_may():
+    parts = Parts(max_entries=8, reuse_by_identity=True)
+    for number in range(40):
+        taken = session(f"token.of.{number}", subject=f"user{number}")
+        credentials = await parts.obtain(taken)
+        parts.clock.now += 40
+        assert parts.cache.forget_stale(Authorized(*held(taken), credentials))
+        await parts.obtain(taken)
+    assert len(parts.cache) == 8
+    assert len(parts.cache._by_identity) == 8
+    assert len(parts.cache._refused_by_aws) == 8

@@ -42,3 +42,11 @@ def test_dropping_is_by_digest_or_by_what_is_true_of_sessions():
     cache.drop(mine.digest)
     cache.drop(mine.digest)
     assert len(cache) == 0
+
+
+def test_there_are_never_more_sessions_than_the_limit():
+    cache = SessionCache(max_sessions=3, clock=FakeClock())
+    for number in range(50):
+        cache.put(session(f"t.o.{number}", subject=f"user{number}"))
+        assert len(cache) == len(cache.values()) <= 3
+    assert cache.evictions == 47

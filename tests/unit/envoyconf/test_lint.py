@@ -123,6 +123,10 @@ HTTP_FAULTS = {
     "route.regex_rewrite": lambda c: c.route["route"].update(
         regex_rewrite={"pattern": {"regex": "x"}, "substitution": "y"}
     ),
+    "route.path_rewrite": lambda c: c.route["route"].update(path_rewrite="/x"),
+    "route.path_rewrite_policy": lambda c: c.route["route"].update(
+        path_rewrite_policy={"name": "uri-template", "typed_config": {"path_template_rewrite": "/x"}}
+    ),
     "message_timeout: missing": lambda c: c.filter.pop("message_timeout"),
     "message_timeout: 0.2s": lambda c: c.filter.update(message_timeout="0.2s"),
     "request_body_buffer_limit": lambda c: c.host.update(request_body_buffer_limit=65536),
@@ -292,11 +296,20 @@ def test_harmless_filters_after_ours_and_other_ext_proc_filters_are_fine():
     assert found(document.document) == []
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "localhost"])
 def test_clear_text_within_this_machine_is_fine(address):
     broken = Config()
     set_extproc_address(broken, address)
     assert found(broken.document) == []
+
+
+@pytest.mark.parametrize(("trailers", "lines"), [(0, 1), (1, 0), (2, 1)])
+def test_modes_written_as_numbers_mean_what_envoy_reads_in_them(trailers, lines):
+    numbered = Config()
+    numbered.filter["processing_mode"].update(request_body_mode=2, request_trailer_mode=trailers)
+    problems = found(numbered.document)
+    assert len(problems) == lines
+    assert all("request_trailer_mode" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(

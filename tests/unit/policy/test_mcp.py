@@ -5,7 +5,7 @@ import json
 import pytest
 
 from extproc.errors import Denied, Reason
-from extproc.policy.mcp import check_form, check_headers, parse_message
+from extproc.policy.mcp import MAX_COMMAS, MAX_CONTAINERS, check_form, check_headers, parse_message
 from extproc.values import RequestHead
 
 VERSION = "2026-07-28"
@@ -76,6 +76,55 @@ def test_whatever_has_no_or_two_readings_is_refused(message):
         parse_message(message)
     assert denied.value.reason is Reason.MCP_MALFORMED
     assert (denied.value.reason.outcome.status, denied.value.reason.outcome.rpc_code) == (400, -32600)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"METHOD":"tools/list"}',
+        b'{"method":"tools/list","Params":{}}',
+        b'{"method":"tools/list","ID":1}',
+        b'{"method":"tools/call","params":{"name":"a","ARGUMENTS":{}}}',
+        # These two letters are others by lower(), and the same by the case folding of Unicode.
+        '{"method":"tools/list","param\u017f":{}}'.encode(),
+        '{"method":"tools/call","params":{"name":"a","argument\u017f":{}}}'.encode(),
+    ],
+)
+def test_a_member_that_some_parser_takes_for_a_known_one_is_refused(message):
+    with pytest.raises(Denied) as denied:
+        parse_message(message)
+    assert denied.value.detail == "a member's name differs from a known one by case only"
+
+
+@pytest.mark.parametrize(
+    ("message", "is_too_much"),
+    [
+        # The message itself and its list are two containers.
+        (b'{"method":"x","id":[%b]}', MAX_CONTAINERS - 1),
+        (b'{"method":"x","id":{"a":[%b]}}', MAX_CONTAINERS - 2),
+    ],
+)
+def test_a_message_of_more_containers_than_the_limit_is_not_parsed(message, is_too_much):
+    for count, detail in ((is_too_much - 1, "not a JSON-RPC message"), (is_too_much, "too many values")):
+        with pytest.raises(Denied) as denied:
+            parse_message(message % b",".join([b"[]"] * count))
+        assert (denied.value.reason, denied.value.detail) == (Reason.MCP_MALFORMED, detail)
+
+
+def test_a_message_of_more_values_than_the_limit_is_not_parsed():
+    text = b'{"method":"x","params":{"a":[%b]}}'
+    for commas, detail in ((MAX_COMMAS, None), (MAX_COMMAS + 1, "too many values")):
+        message = text % (b"1" + b",1" * (commas - 1))  # one comma is the message's own
+        if detail is None:
+            assert parse_message(message).method == "x"
+            continue
+        with pytest.raises(Denied) as denied:
+            parse_message(message)
+        assert (denied.value.reason, denied.value.detail) == (Reason.MCP_MALFORMED, detail)
+
+
+def test_the_limits_on_values_are_small_enough_to_parse_within_milliseconds():
+    assert (MAX_CONTAINERS, MAX_COMMAS) == (20_000, 50_000)
 
 
 @pytest.mark.parametrize(

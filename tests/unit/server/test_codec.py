@@ -72,6 +72,17 @@ def test_nothing_encoded_is_kept_when_the_headers_are_gone():
     assert len(codec._surroundings) == kept - 1
 
 
+def test_clients_that_choose_what_is_removed_do_not_make_the_memory_of_encoded_answers_grow():
+    shared = SharedHeaders((("x-amz-security-token", "secret"),))
+    sizes = []
+    for number in range(30):
+        allow = Allow((("authorization", "x"),), (f"x-own-{number}",), None, shared)
+        decoded = ProcessingResponse.FromString(codec.encode_allow(allow, to_body=True))
+        assert decoded == with_messages(allow, to_body=True)
+        sizes.append(len(codec._surroundings[shared]))
+    assert max(sizes) == 8
+
+
 @given(st.integers(0, 2**63))
 def test_varints_are_the_runtimes(number):
     assert wire.varint(number) == _VarintBytes(number)

@@ -216,6 +216,13 @@ async def test_no_token_is_a_401_with_the_way_to_get_one_before_any_body_is_read
     }
 
 
+async def test_of_a_request_id_128_characters_are_told_again():
+    (only,) = await drive(
+        Parts(), headers_message(token=None, headers=[("x-request-id", "a" * 128 + "b" * 1000)])
+    )
+    assert json.loads(only.body)["request_id"] == "a" * 128
+
+
 async def test_two_tokens_are_a_400():
     (only,) = await drive(Parts(), headers_message(token=f"{TOKEN},Bearer {TOKEN}"))
     assert only.status == 400

@@ -146,3 +146,8 @@ def test_the_event_does_not_hold_the_head():
 )
 def test_what_is_no_traceparent_has_no_trace_id(header):
     assert trace_id(header) is None
+
+
+def test_of_a_request_id_128_characters_are_kept():
+    made = record(head=head(headers=[("x-request-id", "a" * 128 + "b" * 1000)]))
+    assert rendered(made)["request_id"] == "a" * 128

@@ -131,3 +131,9 @@ def test_an_endpoint_without_the_library_is_refused_or_warned_about(monkeypatch)
 )
 def test_an_endpoint_may_leave_the_standard_path_out(endpoint, used):
     assert _with_path(endpoint) == used
+
+
+def test_of_a_request_id_128_characters_are_kept(traced):
+    made = allowed()
+    made.head = head(headers=[("x-request-id", "a" * 128 + "b" * 1000)])
+    assert traced(made)["extproc.decision"].attributes["extproc.request_id"] == "a" * 128

@@ -1,0 +1,54 @@
+"""The memory of heads holds tokens: it is small, and forgets within two minutes."""
+
+from functools import partial
+
+import pytest
+
+from extproc import headmemory
+from extproc.generations import Generations
+from extproc.headmemory import HeadMemory
+from extproc.values import RequestHead
+from support.clock import Clock
+from support.pipelines import TOKEN, Parts
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(headmemory, "Generations", partial(Generations, timer=clock))
+    return clock
+
+
+def memory():
+    return HeadMemory(enabled=True, not_kept=frozenset({"authorization"}), check_one_in=1000)
+
+
+def admission():
+    head = RequestHead("POST", "/mcp", "mcp.example", (("authorization", f"Bearer {TOKEN}"),), has_body=False)
+    return Parts().pipeline.admit(head)
+
+
+def test_it_holds_at_most_4096_heads(clock):
+    heads, admitted = memory(), admission()
+    for number in range(10_000):
+        heads.comes_again(number)
+        heads.remember(number, admitted)
+        assert len(heads) <= 4096
+    assert len(heads._seen) <= 4096
+
+
+def test_a_head_that_does_not_come_again_is_gone_after_two_minutes(clock):
+    heads = memory()
+    heads.comes_again("key")
+    heads.remember("key", admission())
+    for clock.now in (61.0, 122.0):
+        heads.forget_idle()
+    assert len(heads) == len(heads._seen) == 0
+
+
+def test_a_head_that_comes_each_minute_stays(clock):
+    heads = memory()
+    heads.remember("key", admission())
+    for minute in range(1, 5):
+        clock.now = 59.0 * minute
+        assert heads.find("key") is not None

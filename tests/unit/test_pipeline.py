@@ -1,0 +1,79 @@
+"""What requests at the same time share, and what the pipeline remembers of them."""
+
+import asyncio
+
+import pytest
+
+from extproc import pipeline
+from extproc.policy.inputs import NO_INPUTS
+from extproc.telemetry.record import Record
+from extproc.values import RequestHead
+from support.pipelines import TOKEN, Parts
+
+
+def admitted(parts, token=TOKEN, jwt_payload=None):
+    headers = (("authorization", f"Bearer {token}"),)
+    head = RequestHead("POST", "/mcp", "mcp.example", headers, has_body=False, jwt_payload=jwt_payload)
+    return parts.pipeline.admit(head)
+
+
+class GatedVerifier:
+    """Waits for ``gate`` in each verification; ``both`` is set when two have begun."""
+
+    def __init__(self, parts):
+        self._verify = parts.verifier.verify
+        self.payloads = []
+        self.gate = asyncio.Event()
+        self.both = asyncio.Event()
+
+    async def verify(self, unverified_token, *, jwt_payload=None):
+        self.payloads.append(jwt_payload)
+        if len(self.payloads) == 2:
+            self.both.set()
+        await self.gate.wait()
+        return await self._verify(unverified_token, jwt_payload=jwt_payload)
+
+
+@pytest.mark.parametrize("step", ["open", "authorize"])
+async def test_a_token_without_envoys_word_never_joins_the_verification_of_one_with_it(step):
+    parts = Parts()
+    gated = GatedVerifier(parts)
+    parts.verifier.verify = gated.verify
+    payload = {"sub": "alice"}
+
+    def begin(jwt_payload):
+        admission = admitted(parts, jwt_payload=jwt_payload)
+        if step == "open":
+            return parts.pipeline.open(admission, Record())
+        return parts.pipeline.authorize(admission, NO_INPUTS, Record())
+
+    flights = [begin(payload), begin(None), begin(payload), begin(None)]
+    assert flights[0] is flights[2]
+    assert flights[1] is flights[3]
+    assert flights[0] is not flights[1]
+    await asyncio.wait_for(gated.both.wait(), 10)
+    gated.gate.set()
+    await asyncio.gather(*flights)
+    assert gated.payloads == [payload, None]
+
+
+async def test_what_was_used_a_moment_ago_is_remembered_for_so_many_only(monkeypatch):
+    monkeypatch.setattr(pipeline, "_MAX_RECENT", 4)
+    parts = Parts()
+    sizes = []
+    for number in range(20):
+        admission = admitted(parts, token=f"{TOKEN}{number}")
+        await parts.pipeline.authorize(admission, NO_INPUTS, Record())
+        assert parts.pipeline.recall(admission, NO_INPUTS, Record()) is not None
+        sizes.append(len(parts.pipeline._recent))
+    assert max(sizes) == 4
+
+
+async def test_what_was_used_a_moment_ago_is_forgotten_with_its_credentials():
+    parts = Parts()
+    admission = admitted(parts)
+    await parts.pipeline.authorize(admission, NO_INPUTS, Record())
+    parts.pipeline.recall(admission, NO_INPUTS, Record())
+    assert len(parts.pipeline._recent) == 1
+    parts.credentials.drop_where(lambda _session, _grant: True)
+    assert len(parts.pipeline._recent) == 0
