@@ -44,7 +44,7 @@ class AioEngine:
         self.ports = transport.bind(self._server.add_secure_port)
 
     async def start(self) -> None:
-        """Listen; health stays NOT_SERVING until ``serving``."""
+        """Listen; health says NOT_SERVING until ``set_serving``."""
         await self.set_serving(serving=False)
         await self._server.start()
 

@@ -49,8 +49,9 @@ class Worker:
         self.control: Control | None = None
         """The channel to the process; there while it serves."""
         self.unready: list[str] = ["starting"]
+        """Reasons why it should get no traffic; empty when it should."""
         self.degraded: list[str] = []
-        """Why it should get no traffic; empty if it should."""
+        """What was wrong although it could take traffic, as of its last answer."""
         self.was_ready = False
         self.last_end: str | None = None
         self._share = share
