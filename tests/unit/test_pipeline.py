@@ -6,6 +6,7 @@ import pytest
 
 from extproc import pipeline
 from extproc.policy.inputs import NO_INPUTS
+from extproc.signing.targets import Scope, Target
 from extproc.telemetry.record import Record
 from extproc.values import RequestHead
 from support.pipelines import TOKEN, Parts
@@ -77,3 +78,16 @@ async def test_what_was_used_a_moment_ago_is_forgotten_with_its_credentials():
     assert len(parts.pipeline._recent) == 1
     parts.credentials.drop_where(lambda _session, _grant: True)
     assert len(parts.pipeline._recent) == 0
+
+
+@pytest.mark.parametrize(("coding", "needs_body"), [("aws-chunked", True), ("gzip", False)])
+def test_a_body_whose_coding_is_taken_off_is_needed_also_where_it_is_not_signed(coding, needs_body):
+    gateway = Target(
+        name="s3", host="s3.us-east-1.amazonaws.com", scope=Scope("us-east-1", "s3"), payload="unsigned"
+    )
+    headers = [("authorization", f"Bearer {TOKEN}"), ("content-encoding", coding)]
+    if coding == "aws-chunked":
+        headers.append(("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"))
+    head = RequestHead("PUT", "/bucket/key", "s3", tuple(headers), has_body=True)
+    admission = Parts(targets=[gateway]).pipeline.admit(head)
+    assert (admission.chunked is not None, admission.needs_body) == (needs_body, needs_body)

@@ -6,6 +6,7 @@ import hmac
 import json
 import random
 import string
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -613,3 +614,11 @@ async def test_a_refusal_holds_neither_the_token_nor_what_it_says(body, head):
 async def test_an_identity_shows_no_claims():
     identity = await make_verifier().verify(mint(claims(email="s3cret-claim")))
     assert "s3cret-claim" not in repr(identity)
+
+
+async def test_an_identity_of_another_configuration_of_its_issuer_is_not_trusted():
+    verifier = make_verifier()
+    identity = await verifier.verify(mint())
+    for known, trusted in ((identity, True), (replace(identity, terms=b"other"), False)):
+        assert verifier.still_trusted(known, None) is trusted
+        assert verifier.knows(known) is trusted

@@ -529,3 +529,12 @@ async def test_the_memories_of_the_cache_hold_no_more_than_they_may():
     assert len(parts.cache) == 8
     assert len(parts.cache._by_identity) == 8
     assert len(parts.cache._refused_by_aws) == 8
+
+
+async def test_whoever_holds_an_entry_that_is_dropped_may_not_take_it_again():
+    parts = Parts()
+    await parts.obtain()
+    entry = parts.cache.find(*held(session()))
+    assert parts.cache.still_good(entry)
+    assert parts.cache.drop_where(lambda _session, _grant: True) == 1
+    assert not parts.cache.still_good(entry)

@@ -230,3 +230,19 @@ async def test_a_denied_exception_is_not_needed_to_be_told():
     stream = Stream(parts.pipeline, target_name=None)
     assert Seen(stream._deny(Denied(Reason.INTERNAL)).message).status == 500
     assert told()[0]["reason"] == "internal"
+
+
+@pytest.mark.parametrize(("token", "counted"), [(None, 0), ("t.o.k", 1)], ids=["answered", "left"])
+async def test_a_stream_that_is_left_without_an_answer_is_counted_once(token, counted):
+    parts = Parts(audit=(audit := ListAudit()))
+    stream = Stream(parts.pipeline, target_name=None)
+    deciding = stream.receive(headers_message(token=token))
+    for _ in range(2):
+        stream.abandon()
+    assert [event.decision for event in audit.events].count("abandoned") == counted
+    assert (
+        parts.metrics.registry.get_sample_value("extproc_streams_abandoned_total", {"phase": "deciding"})
+        == counted
+    )
+    if inspect.iscoroutine(deciding):
+        deciding.close()

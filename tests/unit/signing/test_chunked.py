@@ -251,3 +251,10 @@ def test_a_body_with_a_checksum_of_the_clients_is_never_given_a_region():
     sent = head(("content-type", "application/json"), ("x-amz-checksum-crc32", "AAAAAA=="))
     call = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
     assert payload_of(call, head=sent, target=target).body == call
+
+
+@pytest.mark.parametrize("end", [b"XX", b"\n\n", b"\r\r"])
+def test_a_chunk_that_does_not_end_where_it_says_is_refused(end):
+    whole = frame(b"abcd")
+    assert decode(whole, PLAIN) == (b"abcd", ())
+    assert reason(decode, whole.replace(b"abcd\r\n", b"abcd" + end), PLAIN) is Reason.BODY_DIFFERS

@@ -386,3 +386,20 @@ def test_the_canonical_query_has_the_same_names_and_values(query):
         )
 
     assert pairs(sigv4.canonical_query(query)) == pairs(query)
+
+
+@pytest.mark.parametrize(
+    ("path", "signed"),
+    [
+        ("/a/.", "/a/"),
+        ("/a/b/..", "/a/"),
+        ("/a/./b", "/a/b"),
+        ("/a/../b", "/b"),
+        ("/a//b/", "/a/b/"),
+        ("/..", "/"),
+        ("/.", "/"),
+    ],
+)
+def test_dot_segments_are_resolved_and_a_last_one_leaves_a_slash(path, signed):
+    assert sigv4.canonical_uri(path) == signed
+    assert sigv4.canonical_uri(path, normalize=False) == path
