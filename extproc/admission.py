@@ -117,7 +117,9 @@ class AdmissionControl:
         headers = target.client_headers.sort(head)
         signed, removed = headers.signed, headers.removed
         withheld = headers.withheld
-        leaking = _leaking(head, copies, {*removed, *self._exchange_headers})
+        # What is left of content-encoding goes on when aws-chunked is taken off it.
+        staying = _NOT_REMOVABLE if chunked is None else _NOT_REMOVABLE | CONSUMED
+        leaking = _leaking(head, copies, gone={*removed, *self._exchange_headers}, staying=staying)
         if leaking:
             signed = tuple((name, value) for name, value in signed if name not in leaking)
             removed += leaking
@@ -179,17 +181,19 @@ class AdmissionControl:
         return self._origins.preflight(head)
 
 
-def _leaking(head: RequestHead, copies: TokenCopies, gone: set[str]) -> tuple[str, ...]:
+def _leaking(
+    head: RequestHead, copies: TokenCopies, *, gone: set[str], staying: frozenset[str]
+) -> tuple[str, ...]:
     """The names of headers with a copy of a token, but for those that are ``gone`` anyway.
 
     Raises:
-        Denied: ``HEADER_REFUSED`` for a copy in a header that cannot be removed.
+        Denied: ``HEADER_REFUSED`` for a copy in a header that is ``staying``.
     """
     found = tuple(
         dict.fromkeys(name for name, value in head.headers if name not in gone and copies.is_in(value))
     )
     for name in found:
-        if name in _NOT_REMOVABLE or name.startswith("x-envoy-"):
+        if name in staying or name.startswith("x-envoy-"):
             raise Denied(
                 Reason.HEADER_REFUSED,
                 f"{name[:64]} holds a copy of the token",

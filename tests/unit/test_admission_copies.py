@@ -18,10 +18,10 @@ S3 = Target(
 FORMS = [TOKEN, f"Bearer {TOKEN}", f"https://a.example/?t={TOKEN}", *TOKEN.split(".")[1:]]
 
 
-def admit(*headers, path="/k", authority="gateway.example", exchange_headers=(), token=TOKEN):
+def admit(*headers, path="/k", authority="gateway.example", exchange_headers=(), token=TOKEN, has_body=False):
     pipeline = Parts(targets=[S3], exchange_headers=exchange_headers).pipeline
     own = (("authorization", f"Bearer {token}"),)
-    return pipeline.admit(RequestHead("GET", path, authority, (*own, *headers), has_body=False))
+    return pipeline.admit(RequestHead("GET", path, authority, (*own, *headers), has_body=has_body))
 
 
 def refusal(*headers, **more):
@@ -82,6 +82,12 @@ def test_the_token_for_sts_is_not_copied_either():
 def test_a_copy_where_envoy_lets_nobody_remove_it_refuses_the_request(name):
     assert refusal((name, FORMS[1])) is Reason.HEADER_REFUSED
     assert forwarded(admit((name, "short"))) == ["short"]
+
+
+def test_a_copy_beside_aws_chunked_refuses_the_request_since_other_codings_go_on():
+    assert refusal(("content-encoding", f"aws-chunked,{TOKEN}"), has_body=True) is Reason.HEADER_REFUSED
+    gzipped = admit(("content-encoding", "aws-chunked,gzip"), has_body=True)
+    assert gzipped.chunked.content_encoding == "gzip"
 
 
 @pytest.mark.parametrize("form", [TOKEN, *TOKEN.split(".")[1:]], ids=range(3))
