@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from extproc.errors import Reason
+from extproc.fairqueue import Owner
 
 DIFFERENT_EACH_TIME = ("x-request-id", "traceparent", "content-length")
 """Headers whose values differ from request to request, and which only logs read: unless a rule reads
@@ -73,6 +74,11 @@ class Identity:
     key_thumbprint: bytes | None = field(repr=False)  # SHA-256 of the verifying key; None: Envoy verified
     exchange_key_thumbprint: bytes | None = field(default=None, repr=False)  # of a separate token for STS
     terms: bytes = field(default=b"", repr=False)
+
+    @property
+    def owner(self) -> Owner:
+        """The user to whom what is limited by user is counted."""
+        return Owner(self.issuer, self.subject)
 
 
 MAX_CHAINED_DURATION = 3600

@@ -115,7 +115,7 @@ class CredentialSource(Protocol):
 
 
 def _owner(entry: Entry) -> Owner:
-    return Owner(entry.session.identity.issuer, entry.session.identity.subject)
+    return entry.session.identity.owner
 
 
 class CredentialCache:

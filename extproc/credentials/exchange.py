@@ -12,7 +12,6 @@ import structlog
 from extproc.credentials.breaker import CircuitBreaker
 from extproc.errors import Denied, Reason
 from extproc.fairpool import Busy, BusyError, FairPool, Job
-from extproc.fairqueue import Owner
 from extproc.values import Credentials, Grant, Session
 
 _NO_ANSWER = frozenset({Reason.STS_UNAVAILABLE, Reason.STS_THROTTLED})
@@ -109,9 +108,8 @@ class StsExchange:
         if not self._breaker.would_admit():
             raise self._refused(Refusal.BREAKER_OPEN)
         work = partial(self._sts.assume, session.unverified_for_sts, grant, time.monotonic() + self._deadline)
-        owner = Owner(session.identity.issuer, session.identity.subject)
         try:
-            job = self._pool.submit(owner, work, within=self._deadline)
+            job = self._pool.submit(session.identity.owner, work, within=self._deadline)
         except BusyError as busy:
             raise self._refused(Refusal(busy.cause)) from None
         call = _Call(self._report, grant, job)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from extproc.clock import Clock
 from extproc.credentials.bounded import BoundedCache
-from extproc.fairqueue import Owner
 from extproc.lockedcache import LockedCache
 from extproc.values import Session, TokenDigest
 
@@ -28,7 +27,7 @@ class SessionCache:
                 maxsize=max_sessions,
                 ttu=lambda _digest, session, _now: session.identity.expires_at,
                 timer=clock,
-                owner=lambda session: Owner(session.identity.issuer, session.identity.subject),
+                owner=lambda session: session.identity.owner,
             )
         )
 

@@ -13,7 +13,6 @@ from cachetools import LRUCache
 
 from extproc.errors import Denied, Reason
 from extproc.fairpool import Busy, BusyError, FairPool
-from extproc.fairqueue import Owner
 from extproc.lockedcache import LockedCache
 from extproc.policy.inputs import Inputs, decision_key
 from extproc.policy.rules import Policy
@@ -69,9 +68,9 @@ class Decisions:
         remembered = self.recall(session, key)
         if remembered is not None:
             return remembered
-        owner = Owner(session.identity.issuer, session.identity.subject)
+        work = partial(self._outcome, session, inputs)
         try:
-            outcome = await self._worker.submit(owner, partial(self._outcome, session, inputs)).result
+            outcome = await self._worker.submit(session.identity.owner, work).result
         except BusyError as busy:
             if busy.cause is Busy.OF_ONE_USER:
                 raise Denied(Reason.USER_BUSY, "too many decisions of this user are waiting") from None

@@ -3,10 +3,11 @@
 import pytest
 
 from extproc.app.rooms import build_policy
-from extproc.config import ConfigError, validate
+from extproc.config import ConfigError
 from extproc.errors import Denied, Reason
 from extproc.policy.review import reads, warnings
 from extproc.values import Identity
+from support.settings import minimal_settings
 
 ACCOUNT = "arn:aws:iam::123456789012:role/"
 READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -32,15 +33,7 @@ CEILINGS = [
 
 
 def settings(**changes):
-    return validate(
-        {
-            "resource": {"url": "https://mcp.example.com/mcp"},
-            "issuers": [{"issuer": "https://idp.example.com/", "audiences": ["https://mcp.example.com/mcp"]}],
-            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
-            "role_mappings": MAPPINGS,
-            **changes,
-        }
-    )
+    return minimal_settings(**{"role_mappings": MAPPINGS, **changes})
 
 
 def decide(claims, **changes):

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.app.rooms import build_policy
-from extproc.config import ConfigError, validate
+from extproc.config import ConfigError
 from extproc.errors import Reason
 from extproc.policy.claims_schema import mismatch, parse_schema
 from extproc.values import Identity
+from support.settings import minimal_settings
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 DECLARED = {
@@ -25,15 +26,7 @@ FITTING = {"groups": ["a"], "level": 3}
 
 
 def settings(**changes):
-    return validate(
-        {
-            "resource": {"url": "https://mcp.example.com/mcp"},
-            "issuers": [{"issuer": "https://idp.example.com/", "audiences": ["https://mcp.example.com/mcp"]}],
-            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
-            "fallback_role_arn": ROLE,
-            **changes,
-        }
-    )
+    return minimal_settings(**{"fallback_role_arn": ROLE, **changes})
 
 
 @pytest.mark.parametrize(

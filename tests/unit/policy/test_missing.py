@@ -3,10 +3,10 @@
 import pytest
 
 from extproc.app.rooms import build_policy
-from extproc.config import validate
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import Inputs
 from extproc.values import Identity
+from support.settings import minimal_settings
 
 ACCOUNT = "arn:aws:iam::123456789012:role/"
 READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -14,13 +14,8 @@ READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
 
 def policy(**changes):
     return build_policy(
-        validate(
-            {
-                "resource": {"url": "https://mcp.example.com/mcp"},
-                "issuers": [
-                    {"issuer": "https://idp.example.com/", "audiences": ["https://mcp.example.com/mcp"]}
-                ],
-                "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
+        minimal_settings(
+            **{
                 "role_mappings": [{"name": "all", "matcher": "true", "role_arn": ACCOUNT + "All"}],
                 **changes,
             }

@@ -2,10 +2,11 @@
 
 import pytest
 
-from extproc.config import ConfigError, validate
+from extproc.config import ConfigError
 from extproc.policy.cel import shown
 from extproc.policy.claims_schema import parse_schema
 from extproc.policy.types import findings, unguarded
+from support.settings import minimal_settings
 
 DECLARED = {
     "groups": "list(string)",
@@ -145,15 +146,7 @@ def test_claims_that_are_read_without_has_are_named(source, open_ones):
 
 
 def load(**changes):
-    return validate(
-        {
-            "resource": {"url": "https://mcp.example.com/mcp"},
-            "issuers": [{"issuer": "https://idp.example.com/", "audiences": ["https://mcp.example.com/mcp"]}],
-            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
-            "fallback_role_arn": ROLE,
-            **changes,
-        }
-    )
+    return minimal_settings(**{"fallback_role_arn": ROLE, **changes})
 
 
 @pytest.mark.parametrize(
