@@ -167,7 +167,7 @@ class AdmissionControl:
         return Inputs(request, message.variable(admission.head), message)
 
     def _check_form(self, head: RequestHead) -> Reply | None:
-        reply = self._resource.metadata_for(head.method, head.path)  # public: before the origin counts
+        reply = self._resource.metadata_for(head.method, head.path, head.authority)  # public: before origins
         if reply is not None:
             return reply
         self._origins.check(head)

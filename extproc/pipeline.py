@@ -372,7 +372,9 @@ class Pipeline:
         headers += self._origins.response_headers(head)
         if outcome.status == 401 or reason is Reason.SCOPE_MISSING:  # noqa: PLR2004 - RFC 9110 15.5.2
             scopes = error.scopes if isinstance(error, Denied) else ()
-            headers.append(("www-authenticate", self._resource.challenge(reason, scopes)))
+            authority = head.authority if head is not None else ""
+            challenge = self._resource.challenge(reason, scopes, authority=authority)
+            headers.append(("www-authenticate", challenge))
         if outcome.retry_after is not None:
             headers.append(("retry-after", str(outcome.retry_after)))
         body: dict[str, object] = {

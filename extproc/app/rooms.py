@@ -189,6 +189,7 @@ def build_resource(settings: Settings) -> ProtectedResource:
     scopes = [scope for issuer in settings.issuers for scope in issuer.required_scopes]
     return ProtectedResource(
         url=settings.resource.url,
+        aliases=settings.resource.aliases,
         authorization_servers=[issuer.issuer for issuer in settings.issuers],
         name=settings.resource.name,
         scopes=list(dict.fromkeys(scopes)),

@@ -1,6 +1,7 @@
 """``resource``, ``issuers``, ``refresh``: whose tokens are taken, and where their keys come from."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -17,7 +18,23 @@ class Resource(Section):
     """The protected resource as clients call it (RFC 9728)."""
 
     url: Url  # its characters are safe in quoted strings of headers (RFC 9110 5.6.4)
+    aliases: Annotated[list[Url], Field(max_length=32)] = []  # the same endpoint under other hosts
     name: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+
+    @model_validator(mode="after")
+    def _told_apart_by_host(self) -> "Resource":
+        of_url = urlsplit(self.url)
+        hosts = {of_url.netloc.lower()}
+        for alias in self.aliases:
+            parts = urlsplit(alias)
+            if parts.path != of_url.path:
+                raise ValueError(f"aliases: {alias} must have the path of resource.url, {of_url.path or '/'}")
+            if parts.netloc.lower() in hosts:
+                raise ValueError(
+                    f"aliases: {alias} has a host that is named before, and requests name the host only"
+                )
+            hosts.add(parts.netloc.lower())
+        return self
 
 
 class Refresh(Section):

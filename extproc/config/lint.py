@@ -74,14 +74,16 @@ def _is_socket(address: str | None) -> bool:
 
 
 def _resource(settings: Settings) -> Iterator[str]:
-    url = settings.resource.url
-    if url.startswith("http:") and not is_loopback(url):
-        yield "resource.url: http:// sends tokens over the network in clear text"
-    for position, issuer in enumerate(settings.issuers):
-        if url not in issuer.audiences:
-            hint = did_you_mean(url, issuer.audiences)
-            path = f"issuers[{position}].audiences"
-            yield f"{path}: resource.url is not among them, which MCP clients ask for{hint}"
+    urls = {"resource.url": settings.resource.url}
+    urls |= {f"resource.aliases[{i}]": alias for i, alias in enumerate(settings.resource.aliases)}
+    for name, url in urls.items():
+        if url.startswith("http:") and not is_loopback(url):
+            yield f"{name}: http:// sends tokens over the network in clear text"
+        for position, issuer in enumerate(settings.issuers):
+            if url not in issuer.audiences:
+                hint = did_you_mean(url, issuer.audiences)
+                path = f"issuers[{position}].audiences"
+                yield f"{path}: {name} is not among them, which MCP clients ask for{hint}"
     for position, origin in enumerate(settings.allowed_origins):
         if origin.startswith("http:") and not is_loopback(origin):
             yield f"allowed_origins[{position}]: anybody on the way can change a page that comes over http://"

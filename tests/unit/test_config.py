@@ -76,7 +76,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
             "engine": "auto",
             "insecure_plaintext": False,
         },
-        "resource": {"url": "https://mcp.example.com/mcp", "name": None},
+        "resource": {"url": "https://mcp.example.com/mcp", "aliases": [], "name": None},
         "allowed_origins": [],
         "refresh": {
             "interval": 300,

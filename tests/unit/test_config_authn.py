@@ -144,3 +144,25 @@ def test_credentials_of_another_token_are_not_reused_when_sts_gets_a_token_of_it
 def test_a_header_that_carries_tokens_is_never_signed_and_forwarded():
     targets = [{**BASE["targets"][0], "sign_headers": ["x-id-token"]}]
     assert "carries tokens" in _problem({"sts_token_header": "x-id-token"}, targets=targets)
+
+
+def test_an_alias_of_the_resource_has_its_own_document():
+    alias = "https://other.example/mcp"
+    settings = _parse(resource={"url": "https://mcp.example/mcp", "aliases": [alias]})
+    document = build_resource(settings).metadata_for(
+        "GET", "/.well-known/oauth-protected-resource/mcp", "other.example"
+    )
+    assert b'"resource": "https://other.example/mcp"' in document.body
+
+
+@pytest.mark.parametrize(
+    ("aliases", "problem"),
+    [
+        (["https://other.example/other"], "must have the path of resource.url, /mcp"),
+        (["https://MCP.example/mcp"], "has a host that is named before"),
+        (["https://a.example/mcp", "http://a.example/mcp"], "has a host that is named before"),
+        (["a.example"], "must be an http(s) URL"),
+    ],
+)
+def test_aliases_of_the_resource_differ_from_it_by_host_only(aliases, problem):
+    assert problem in _problem(resource={"url": "https://mcp.example/mcp", "aliases": aliases})

@@ -151,3 +151,50 @@ def test_the_preflight_of_the_document_allows_every_header():
     headers = dict(_resource().metadata_for("OPTIONS", f"{METADATA}/mcp").headers)
     assert headers["access-control-allow-methods"] == "GET, HEAD"
     assert headers["access-control-allow-headers"] == "*"
+
+
+LOCALHOST = "http://localhost:10000/mcp"
+LOOPBACK = "http://127.0.0.1:10000/mcp"
+
+
+@pytest.mark.parametrize(
+    ("authority", "expected"),
+    [
+        ("localhost:10000", LOCALHOST),
+        ("LocalHost:10000", LOCALHOST),
+        ("127.0.0.1:10000", LOOPBACK),
+        ("other.example", LOCALHOST),
+        ("127.0.0.1:10001", LOCALHOST),
+        ("", LOCALHOST),
+    ],
+)
+def test_the_resource_is_the_one_that_the_client_connected_to_if_it_is_configured(authority, expected):
+    resource = _resource(LOCALHOST, aliases=[LOOPBACK])
+    document = json.loads(resource.metadata_for("GET", f"{METADATA}/mcp", authority).body)
+    assert document["resource"] == expected
+    assert document["authorization_servers"] == ["https://idp.example"]
+    origin = expected.removesuffix("/mcp")
+    assert resource.challenge(Reason.TOKEN_MISSING, authority=authority) == (
+        f'Bearer resource_metadata="{origin}{METADATA}/mcp"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("alias", "authority"),
+    [
+        ("https://other.example/mcp", "other.example:443"),
+        ("https://other.example:443/mcp", "other.example"),
+        ("http://other.example/mcp", "other.example:80"),
+        ("http://[::1]/mcp", "[::1]:80"),
+        ("http://[::1]/mcp", "[::1]"),
+        ("https://Other.Example/mcp", "other.example"),
+    ],
+)
+def test_a_default_port_may_be_said_or_left_out(alias, authority):
+    resource = _resource(aliases=[alias])
+    assert json.loads(resource.metadata_for("GET", METADATA, authority).body)["resource"] == alias
+
+
+def test_another_port_is_another_host():
+    resource = _resource(aliases=["https://other.example:80/mcp"])
+    assert json.loads(resource.metadata_for("GET", METADATA, "other.example").body)["resource"] == URL

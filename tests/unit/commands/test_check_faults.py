@@ -57,6 +57,7 @@ FAULTS = {
     # resource and issuers
     "a resource in clear text": ({"resource.url": "http://mcp.example.com/mcp", "issuers.0.audiences": ["http://mcp.example.com/mcp"]}, "warning: resource.url: http://"),
     "another audience": ({"issuers.0.audiences": ["api://other"]}, "warning: issuers[0].audiences: resource.url is not among them"),
+    "an alias that is no audience": ({"resource.aliases": ["https://other.example/mcp"]}, "warning: issuers[0].audiences: resource.aliases[0] is not among them"),
     "an audience with a slash more": ({"issuers.0.audiences": [URL + "/"]}, f"warning: issuers[0].audiences: resource.url is not among them, which MCP clients ask for; did you mean '{URL}/'?"),
     "an audience twice": ({"issuers.0.audiences": [URL, URL]}, f"warning: issuers[0].audiences: '{URL}' is there twice"),
     "an issuer in clear text": ({"issuers.0.issuer": "http://idp.example.com/"}, "error: issuers[0]: keys are fetched over HTTPS only"),
