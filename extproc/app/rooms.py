@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from extproc.authn.audience import Audiences
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
@@ -150,7 +151,7 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
         issuers=[
             TrustedIssuer(
                 issuer=issuer.issuer,
-                audiences=frozenset(issuer.audiences),
+                audiences=Audiences(issuer.audiences, ignore_slash=issuer.ignore_audience_slash),
                 algorithms=frozenset(issuer.algorithms),
                 token_types=frozenset(token_type.lower() for token_type in issuer.token_types),
                 leeway=issuer.leeway,
@@ -160,7 +161,9 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
                 },
                 required_scopes=tuple(issuer.required_scopes),
                 exchange_header=issuer.sts_token_header,
-                exchange_audiences=frozenset(issuer.sts_token_audiences or issuer.audiences),
+                exchange_audiences=Audiences(
+                    issuer.sts_token_audiences or issuer.audiences, ignore_slash=issuer.ignore_audience_slash
+                ),
                 terms=_terms(issuer, settings.limits),
             )
             for issuer in settings.issuers

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from extproc.authn.audience import Audiences
 from extproc.errors import Denied, Reason
 
 MAX_SUBJECT_LENGTH = 255  # STS's limit for SubjectFromWebIdentityToken
@@ -42,13 +43,13 @@ def _timestamp(claims: Mapping[str, Any], name: str) -> int | None:
     return value
 
 
-def check_audience(claims: Mapping[str, Any], accepted: frozenset[str]) -> None:
-    """``aud`` is a text or a list of texts, and names one accepted audience exactly (RFC 7519 4.1.3)."""
+def check_audience(claims: Mapping[str, Any], accepted: Audiences) -> None:
+    """``aud`` is a text or a list of texts, one of them an accepted audience (RFC 7519 4.1.3)."""
     audience = claims.get("aud")
     audiences = [audience] if isinstance(audience, str) else audience
     if not isinstance(audiences, list) or not all(isinstance(entry, str) for entry in audiences):
         raise Denied(Reason.AUDIENCE_WRONG, "aud is missing or not text")
-    if accepted.isdisjoint(audiences):
+    if not any(entry in accepted for entry in audiences):
         raise Denied(Reason.AUDIENCE_WRONG, "aud names none of the issuer's audiences")
 
 

@@ -6,7 +6,7 @@
  4. key       of that issuer only; fits the algorithm
  5. signature ours to check, or Envoy's jwt_authn verified this very token (then there is no step 4)
  6. times     ``exp`` required; ``nbf`` and ``iat`` when present
- 7. audience  one of the issuer's, exactly
+ 7. audience  one of the issuer's, as ``authn.audience`` compares them
  8. subject   a non-empty text; no string has U+0000
  9. claims    those that the issuer's configuration requires
 10. scopes    all that the issuer's configuration requires
@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import jwt
 
+from extproc.authn.audience import NO_AUDIENCES, Audiences
 from extproc.authn.claims import (
     ClaimValue,
     check_audience,
@@ -76,7 +77,7 @@ class TrustedIssuer:
     """
 
     issuer: str
-    audiences: frozenset[str]
+    audiences: Audiences
     algorithms: frozenset[str]
     token_types: frozenset[str]
     leeway: float
@@ -84,7 +85,7 @@ class TrustedIssuer:
     required_claims: Mapping[str, tuple[ClaimValue, ...]] = field(default_factory=dict)
     required_scopes: tuple[str, ...] = ()
     exchange_header: str | None = None
-    exchange_audiences: frozenset[str] = frozenset()
+    exchange_audiences: Audiences = NO_AUDIENCES
     terms: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:

@@ -58,6 +58,7 @@ class Issuer(Section):
 
     issuer: Url
     audiences: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    ignore_audience_slash: bool = False  # one at the end of the path
     algorithms: Annotated[list[str], Field(min_length=1)] = ["RS256", "ES256"]
     token_types: Annotated[list[str], Field(min_length=1)] = ["at+jwt", "application/at+jwt", "JWT", ""]
     leeway: Annotated[int, Field(ge=0, le=120)] = 30  # seconds

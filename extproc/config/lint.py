@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from extproc.authn.audience import Audiences, canonical_audience
 from extproc.authn.provider import is_loopback
 from extproc.config.expressions import expressions
 from extproc.config.issuers import Issuer
@@ -80,7 +81,7 @@ def _resource(settings: Settings) -> Iterator[str]:
         if url.startswith("http:") and not is_loopback(url):
             yield f"{name}: http:// sends tokens over the network in clear text"
         for position, issuer in enumerate(settings.issuers):
-            if url not in issuer.audiences:
+            if url not in Audiences(issuer.audiences, ignore_slash=issuer.ignore_audience_slash):
                 hint = did_you_mean(url, issuer.audiences)
                 path = f"issuers[{position}].audiences"
                 yield f"{path}: {name} is not among them, which MCP clients ask for{hint}"
@@ -121,6 +122,29 @@ def _issuer(issuer: Issuer) -> Iterator[str]:
             yield f"required_claims: {name} differs in every token"
     for name in ("audiences", "algorithms", "token_types", "required_scopes"):
         yield from _repeated(name, getattr(issuer, name))
+    yield from _same_audiences(issuer)
+
+
+def _same_audiences(issuer: Issuer) -> Iterator[str]:
+    for name in ("audiences", "sts_token_audiences"):
+        known: dict[str, str] = {}
+        for audience in dict.fromkeys(getattr(issuer, name)):
+            canonical = canonical_audience(audience, ignore_slash=issuer.ignore_audience_slash)
+            first = known.setdefault(canonical, audience)
+            if first is not audience:
+                yield f"{name}: {audience!r} is the same as {first!r}"
+    both = [*issuer.audiences, *issuer.sts_token_audiences]
+    if issuer.ignore_audience_slash and all(map(_slash_counts, both)):
+        yield "ignore_audience_slash: none of the audiences is a URL whose last slash could be left out"
+
+
+def _slash_counts(audience: str) -> bool:
+    """Whether an audience is the same with the setting as without."""
+    exact = canonical_audience(audience, ignore_slash=False)
+    return (
+        canonical_audience(audience, ignore_slash=True) == exact
+        and canonical_audience(f"{audience}/", ignore_slash=True) != exact
+    )
 
 
 def _targets(settings: Settings) -> Iterator[str]:

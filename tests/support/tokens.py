@@ -9,6 +9,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from extproc.authn.audience import Audiences
 from extproc.authn.keys import KeyDocument, KeyDocumentError, KeyStore, RefreshPolicy
 from extproc.authn.verifier import TrustedIssuer, Verifier
 
@@ -150,6 +151,9 @@ def trusted_issuer(**changes):
         "leeway": 30,
     }
     arguments = {**usual, **changes}
+    for name in ("audiences", "exchange_audiences"):
+        if isinstance(arguments.get(name), frozenset):
+            arguments[name] = Audiences(arguments[name])
     arguments.setdefault("keys", key_store(issuer=arguments["issuer"]))
     return TrustedIssuer(**arguments)
 

@@ -89,6 +89,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
             {
                 "issuer": "https://idp.example.com/",
                 "audiences": ["https://mcp.example.com/mcp"],
+                "ignore_audience_slash": False,
                 "algorithms": ["RS256", "ES256"],
                 "token_types": ["at+jwt", "application/at+jwt", "JWT", ""],
                 "leeway": 30,
