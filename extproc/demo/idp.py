@@ -1,4 +1,4 @@
-"""A small OpenID Connect provider for the demo: discovery, JWKS, client registration, authorization, tokens.
+"""A small OpenID Connect provider for the demo: discovery, JWKS, clients, authorization, tokens.
 
 Three built-in accounts. Whoever opens the authorization page picks one and is logged in, or is it at once if
 ``login_hint`` names it: nobody is asked for a password there. The password grant is not for production (OAuth
@@ -6,7 +6,6 @@ Three built-in accounts. Whoever opens the authorization page picks one and is l
 """
 
 import asyncio
-import html
 import json
 import time
 import uuid
@@ -15,16 +14,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from extproc.demo.forms import FormError, read_body, read_form
-from extproc.demo.idp_codes import AuthorizationRequest, CodeFlow, CodeFlowError
+from extproc.demo.idp_clients import Clients
+from extproc.demo.idp_codes import CodeFlow
+from extproc.demo.idp_documents import ClientDocuments
+from extproc.demo.idp_errors import OAuthError
 from extproc.demo.idp_keys import ALGORITHMS, KeyRing
+from extproc.demo.idp_page import account_page
+from extproc.demo.idp_refresh import Login, RefreshTokens
 
 ACCOUNTS: Final[Mapping[str, tuple[str, ...]]] = {
     "demo-admin": ("admins",),
@@ -47,10 +51,12 @@ class IdpSettings:
         issuer: the URL clients and verifiers reach it at, without a trailing slash. Endpoints live under
             its path.
         audience: the ``aud`` of tokens when the client asks for no other.
+        client_documents: clients may be described by what is at the URL that is their id.
     """
 
     issuer: str
     audience: str
+    client_documents: bool = True
 
     def __post_init__(self) -> None:
         url = urlsplit(self.issuer)
@@ -58,16 +64,6 @@ class IdpSettings:
             raise ValueError("issuer must be an http(s) URL without a trailing slash")
         if not self.audience:
             raise ValueError("audience must not be empty")
-
-
-class OAuthError(Exception):
-    """An error response of RFC 6749 section 5.2."""
-
-    def __init__(self, error: str, description: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
-        super().__init__(f"{error}: {description}")
-        self.error = error
-        self.description = description
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +77,7 @@ class TokenRequest:
     scope: str
     lifetime: int
     algorithm: str
+    refresh_token: str | None = None
 
 
 class Provider:
@@ -92,8 +89,17 @@ class Provider:
         self._faults: dict[str, str | None] = {"jwks": None, "discovery": None}
         self._hits: Counter[str] = Counter()
         # One entry for each grant_type; discovery publishes the names.
-        self._grants = {"password": self._password_grant, "authorization_code": self._code_grant}
+        self._grants = {
+            "password": self._password_grant,
+            "authorization_code": self._code_grant,
+            "refresh_token": self._refresh_grant,
+        }
+        loopback = urlsplit(settings.issuer).hostname in ("localhost", "127.0.0.1", "::1")
+        documents = ClientDocuments(allow_loopback=loopback) if settings.client_documents else None
+        self._clients = Clients(documents)
         self._codes = CodeFlow(issuer=settings.issuer)
+        self._refresh_tokens = RefreshTokens()
+        self._lifetime = DEFAULT_LIFETIME
 
     def metadata(self) -> dict[str, Any]:
         """Return the document of OpenID Connect Discovery section 3, which RFC 8414 shares."""
@@ -105,6 +111,7 @@ class Provider:
             "grant_types_supported": sorted(self._grants),
             "authorization_endpoint": f"{issuer}/authorize",
             "registration_endpoint": f"{issuer}/register",
+            "client_id_metadata_document_supported": self._settings.client_documents,
             "response_types_supported": ["code"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
@@ -161,6 +168,8 @@ class Provider:
             "expires_in": max(wanted.lifetime, 0),
             "scope": wanted.scope,
         }
+        if wanted.refresh_token is not None:
+            body["refresh_token"] = wanted.refresh_token
         return JSONResponse(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
 
     async def register(self, request: Request) -> Response:
@@ -169,24 +178,24 @@ class Provider:
         try:
             wanted = json.loads(await read_body(request, limit=FORM_LIMIT))
             return JSONResponse(
-                self._codes.register(wanted), HTTPStatus.CREATED, headers={"cache-control": "no-store"}
+                self._clients.register(wanted), HTTPStatus.CREATED, headers={"cache-control": "no-store"}
             )
         except (FormError, ValueError):
             return _oauth_error(OAuthError("invalid_client_metadata", "a small JSON object is expected"))
-        except CodeFlowError as error:
-            return _oauth_error(OAuthError(error.error, str(error)))
+        except OAuthError as error:
+            return _oauth_error(error)
 
     async def authorize(self, request: Request) -> Response:
         """Let the browser choose an account, then send it back to the client with a code."""
         self._count(request)
         query = dict(request.query_params)
         try:
-            wanted = self._codes.read(query)
-        except CodeFlowError as error:
-            return _oauth_error(OAuthError(error.error, str(error)))
+            wanted = self._codes.read(await self._clients.find(query.get("client_id", "")), query)
+        except OAuthError as error:
+            return _oauth_error(error)
         account = query.pop("login_hint", "")
         if account not in ACCOUNTS:
-            return _account_page(wanted, query)
+            return account_page(wanted, query, ACCOUNTS)
         headers = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
         return RedirectResponse(self._codes.approve(wanted, account), HTTPStatus.FOUND, headers=headers)
 
@@ -211,6 +220,17 @@ class Provider:
             return JSONResponse({"error": f"a fault is one of {FAULTS}"}, 400)
         self._faults.update(wanted)
         return JSONResponse(self._faults)
+
+    async def lifetime(self, request: Request) -> Response:
+        """Set the lifetime in seconds of the access tokens that logins and refresh tokens get from now on."""
+        try:
+            seconds = (await request.json())["seconds"]
+        except (ValueError, TypeError, KeyError):
+            seconds = None
+        if type(seconds) is not int or not 0 < seconds <= MAX_LIFETIME:
+            return JSONResponse({"error": f"expected seconds from 1 to {MAX_LIFETIME}"}, 400)
+        self._lifetime = seconds
+        return JSONResponse({"seconds": seconds})
 
     async def stats(self, _request: Request) -> Response:
         """Return the number of hits by endpoint path."""
@@ -259,38 +279,31 @@ class Provider:
         )
 
     def _code_grant(self, form: Mapping[str, str]) -> TokenRequest:
-        try:
-            authorized = self._codes.redeem(form)
-        except CodeFlowError as error:
-            raise OAuthError(error.error, str(error)) from None
+        authorized = self._codes.redeem(form)
         asked = authorized.request
-        return TokenRequest(
-            subject=authorized.account,
-            groups=ACCOUNTS[authorized.account],
-            audience=asked.resource or self._settings.audience,
+        login = Login(
+            account=authorized.account,
             client_id=asked.client.client_id,
+            audience=asked.resource or self._settings.audience,
             scope=asked.scope,
-            lifetime=DEFAULT_LIFETIME,
-            algorithm=ALGORITHMS[0],
         )
+        return self._for_login(login, self._refresh_tokens.begin(login) if asked.client.refreshes else None)
 
+    def _refresh_grant(self, form: Mapping[str, str]) -> TokenRequest:
+        _required(form, "refresh_token")
+        return self._for_login(*self._refresh_tokens.rotate(form))
 
-def _account_page(wanted: AuthorizationRequest, query: Mapping[str, str]) -> Response:
-    links = [
-        f'<li><a href="?{html.escape(urlencode({**query, "login_hint": account}))}">{account}</a></li>'
-        for account in ACCOUNTS
-    ]
-    client, resource = html.escape(wanted.client.name), html.escape(wanted.resource or "")
-    page = (
-        "<!doctype html><title>Demo login</title><h1>Demo login</h1>"
-        f"<p>{client} wants to call {resource}. Log in as:</p><ul>{''.join(links)}</ul>"
-    )
-    headers = {
-        "cache-control": "no-store",
-        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-        "referrer-policy": "no-referrer",
-    }
-    return HTMLResponse(page, headers=headers)
+    def _for_login(self, login: Login, refresh_token: str | None) -> TokenRequest:
+        return TokenRequest(
+            subject=login.account,
+            groups=ACCOUNTS[login.account],
+            audience=login.audience,
+            client_id=login.client_id,
+            scope=login.scope,
+            lifetime=self._lifetime,
+            algorithm=ALGORITHMS[0],
+            refresh_token=refresh_token,
+        )
 
 
 def _oauth_error(error: OAuthError) -> Response:
@@ -333,6 +346,7 @@ def create_app(settings: IdpSettings) -> Starlette:
             Route("/healthz", provider.healthz, methods=["GET"]),
             Route("/_control/rotate", provider.rotate, methods=["POST"]),
             Route("/_control/faults", provider.faults, methods=["POST"]),
+            Route("/_control/lifetime", provider.lifetime, methods=["POST"]),
             Route("/_control/stats", provider.stats, methods=["GET"]),
         ]
     )

@@ -111,9 +111,11 @@ def main() -> None:
 @_listen
 @click.option("--issuer", default=DEFAULT_ISSUER, show_default=True, help="URL the provider is reached at.")
 @click.option("--audience", default=DEFAULT_AUDIENCE, show_default=True, help="Default aud of tokens.")
-def run_idp(listen: tuple[str, int], issuer: str, audience: str) -> None:
+@click.option("--no-cimd", is_flag=True, help="Take no client id metadata documents (CIMD).")
+def run_idp(*, listen: tuple[str, int], issuer: str, audience: str, no_cimd: bool) -> None:
     """Run the OIDC provider."""
-    serve(idp.create_app(idp.IdpSettings(issuer=issuer, audience=audience)), listen)
+    settings = idp.IdpSettings(issuer=issuer, audience=audience, client_documents=not no_cimd)
+    serve(idp.create_app(settings), listen)
 
 
 @main.command("sts")

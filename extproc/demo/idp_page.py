@@ -1,0 +1,30 @@
+"""The demo provider's only page: whoever opens it chooses an account, and is logged in."""
+
+import html
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode
+
+from starlette.responses import HTMLResponse, Response
+
+from extproc.demo.idp_codes import AuthorizationRequest
+
+
+def account_page(wanted: AuthorizationRequest, query: Mapping[str, str], accounts: Iterable[str]) -> Response:
+    """Return the page; each of its links repeats the ``query`` with an account as ``login_hint``."""
+    links = [
+        f'<li><a href="?{html.escape(urlencode({**query, "login_hint": account}))}">{account}</a></li>'
+        for account in accounts
+    ]
+    # Anybody may write any name; whose document it is shows who wrote it.
+    host = f" ({wanted.client.host})" if wanted.client.host else ""
+    client, resource = html.escape(wanted.client.name + host), html.escape(wanted.resource or "")
+    page = (
+        "<!doctype html><title>Demo login</title><h1>Demo login</h1>"
+        f"<p>{client} wants to call {resource}. Log in as:</p><ul>{''.join(links)}</ul>"
+    )
+    headers = {
+        "cache-control": "no-store",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+        "referrer-policy": "no-referrer",
+    }
+    return HTMLResponse(page, headers=headers)
