@@ -7,7 +7,11 @@ from pydantic import BaseModel
 from extproc import config
 from extproc.config import ConfigError, Settings
 
+_SECTIONS_AT_START = ("listen", "sts", "cache", "audit", "tracing")
 _LIMITS_AT_START = ("sessions", "request_body_bytes")
+_STS_REGION = "sts.region (the first target's)"
+FIXED_AT_START = (*_SECTIONS_AT_START, *(f"limits.{name}" for name in _LIMITS_AT_START), _STS_REGION)
+"""Every name that ``applicable`` returns."""
 
 
 def same(one: BaseModel, other: BaseModel) -> bool:
@@ -26,7 +30,7 @@ def applicable(wanted: Settings, at_start: Settings) -> tuple[Settings, list[str
     """
     document: dict[str, Any] = wanted.model_dump()
     waiting: list[str] = []
-    for name in ("listen", "sts", "cache", "audit", "tracing"):
+    for name in _SECTIONS_AT_START:
         if not same(getattr(wanted, name), getattr(at_start, name)):
             document[name] = getattr(at_start, name).model_dump()
             waiting.append(name)
@@ -36,7 +40,7 @@ def applicable(wanted: Settings, at_start: Settings) -> tuple[Settings, list[str
             document["limits"][name] = value
             waiting.append(f"limits.{name}")
     if wanted.sts_region != at_start.sts_region and "sts" not in waiting:
-        waiting.append("sts.region (the first target's)")
+        waiting.append(_STS_REGION)
     if not waiting:
         return wanted, []
     try:

@@ -65,7 +65,7 @@ class App:
         transport = build_transport(settings, addresses=share.addresses, share_port=share.shares_port)
         if (certificates := transport.certificates) is not None:
             self._shared.metrics.follow_certificate(
-                expires_at=certificates.expires_at, broken=certificates.broken
+                valid_between=certificates.valid_between, broken=certificates.broken
             )
         async with contextlib.AsyncExitStack() as cleanup:
             # First in, last out: what is decided while draining is written too.
@@ -162,6 +162,7 @@ class App:
             },
             audit_queued=lambda: len(audit) if audit is not None else 0,
             audit_events=lambda: audit.outcomes if audit is not None else {},
+            waits_for_restart=lambda: self._reloader.waits_for_restart,
         )
 
     def unready(self) -> list[str]:

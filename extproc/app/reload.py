@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from extproc.app import snapshot
-from extproc.app.changes import applicable, same
+from extproc.app.changes import FIXED_AT_START, applicable, same
 from extproc.app.shared import Shared
 from extproc.app.snapshot import Snapshot
 from extproc.authn.keys import KeyStore, RefreshPolicy
@@ -35,6 +35,7 @@ class Reloader:
         self._one_at_a_time = asyncio.Lock()
         self._fetching: dict[KeyStore, asyncio.Task[None]] = {}
         shared.metrics.started(at=shared.clock())
+        self._expect(first)
 
     @property
     def current(self) -> Snapshot:
@@ -53,6 +54,11 @@ class Reloader:
             *(f"configuration: not reloaded: {problem}" for problem in self._problems),
             *(f"configuration: {name} needs a restart" for name in self._waiting),
         ]
+
+    @property
+    def waits_for_restart(self) -> dict[str, bool]:
+        """Of each setting that is fixed at the start, whether the file has another value now."""
+        return {name.partition(" ")[0]: name in self._waiting for name in FIXED_AT_START}
 
     @property
     def watched(self) -> list[Path]:
@@ -101,12 +107,19 @@ class Reloader:
         await _fetch(set(after.key_stores.values()) - set(before.key_stores.values()))
         self._current, self._last_read, self._waiting = after, wanted, waiting
         asyncio.get_running_loop().call_later(FINISH_WITHIN, before.pipeline.retire)
+        self._expect(after)
         self._keep_fresh(after.key_stores.values())
         dropped = self._forget(after)
         _log.info("config_reloaded", sessions_dropped=dropped)
         for name in waiting:
             _log.warning("config_needs_restart", setting=name)
         return "applied"
+
+    def _expect(self, snapshot: Snapshot) -> None:
+        """Have what can be counted under a snapshot shown before it happens."""
+        self._shared.metrics.expect(
+            targets=[target.name for target in snapshot.settings.targets], issuers=snapshot.key_stores
+        )
 
     def _forget(self, after: Snapshot) -> int:
         """Drop what was held of issuers that are not the same; returns how many sessions.

@@ -6,7 +6,7 @@ from extproc.config import Settings
 from extproc.credentials.aws_clock import AwsClock
 from extproc.credentials.breaker import CircuitBreaker
 from extproc.credentials.cache import CachePolicy, CredentialCache
-from extproc.credentials.exchange import Sts, StsExchange
+from extproc.credentials.exchange import EXCHANGE_OUTCOMES, Sts, StsExchange
 from extproc.credentials.revocation import DenyList, Revocation
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.sts import StsClient
@@ -23,7 +23,7 @@ class Shared:
 
     def __init__(self, settings: Settings, *, clock: Clock, sts: Sts | None = None) -> None:
         self.clock = clock
-        self.metrics = Metrics()
+        self.metrics = Metrics(exchange_outcomes=EXCHANGE_OUTCOMES)
         self.audit = build_audit(settings)
         self.tracer = build_tracer(settings)
         self.observer = Observer(

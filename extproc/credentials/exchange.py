@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from extproc.credentials.breaker import CircuitBreaker
+from extproc.credentials.sts_errors import known_errors
 from extproc.errors import Denied, Reason
 from extproc.fairpool import Busy, BusyError, FairPool, Job
 from extproc.values import Credentials, Grant, Session
@@ -18,6 +19,9 @@ _NO_ANSWER = frozenset({Reason.STS_UNAVAILABLE, Reason.STS_THROTTLED})
 """What counts against the endpoint. A provider that STS cannot reach is no fault of STS."""
 
 _OPERATORS_PROBLEM = frozenset({Reason.STS_MISCONFIGURED, Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED})
+
+EXCHANGE_OUTCOMES = (("ok", ""), (Reason.STS_UNAVAILABLE.value, ""), *known_errors())
+"""Every outcome of a call of STS and error code that ``StsExchange`` reports; without a code: no answer."""
 
 _log = structlog.get_logger(__name__)
 

@@ -75,11 +75,30 @@ _HINTS = (
     _Hint("does not exist", "this STS does not know the role of role_arn"),
 )
 
+_OTHER = "other"
+_BY_STATUS = (
+    Reason.STS_THROTTLED,
+    Reason.STS_UNAVAILABLE,
+    Reason.STS_ACCESS_DENIED,
+    Reason.STS_MISCONFIGURED,
+)
+"""What an unknown code can mean."""
+
 _NOT_OF_A_CODE = re.compile(r"[^A-Za-z0-9._:-]", re.ASCII)
 _MAX_CODE = 64
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
 _REFUSED = (401, 403)
+
+
+def known_errors() -> list[tuple[str, str]]:
+    """Return every reason and code of a denial that ``denied`` makes."""
+    codes = (*_REASONS, _OTHER)
+    found = {(reason, code) for code, reason in _REASONS.items()}
+    found |= {(reason, "InvalidParameterValue") for _, reason in _BY_MESSAGE}
+    found |= {(hint.reason, code) for hint in _HINTS for code in codes if hint.reason}
+    found |= {(reason, _OTHER) for reason in _BY_STATUS}
+    return sorted((reason.value, code) for reason, code in found)
 
 
 def denied(answer: Mapping[str, Any]) -> Denied:
@@ -92,7 +111,7 @@ def denied(answer: Mapping[str, Any]) -> Denied:
     reason = _REASONS.get(code) or _by_status(status, code)
     if code == "InvalidParameterValue":
         reason = _by_message(message)
-    known = code if code in _REASONS else "other"  # of metrics: a closed list
+    known = code if code in _REASONS else _OTHER  # of metrics: a closed list
     for hint in _HINTS:
         if hint.phrase in message:
             return Denied(hint.reason or reason, f"{detail}; {hint.advice}", code=known)

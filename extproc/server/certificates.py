@@ -28,6 +28,7 @@ class Certificates:
     chain: bytes
     private_key: bytes = field(repr=False)
     client_ca: bytes | None
+    begins_at: datetime
     expires_at: datetime
     names: tuple[str, ...]
     """The DNS names and IP addresses that the certificate is for."""
@@ -58,9 +59,10 @@ class CertificateFiles:
                 self._reload()
             return self._current
 
-    def expires_at(self) -> float:
-        """When the present certificate ends, in Unix time."""
-        return self.current().expires_at.timestamp()
+    def valid_between(self) -> tuple[float, float]:
+        """Return when the present certificate begins and ends to be valid, in Unix time."""
+        current = self.current()
+        return current.begins_at.timestamp(), current.expires_at.timestamp()
 
     def broken(self) -> bool:
         """Whether the files cannot be used, so that others than theirs are in use."""
@@ -107,6 +109,7 @@ def _read(paths: Sequence[Path]) -> Certificates:
         chain=chain,
         private_key=private_key,
         client_ca=rest[0] if rest else None,
+        begins_at=certificate.not_valid_before_utc,
         expires_at=certificate.not_valid_after_utc,
         names=_names(certificate),
     )

@@ -2,9 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 
+from extproc.errors import Reason
 from extproc.telemetry.histogram import Histogram
 
 SECONDS = (
@@ -27,6 +29,9 @@ UNITS = (100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 1
 """Bounds of what a decision costs, in units of ``limits.policy_cost``."""
 
 STAGES = ("total", "verify", "policy", "exchange", "sign")
+
+_ANSWERS = (("allow", ""), ("reply", ""), *(("deny", reason.value) for reason in Reason))
+_BEFORE_A_TARGET = tuple((decision, reason) for decision, reason in _ANSWERS if decision != "allow")
 
 
 @dataclass(slots=True)
@@ -54,6 +59,28 @@ class Counts:
     reloaded_at: float = field(default_factory=time.time)
     reloaded: bool = True
 
+    def expect(
+        self,
+        *,
+        targets: Iterable[str] = (),
+        issuers: Iterable[str] = (),
+        exchange_outcomes: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Begin to count at 0 what may happen.
+
+        ``increase`` and ``rate`` of Prometheus see the difference of two samples: of a series that begins
+        with 1 they do not see the first event.
+        """
+        for (decision, reason), target in product(_ANSWERS, targets):
+            self.requests[decision, reason, target] += 0
+            self.withheld[target] += 0
+        for decision, reason in _BEFORE_A_TARGET:
+            self.requests[decision, reason, ""] += 0
+        for issuer, outcome in product(issuers, ("ok", "failed")):
+            self.fetches[issuer, outcome] += 0
+        for known in exchange_outcomes:
+            self.exchanges[known] += 0
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -69,3 +96,4 @@ class Sources:
     jwks_ages: Callable[[], Mapping[str, float]]  # seconds by issuer
     audit_queued: Callable[[], int]
     audit_events: Callable[[], Mapping[str, int]]  # by outcome
+    waits_for_restart: Callable[[], Mapping[str, bool]]  # by setting

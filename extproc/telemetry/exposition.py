@@ -29,7 +29,7 @@ class Exposition(Collector):
         self._lock = lock
         self._settle = settle  # to be called with the lock held: counts what is noted down only
         self.sources: Sources | None = None
-        self.certificate: tuple[Callable[[], float], Callable[[], bool]] | None = None
+        self.certificate: tuple[Callable[[], tuple[float, float]], Callable[[], bool]] | None = None
 
     def collect(self) -> Iterator[Metric]:
         """All families, at one instant."""
@@ -40,11 +40,17 @@ class Exposition(Collector):
         if self.sources is not None:
             yield from _present(self.sources)
         if self.certificate is not None:
-            expires_at, broken = self.certificate
+            valid_between, broken = self.certificate
+            begins, ends = valid_between()
+            yield _gauge(
+                "certificate_start_timestamp_seconds",
+                "When the gRPC listener's certificate begins to be valid, in Unix time.",
+                [({}, begins)],
+            )
             yield _gauge(
                 "certificate_expiry_timestamp_seconds",
                 "When the gRPC listener's certificate ends, in Unix time.",
-                [({}, expires_at())],
+                [({}, ends)],
             )
             yield _gauge(
                 "certificate_files_broken",
@@ -153,6 +159,12 @@ class Exposition(Collector):
 
 def _present(sources: Sources) -> Iterator[Metric]:
     yield _gauge("ready", "Whether this instance should get traffic.", [({}, sources.ready())])
+    yield _gauge(
+        "config_restart_needed",
+        "1 for a setting that differs in the configuration file and takes effect with a restart only.",
+        _by("setting", sources.waits_for_restart()),
+        labels=["setting"],
+    )
     yield _gauge(
         "cache_entries",
         "Sessions, and credentials, held.",

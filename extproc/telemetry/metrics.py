@@ -6,7 +6,7 @@ than one counter of the client library; ``exposition`` shows them.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -33,12 +33,16 @@ class _Decided(NamedTuple):
 
 
 class Metrics:
-    """The process's metrics, in a registry of their own. May be told from any thread."""
+    """The process's metrics, in a registry of their own. May be told from any thread.
 
-    def __init__(self) -> None:
+    ``exchange_outcomes``: every outcome and code with which an exchange can end.
+    """
+
+    def __init__(self, *, exchange_outcomes: Iterable[tuple[str, str]] = ()) -> None:
         self.registry = CollectorRegistry()
         self._lock = threading.Lock()
         self._counts = Counts()
+        self._counts.expect(exchange_outcomes=exchange_outcomes)
         self._uncounted: deque[_Decided] = deque()
         self._total, self._sign = self._counts.durations["total"], self._counts.durations["sign"]
         self._exposition = Exposition(self._counts, self._lock, settle=self._count)
@@ -51,9 +55,16 @@ class Metrics:
         """Show present values too."""
         self._exposition.sources = sources
 
-    def follow_certificate(self, *, expires_at: Callable[[], float], broken: Callable[[], bool]) -> None:
-        """Show when the listener's certificate ends, and whether its files hold one that cannot be used."""
-        self._exposition.certificate = (expires_at, broken)
+    def expect(self, *, targets: Iterable[str], issuers: Iterable[str]) -> None:
+        """Show from now on, at 0 at first, all that can be counted of these targets and issuers."""
+        with self._lock:
+            self._counts.expect(targets=targets, issuers=issuers)
+
+    def follow_certificate(
+        self, *, valid_between: Callable[[], tuple[float, float]], broken: Callable[[], bool]
+    ) -> None:
+        """Show when the listener's certificate begins and ends, and whether its files cannot be used."""
+        self._exposition.certificate = (valid_between, broken)
 
     def decided(self, record: Record) -> None:
         """Count a decision, and how long its parts took."""

@@ -6,6 +6,7 @@ Nothing is added up here: a worker that starts again counts from zero, which Pro
 
 from collections.abc import Callable, Iterable, Mapping
 
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -33,3 +34,22 @@ class WorkerMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """The merged families."""
         return merged(self._ask())
+
+
+class WorkerHealth:
+    """Shows of each worker whether it is ready, and how often it ended by itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ready = Gauge("extproc_worker_ready", "1 if the worker is ready.", [LABEL], registry=registry)
+        self._restarts = Counter(
+            "extproc_worker_restarts", "Ends of a worker that nobody asked for.", [LABEL], registry=registry
+        )
+
+    def follow(self, number: int, is_ready: Callable[[], bool]) -> None:
+        """Show a worker; its ends are counted from 0."""
+        self._ready.labels(str(number)).set_function(is_ready)
+        self._restarts.labels(str(number))
+
+    def ended(self, number: int) -> None:
+        """Count an end that nobody asked for."""
+        self._restarts.labels(str(number)).inc()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from extproc.admin.v1 import admin_pb2
 from extproc.adminapi.server import AdminGrpcServer
@@ -19,7 +19,7 @@ from extproc.server.admin import AdminServer
 from extproc.server.transport import Transport
 from extproc.workers.control import ANSWER_WITHIN
 from extproc.workers.fanout import FanOut
-from extproc.workers.metrics import LABEL, WorkerMetrics
+from extproc.workers.metrics import WorkerHealth, WorkerMetrics
 from extproc.workers.place import Share
 from extproc.workers.ports import refuse_ports_in_use
 from extproc.workers.revocations import Revocations
@@ -56,12 +56,7 @@ class Supervisor:
         self._draining = False
         self._reloads: set[asyncio.Task[None]] = set()
         self._registry = CollectorRegistry()
-        self._restarts = Counter(
-            "extproc_worker_restarts",
-            "Ends of a worker that nobody asked for.",
-            [LABEL],
-            registry=self._registry,
-        )
+        self._health = WorkerHealth(self._registry)
 
     async def run(self) -> None:
         """Supervise until SIGTERM or SIGINT, then drain.
@@ -122,7 +117,7 @@ class Supervisor:
         ]
 
     def _on_end(self, worker: Worker) -> None:
-        self._restarts.labels(str(worker.number)).inc()
+        self._health.ended(worker.number)
         if self._is_hopeless():
             self._over.set()
 
@@ -139,10 +134,8 @@ class Supervisor:
             return asyncio.run_coroutine_threadsafe(self._expositions(), loop).result(2 * ANSWER_WITHIN)
 
         self._registry.register(WorkerMetrics(ask))
-        ready = Gauge("extproc_worker_ready", "1 if the worker is ready.", [LABEL], registry=self._registry)
         for worker in self._workers:
-            ready.labels(str(worker.number)).set_function(partial(_is_ready, worker))
-            self._restarts.labels(str(worker.number))
+            self._health.follow(worker.number, partial(_is_ready, worker))
 
     async def _expositions(self) -> dict[int, str]:
         """The metrics of every worker that answers."""

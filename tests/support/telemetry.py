@@ -18,6 +18,7 @@ SOURCES = Sources(
     jwks_ages=lambda: {"https://idp.example": float("inf")},
     audit_queued=lambda: 6,
     audit_events=lambda: {"written": 8, "dropped": 9, "failed": 0},
+    waits_for_restart=lambda: {"sts": True, "cache": False},
 )
 
 

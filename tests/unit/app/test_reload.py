@@ -350,3 +350,31 @@ def test_every_kind_of_settings_can_be_put_together_with_those_of_the_start(exam
     settings, waiting = applicable(wanted, at_start)
     assert waiting == ["listen"]
     assert same(settings, wanted.model_copy(update={"listen": at_start.listen}))
+
+
+async def test_what_can_be_counted_is_shown_at_0_before_it_happens(running):
+    shown = running.shared.metrics.registry.get_sample_value
+    refused = {"decision": "deny", "reason": "no_role", "target": "new"}
+    assert shown("extproc_requests_total", {**refused, "target": "aws-mcp"}) == 0
+    assert shown("extproc_jwks_fetches_total", {"issuer": ISSUER, "outcome": "failed"}) == 0
+    assert shown("extproc_exchanges_total", {"outcome": "sts_access_denied", "code": "AccessDenied"}) == 0
+    assert shown("extproc_requests_total", refused) is None
+    running.document["targets"][0]["name"] = "new"
+    running.document["issuers"].append(
+        {"issuer": "https://third.example", "audiences": [AUDIENCE], "jwks_file": str(running.keys)}
+    )
+    await running.reloader.reload()
+    assert shown("extproc_requests_total", refused) == 0
+    assert shown("extproc_jwks_fetches_total", {"issuer": "https://third.example", "outcome": "failed"}) == 0
+
+
+async def test_settings_that_wait_for_a_restart_are_told_one_by_one(running):
+    assert set(running.reloader.waits_for_restart.values()) == {False}
+    running.document["targets"][0]["host"] = "aws-mcp.eu-central-1.api.aws"
+    running.document["limits"] = {"sessions": 7}
+    await running.reloader.reload()
+    waiting = running.reloader.waits_for_restart
+    assert [name for name in waiting if waiting[name]] == ["limits.sessions", "sts.region"]
+    assert set(waiting) == {
+        "listen", "sts", "cache", "audit", "tracing", "limits.sessions", "limits.request_body_bytes", "sts.region"
+    }  # fmt: skip

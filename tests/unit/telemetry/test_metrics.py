@@ -32,6 +32,28 @@ def test_requests_are_counted_by_decision_reason_and_target():
     assert value(metrics, "extproc_requests_total", decision="deny", reason="no_role", target="") == 1
 
 
+def test_what_can_happen_is_counted_from_0_so_that_the_first_time_is_an_increase():
+    metrics = Metrics(exchange_outcomes=[("ok", ""), ("sts_access_denied", "AccessDenied")])
+    metrics.decided(record())
+    metrics.expect(targets=["aws-mcp", "s3"], issuers=["https://idp.example"])
+    for target in ("", "aws-mcp", "s3"):
+        for reason in Reason:
+            labels = {"decision": "deny", "reason": reason.value, "target": target}
+            assert value(metrics, "extproc_requests_total", **labels) == 0
+        assert value(metrics, "extproc_requests_total", decision="reply", reason="", target=target) == 0
+    assert value(metrics, "extproc_requests_total", decision="allow", reason="", target="s3") == 0
+    assert value(metrics, "extproc_requests_total", decision="allow", reason="", target="aws-mcp") == 1
+    assert value(metrics, "extproc_withheld_headers_total", target="s3") == 0
+    for outcome in ("ok", "failed"):
+        assert (
+            value(metrics, "extproc_jwks_fetches_total", issuer="https://idp.example", outcome=outcome) == 0
+        )
+    refusal = {"outcome": "sts_access_denied", "code": "AccessDenied"}
+    assert value(metrics, "extproc_exchanges_total", **refusal) == 0
+    metrics.exchanged("sts_access_denied", "AccessDenied", 0.1)
+    assert value(metrics, "extproc_exchanges_total", **refusal) == 1
+
+
 def test_durations_are_observed_for_the_stages_that_a_request_went_through():
     metrics = Metrics()
     metrics.decided(record(own=0.02, sign=1.5e-5, stages={"verify": (1.0, 1.0001), "exchange": (2.0, 9.0)}))
@@ -147,6 +169,7 @@ CLOSED = {
         *(reason.value for reason in Reason),
     },
     "issuer": {"https://idp.example"},
+    "setting": {"sts", "cache"},
 }
 
 

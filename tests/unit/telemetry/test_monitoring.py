@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for metrics, labels and label values that exist."""
+"""The dashboard and the alert rules ask for metrics, labels and values that exist; the runbook has them all."""
 
 import json
 import re
@@ -6,30 +6,32 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
-from extproc.errors import Reason
+from extproc.credentials.exchange import EXCHANGE_OUTCOMES
 from extproc.telemetry.metrics import Metrics
-from support.telemetry import SOURCES, record
+from extproc.workers.metrics import WorkerHealth
+from support.telemetry import SOURCES
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads((ROOT / "docs/monitoring/dashboard.json").read_text())
 ALERTS = yaml.safe_load((ROOT / "docs/monitoring/alerts.yaml").read_text())
+RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 FROM_PROMETHEUS = {"instance"}  # a label that the scrape adds
 _SELECTOR = re.compile(r"\b((?:extproc|process|python)_\w+)\s*(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(=~|=)\s*"([^"]*)"')
 
 
 def existing():
-    """Sample names with their labels and values."""
-    metrics = Metrics()
+    """Sample names with their labels and values, before anything has happened."""
+    metrics = Metrics(exchange_outcomes=EXCHANGE_OUTCOMES)
     metrics.follow(SOURCES)
-    for decision, reason in [("allow", ""), ("reply", ""), *(("deny", reason.value) for reason in Reason)]:
-        metrics.decided(record(decision=decision, reason=reason, sign=0.1, remaining=1.0))
-    for outcome in ("ok", *(reason.value for reason in Reason)):
-        metrics.exchanged(outcome, "other", 0.1)
-    metrics.fetched("https://idp.example", True)
+    metrics.expect(targets=["aws-mcp"], issuers=["https://idp.example"])
+    metrics.follow_certificate(valid_between=lambda: (1.0, 2.0), broken=lambda: False)
+    workers = CollectorRegistry()
+    WorkerHealth(workers).follow(1, lambda: True)
     found = {}
-    for family in metrics.registry.collect():
+    for family in (*metrics.registry.collect(), *workers.collect()):
         for sample in family.samples:
             labels = found.setdefault(sample.name, {})
             for name, value in sample.labels.items():
@@ -79,6 +81,27 @@ def test_an_alert_asks_for_what_exists_and_says_what_it_means(name):
     assert list(problems(rule["expr"])) == []
     assert rule["annotations"]["summary"]
     assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+
+
+def test_each_alert_has_a_section_in_the_runbook_and_each_section_an_alert():
+    sections = re.split(r"^## ", RUNBOOK, flags=re.MULTILINE)[1:]
+    assert [section.partition("\n")[0] for section in sections] == list(RULES)
+    for section in sections:
+        parts = re.findall(r"^\*\*(Means|Look at|Do)\*\*: \S", section, flags=re.MULTILINE)
+        assert parts == ["Means", "Look at", "Do"], section
+
+
+def test_the_runbook_names_only_what_exists():
+    source = "".join(path.read_text() for path in (ROOT / "extproc").rglob("*.py"))
+    for name in set(re.findall(r"`([a-z]+(?:[_.][a-z]+)+)`", RUNBOOK)):
+        if name.startswith(("extproc_", "process_")):
+            assert any(known in (name, f"{name}_bucket", f"{name}_count") for known in existing()), name
+        elif not name.startswith("container_"):  # the kubelet's
+            for part in name.split("."):
+                assert part in source, name
+    for link in re.findall(r"\]\(#(\w+)\)", RUNBOOK):
+        assert link in {name.lower() for name in RULES}, link
 
 
 @pytest.mark.parametrize("name", PANELS)
@@ -99,6 +122,7 @@ def test_every_metric_of_ours_that_counts_is_on_the_dashboard():
         "extproc_build_info",
         "extproc_config_reloads_total",
         "extproc_head_checks_total",
+        "extproc_certificate_start_timestamp_seconds",
         "extproc_config_last_reload_timestamp_seconds",
     }
 
