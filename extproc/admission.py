@@ -166,6 +166,13 @@ class AdmissionControl:
         message = parse_message(body)
         return Inputs(request, message.variable(admission.head), message)
 
+    def target(self, head: RequestHead) -> Target | None:
+        """The target of a request that is refused, if it has one."""
+        try:
+            return self._targets.select(head)
+        except Denied:
+            return None
+
     def _check_form(self, head: RequestHead) -> Reply | None:
         reply = self._resource.metadata_for(head.method, head.path, head.authority)  # public: before origins
         if reply is not None:

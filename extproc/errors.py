@@ -5,8 +5,12 @@ into an answer once. Clients get the constant text of a reason. The exact cause
 (``Denied.detail``) is for operators only and never contains a secret.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+
+NO_DATA: Mapping[str, object] = MappingProxyType({})
 
 
 class Reason(StrEnum):
@@ -76,15 +80,37 @@ class Reason(StrEnum):
         return _OUTCOMES[self]
 
 
+_KEEP_THEIR_STATUS = (400, 401)
+"""MCP has errors in a message be 400, and clients log in upon 401."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A denial as the client sees it: HTTP status, OAuth error code (RFC 6750 3.1), constant text."""
+    """A denial as the client sees it.
+
+    Attributes:
+        status: the HTTP status.
+        error: the OAuth error code (RFC 6750 3.1).
+        text: constant.
+        retry_after: seconds.
+        rpc_code: of a JSON-RPC error, where MCP defines one; the answer is one then, whoever asks.
+        ask: whether the client is told whom to ask: nothing that they do helps, logging in least of all.
+    """
 
     status: int
     error: str | None
     text: str
-    retry_after: int | None = None  # seconds
-    rpc_code: int | None = None  # of a JSON-RPC error, where only that can be the answer
+    retry_after: int | None = None
+    rpc_code: int | None = None
+    ask: bool = False
+
+    @property
+    def told_with_200(self) -> bool:
+        """Whether the answer to an MCP request may have HTTP status 200 where the configuration wants that.
+
+        Not where the status leads to a login or to more scopes.
+        """
+        return self.status not in _KEEP_THEIR_STATUS and self.error != "insufficient_scope"
 
 
 class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outcome more than an error
@@ -93,6 +119,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
     ``scopes``: for a missing scope, all those that the client must ask for. ``code``: the
     error code of the service that refused, out of a closed list. ``told``: what the client reads in
     place of the reason's constant text; it may name a part of the request, and never a value of one.
+    ``data``: further members of a JSON-RPC error's ``data``.
     """
 
     def __init__(
@@ -103,6 +130,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
         scopes: tuple[str, ...] = (),
         code: str = "",
         told: str = "",
+        data: Mapping[str, object] = NO_DATA,
     ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
@@ -110,6 +138,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
         self.scopes = scopes
         self.code = code
         self.told = told
+        self.data = data
 
 
 def _invalid_token(text: str = "The access token is not valid for this resource.") -> Outcome:
@@ -117,9 +146,20 @@ def _invalid_token(text: str = "The access token is not valid for this resource.
 
 
 _BAD_AUTHORIZATION = "Exactly one bearer token is expected in the authorization header."
-_ACCESS_DENIED = Outcome(403, "access_denied", "No AWS role is granted for this request.")
-_UNAVAILABLE = Outcome(503, "temporarily_unavailable", "A service this request needs is unavailable.", 5)
-_OUR_FAULT = Outcome(500, "server_error", "The request could not be processed.")
+
+
+def _access_denied(text: str) -> Outcome:
+    return Outcome(403, "access_denied", text, ask=True)
+
+
+def _unavailable(text: str, retry_after: int = 5) -> Outcome:
+    return Outcome(503, "temporarily_unavailable", text, retry_after)
+
+
+_OUR_FAULT = Outcome(500, "server_error", "The gateway could not process the request.", ask=True)
+_NO_ROLE = _access_denied("Your account has no AWS role here for this request.")
+_RULES_FAIL = _access_denied("The rules of this gateway cannot be applied to this request.")
+_AWS_BUSY = _unavailable("AWS's token service (STS) is busy. Try again in a few seconds.")
 
 _OUTCOMES = {
     Reason.ORIGIN_REFUSED: Outcome(403, "access_denied", "Requests from this origin are not accepted."),
@@ -139,7 +179,9 @@ _OUTCOMES = {
     ),
     Reason.BODY_DIFFERS: Outcome(400, "invalid_request", "The body is not the one that the head announces."),
     Reason.UPGRADE_REFUSED: Outcome(400, "invalid_request", "Upgrades and CONNECT cannot be signed."),
-    Reason.TARGET_UNKNOWN: Outcome(404, "invalid_request", "No target serves this request."),
+    Reason.TARGET_UNKNOWN: Outcome(
+        404, "invalid_request", "Nothing is served at this path. Check the URL of the MCP server."
+    ),
     Reason.BODY_TOO_LARGE: Outcome(413, None, "The request body is too large."),
     Reason.MCP_MALFORMED: Outcome(
         400, "invalid_request", "The body is not one unambiguous JSON-RPC message.", rpc_code=-32600
@@ -162,29 +204,40 @@ _OUTCOMES = {
     Reason.ENVOY_UNVERIFIED: _invalid_token(),
     Reason.EXCHANGE_TOKEN_MISSING: _invalid_token("The token to be exchanged is missing."),
     Reason.EXCHANGE_TOKEN_FOREIGN: _invalid_token("The token to be exchanged is somebody else's."),
-    Reason.KEYS_UNAVAILABLE: _UNAVAILABLE,
+    Reason.KEYS_UNAVAILABLE: _unavailable(
+        "The identity provider does not answer the gateway. Try again in a few seconds."
+    ),
     Reason.REVOKED: _invalid_token("The access token has been revoked."),
-    Reason.CLAIMS_SHAPE: _ACCESS_DENIED,
-    Reason.NO_ROLE: _ACCESS_DENIED,
-    Reason.POLICY_ERROR: _ACCESS_DENIED,
-    Reason.POLICY_DENIED: _ACCESS_DENIED,
-    Reason.POLICY_CONFLICT: _ACCESS_DENIED,
-    Reason.POLICY_BUSY: _UNAVAILABLE,
-    Reason.SESSION_NAME_INVALID: _ACCESS_DENIED,
-    Reason.STS_ACCESS_DENIED: _ACCESS_DENIED,
+    Reason.CLAIMS_SHAPE: _NO_ROLE,
+    Reason.NO_ROLE: _NO_ROLE,
+    Reason.POLICY_ERROR: _RULES_FAIL,
+    Reason.POLICY_DENIED: _access_denied("A rule of this gateway does not let your account do this."),
+    Reason.POLICY_CONFLICT: _RULES_FAIL,
+    Reason.POLICY_BUSY: _unavailable("The gateway is busy. Try again in a few seconds."),
+    Reason.SESSION_NAME_INVALID: _access_denied("Your account has no name that AWS accepts for a session."),
+    Reason.STS_ACCESS_DENIED: _access_denied("AWS does not let your account use the role meant for it."),
     Reason.STS_TOKEN_REFUSED: _invalid_token("AWS does not accept the access token."),
     Reason.STS_TOKEN_EXPIRED: _invalid_token("The access token has expired."),
-    Reason.STS_UNAVAILABLE: _UNAVAILABLE,
-    Reason.STS_THROTTLED: _UNAVAILABLE,
-    Reason.STS_BUSY: _UNAVAILABLE,
+    Reason.STS_UNAVAILABLE: _unavailable(
+        "AWS's token service (STS) does not answer. Try again in a few seconds."
+    ),
+    Reason.STS_THROTTLED: _AWS_BUSY,
+    Reason.STS_BUSY: _AWS_BUSY,
     Reason.USER_BUSY: Outcome(  # RFC 6585 4
         429,
         "temporarily_unavailable",
         "Too many sessions of this user are being opened at once.",
         1,
     ),
-    Reason.STS_PROVIDER_UNREACHABLE: _UNAVAILABLE,
-    Reason.STS_MISCONFIGURED: _OUR_FAULT,
+    Reason.STS_PROVIDER_UNREACHABLE: _unavailable(
+        "AWS cannot reach the identity provider. Try again in a few seconds."
+    ),
+    Reason.STS_MISCONFIGURED: Outcome(
+        500,
+        "server_error",
+        "AWS is not set up for this gateway's users, and logging in again does not help.",
+        ask=True,
+    ),
     Reason.CONFIGURATION_CHANGED: Outcome(503, "temporarily_unavailable", "The request took too long.", 1),
     Reason.BODY_MODE_WRONG: _OUR_FAULT,
     Reason.PROTOCOL_VIOLATION: _OUR_FAULT,

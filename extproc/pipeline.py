@@ -10,7 +10,6 @@ event loop. Whoever drives this (``server.stream``) turns every exception into `
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from weakref import WeakValueDictionary
@@ -26,11 +25,13 @@ from extproc.credentials.refusals import UpstreamResponse, refuses_credentials
 from extproc.credentials.revocation import RevocationCheck
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.singleflight import SingleFlight
+from extproc.denials import Denials
 from extproc.errors import Denied, Reason
 from extproc.headmemory import HeadMemory
 from extproc.policy.decisions import Decisions
-from extproc.policy.inputs import NO_INPUTS, Inputs
+from extproc.policy.inputs import Inputs
 from extproc.policy.mcp import check_headers
+from extproc.policy.mcp_envelope import UNKNOWN, Envelope, may_be_mcp, read_envelope
 from extproc.policy.rules import Policy
 from extproc.signing.payload import Payload, payload_of
 from extproc.signing.signer import Signer
@@ -51,7 +52,6 @@ from extproc.values import (
 _MAX_REQUEST_ID = 128
 _MAX_RECENT = 4096
 _MAX_PAUSING = 2048  # requests; a small part of the streams that Envoy may hold open
-_RPC_DENIED = -32000  # JSON-RPC 2.0, 5.1: the first code left to implementations
 
 _log = structlog.get_logger(__name__)
 
@@ -78,13 +78,13 @@ class Pipeline:
         max_mcp_bytes: int = 256 * 1024,
         max_sessions: int = 10_000,
         pause: float = 1.0,
+        support: str | None = None,
+        tell_with_200: bool = False,
         remember_heads: bool = True,
         check_one_head_in: int = 1000,
         on_policy_cost: Callable[[int], None] = lambda _cost: None,
         on_head_check: Callable[[bool], None] = lambda _same: None,
     ) -> None:
-        self._resource = resource
-        self._origins = origins
         self._verifier = verifier
         self._sessions = sessions
         self._credentials = credentials
@@ -106,6 +106,9 @@ class Pipeline:
             policy=policy,
             exchange_headers=verifier.exchange_headers,
             max_mcp_bytes=max_mcp_bytes,
+        )
+        self._denials = Denials(
+            resource=resource, origins=origins, support=support, tell_with_200=tell_with_200
         )
         self._retired = False
         self._pause_for = pause  # seconds
@@ -343,12 +346,11 @@ class Pipeline:
         *,
         record: Record,
         admission: Admission | None = None,
-        inputs: Inputs = NO_INPUTS,
+        body: bytes = b"",
     ) -> Reply:
         """The answer for whatever went wrong. Anything but ``Denied`` is a bug of ours, and denies too.
 
-        A call that rules read and refused gets a JSON-RPC error, which MCP clients show; the
-        HTTP status is the same.
+        ``body``: the request's, if it came; an MCP message in it is answered in its own form.
         """
         head = record.head
         request_id = record.header("x-request-id")
@@ -366,28 +368,26 @@ class Pipeline:
             self.observer.decided(record, Decision.DENY, reason.value, detail)
         except Exception as unobserved:  # noqa: BLE001 - a denial stands, whoever cannot be told of it
             _log.error("telemetry_failed", error=type(unobserved).__name__, at=_place(unobserved))
-        outcome = reason.outcome
-        text = (error.told if isinstance(error, Denied) else "") or outcome.text
-        headers = [("content-type", "application/json"), ("cache-control", "no-store")]
-        headers += self._origins.response_headers(head)
-        if outcome.status == 401 or reason is Reason.SCOPE_MISSING:  # noqa: PLR2004 - RFC 9110 15.5.2
-            scopes = error.scopes if isinstance(error, Denied) else ()
-            authority = head.authority if head is not None else ""
-            challenge = self._resource.challenge(reason, scopes, authority=authority)
-            headers.append(("www-authenticate", challenge))
-        if outcome.retry_after is not None:
-            headers.append(("retry-after", str(outcome.retry_after)))
-        body: dict[str, object] = {
-            "error": outcome.error,
-            "error_description": text,
-            "request_id": request_id,
-        }
-        message = inputs.message
-        refused_call = message is not None and message.id is not None and outcome.status == 403  # noqa: PLR2004
-        if outcome.rpc_code is not None or refused_call:
-            failure = {"code": outcome.rpc_code or _RPC_DENIED, "message": text, "data": body}
-            body = {"jsonrpc": "2.0", "id": message.id if message else None, "error": failure}
-        return Reply(outcome.status, tuple(headers), json.dumps(body).encode(), reason)
+        return self._denials.reply(
+            error if isinstance(error, Denied) else Denied(reason),
+            head,
+            request_id=request_id,
+            message=self._message(head, admission, body),
+        )
+
+    def _message(self, head: RequestHead | None, admission: Admission | None, body: bytes) -> Envelope | None:
+        """What a refusal repeats of the MCP message that is refused; None if the request is none of MCP's."""
+        try:
+            if head is None or head.method != "POST":
+                return None
+            target = admission.target if admission is not None else self._admission.target(head)
+            if target is not None and not target.takes_mcp:
+                return None
+            is_mcp = may_be_mcp(head) or (target is not None and target.mcp)
+            return (read_envelope(body) if body else None) or (UNKNOWN if is_mcp else None)
+        except Exception as error:  # noqa: BLE001 - a denial stands, in whatever form
+            _log.error("denial_form_failed", error=type(error).__name__, at=_place(error))
+            return None
 
     def abandon(self, record: Record, admission: Admission | None, phase: str) -> None:
         """Take note of a stream that Envoy left without an answer. What it began goes on."""

@@ -63,6 +63,7 @@ class Stream:
     __slots__ = (
         "_admission",
         "_authorized",
+        "_body",
         "_ended",
         "_head_at",
         "_head_bytes",
@@ -86,6 +87,7 @@ class Stream:
         self._head_bytes: heads.HeadBytes | None = None
         self._admission: Admission | None = None
         self._inputs: Inputs = NO_INPUTS
+        self._body = b""
         self._authorized: Authorized | None = None
         self._signed_with: Authorized | None = None
         self._response: UpstreamResponse | None = None  # one whose body tells what it says
@@ -213,6 +215,7 @@ class Stream:
         if self._admission is None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
         self._wants_body = False
+        self._body = received.body
         if self._signed_with is not None:
             return _PASS_BODY  # signed at its head, and still here to observe the upstream
         if self._admission.decided_by_body:
@@ -287,9 +290,7 @@ class Stream:
             self._pipeline.heads.remember(head_bytes.key, admission)
 
     def _deny(self, error: Exception) -> Answer:
-        reply = self._pipeline.deny(
-            error, record=self._record, admission=self._admission, inputs=self._inputs
-        )
+        reply = self._pipeline.deny(error, record=self._record, admission=self._admission, body=self._body)
         return self._decided(codec.encode_reply(reply), last=True)
 
     def _decided(self, message: bytes, *, last: bool) -> Answer:

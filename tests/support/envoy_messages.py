@@ -1,5 +1,7 @@
 """Envoy's side of the wire, written with envoy-data-plane: a codec that shares no code with ours."""
 
+import json
+
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ProcessingModeBodySendMode,
@@ -110,6 +112,12 @@ class Seen:
         """What comes with the deciding answer for Envoy's access log, as plain values."""
         metadata = self.response.dynamic_metadata.to_dict()
         return metadata["extproc"]
+
+    @property
+    def told(self):
+        """The OAuth members of a denial, in whichever form it comes."""
+        told = json.loads(self.body)
+        return told["error"]["data"] if "jsonrpc" in told else told
 
     @property
     def is_immediate(self):

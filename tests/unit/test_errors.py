@@ -8,6 +8,12 @@ from extproc.errors import Denied, Outcome, Reason
 
 ERROR_DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6750 3
 
+ASKED = {
+    reason.outcome.text
+    for reason in Reason
+    if reason.outcome.error == "access_denied" and reason is not Reason.ORIGIN_REFUSED
+}
+
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_an_outcome_that_is_an_error(reason):
@@ -41,6 +47,22 @@ def test_the_error_code_fits_the_status(reason):
 @pytest.mark.parametrize("reason", Reason)
 def test_a_client_is_asked_to_come_back_exactly_when_that_may_help(reason):
     assert (reason.outcome.retry_after is not None) is (reason.outcome.status in (429, 503))
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_nobody_is_told_to_ask_somebody_where_a_login_or_waiting_helps(reason):
+    assert reason.outcome.ask is (reason.outcome.status == 500 or reason.outcome.text in ASKED)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_what_leads_to_a_login_or_to_more_scopes_keeps_its_status_whatever_the_configuration(reason):
+    assert not (reason.outcome.told_with_200 and reason.outcome.status in (400, 401))
+    assert not (reason.outcome.told_with_200 and reason.outcome.error == "insufficient_scope")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_codes_of_json_rpc_errors_are_those_that_mcp_defines(reason):
+    assert reason.outcome.rpc_code in (None, -32700, -32600, -32602, -32020, -32022)
 
 
 def test_no_error_code_is_sent_to_who_sent_no_token():
