@@ -23,6 +23,14 @@ _OK = 200
 _TOOL_CALL = "tools/call"
 
 
+def shown_text(body: bytes) -> str:
+    """Return what a person reads of a reply's body, in whichever form it is."""
+    reply = json.loads(body)
+    if "result" in reply:
+        return str(reply["result"]["content"][0]["text"])
+    return str(reply["error"]["message"] if "jsonrpc" in reply else reply["error_description"])
+
+
 class Denials:
     """Writes the replies to refused requests under one configuration.
 
@@ -83,10 +91,11 @@ class Denials:
 
     def text(self, denied: Denied) -> str:
         """Return what a client reads: by reason, with whom to ask where nothing else helps."""
-        if denied.told:
-            return denied.told
+        if denied.message:
+            return denied.message
         outcome = denied.reason.outcome
-        return f"{outcome.text.removesuffix('.')}; ask {self._support}." if outcome.ask else outcome.text
+        text = denied.told or outcome.text
+        return f"{text.removesuffix('.')}; ask {self._support}." if outcome.ask else text
 
     def _of_mcp(
         self, denied: Denied, message: Envelope, text: str, plain: Mapping[str, Any]

@@ -119,7 +119,8 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
     ``scopes``: for a missing scope, all those that the client must ask for. ``code``: the
     error code of the service that refused, out of a closed list. ``told``: what the client reads in
     place of the reason's constant text; it may name a part of the request, and never a value of one.
-    ``data``: further members of a JSON-RPC error's ``data``.
+    ``message``: the same in the operator's own words, to which nothing is added. ``data``: further
+    members of a JSON-RPC error's ``data``.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
         scopes: tuple[str, ...] = (),
         code: str = "",
         told: str = "",
+        message: str = "",
         data: Mapping[str, object] = NO_DATA,
     ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
@@ -138,7 +140,20 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
         self.scopes = scopes
         self.code = code
         self.told = told
+        self.message = message
         self.data = data
+
+    def anew(self) -> "Denied":
+        """Return an equal one that was never raised: one that is kept would collect tracebacks."""
+        return Denied(
+            self.reason,
+            self.detail,
+            scopes=self.scopes,
+            code=self.code,
+            told=self.told,
+            message=self.message,
+            data=self.data,
+        )
 
 
 def _invalid_token(text: str = "The access token is not valid for this resource.") -> Outcome:

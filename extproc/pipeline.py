@@ -78,8 +78,7 @@ class Pipeline:
         max_mcp_bytes: int = 256 * 1024,
         max_sessions: int = 10_000,
         pause: float = 1.0,
-        support: str | None = None,
-        tell_with_200: bool = False,
+        denials: Denials | None = None,
         remember_heads: bool = True,
         check_one_head_in: int = 1000,
         on_policy_cost: Callable[[int], None] = lambda _cost: None,
@@ -107,9 +106,7 @@ class Pipeline:
             exchange_headers=verifier.exchange_headers,
             max_mcp_bytes=max_mcp_bytes,
         )
-        self._denials = Denials(
-            resource=resource, origins=origins, support=support, tell_with_200=tell_with_200
-        )
+        self._denials = denials or Denials(resource=resource, origins=origins)
         self._retired = False
         self._pause_for = pause  # seconds
         self._pausing = 0

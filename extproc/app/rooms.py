@@ -19,6 +19,7 @@ from extproc.config import Ceiling, Issuer, Limits, Refresh, RoleMapping, Settin
 from extproc.credentials.cache import CredentialSource
 from extproc.credentials.revocation import RevocationCheck
 from extproc.credentials.sessions import SessionCache
+from extproc.denials import Denials
 from extproc.pipeline import Pipeline
 from extproc.policy import ceilings
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
@@ -46,6 +47,7 @@ def build_policy(settings: Settings) -> Policy:
                 session_duration=mapping.session_duration,
                 account=_account(mapping),
                 issuers=_issuers(mapping),
+                message=mapping.message or "",
             )
             for name, mapping in zip(settings.mapping_names, settings.role_mappings, strict=True)
         ],
@@ -57,6 +59,7 @@ def build_policy(settings: Settings) -> Policy:
                 max_mapping=ceiling.max_mapping,
                 session_policy=ceiling.session_policy,
                 issuers=_issuers(ceiling),
+                message=ceiling.message or "",
             )
             for ceiling in settings.ceilings
         ],
@@ -199,6 +202,21 @@ def build_resource(settings: Settings) -> ProtectedResource:
     )
 
 
+def build_origins(settings: Settings, verifier: TokenVerifier) -> Origins:
+    """The web pages that may call."""
+    return Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers)
+
+
+def build_denials(settings: Settings, origins: Origins) -> Denials:
+    """What writes the replies to refused requests."""
+    return Denials(
+        resource=build_resource(settings),
+        origins=origins,
+        support=settings.support,
+        tell_with_200=settings.mcp.denied_status == 200,  # noqa: PLR2004 - the HTTP status
+    )
+
+
 def build_targets(settings: Settings) -> TargetTable:
     """The targets by name, prefix and host."""
     return TargetTable(
@@ -237,7 +255,7 @@ def build_pipeline(
     """The pipeline of a configuration. The server's and ``extproc explain``'s are both made here."""
     return Pipeline(
         resource=build_resource(settings),
-        origins=Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers),
+        origins=build_origins(settings, verifier),
         targets=targets,
         verifier=verifier,
         policy=policy,
@@ -255,6 +273,7 @@ def build_pipeline(
         on_policy_cost=on_policy_cost,
         on_head_check=on_head_check,
         observes_upstream=settings.observe_upstream,
+        denials=build_denials(settings, build_origins(settings, verifier)),
     )
 
 

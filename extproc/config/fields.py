@@ -130,6 +130,12 @@ def _signable(value: str) -> str:
     return pattern
 
 
+def _message(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("must be one line of printable text without spaces around it")
+    return value
+
+
 def _withholdable(value: str) -> str:
     pattern = _header_pattern(value)
     if any(matches(pattern, name) for name in _FRAMING) or pattern in ALWAYS_OURS:
@@ -150,6 +156,7 @@ WithholdableHeader = Annotated[str, AfterValidator(_withholdable)]
 PolicyArn = Annotated[str, AfterValidator(validate_policy_arn)]
 InlinePolicy = Annotated[str, AfterValidator(validate_policy)]
 Matcher = Annotated[str, AfterValidator(expression(cel_matcher))]
+Message = Annotated[str, AfterValidator(_message), Field(min_length=1, max_length=500)]
 RuleName = Annotated[str, Field(min_length=1, max_length=128)]
 SessionDuration = Annotated[int, Field(ge=900, le=43_200)]  # STS's limits
 

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from extproc.config.fields import (
     InlinePolicy,
     Matcher,
+    Message,
     PolicyArn,
     RoleArn,
     RuleName,
@@ -61,6 +62,7 @@ class _Restricting(Section):
     priority: int | None = None
     policy_arns: list[PolicyArn] = []
     policy: InlinePolicy | None = None
+    message: Message | None = None  # what a client reads that is denied because of it
 
     @model_validator(mode="after")
     def _one_condition(self) -> Self:
@@ -91,6 +93,8 @@ class RoleMapping(_Restricting):
         given = self.role_arn or self.session_duration or self.chain or self.policy_arns or self.policy
         if self.effect == "deny" and given:
             raise ValueError("effect: deny takes no role_arn, chain, session_duration or session policy")
+        if self.effect == "allow" and self.message:
+            raise ValueError("message is what a denied client reads: it needs effect: deny")
         return self
 
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, Sts
-from extproc.config.fields import Origin, RoleArn, Section, SessionDuration, expression
+from extproc.config.fields import Message, Origin, RoleArn, Section, SessionDuration, expression
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
 from extproc.config.roles import Ceiling, RoleMapping
@@ -46,6 +46,15 @@ class HeadMemory(Section):
     check_one_in: Annotated[int, Field(ge=1, le=1_000_000)] = 1000  # known heads
 
 
+class Mcp(Section):
+    """How MCP clients are answered.
+
+    ``denied_status``: 200 for requests that policy, AWS or a limit refuses; None: as HTTP and MCP have it.
+    """
+
+    denied_status: Literal[200] | None = None
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -65,6 +74,8 @@ class Settings(Section):
     role_mappings: list[RoleMapping] = []
     ceilings: list[Ceiling] = []
     claims: Annotated[dict[str, Any], AfterValidator(_claims)] | None = None
+    support: Message | None = None  # completes "ask ..." in denials
+    mcp: Mcp = Mcp()
     limits: Limits = Limits()
     cache: Cache = Cache()
     head_memory: HeadMemory = HeadMemory()

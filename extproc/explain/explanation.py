@@ -55,6 +55,7 @@ class Explanation:
         claims: the names of the token's claims, if it was verified.
         not_tried: mappings and ceilings that were not looked at.
         notes: what else an operator should know.
+        told: what the client reads of a denial.
     """
 
     outcome: Grant | Denied | Answered
@@ -68,6 +69,7 @@ class Explanation:
     claims: tuple[str, ...] = ()
     not_tried: tuple[Rule | Ceiling, ...] = ()
     notes: tuple[str, ...] = ()
+    told: str | None = None
 
     @property
     def allowed(self) -> bool:

@@ -47,6 +47,7 @@ def facts(explanation: Explanation) -> dict[str, Any]:
         document["chained_role_arn"] = grant.chain.role_arn
     if denied:
         document |= {"detail": denied.detail, "status": denied.reason.outcome.status}
+        document["told"] = explanation.told
     if isinstance(outcome, Answered):
         document["status"] = outcome.status
     if explanation.request is not None:

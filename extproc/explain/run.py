@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 
 from extproc import strictjson
 from extproc.admission import Admission
-from extproc.app.rooms import build_pipeline
+from extproc.app.rooms import build_denials, build_origins, build_pipeline
 from extproc.authn.token import TokenLimits, parse
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock
 from extproc.config import Settings
 from extproc.credentials.revocation import RevocationCheck
 from extproc.credentials.sessions import SessionCache
+from extproc.denials import shown_text
 from extproc.errors import Denied, Reason
 from extproc.explain import asked
 from extproc.explain.asked import AskedRequest
@@ -141,6 +142,9 @@ async def _of_token(
     stages = _stages(order, outcome, stage)
     stages[0] = StageResult(Stage.REQUEST, Result.NOT_TRIED, "none was given, so rules see nothing of one")
     explanation = _explanation(watcher, outcome, stages)
+    if isinstance(outcome, Denied):
+        denials = build_denials(environment.settings, build_origins(environment.settings, watcher))
+        explanation = replace(explanation, told=denials.text(outcome))
     if decision is not None:
         explanation = await asyncio.to_thread(
             _with_policy, explanation, environment, decision, identity, NO_INPUTS
@@ -164,10 +168,10 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
         observer=noted,
     )
     try:
-        status = await _drive(pipeline, request)
+        reply = await _drive(pipeline, request)
     finally:
         pipeline.close()
-    record, outcome = noted.outcome(status)
+    record, outcome = noted.outcome(reply[0] if reply else None)
     admission, inputs = _admitted(pipeline, record, request)
     decision = None
     if record.identity is not None and "policy" in record.stages:  # else the policy was not asked
@@ -180,7 +184,11 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
             Stage.REQUEST, Result.ANSWERED, "nothing is forwarded, and no token is needed"
         )
     explanation = replace(
-        _explanation(watcher, outcome, stages), request=request, admission=admission, message=inputs.message
+        _explanation(watcher, outcome, stages),
+        request=request,
+        admission=admission,
+        message=inputs.message,
+        told=shown_text(reply[1]) if reply and isinstance(outcome, Denied) else None,
     )
     if decision is not None and record.identity is not None:
         explanation = await asyncio.to_thread(
@@ -189,14 +197,14 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
     return explanation
 
 
-async def _drive(pipeline: Pipeline, request: AskedRequest) -> int | None:
-    """Send Envoy's messages until the last answer; return the HTTP status if that goes to the client."""
+async def _drive(pipeline: Pipeline, request: AskedRequest) -> tuple[int, bytes] | None:
+    """Send Envoy's messages until the last answer; return status and body if that goes to the client."""
     stream = Stream(pipeline, target_name=request.target)
     for message in request.messages():
         step = stream.receive(message)
         answer = await step if inspect.isawaitable(step) else step
         if answer.last:
-            return envoy_side.immediate_status(answer.message)
+            return envoy_side.immediate_reply(answer.message)
     raise RuntimeError("the stream did not decide")  # it answers a whole request
 
 

@@ -94,6 +94,8 @@ def _verdict(entry: Mapping[str, Any]) -> str:
 def _outcome(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["outcome"] == "deny":
         detail = f": {facts['detail']}" if facts["detail"] else ""
+        if facts["told"]:
+            yield from _wrapped("client reads", facts["told"])
         yield from _closing("denied", f"{facts['reason']} ({facts['status']}){detail}")
     elif facts["role_arn"] is None:
         yield from _closing("answered", f"{facts['status']}, by extproc itself")

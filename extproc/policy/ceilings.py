@@ -24,3 +24,4 @@ class Ceiling:
     issuers: frozenset[str] | None = None
     max_mapping: str | None = None
     session_policy: SessionPolicy = UNRESTRICTED
+    message: str = ""  # what a client reads that is denied because of it

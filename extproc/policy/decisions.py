@@ -22,7 +22,7 @@ MAX_DECISIONS = 64  # kept for one session
 MAX_WAITING = 128  # decisions; each costs at most limits.policy_cost, by default about 50 ms
 MAX_WAITING_OF_ONE = 32  # of one user, who may have many sessions, and must not fill the queue
 
-_Outcome = Grant | tuple[Reason, str]
+_Outcome = Grant | Denied
 
 
 class Decisions:
@@ -55,8 +55,8 @@ class Decisions:
         """
         decisions = self._memo.get(session.digest)
         outcome = decisions.get(key) if decisions is not None else None
-        if isinstance(outcome, tuple):
-            raise Denied(*outcome)
+        if isinstance(outcome, Denied):
+            raise outcome.anew()
         return outcome
 
     async def decide(self, session: Session, inputs: Inputs, key: tuple[object, ...]) -> Grant:
@@ -76,8 +76,8 @@ class Decisions:
                 raise Denied(Reason.USER_BUSY, "too many decisions of this user are waiting") from None
             raise Denied(Reason.POLICY_BUSY, "too many decisions are waiting") from None
         self._remember(session.digest, key, outcome)
-        if isinstance(outcome, tuple):
-            raise Denied(*outcome)
+        if isinstance(outcome, Denied):
+            raise outcome.anew()
         return outcome
 
     def close(self) -> None:
@@ -87,9 +87,7 @@ class Decisions:
     def _outcome(self, session: Session, inputs: Inputs) -> _Outcome:
         decision = self._policy.decide(session.identity, inputs)
         self._on_cost(decision.cost)
-        outcome = decision.outcome
-        # Not the exception itself: raised again and again, it would collect tracebacks.
-        return (outcome.reason, outcome.detail) if isinstance(outcome, Denied) else outcome
+        return decision.outcome
 
     def _remember(self, digest: TokenDigest, key: tuple[object, ...], outcome: _Outcome) -> None:
         decisions = self._memo.put_if_absent(digest, {})

@@ -58,6 +58,7 @@ class Rule:
         priority: None: after all that have one.
         issuers: of whose tokens; None: of all.
         session_duration: seconds; None: the policy's.
+        message: what a client reads that it denies; empty: a text by what it reads.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Rule:
     session_duration: int | None = None
     account: ChosenAccount | None = None
     issuers: frozenset[str] | None = None
+    message: str = ""
 
     @property
     def reads(self) -> frozenset[Path]:
@@ -107,12 +109,27 @@ class Decision:
     cost: int = 0
 
 
+_CEILING = "What an agent may do for your account here does not include this."
+
 _Entry = TypeVar("_Entry", Rule, Ceiling)
 
 
 def restricts(entry: Rule | Ceiling) -> bool:
     """Whether it takes away: where a claim is missing, it applies."""
     return isinstance(entry, Ceiling) or entry.role_arn is None
+
+
+def _told(reads: frozenset[Path]) -> str:
+    """Return what a client reads that a deny rule stopped: what the rule is about, and never the rule."""
+    if any(path[:2] == ("mcp", "tool") for path in reads):
+        return "A rule of this gateway does not let your account use this tool."
+    if any(path[0] not in OF_THE_TOKEN for path in reads):
+        return "A rule of this gateway does not let your account make this request."
+    return "A rule of this gateway denies your account."
+
+
+def _message(ceiling: Ceiling | None) -> str:
+    return ceiling.message if ceiling is not None else ""
 
 
 def _is_for(entry: Rule | Ceiling, issuer: str) -> bool:
@@ -216,7 +233,8 @@ class Policy:
             missing = evaluated[-1].missing
             why = f", since {missing} is missing" if missing else ""
             detail = f"mapping {rule.name} denies{why}"
-            return Decision(Denied(Reason.POLICY_DENIED, detail), evaluated, (), rule)
+            denied = Denied(Reason.POLICY_DENIED, detail, told=_told(rule.reads), message=rule.message)
+            return Decision(denied, evaluated, (), rule)
         return self._decide_grant(identity, rule, evaluated, variables, budget)
 
     def _decide_grant(
@@ -234,11 +252,12 @@ class Policy:
         if rule is not None and not _is_for(rule, identity.issuer):
             # What a ceiling names must not carry anybody over to the roles of another issuer.
             detail = f"mapping {rule.name}, to which the ceiling lowers, is for other issuers"
-            return Decision(Denied(Reason.POLICY_DENIED, detail), evaluated, looked_at, rule)
+            denied = Denied(Reason.POLICY_DENIED, detail, told=_CEILING, message=_message(ceiling))
+            return Decision(denied, evaluated, looked_at, rule)
         try:
             grant = self._granted(identity, rule, ceiling, variables, budget)
-        except Denied as denied:
-            return Decision(denied, evaluated, looked_at, rule)
+        except Denied as refused:
+            return Decision(refused, evaluated, looked_at, rule)
         return Decision(grant, evaluated, looked_at, rule)
 
     def variables(self, identity: Identity, inputs: Inputs, budget: Budget) -> dict[str, Any]:
@@ -279,6 +298,8 @@ class Policy:
                     Reason.POLICY_CONFLICT,
                     f"mapping {rule.name if rule else ''} and ceiling {ceiling.name} "
                     "both have session policies, which STS would unite",
+                    told=_CEILING,
+                    message=ceiling.message,
                 )
             restrictions = ceiling.session_policy
         role_arn = rule.role_arn if rule else self.fallback_role_arn

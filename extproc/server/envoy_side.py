@@ -55,9 +55,9 @@ def trailers_message() -> bytes:
     return bytes(ProcessingRequest(request_trailers=HttpTrailers()).SerializeToString())
 
 
-def immediate_status(answer: bytes) -> int | None:
-    """Return the HTTP status of an answer that goes to the client at once, if it is one."""
+def immediate_reply(answer: bytes) -> tuple[int, bytes] | None:
+    """Return the HTTP status and the body of an answer that goes to the client at once, if it is one."""
     response = ProcessingResponse.FromString(answer)
     if not response.HasField("immediate_response"):
         return None
-    return int(response.immediate_response.status.code)
+    return int(response.immediate_response.status.code), bytes(response.immediate_response.body)

@@ -153,10 +153,13 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "session_duration": None,
                 "policy_arns": [],
                 "policy": None,
+                "message": None,
                 "chain": None,
             }
         ],
         "ceilings": [],
+        "support": None,
+        "mcp": {"denied_status": None},
         "limits": {
             "request_body_bytes": 10 * 1024 * 1024,
             "mcp_body_bytes": 256 * 1024,

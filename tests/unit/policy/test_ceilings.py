@@ -6,6 +6,7 @@ from extproc.app.rooms import build_policy
 from extproc.config import ConfigError
 from extproc.errors import Denied, Reason
 from extproc.policy.review import reads, warnings
+from extproc.policy.rules import _told
 from extproc.values import Identity
 from support.settings import minimal_settings
 
@@ -291,3 +292,64 @@ def test_names_that_sts_does_not_take_are_replaced_or_rejected():
     assert decide(claims).session_name.startswith("auth0-alice-")
     assert decide(claims, session_name_invalid="reject").reason is Reason.SESSION_NAME_INVALID
     assert decide({"groups": ["admin"]}, session_name_invalid="reject").session_name == "alice"
+
+
+@pytest.mark.parametrize(
+    ("matcher", "about"),
+    [
+        ('mcp.tool == "rm"', "this tool"),
+        ('mcp.arguments.x == "rm" || mcp.tool == "y"', "this tool"),
+        ('mcp.method == "tools/list"', "make this request"),
+        ('request.path == "/mcp"', "make this request"),
+        ('claims.sub == "alice"', "your account."),
+    ],
+)
+def test_a_deny_rule_tells_what_it_is_about_and_not_which_it_is(matcher, about):
+    rule = {"name": "secret-name", "matcher": matcher, "effect": "deny"}
+    policy = build_policy(settings(role_mappings=[*MAPPINGS, rule]))
+    (told,) = [_told(entry.reads) for entry in policy.rules if entry.role_arn is None]
+    assert about in told
+    assert "rm" not in told
+    assert "secret-name" not in told
+
+
+def test_the_operators_words_for_a_deny_rule_reach_who_is_denied_each_time():
+    denied = decide(
+        {},
+        role_mappings=[
+            *MAPPINGS,
+            {"matcher": 'claims.sub == "alice"', "effect": "deny", "message": "Not you."},
+        ],
+    )
+    assert (denied.reason, denied.message) == (Reason.POLICY_DENIED, "Not you.")
+    assert denied.anew().message == "Not you."
+    assert denied.anew() is not denied
+
+
+def test_the_operators_words_for_a_ceiling_reach_who_it_stops():
+    ceiling = {**CEILINGS[0], "message": "Agents may read."}
+    del ceiling["max_mapping"]
+    ceiling["policy_arns"] = [READ_ONLY]
+    mapping = {**MAPPINGS[0], "policy_arns": [READ_ONLY]}
+    denied = decide(
+        {"groups": ["admin"], **acting("code-assistant")}, role_mappings=[mapping], ceilings=[ceiling]
+    )
+    assert (denied.reason, denied.message) == (Reason.POLICY_CONFLICT, "Agents may read.")
+
+
+@pytest.mark.parametrize("message", ["", " x", "a\nb", "x" * 501, "a\x1b[0m"])
+def test_a_message_is_one_line_of_printable_text(message):
+    rule = {"claim": "x", "effect": "deny", "message": message}
+    assert any("message" in problem for problem in refused(role_mappings=[*MAPPINGS, rule]))
+
+
+def test_a_message_for_a_mapping_that_gives_a_role_is_refused():
+    assert refused(role_mappings=[{**MAPPINGS[0], "message": "x"}]) == [
+        "role_mappings[0]: message is what a denied client reads: it needs effect: deny"
+    ]
+
+
+@pytest.mark.parametrize("status", [201, 403, "200", True])
+def test_the_only_other_status_of_denials_is_200(status):
+    assert settings(mcp={"denied_status": 200}).mcp.denied_status == 200
+    assert refused(mcp={"denied_status": status})

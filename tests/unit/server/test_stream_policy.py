@@ -169,3 +169,16 @@ async def test_other_services_take_mcp_messages_only_where_rules_read_them(targe
     parts = parts_with('-mcp.tool == "rm"', "true", targets=(target,))
     assert (await drive(parts, headers_message(**UPLOAD)))[-1].status == 400
     assert (await drive(parts, headers_message(), body_message(call("rm"))))[-1].status == 403
+
+
+async def test_what_a_deny_rule_says_is_said_again_for_a_remembered_decision():
+    rules = [
+        Rule("0", cel_matcher('mcp.tool == "rm"'), None, None, message="Not on Fridays."),
+        Rule("1", cel_matcher("true"), ADMIN, None),
+    ]
+    policy = Policy(rules=rules, fallback_role_arn=None, session_name_claim="sub", session_duration=900)
+    parts = Parts(policy=policy)
+    for identifier in (1, 2):
+        _, second = await drive(parts, headers_message(), body_message(call("rm", identifier)))
+        body = json.loads(second.body)
+        assert (body["id"], body["error"]["message"]) == (identifier, "Not on Fridays.")
