@@ -36,7 +36,6 @@ from extproc.demo.sigv4_verifier import (
     verify,
 )
 
-DEFAULT_BODY_LIMIT: Final = 16 * 1024 * 1024
 CREDENTIAL_TTL: Final = 30.0  # seconds; a credential never changes, so this only bounds memory and staleness
 LOOKUP_TIMEOUT: Final = 5.0  # seconds
 MAX_EVENTS: Final = 10_000
@@ -64,7 +63,7 @@ class UpstreamSettings:
     host: str = "aws-mcp.us-east-1.api.aws"
     region: str = "us-east-1"
     service: str = "aws-mcp"
-    body_limit: int = DEFAULT_BODY_LIMIT
+    body_limit: int = 16 * 1024 * 1024
     allow_unsigned_payload: bool = False
     s3_style: bool = False
 

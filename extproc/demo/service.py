@@ -1,4 +1,7 @@
-"""Run one service of the demo: ``python -m extproc.demo.service idp|sts|mcp --listen HOST:PORT``."""
+"""Run one service of the demo: ``python -m extproc.demo.service idp|sts|mcp --listen HOST:PORT``.
+
+Each command imports its own service only: the MCP SDK alone takes longer to load than all the rest.
+"""
 
 import signal
 import socket
@@ -10,8 +13,6 @@ from typing import Any, Final
 import click
 import uvicorn
 from starlette.types import ASGIApp
-
-from extproc.demo import idp, mcp_server, sts
 
 DEFAULT_ISSUER: Final = "http://127.0.0.1:9000"
 DEFAULT_AUDIENCE: Final = "https://mcp.example/mcp"
@@ -114,6 +115,8 @@ def main() -> None:
 @click.option("--no-cimd", is_flag=True, help="Take no client id metadata documents (CIMD).")
 def run_idp(*, listen: tuple[str, int], issuer: str, audience: str, no_cimd: bool) -> None:
     """Run the OIDC provider."""
+    from extproc.demo import idp
+
     settings = idp.IdpSettings(issuer=issuer, audience=audience, client_documents=not no_cimd)
     serve(idp.create_app(settings), listen)
 
@@ -143,6 +146,8 @@ def run_sts(
     credential_lifetime: int | None,
 ) -> None:
     """Run the STS emulator."""
+    from extproc.demo import sts
+
     admitted = frozenset(audiences)
     patterns: dict[str, tuple[str, ...]] = {}
     for arn, pattern in roles:
@@ -167,9 +172,7 @@ def run_sts(
 @click.option("--host", default="aws-mcp.us-east-1.api.aws", show_default=True, help="The signing host.")
 @click.option("--region", default="us-east-1", show_default=True)
 @click.option("--service", default="aws-mcp", show_default=True)
-@click.option(
-    "--body-limit", default=mcp_server.DEFAULT_BODY_LIMIT, show_default=True, type=click.IntRange(1)
-)
+@click.option("--body-limit", default=16 * 1024 * 1024, show_default=True, type=click.IntRange(1))
 @click.option("--allow-unsigned-payload", is_flag=True, help="Accept UNSIGNED-PAYLOAD.")
 @click.option("--s3-style", is_flag=True, help="Canonicalise paths as S3 does.")
 def run_mcp(
@@ -184,6 +187,8 @@ def run_mcp(
     s3_style: bool,
 ) -> None:
     """Run the MCP server behind its SigV4 check."""
+    from extproc.demo import mcp_server
+
     settings = mcp_server.UpstreamSettings(
         sts_url=sts_url.rstrip("/"),
         host=host,

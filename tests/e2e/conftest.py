@@ -5,9 +5,9 @@ import functools
 
 import pytest
 
-from extproc.demo.stack import Stack
 from support.aws_gateway import verifying_gateway
 from support.envoys import further_envoy
+from support.stacks import Stack
 
 
 @pytest.fixture

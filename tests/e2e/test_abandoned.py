@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from extproc.demo.stack import Stack
 from support.http import raw
+from support.stacks import Stack
 
 
 @pytest.fixture(scope="module", params=["completion_queue", "aio"])

@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 from extproc.adminapi.server import SERVICE
-from extproc.demo.stack import Stack, find_program
+from extproc.demo.stack import find_program
 from support.http import client
+from support.stacks import Stack
 
 
 class Administered(Stack):

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from extproc.demo.stack import Stack
 from support.http import client
+from support.stacks import Stack
 
 CANARIES = {
     "cookie": "canary-cookie-7f3a",

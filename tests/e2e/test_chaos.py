@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from extproc.demo.ports import free_ports
-from extproc.demo.stack import Stack
 from support.http import client
+from support.stacks import Stack
 from support.supervised import children, until
 
 SECONDS = float(os.environ.get("EXTPROC_CHAOS_SECONDS", "10"))

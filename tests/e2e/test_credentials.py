@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from extproc.demo.stack import Stack
 from support.http import client
-from support.stacks import ImpatientStack
+from support.stacks import ImpatientStack, Stack
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from extproc.demo.stack import Stack, find_program
+from extproc.demo.stack import find_program
 from extproc.envoyconf.options import EnvoyOptions
 from support.certificates import Authority, dns, uri
 from support.http import client
+from support.stacks import Stack
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "envoy").glob("*/envoy.yaml"))

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from extproc.cli import main
 from extproc.demo.settings import ADMIN_ROLE
-from extproc.demo.stack import Stack
 from support.http import raw
+from support.stacks import Stack
 
 RULES = [
     {"name": "no-echo", "matcher": 'mcp.tool == "echo"', "effect": "deny"},

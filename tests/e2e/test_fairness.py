@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from extproc.demo.stack import Stack
 from support.http import client
+from support.stacks import Stack
 
 LATENCY = 0.15  # seconds of the demo's STS
 NEWCOMERS = 20

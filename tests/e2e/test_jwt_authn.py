@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from extproc.demo.stack import Stack, find_program
+from extproc.demo.stack import find_program
 from support.http import client
+from support.stacks import Stack
 
 ROOT = Path(__file__).parents[2]
 

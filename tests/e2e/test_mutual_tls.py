@@ -5,11 +5,11 @@ import asyncio
 import pytest
 import yaml
 
-from extproc.demo.stack import Stack
 from extproc.envoyconf.options import EnvoyOptions
 from support.certificates import LOCAL, Authority, uri
 from support.envoys import further_envoy
 from support.http import client
+from support.stacks import Stack
 
 ENVOY = "spiffe://example.org/envoy"
 

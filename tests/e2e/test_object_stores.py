@@ -11,7 +11,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from extproc.demo.stack import free_ports
+from extproc.demo.ports import free_ports
 from support.aws_double import REGION
 from support.aws_gateway import Gateway, gateway
 from support.object_stores import KEYS, fixed_sts, minio, minio_role, program, versitygw

@@ -8,8 +8,8 @@ from mcp.shared.exceptions import MCPError
 
 from extproc.demo.driver import mcp_client
 from extproc.demo.settings import ADMIN_ROLE, DEVELOPER_ROLE
-from extproc.demo.stack import Stack
 from support.http import client
+from support.stacks import Stack
 
 RULES = [
     {"name": "no-echo", "matcher": 'mcp.tool == "echo"', "effect": "deny", "priority": 0},

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from extproc.demo.stack import Stack
 from support.http import client
+from support.stacks import Stack
 
 APP = "https://app.example"
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from extproc.demo.ports import free_ports
-from extproc.demo.stack import Stack
 from support.http import client
+from support.stacks import Stack
 from support.supervised import children, until
 
 CONCURRENCY = 16

@@ -11,10 +11,10 @@ import boto3
 import yaml
 from botocore.config import Config
 
-from extproc.demo.stack import Stack
 from extproc.envoyconf.options import EnvoyOptions
 from support.aws_double import REGION, AwsDouble, credentials_of, targets_yaml
 from support.certificates import LOCAL, Authority
+from support.stacks import Stack
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
 sys.path.append(str(CLIENTS))

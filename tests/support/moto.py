@@ -9,8 +9,8 @@ import boto3
 import urllib3
 from botocore.config import Config
 
+from extproc.demo.ports import free_ports
 from extproc.demo.settings import ACCOUNT_ID
-from extproc.demo.stack import free_ports
 from support.aws_double import REGION
 
 ALLOW_ALL = json.dumps(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import urllib3
 
-from extproc.demo.stack import free_ports
+from extproc.demo.ports import free_ports
 
 DIRECTORY = Path(os.environ.get("OBJECT_STORES", Path(__file__).parents[2] / ".object-stores"))
 KEYS = ("AKIAROOTEXAMPLE", "a-secret-of-at-least-forty-characters-0000")

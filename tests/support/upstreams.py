@@ -7,7 +7,8 @@ import time
 
 import urllib3
 
-from extproc.demo.stack import Stack, free_ports
+from extproc.demo.ports import free_ports
+from support.stacks import Stack
 
 
 class Upstream:
