@@ -127,7 +127,7 @@ def check(config_path: Path) -> None:
         click.echo(f"warning: {warning}", err=True)
     for warning in cel_check.warnings(settings):
         click.echo(f"warning: {warning}", err=True)
-    for note in (*_notes(config_path), *file_notes(settings), *review.notes(policy)):
+    for note in (*_notes(config_path), *config.notes(settings), *file_notes(settings), *review.notes(policy)):
         click.echo(f"note: {note}", err=True)
     click.echo("\n".join(review.reads(policy)))
     click.echo(review.cost(policy))

@@ -1,7 +1,7 @@
 """What the settings say, as the objects of the rooms."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from extproc.pipeline import Pipeline
 from extproc.policy import ceilings
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import ChosenAccount, Policy, Rule
+from extproc.scopes import RequiredScopes, ScopeHierarchy
 from extproc.server.certificates import CertificateError, CertificateFiles
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
@@ -35,6 +36,7 @@ NOTHING_KEPT: Mapping[Hashable, KeyStore] = MappingProxyType({})
 
 def build_policy(settings: Settings) -> Policy:
     """The role mappings and ceilings as a policy."""
+    hierarchy = scope_hierarchy(settings)
     return Policy(
         rules=[
             Rule(
@@ -48,6 +50,7 @@ def build_policy(settings: Settings) -> Policy:
                 account=_account(mapping),
                 issuers=_issuers(mapping),
                 message=mapping.message or "",
+                require_scopes=hierarchy.require(mapping.require_scopes),
             )
             for name, mapping in zip(settings.mapping_names, settings.role_mappings, strict=True)
         ],
@@ -60,6 +63,7 @@ def build_policy(settings: Settings) -> Policy:
                 session_policy=ceiling.session_policy,
                 issuers=_issuers(ceiling),
                 message=ceiling.message or "",
+                require_scopes=hierarchy.require(ceiling.require_scopes),
             )
             for ceiling in settings.ceilings
         ],
@@ -150,6 +154,8 @@ def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
 
 def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock) -> Verifier:
     """The verifier of all configured issuers."""
+    hierarchy = scope_hierarchy(settings)
+    required = {issuer.issuer: hierarchy.require(issuer.required_scopes) for issuer in settings.issuers}
     return Verifier(
         issuers=[
             TrustedIssuer(
@@ -162,12 +168,12 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
                 required_claims={
                     name: _values(required) for name, required in issuer.required_claims.items()
                 },
-                required_scopes=tuple(issuer.required_scopes),
+                required_scopes=required[issuer.issuer],
                 exchange_header=issuer.sts_token_header,
                 exchange_audiences=Audiences(
                     issuer.sts_token_audiences or issuer.audiences, ignore_slash=issuer.ignore_audience_slash
                 ),
-                terms=_terms(issuer, settings.limits),
+                terms=_terms(issuer, settings.limits, required[issuer.issuer]),
             )
             for issuer in settings.issuers
         ],
@@ -180,10 +186,28 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
     )
 
 
-def _terms(issuer: Issuer, limits: Limits) -> bytes:
+def scope_hierarchy(settings: Settings) -> ScopeHierarchy:
+    """``scopes``, and all scopes that some section requires."""
+    return ScopeHierarchy(settings.scopes, (*_baseline_scopes(settings), *_rules_scopes(settings)))
+
+
+def _baseline_scopes(settings: Settings) -> Iterator[str]:
+    for issuer in settings.issuers:
+        yield from issuer.required_scopes
+
+
+def _rules_scopes(settings: Settings) -> Iterator[str]:
+    for entry in (*settings.role_mappings, *settings.ceilings):
+        yield from entry.require_scopes
+
+
+def _terms(issuer: Issuer, limits: Limits, required: RequiredScopes) -> bytes:
     """SHA-256 over all that verifying an issuer's tokens goes by."""
     of_tokens = limits.model_dump_json(include={"token_bytes", "claims_depth", "claims_values"})
-    return hashlib.sha256(f"{issuer.model_dump_json(exclude={'refresh'})}{of_tokens}".encode()).digest()
+    scopes = [sorted(enough) for enough in required.sufficient]
+    return hashlib.sha256(
+        f"{issuer.model_dump_json(exclude={'refresh'})}{of_tokens}{scopes}".encode()
+    ).digest()
 
 
 def _values(required: ClaimValue | list[ClaimValue]) -> tuple[ClaimValue, ...]:
@@ -191,14 +215,14 @@ def _values(required: ClaimValue | list[ClaimValue]) -> tuple[ClaimValue, ...]:
 
 
 def build_resource(settings: Settings) -> ProtectedResource:
-    """The resource as clients see it, with the scopes of all issuers."""
-    scopes = [scope for issuer in settings.issuers for scope in issuer.required_scopes]
+    """The resource as clients see it, with the scopes of all issuers and of all rules."""
     return ProtectedResource(
         url=settings.resource.url,
         aliases=settings.resource.aliases,
         authorization_servers=[issuer.issuer for issuer in settings.issuers],
         name=settings.resource.name,
-        scopes=list(dict.fromkeys(scopes)),
+        scopes=list(dict.fromkeys(_baseline_scopes(settings))),
+        step_up_scopes=list(dict.fromkeys(_rules_scopes(settings))),
     )
 
 

@@ -32,7 +32,8 @@ class ProtectedResource:
     Args:
         url: the endpoint, also for requests to a host that is none of these.
         aliases: the same endpoint under other hosts.
-        scopes: those a client should ask for, of all issuers together.
+        scopes: those a client should ask for at first, of all issuers together.
+        step_up_scopes: those that some requests need besides; ``scopes_supported`` has both.
     """
 
     def __init__(
@@ -43,13 +44,15 @@ class ProtectedResource:
         aliases: Sequence[str] = (),
         name: str | None = None,
         scopes: Sequence[str] = (),
+        step_up_scopes: Sequence[str] = (),
     ) -> None:
         document: dict[str, object] = {
             "authorization_servers": authorization_servers,
             "bearer_methods_supported": ["header"],
         }
-        if scopes:
-            document["scopes_supported"] = list(scopes)
+        supported = list(dict.fromkeys((*scopes, *step_up_scopes)))
+        if supported:
+            document["scopes_supported"] = supported
         if name:
             document["resource_name"] = name
         self._scopes = tuple(scopes)

@@ -1,10 +1,11 @@
 """What signed claims must say: each check returns what it read, or raises ``Denied``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from extproc.authn.audience import Audiences
 from extproc.errors import Denied, Reason
+from extproc.scopes import RequiredScopes, granted_scopes
 
 MAX_SUBJECT_LENGTH = 255  # STS's limit for SubjectFromWebIdentityToken
 MAX_TIMESTAMP = 2**40  # some 35,000 years; keeps arithmetic on times exact
@@ -95,29 +96,15 @@ def check_required_claims(claims: Mapping[str, Any], required: Mapping[str, tupl
             raise Denied(Reason.CLAIM_REQUIRED, f"claim {name} has no required value")
 
 
-def check_scopes(claims: Mapping[str, Any], required: tuple[str, ...]) -> None:
-    """All required scopes are granted; the refusal names all of them, for the client to ask for."""
+def check_scopes(claims: Mapping[str, Any], required: RequiredScopes) -> None:
+    """All required scopes are granted; the refusal names all that the client is to ask for."""
     if not required:
         return
-    missing = sorted(set(required) - granted_scopes(claims))
+    granted = granted_scopes(claims)
+    missing = required.missing(granted)
     if missing:
-        raise Denied(Reason.SCOPE_MISSING, f"without scope {' '.join(missing)}", scopes=required)
-
-
-def granted_scopes(claims: Mapping[str, Any]) -> set[str]:
-    """Scopes by ``scope`` (RFC 9068 2.2.3) and ``scp``, a text (Entra ID) or a list of texts (Okta).
-
-    Anything of another type grants nothing.
-    """
-    granted: set[str] = set()
-    scope, scp = claims.get("scope"), claims.get("scp")
-    for value in (scope, scp):
-        if isinstance(value, str):
-            granted.update(value.split(" "))
-    if isinstance(scp, list):
-        granted.update(_texts(scp))
-    return granted
-
-
-def _texts(values: Iterable[Any]) -> list[str]:
-    return [value for value in values if isinstance(value, str)]
+        raise Denied(
+            Reason.SCOPE_MISSING,
+            f"without scope {' '.join(missing)}",
+            scopes=required.to_ask_for(granted, missing),
+        )

@@ -9,7 +9,7 @@
  7. audience  one of the issuer's, as ``authn.audience`` compares them
  8. subject   a non-empty text; no string has U+0000
  9. claims    those that the issuer's configuration requires
-10. scopes    all that the issuer's configuration requires
+10. scopes    all that the issuer's configuration requires, each itself or by one that includes it
 
 Not checked here: whether STS would accept the token, and revocation at the provider.
 """
@@ -38,6 +38,7 @@ from extproc.authn.keys import MAX_KID_LENGTH, SUPPORTED_ALGORITHMS, KeyStore, V
 from extproc.authn.token import TokenLimits, UnverifiedToken, check_form, parse
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
+from extproc.scopes import NO_SCOPES, RequiredScopes
 from extproc.values import Identity
 
 NEVER_ACCEPTED_TYPES = frozenset(
@@ -83,7 +84,7 @@ class TrustedIssuer:
     leeway: float
     keys: KeyStore | None = field(repr=False)
     required_claims: Mapping[str, tuple[ClaimValue, ...]] = field(default_factory=dict)
-    required_scopes: tuple[str, ...] = ()
+    required_scopes: RequiredScopes = NO_SCOPES
     exchange_header: str | None = None
     exchange_audiences: Audiences = NO_AUDIENCES
     terms: bytes = field(default=b"", repr=False)

@@ -7,7 +7,7 @@ Unknown keys are refused, and so are duplicate ones. Errors read ``path: message
 from extproc.config.document import ConfigError, load, load_listen, parse, read_documents, read_text, validate
 from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
-from extproc.config.lint import warnings
+from extproc.config.lint import notes, warnings
 from extproc.config.listen import Listen, Tls, stays_local
 from extproc.config.roles import Ceiling, RoleMapping
 from extproc.config.settings import Limits, Settings
@@ -28,6 +28,7 @@ __all__ = [
     "host_port",
     "load",
     "load_listen",
+    "notes",
     "parse",
     "read_documents",
     "read_text",

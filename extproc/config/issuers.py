@@ -9,9 +9,7 @@ from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import SUPPORTED_ALGORITHMS
 from extproc.authn.provider import is_loopback
 from extproc.authn.verifier import NEVER_ACCEPTED_TYPES
-from extproc.config.fields import Section, TokenHeader, Url
-
-_SCOPE = r"^[\x21\x23-\x5B\x5D-\x7E]+$"  # RFC 6749 3.3
+from extproc.config.fields import Scope, Section, TokenHeader, Url
 
 
 class Resource(Section):
@@ -66,7 +64,7 @@ class Issuer(Section):
     jwks_file: str | None = None
     allow_insecure_http: bool = False
     required_claims: dict[str, ClaimValue | Annotated[list[ClaimValue], Field(min_length=1)]] = {}
-    required_scopes: list[Annotated[str, Field(pattern=_SCOPE)]] = []
+    required_scopes: list[Scope] = []
     refresh: Refresh | None = None  # default: the one for all issuers
     verified_by: Literal["extproc", "envoy"] = "extproc"
     sts_token_header: TokenHeader | None = None

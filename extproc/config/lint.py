@@ -7,7 +7,7 @@ away is no warning but an error of the section that it is in.
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from extproc.config.targets import Target
 from extproc.policy.arn import is_aws_endpoint
 from extproc.policy.compared import compared
 from extproc.policy.types import did_you_mean
+from extproc.scopes import ScopeHierarchy
 from extproc.signing.headers import HeaderPolicy, Treatment
 from extproc.signing.hosts import infer_scope
 from extproc.signing.profiles import profile_of
@@ -45,7 +46,8 @@ _WELL_KNOWN = "/.well-known/"
 def warnings(settings: Settings) -> list[str]:
     """Return what is likely wrong, in the order of the sections."""
     checks: tuple[Callable[[Settings], Iterator[str]], ...] = (
-        _listen, _resource, _issuers, _targets, _sts, _partitions, _names, _mappings, _compared, _others,
+        _listen, _resource, _issuers, _scopes, _targets, _sts, _partitions, _names, _mappings, _compared,
+        _others,
     )  # fmt: skip
     return [warning for check in checks for warning in check(settings)]
 
@@ -115,14 +117,46 @@ def _issuer(issuer: Issuer) -> Iterator[str]:
         yield f"jwks_file: {issuer.jwks_file} cannot be read here"
     if issuer.allow_insecure_http and not (issuer.jwks_uri or issuer.issuer).startswith("http:"):
         yield "allow_insecure_http: is not needed, and would let a redirect of discovery go over http://"
-    if "offline_access" in issuer.required_scopes:
-        yield "required_scopes: offline_access is for refresh tokens, and not in access tokens"
     for name in issuer.required_claims:
         if name in ("exp", "iat", "nbf", "jti"):
             yield f"required_claims: {name} differs in every token"
-    for name in ("audiences", "algorithms", "token_types", "required_scopes"):
+    for name in ("audiences", "algorithms", "token_types"):
         yield from _repeated(name, getattr(issuer, name))
     yield from _same_audiences(issuer)
+
+
+def _scopes(settings: Settings) -> Iterator[str]:
+    hierarchy = ScopeHierarchy(settings.scopes)
+    required = [
+        (f"issuers[{position}].required_scopes", issuer.required_scopes)
+        for position, issuer in enumerate(settings.issuers)
+    ]
+    for section, entries in (("role_mappings", settings.role_mappings), ("ceilings", settings.ceilings)):
+        required += [
+            (f"{section}[{position}].require_scopes", entry.require_scopes)
+            for position, entry in enumerate(entries)
+        ]
+    for path, scopes in required:
+        if "offline_access" in scopes:
+            yield f"{path}: offline_access is for refresh tokens, and not in access tokens"
+        yield from _repeated(path, scopes)
+        for one, other in permutations(dict.fromkeys(scopes), 2):
+            if other in hierarchy.sufficient(one):
+                yield f"{path}: {one} is included in {other}, so that {other} is enough"
+    used = {scope for _, scopes in required for scope in scopes}
+    for broad, narrow in settings.scopes.items():
+        yield from _repeated(f"scopes.{broad}", narrow)
+        if not any(broad in hierarchy.sufficient(scope) for scope in used):
+            yield f"scopes.{broad}: includes nothing that is required{did_you_mean(narrow[0], sorted(used))}"
+
+
+def notes(settings: Settings) -> list[str]:
+    """Return what is as it should be, and may yet surprise."""
+    none = "issuers[0].required_scopes: none, so that a 401 names no scope, and MCP clients ask at once for"
+    later = any(entry.require_scopes for entry in (*settings.role_mappings, *settings.ceilings))
+    if later and not any(issuer.required_scopes for issuer in settings.issuers):
+        return [f"{none} all that rules require"]
+    return []
 
 
 def _same_audiences(issuer: Issuer) -> Iterator[str]:

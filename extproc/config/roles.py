@@ -11,6 +11,7 @@ from extproc.config.fields import (
     PolicyArn,
     RoleArn,
     RuleName,
+    Scope,
     Section,
     SessionDuration,
     expression,
@@ -60,6 +61,7 @@ class _Restricting(Section):
     claim: Annotated[str, Field(min_length=1)] | None = None
     matcher: Matcher | None = None
     priority: int | None = None
+    require_scopes: list[Scope] = []  # a role is for tokens that have them; what restricts, for those without
     policy_arns: list[PolicyArn] = []
     policy: InlinePolicy | None = None
     message: Message | None = None  # what a client reads that is denied because of it

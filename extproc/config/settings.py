@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, Sts
-from extproc.config.fields import Message, Origin, RoleArn, Section, SessionDuration, expression
+from extproc.config.fields import Message, Origin, RoleArn, Scope, Section, SessionDuration, expression
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
 from extproc.config.roles import Ceiling, RoleMapping
@@ -18,6 +18,7 @@ from extproc.policy.cel import DEFAULT_COST_LIMIT
 from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
 from extproc.policy.types import did_you_mean
+from extproc.scopes import ScopeHierarchy
 from extproc.signing.headers import matches
 from extproc.values import MAX_CHAINED_DURATION
 
@@ -25,6 +26,15 @@ from extproc.values import MAX_CHAINED_DURATION
 def _claims(declared: dict[str, Any]) -> dict[str, Any]:
     parse_schema(declared)
     return declared
+
+
+Includes = Annotated[list[Scope], Field(min_length=1)]
+"""The scopes that a scope includes."""
+
+
+def _acyclic(scopes: dict[str, list[str]]) -> dict[str, list[str]]:
+    ScopeHierarchy(scopes)  # raises if a scope includes itself
+    return scopes
 
 
 class Limits(Section):
@@ -71,6 +81,7 @@ class Settings(Section):
     session_name_invalid: Literal["replace", "reject"] = "replace"
     role_claim: Annotated[str, Field(min_length=1)] = "groups"
     fallback_role_arn: RoleArn | None = None
+    scopes: Annotated[dict[Scope, Includes], AfterValidator(_acyclic)] = {}
     role_mappings: list[RoleMapping] = []
     ceilings: list[Ceiling] = []
     claims: Annotated[dict[str, Any], AfterValidator(_claims)] | None = None

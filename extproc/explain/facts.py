@@ -46,7 +46,7 @@ def facts(explanation: Explanation) -> dict[str, Any]:
     if grant and grant.chain:
         document["chained_role_arn"] = grant.chain.role_arn
     if denied:
-        document |= {"detail": denied.detail, "status": denied.reason.outcome.status}
+        document |= _denial(denied)
         document["told"] = explanation.told
     if isinstance(outcome, Answered):
         document["status"] = outcome.status
@@ -59,6 +59,11 @@ def facts(explanation: Explanation) -> dict[str, Any]:
     if explanation.notes:
         document["notes"] = list(explanation.notes)
     return document
+
+
+def _denial(denied: Denied) -> dict[str, Any]:
+    told: dict[str, Any] = {"detail": denied.detail, "status": denied.reason.outcome.status}
+    return told | ({"scopes": list(denied.scopes)} if denied.scopes else {})
 
 
 def _entries(explanation: Explanation) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -81,6 +86,7 @@ def _entry(entry: Evaluated, why: tuple[str, ...]) -> dict[str, Any]:
         "matched": entry.matched,
         "error": entry.error,
         "missing": entry.missing,
+        "missing_scopes": list(entry.lacking or ()),
         "effect": _effect(entry),
         "why": list(why),
     }

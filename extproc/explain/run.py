@@ -178,6 +178,7 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
         # Once more, for what it looked at: the same inputs, so the same decision.
         decision = await asyncio.to_thread(environment.policy.decide, record.identity, inputs)
     failed = _failed_at(outcome, record, watcher, admission, decision)
+    outcome = _with_scopes(outcome, watcher, decision)
     stages = _stages(_order(request, admission, failed), outcome, failed)
     if isinstance(outcome, Answered):
         stages[0] = StageResult(
@@ -240,6 +241,17 @@ def _failed_at(
     if decision is not None and isinstance(decision.outcome, Denied):
         return Stage.POLICY
     return Stage.BODY if record.head is not None and record.head.has_body else Stage.REQUEST
+
+
+def _with_scopes(
+    outcome: Grant | Denied | Answered, watcher: _Watcher, decision: Decision | None
+) -> Grant | Denied | Answered:
+    """The outcome with the scopes of its challenge, which the observer is not told."""
+    causes = (decision.outcome if decision is not None else None, watcher.notes.denied)
+    for cause in causes:
+        if isinstance(outcome, Denied) and isinstance(cause, Denied) and cause.reason is outcome.reason:
+            return cause
+    return outcome
 
 
 def _order(request: AskedRequest, admission: Admission | None, failed: Stage) -> list[Stage]:

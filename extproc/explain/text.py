@@ -85,7 +85,7 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     if entry["error"]:
         return "ERROR" if entry["why"] else f"ERROR: {entry['error']}"
     if not entry["matched"]:
-        return "no match"
+        return "SCOPE MISSING" if entry["missing_scopes"] else "no match"
     # The role comes at the end.
     applies = "APPLIES" if entry["missing"] else "MATCHES"
     return applies if entry["effect"].startswith("arn:") else f"{applies}: {entry['effect']}"
@@ -97,6 +97,8 @@ def _outcome(facts: Mapping[str, Any]) -> Iterator[str]:
         if facts["told"]:
             yield from _wrapped("client reads", facts["told"])
         yield from _closing("denied", f"{facts['reason']} ({facts['status']}){detail}")
+        if facts.get("scopes"):
+            yield from _wrapped("  ask for", f"scope {' '.join(facts['scopes'])}")
     elif facts["role_arn"] is None:
         yield from _closing("answered", f"{facts['status']}, by extproc itself")
     else:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from extproc.policy.matchers import Matcher
 from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
+from extproc.scopes import NO_SCOPES, RequiredScopes
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
     """One ceiling: either ``max_mapping`` (a mapping's name) or ``session_policy``.
 
-    ``issuers``: of whose tokens; None: of all.
+    ``issuers``: of whose tokens; None: of all. ``require_scopes``: whoever has them is not capped.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Ceiling:
     max_mapping: str | None = None
     session_policy: SessionPolicy = UNRESTRICTED
     message: str = ""  # what a client reads that is denied because of it
+    require_scopes: RequiredScopes = NO_SCOPES

@@ -12,11 +12,15 @@ from extproc.policy.types import unguarded
 def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
     """Yield rules that can never matter, that deny everybody, or that give a role to strangers."""
     yield from _unreachable("mapping", policy.rules)
-    if policy.fallback_role_arn is not None and any(_always(rule) for rule in policy.rules):
+    always = [
+        rule for rule in policy.rules if _always(rule) and not (restricts(rule) and rule.require_scopes)
+    ]
+    if policy.fallback_role_arn is not None and always:
         yield "fallback_role_arn: never reached, since a mapping always matches"
-    for rule in policy.rules:
-        if rule.role_arn is None and _always(rule):
+    for rule in always:
+        if restricts(rule):
             yield f"mapping {rule.name}: denies everybody"
+    yield from _more_without_scopes(policy.rules)
     yield from _unreachable("ceiling", policy.ceilings)
     if policy.cost(USUAL_GROUPS) > policy.cost_limit:
         yield f"{cost(policy)}: such tokens may be denied (policy_error); see limits.policy_cost"
@@ -25,6 +29,33 @@ def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
     if len(issuers) > 1:
         yield from _of_any_issuer(policy, len(issuers))
     yield from _session_name(policy)
+
+
+def _more_without_scopes(rules: Sequence[Rule]) -> Iterator[str]:
+    """What a client gets more of by leaving scopes out of its token."""
+    for rule, further in _passed_on(rules):
+        for other in further:
+            same_role = (other.role_arn, other.chain) == (rule.role_arn, rule.chain)
+            if same_role and rule.session_policy and not other.session_policy:
+                yield (
+                    f"mapping {rule.name}: tokens without scope {rule.require_scopes} can get the same role "
+                    f"from mapping {other.name}, without a session policy"
+                )
+
+
+def _passed_on(rules: Sequence[Rule]) -> Iterator[tuple[Rule, list[Rule]]]:
+    """Mappings with scopes, each with those that may give a role to whoever lacks them."""
+    for position, rule in enumerate(rules):
+        if restricts(rule) or not rule.require_scopes:
+            continue
+        further = [
+            other
+            for other in rules[position + 1 :]
+            if not set(rule.require_scopes.names) <= set(other.require_scopes.names)
+            and (rule.issuers is None or other.issuers is None or rule.issuers & other.issuers)
+        ]
+        if further:
+            yield rule, further
 
 
 def _ceiling(policy: Policy, ceiling: Ceiling) -> Iterator[str]:
@@ -86,6 +117,11 @@ def notes(policy: Policy) -> Iterator[str]:
                     f"{kind} {entry.name}: {effect} tokens without {' or '.join(claims)}, "
                     "which it reads without has()"
                 )
+    for rule, further in _passed_on(policy.rules):
+        yield (
+            f"mapping {rule.name}: tokens without scope {rule.require_scopes} go on to mapping "
+            f"{', '.join(other.name for other in further)}"
+        )
 
 
 def _unguarded(matcher: Matcher) -> list[Path]:
@@ -112,6 +148,7 @@ def reads(policy: Policy) -> Iterator[str]:
         for entry in entries:
             paths = entry.reads if isinstance(entry, Rule) else entry.matcher.reads
             members = sorted({shown(path) for path in paths})
+            members += [f"scope {name}" for name in entry.require_scopes.names]
             yield f"{kind} {entry.name}: reads {', '.join(members) or 'nothing'}"
 
 
@@ -132,4 +169,14 @@ def _hides(earlier: Rule | Ceiling, later: Rule | Ceiling) -> bool:
     """Equal conditions are a duplicate claim, or the same expression."""
     if earlier.issuers is not None and not (later.issuers and later.issuers <= earlier.issuers):
         return False
+    if earlier.require_scopes and not _takes_all_of(earlier, later):
+        return False
     return bool(earlier.matcher.constant) or earlier.matcher == later.matcher
+
+
+def _takes_all_of(earlier: Rule | Ceiling, later: Rule | Ceiling) -> bool:
+    """Whether ``earlier``, which requires scopes, ends the search for every token that ``later`` is for."""
+    first, second = set(earlier.require_scopes.names), set(later.require_scopes.names)
+    if not restricts(earlier):
+        return first <= second
+    return restricts(later) and bool(second) and second <= first

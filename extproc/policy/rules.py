@@ -7,12 +7,17 @@ before all others. What was found may then be lowered by the first ceiling that 
 
 What restricts must not be open where a claim is missing: a deny rule or a ceiling that reads one
 applies. A missing member of the request is "no match" everywhere, and a missing claim elsewhere.
+
+``require_scopes`` divides those to whom a condition applies: a mapping gives its role to tokens that have the
+scopes, and a deny rule or a ceiling holds for tokens that lack some. Where a mapping matches but for its
+scopes, the search goes on; if it ends without a role, or a deny rule wants scopes, the client is told which
+(``scope_missing``), provided that with them it would get a role: a login that cannot help is not asked for.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from extproc.errors import Denied, Reason
 from extproc.policy.agents import ActError, agents_of
@@ -31,6 +36,7 @@ from extproc.policy.inputs import NO_INPUTS, Inputs, read_members
 from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, Matcher, cel_matcher
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
 from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
+from extproc.scopes import NO_SCOPES, RequiredScopes, granted_scopes
 from extproc.values import ChainedRole, Grant, Identity
 
 __all__ = ["ClaimContains", "Decision", "Evaluated", "Policy", "Rule", "cel_matcher"]
@@ -59,6 +65,7 @@ class Rule:
         issuers: of whose tokens; None: of all.
         session_duration: seconds; None: the policy's.
         message: what a client reads that it denies; empty: a text by what it reads.
+        require_scopes: those without which no role is given; of a deny rule, those with which it lets pass.
     """
 
     name: str
@@ -71,6 +78,7 @@ class Rule:
     account: ChosenAccount | None = None
     issuers: frozenset[str] | None = None
     message: str = ""
+    require_scopes: RequiredScopes = NO_SCOPES
 
     @property
     def reads(self) -> frozenset[Path]:
@@ -85,6 +93,8 @@ class Evaluated:
     Attributes:
         missing: the member that it reads and that is not there, as in ``claims.act.sub``.
         foreign: whether it is for tokens of other issuers only, and was not looked at further.
+        lacking: its scopes that the token does not have; None where its condition does not apply, or it
+            requires none. A mapping that lacks some has not matched; a deny rule or ceiling only then has.
     """
 
     rule: Rule | Ceiling
@@ -92,6 +102,7 @@ class Evaluated:
     error: str | None
     missing: str | None = None
     foreign: bool = False
+    lacking: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +181,8 @@ class Policy:
         reads = [rule.reads for rule in self.rules] + [ceiling.matcher.reads for ceiling in self.ceilings]
         paths = {path for member in reads for path in member}
         # Sorted: the order is that of the values in a memoised decision's key.
+        entries: list[Rule | Ceiling] = [*self.rules, *self.ceilings]
+        self._requires_scopes = any(entry.require_scopes for entry in entries)
         self.request_reads = tuple(sorted(path for path in paths if path[0] not in OF_THE_TOKEN))
         named_by = session_name.reads if session_name else frozenset()
         self._reads_agents = any(path[0] == "agents" for path in (*paths, *named_by))
@@ -223,31 +236,43 @@ class Policy:
             variables = self.variables(identity, inputs, budget)
         except EvaluationError as error:
             return Decision(Denied(Reason.POLICY_ERROR, f"claims: {error}"), ())
-        rule, evaluated, error_text = _first_match(self.rules, identity.issuer, variables, budget)
-        if error_text is not None:
+        granted = frozenset(granted_scopes(identity.claims)) if self._requires_scopes else frozenset()
+        return self._decide_role(_Subject(identity, granted, variables, budget))
+
+    def _decide_role(self, subject: "_Subject") -> Decision:
+        found = _first_match(self.rules, subject)
+        evaluated, rule = found.evaluated, found.entry
+        if found.error is not None:
             # Falling through would let a broken rule hand out a later, perhaps stronger, role.
-            return Decision(Denied(Reason.POLICY_ERROR, f"mapping {error_text}"), evaluated)
-        if rule is None and self.fallback_role_arn is None:
-            return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), evaluated)
+            return Decision(Denied(Reason.POLICY_ERROR, f"mapping {found.error}"), evaluated)
         if rule is not None and rule.role_arn is None:
             missing = evaluated[-1].missing
             why = f", since {missing} is missing" if missing else ""
             detail = f"mapping {rule.name} denies{why}"
             denied = Denied(Reason.POLICY_DENIED, detail, told=_told(rule.reads), message=rule.message)
             return Decision(denied, evaluated, (), rule)
-        return self._decide_grant(identity, rule, evaluated, variables, budget)
+        if rule is None and not found.but_for_scopes:
+            if self.fallback_role_arn is None:
+                return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), evaluated)
+        elif rule is None:
+            # Before the fallback role, which is for those whom no mapping is about.
+            rule = found.but_for_scopes[0]
+        decision = self._decide_grant(subject, rule, evaluated)
+        if isinstance(decision.outcome, Denied):
+            return decision  # scopes would not help
+        needed = (*found.demanding, *(entry for entry in (rule, decision.rule) if entry is not None))
+        refusal = _step_up(needed, subject.scopes)
+        return decision if refusal is None else dataclasses.replace(decision, outcome=refusal)
 
     def _decide_grant(
-        self,
-        identity: Identity,
-        rule: Rule | None,
-        evaluated: tuple[Evaluated, ...],
-        variables: Mapping[str, Any],
-        budget: Budget,
+        self, subject: "_Subject", rule: Rule | None, evaluated: tuple[Evaluated, ...]
     ) -> Decision:
-        ceiling, looked_at, error_text = _first_match(self.ceilings, identity.issuer, variables, budget)
-        if error_text is not None:
-            return Decision(Denied(Reason.POLICY_ERROR, f"ceiling {error_text}"), evaluated, looked_at)
+        """Apply the ceilings to a mapping or the fallback role, as if its scopes were there."""
+        identity, variables, budget = subject.identity, subject.variables, subject.budget
+        found = _first_match(self.ceilings, subject)
+        ceiling, looked_at = found.entry, found.evaluated
+        if found.error is not None:
+            return Decision(Denied(Reason.POLICY_ERROR, f"ceiling {found.error}"), evaluated, looked_at)
         rule = self._lowered(rule, ceiling)
         if rule is not None and not _is_for(rule, identity.issuer):
             # What a ceiling names must not carry anybody over to the roles of another issuer.
@@ -342,29 +367,84 @@ class Policy:
         return session_name(wanted, issuer=identity.issuer, subject=identity.subject)
 
 
-def _first_match(
-    entries: Sequence[_Entry], issuer: str, variables: Mapping[str, Any], budget: Budget
-) -> tuple[_Entry | None, tuple[Evaluated, ...], str | None]:
-    """The first entry that matches, what was looked at, and what went wrong at the last of these."""
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """Whom a decision is about, and what it goes by."""
+
+    identity: Identity
+    scopes: frozenset[str]
+    variables: Mapping[str, Any]
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class _Search(Generic[_Entry]):
+    """How a search through mappings or ceilings ended.
+
+    Attributes:
+        entry: the one that counts.
+        error: what went wrong at the last that was looked at.
+        but_for_scopes: mappings with a role that would have counted, had the token had their scopes.
+        demanding: deny rules that apply until the token has their scopes.
+    """
+
+    entry: _Entry | None
+    evaluated: tuple[Evaluated, ...]
+    error: str | None = None
+    but_for_scopes: tuple[_Entry, ...] = ()
+    demanding: tuple[_Entry, ...] = ()
+
+
+def _first_match(entries: Sequence[_Entry], subject: _Subject) -> _Search[_Entry]:
+    """Look at entries until one counts or cannot be evaluated.
+
+    The search goes on at a mapping whose scopes are missing, since a later one may give a role; and at
+    a deny rule that scopes would lift, so that all of them are asked for at once, and only if no other rule
+    denies anyhow.
+    """
     evaluated: list[Evaluated] = []
+    but_for_scopes: list[_Entry] = []
+    demanding: list[_Entry] = []
+    found: _Entry | None = None
     for entry in entries:
-        if not _is_for(entry, issuer):
+        if not _is_for(entry, subject.identity.issuer):
             evaluated.append(Evaluated(entry, matched=False, error=None, foreign=True))
             continue
         missing = None
         try:
-            budget.spend(1)
-            matched = entry.matcher.matches(variables, budget)
+            subject.budget.spend(1)
+            applies = entry.matcher.matches(subject.variables, subject.budget)
         except MissingMemberError as member:
-            matched = member.applies and restricts(entry)
+            applies = member.applies and restricts(entry)
             missing = member.member
         except EvaluationError as error:
             evaluated.append(Evaluated(entry, matched=False, error=str(error)))
-            return None, tuple(evaluated), f"{entry.name}: {error}"
-        evaluated.append(Evaluated(entry, matched=matched, error=None, missing=missing))
-        if matched:
-            return entry, tuple(evaluated), None
-    return None, tuple(evaluated), None
+            return _Search(None, tuple(evaluated), f"{entry.name}: {error}")
+        lacking = None
+        if applies and entry.require_scopes:
+            lacking = entry.require_scopes.missing(subject.scopes)
+            applies = bool(lacking) is restricts(entry)
+        evaluated.append(Evaluated(entry, matched=applies, error=None, missing=missing, lacking=lacking))
+        if applies and lacking and isinstance(entry, Rule):
+            demanding.append(entry)
+        elif applies:
+            found = entry
+            break
+        elif lacking:
+            but_for_scopes.append(entry)
+    return _Search(found, tuple(evaluated), None, tuple(but_for_scopes), tuple(demanding))
+
+
+def _step_up(needed: Sequence[Rule], granted: frozenset[str]) -> Denied | None:
+    """The refusal of a token that lacks scopes of these; None if it lacks none."""
+    lacking = {rule.name: rule.require_scopes.missing(granted) for rule in needed}
+    missing = [scope for scopes in lacking.values() for scope in scopes]
+    if not missing:
+        return None
+    detail = "; ".join(
+        f"mapping {name} needs scope {' '.join(scopes)}" for name, scopes in lacking.items() if scopes
+    )
+    return Denied(Reason.SCOPE_MISSING, detail, scopes=needed[0].require_scopes.to_ask_for(granted, missing))
 
 
 def _chain(rule: Rule, variables: Mapping[str, Any], budget: Budget) -> ChainedRole | None:

@@ -17,7 +17,7 @@ from extproc.policy.cel import (
 )
 from extproc.policy.cel.parts import Part, parts
 from extproc.policy.matchers import VARIABLES, ClaimContains
-from extproc.policy.rules import Evaluated
+from extproc.policy.rules import Evaluated, restricts
 
 _MOST = 120  # characters of an expression, and
 _MOST_NAMES = 20  # names of members that are shown
@@ -41,6 +41,8 @@ def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
     """
     if entry.foreign:
         return (f"for tokens of {', '.join(sorted(entry.rule.issuers or ()))} only",)
+    if entry.lacking is not None:
+        return _why_scopes(entry)
     matcher = entry.rule.matcher
     if isinstance(matcher, ClaimContains):
         reasons = _why_claim(matcher, entry, variables)
@@ -53,6 +55,18 @@ def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
     else:
         reasons = iter(())
     return tuple(dict.fromkeys(reasons))  # each once
+
+
+def _why_scopes(entry: Evaluated) -> tuple[str, ...]:
+    """What decided was the scopes: the condition applies. Only scopes of the configuration are named."""
+    if entry.lacking:
+        needed = f"the token lacks scope {' '.join(entry.lacking)}"
+        if restricts(entry.rule):
+            return (f"its condition applies, and {needed}",)
+        return (f"its condition applies, but {needed}: not this role; the mappings after it are tried",)
+    if restricts(entry.rule):
+        return (f"its condition applies, but the token has scope {entry.rule.require_scopes}",)
+    return ()
 
 
 def _why_claim(matcher: ClaimContains, entry: Evaluated, variables: Mapping[str, Any]) -> Iterator[str]:

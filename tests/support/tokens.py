@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from extproc.authn.audience import Audiences
 from extproc.authn.keys import KeyDocument, KeyDocumentError, KeyStore, RefreshPolicy
 from extproc.authn.verifier import TrustedIssuer, Verifier
+from extproc.scopes import ScopeHierarchy
 
 NOW = 1_790_000_000
 ISSUER = "https://idp.example"
@@ -154,6 +155,8 @@ def trusted_issuer(**changes):
     for name in ("audiences", "exchange_audiences"):
         if isinstance(arguments.get(name), frozenset):
             arguments[name] = Audiences(arguments[name])
+    if isinstance(arguments.get("required_scopes"), tuple):
+        arguments["required_scopes"] = ScopeHierarchy().require(arguments["required_scopes"])
     arguments.setdefault("keys", key_store(issuer=arguments["issuer"]))
     return TrustedIssuer(**arguments)
 

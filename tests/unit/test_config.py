@@ -141,6 +141,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         "role_claim": "groups",
         "fallback_role_arn": None,
         "claims": None,
+        "scopes": {},
         "role_mappings": [
             {
                 "name": None,
@@ -150,6 +151,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "effect": "allow",
                 "role_arn": ROLE,
                 "priority": None,
+                "require_scopes": [],
                 "session_duration": None,
                 "policy_arns": [],
                 "policy": None,

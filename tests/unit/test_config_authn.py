@@ -43,7 +43,7 @@ def test_every_setting_about_tokens_reaches_the_verifier():
     trusted = verifier._issuers["https://idp.example"]
     assert trusted.required_claims == {"tid": ("t1",), "amr": ("mfa", "hwk"), "n": (1,), "ok": (True,)}
     assert type(trusted.required_claims["ok"][0]) is bool
-    assert trusted.required_scopes == ("mcp", "aws:read")
+    assert trusted.required_scopes.names == ("mcp", "aws:read")
     assert trusted.exchange_header == "x-id-token"
     assert "client" in trusted.exchange_audiences
     assert "https://mcp.example/mcp" not in trusted.exchange_audiences

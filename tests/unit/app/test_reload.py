@@ -136,6 +136,34 @@ async def test_a_session_whose_grant_stays_the_same_keeps_its_credentials(runnin
     assert running.sts.roles == [ROLE + "First"]
 
 
+async def test_a_session_that_a_broader_scope_opened_ends_when_that_no_longer_includes_what_is_required(
+    running,
+):
+    token = mint(claims(scope="aws:*"))
+    running.document["issuers"][0]["required_scopes"] = ["aws:read"]
+    running.document["scopes"] = {"aws:*": ["aws:read"]}
+    await running.reloader.reload()
+    first = await running.authorized(token)
+    running.document["scopes"]["other"] = ["aws:write"]  # nothing to this issuer
+    await running.reloader.reload()
+    assert (await running.authorized(token)).session is first.session
+    running.document["scopes"]["aws:*"] = ["aws:write"]
+    await running.reloader.reload()
+    with pytest.raises(Denied) as caught:
+        await running.authorized(token)
+    assert (caught.value.reason, caught.value.scopes) == (Reason.SCOPE_MISSING, ("aws:read", "aws:*"))
+
+
+async def test_scopes_that_a_rule_requires_from_now_on_count_for_sessions_that_are_open_already(running):
+    assert await running.authorized(MINE)
+    running.document["role_mappings"][0]["require_scopes"] = ["aws:call"]
+    await running.reloader.reload()
+    for _ in range(2):  # decided, and remembered
+        with pytest.raises(Denied) as caught:
+            await running.authorized(MINE)
+        assert (caught.value.reason, caught.value.scopes) == (Reason.SCOPE_MISSING, ("aws:call",))
+
+
 @pytest.mark.parametrize(
     "change",
     [

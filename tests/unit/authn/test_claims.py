@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from extproc.authn.claims import granted_scopes
 from extproc.errors import Denied, Reason
+from extproc.scopes import granted_scopes
 from support.tokens import claims, make_verifier, mint, rsa_key, trusted_issuer
 
 

@@ -7,6 +7,7 @@ and the answer is read from what Envoy would get.
 import base64
 import inspect
 import json
+import re
 
 import pytest
 
@@ -50,12 +51,26 @@ def document(keys):
             {"name": "lattice", "host": "x.vpc-lattice-svcs.us-east-1.on.aws", "prefix": "/lattice"},
         ],
         "limits": {"request_body_bytes": 4096, "mcp_body_bytes": 2048},
+        "scopes": {"aws:*": ["aws:call", "aws:write"]},
         "role_mappings": [
             {"name": "never", "matcher": 'mcp.tool == "rm"', "effect": "deny"},
+            {
+                "name": "scripts",
+                "matcher": 'mcp.tool == "script"',
+                "effect": "deny",
+                "require_scopes": ["aws:call"],
+            },
             {"name": "blocked", "matcher": "claims.risk > 5", "effect": "deny", "issuers": [SCOPED]},
             {"name": "uploads", "matcher": 'request.target == "s3"', "role_arn": ROLE + "S3", "priority": 1},
             {"name": "level", "matcher": "int(claims.level) > 3", "role_arn": ROLE + "Level", "priority": 2},
-            {"name": "admins", "claim": "admins", "role_arn": ROLE + "Admin", "priority": 3},
+            {
+                "name": "writers",
+                "claim": "writers",
+                "role_arn": ROLE + "W",
+                "require_scopes": ["aws:write"],
+                "priority": 3,
+            },
+            {"name": "admins", "claim": "admins", "role_arn": ROLE + "Admin", "priority": 4},
         ],
         "ceilings": [{"name": "agents", "matcher": "has(claims.act)", "max_mapping": "admins"}],
     }
@@ -120,6 +135,14 @@ CASES = {
     "a key that nobody has": (POST, "Bearer " + mint(claims(), {"alg": "RS256", "kid": "x"}), "key_unknown"),
     # of other issuers
     "scopes": (POST, token(iss=SCOPED, scope="a mcp", tenant="t1", risk=1), None),
+    "no scope for a tool": (post(body=call("script")), token(scope="aws:write x"), "scope_missing"),
+    "no scope for a tool, and no role": (post(body=call("script")), token(groups=[]), "no_role"),
+    "a broader scope for a tool": (post(body=call("script")), token(scope="aws:*"), None),
+    "no scope for a role": (POST, token(groups=["writers"], scope="aws:call"), "scope_missing"),
+    "no scope for a role and a tool": (post(body=call("script")), token(groups=["writers"]), "scope_missing"),
+    "no scope for the first of two roles": (POST, token(groups=["writers", "admins"]), None),
+    "scopes for a role": (POST, token(groups=["writers"], scp=["aws:write"]), None),
+    "no scope for what a ceiling lowers": (POST, token(groups=["writers"], act={"sub": "a"}), "scope_missing"),
     "no scope": (POST, token(iss=SCOPED, scope="a", tenant="t1", risk=1), "scope_missing"),
     "no tenant": (POST, token(iss=SCOPED, scope="mcp", risk=1), "claim_required"),
     "a deny rule without its claim": (POST, token(iss=SCOPED, scope="mcp", tenant="t1"), "policy_denied"),
@@ -297,11 +320,14 @@ async def by_the_server(built, request, unverified_token, body):
 
 def told_by(seen):
     told = seen.decision_metadata
+    challenge = seen.set.get("www-authenticate", "")
+    asked_for = re.search(r' scope="([^"]*)"', challenge) if "insufficient_scope" in challenge else None
     return {
         "outcome": "deny" if told["decision"] == "deny" else "allow",
         "reason": told.get("reason") or None,
         "role_arn": told["role_arn"] if told["decision"] == "allow" else None,
         "status": seen.status,
+        "scopes": asked_for.group(1).split() if asked_for else None,
     }
 
 
@@ -309,7 +335,7 @@ def told_by_explain(explanation):
     told = facts(explanation)
     for line in lines(told):
         assert len(line) <= WIDTH or " " not in line.strip(), line
-    return {name: told.get(name) for name in ("outcome", "reason", "role_arn", "status")}
+    return {name: told.get(name) for name in ("outcome", "reason", "role_arn", "status", "scopes")}
 
 
 @pytest.fixture
