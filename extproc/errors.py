@@ -50,6 +50,7 @@ class Reason(StrEnum):
     EXCHANGE_TOKEN_FOREIGN = "exchange_token_foreign"  # noqa: S105
     KEYS_UNAVAILABLE = "keys_unavailable"
     REVOKED = "revoked"
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105
     # The policy.
     CLAIMS_SHAPE = "claims_shape"
     NO_ROLE = "no_role"
@@ -222,7 +223,9 @@ _OUTCOMES = {
     Reason.KEYS_UNAVAILABLE: _unavailable(
         "The identity provider does not answer the gateway. Try again in a few seconds."
     ),
-    Reason.REVOKED: _invalid_token("The access token has been revoked."),
+    # Another login would give another token of the same user, which is refused as well.
+    Reason.REVOKED: _access_denied("Your access here has been revoked for now."),
+    Reason.TOKEN_REVOKED: _invalid_token("The access token has been revoked."),
     Reason.CLAIMS_SHAPE: _NO_ROLE,
     Reason.NO_ROLE: _NO_ROLE,
     Reason.POLICY_ERROR: _RULES_FAIL,

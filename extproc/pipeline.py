@@ -42,7 +42,6 @@ from extproc.values import (
     DIFFERENT_EACH_TIME,
     Allow,
     Authorized,
-    Identity,
     Reply,
     RequestHead,
     Session,
@@ -271,14 +270,10 @@ class Pipeline:
                 identity, unverified_token, admission.unverified_exchange_tokens
             )
         record.identity = identity
-        self._refuse_revoked(identity)
+        self._revocation.refuse(identity)
         session = Session(admission.digest, identity, exchange_token)
         self._sessions.put(session)
         return session
-
-    def _refuse_revoked(self, identity: Identity) -> None:
-        if self._revocation.refuses(identity):
-            raise Denied(Reason.REVOKED, "the deny list names this identity")
 
     def payload(self, admission: Admission, body: bytes) -> Payload:
         """What is signed of the body. Hashes it, so a large one is better given to another thread.
@@ -297,7 +292,7 @@ class Pipeline:
             Denied: the identity was revoked meanwhile.
         """
         # Last of all: a body may have been held up, an exchange under way.
-        self._refuse_revoked(authorized.session.identity)
+        self._revocation.refuse(authorized.session.identity)
         head = admission.head
         began = time.perf_counter()
         signed = self._signer.sign(

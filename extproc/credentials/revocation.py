@@ -10,6 +10,7 @@ from typing import Protocol
 from extproc.clock import Clock
 from extproc.credentials.cache import CredentialCache
 from extproc.credentials.sessions import SessionCache
+from extproc.errors import Denied, Reason
 from extproc.values import Grant, Identity, Session
 
 MAX_ENTRIES = 10_000
@@ -41,8 +42,12 @@ class Selector:
 class RevocationCheck(Protocol):
     """What the pipeline asks before it opens a session and before it signs."""
 
-    def refuses(self, identity: Identity) -> bool:
-        """Whether the identity is kept out now."""
+    def refuse(self, identity: Identity) -> None:
+        """Let the identity pass.
+
+        Raises:
+            Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
+        """
         ...
 
 
@@ -88,17 +93,30 @@ class DenyList:
 
     def refuses(self, identity: Identity) -> bool:
         """Whether the identity is on the list now. Asked for every request that is signed."""
-        if not self._until:
-            return False
+        return bool(self._until) and bool(self._entries(identity))
+
+    def refuse(self, identity: Identity) -> None:
+        """Let the identity pass.
+
+        Raises:
+            Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
+        """
+        if self.refuses(identity):
+            token_only = all(selector.token_id is not None for selector in self._entries(identity))
+            reason = Reason.TOKEN_REVOKED if token_only else Reason.REVOKED
+            raise Denied(reason, "the deny list names this identity")
+
+    def _entries(self, identity: Identity) -> list[Selector]:
         now = self._clock()
         # A jti that is no text names nothing on the list (and might not even be hashable).
         jti = str(identity.claims.get("jti"))
         places = (("sub", identity.subject), ("jti", jti), ("iss", identity.issuer))
-        return any(
-            until > now and selector.matches_identity(identity)
+        return [
+            selector
             for place in places
             for selector, until in self._until.get(place, {}).items()
-        )
+            if until > now and selector.matches_identity(identity)
+        ]
 
     def _sweep(self) -> None:
         now = self._clock()
@@ -151,6 +169,14 @@ class Revocation:
     def refuses(self, identity: Identity) -> bool:
         """Whether the identity is kept out now."""
         return self._deny_list.refuses(identity)
+
+    def refuse(self, identity: Identity) -> None:
+        """Let the identity pass.
+
+        Raises:
+            Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
+        """
+        self._deny_list.refuse(identity)
 
     @property
     def entries(self) -> int:

@@ -52,25 +52,49 @@ class _Hint:
     reason: Reason | None = None
 
 
+_OPERATORS = Reason.STS_MISCONFIGURED
+"""A token that was verified before STS saw it is refused for what IAM is configured to take: whoever logs
+in again gets another one of its kind, which is refused as well."""
+
 _HINTS = (
-    _Hint("No OpenIDConnect provider found", "create the IAM OIDC provider of this issuer in the account"),
-    _Hint("Incorrect token audience", "add the token's audience to the IAM OIDC provider"),
     _Hint(
-        "HTTPS certificate", "the certificate of the issuer's HTTPS host does not fit the IAM OIDC provider"
+        "No OpenIDConnect provider found",
+        "create the IAM OIDC provider of this issuer in the account",
+        _OPERATORS,
+    ),
+    _Hint("Incorrect token audience", "add the token's audience to the IAM OIDC provider", _OPERATORS),
+    _Hint(
+        "HTTPS certificate",
+        "the certificate of the issuer's HTTPS host does not fit the IAM OIDC provider",
+        _OPERATORS,
     ),
     _Hint(
         "Couldn't retrieve verification key",
         "IAM could not fetch the issuer's keys; is its JWKS public?",
         Reason.STS_PROVIDER_UNREACHABLE,
     ),
-    _Hint("sts:TagSession", "the token carries session tags: allow sts:TagSession in the trust policy"),
-    _Hint("sts:SetSourceIdentity", "the token sets a source identity: allow sts:SetSourceIdentity"),
+    _Hint("discovery document", "IAM does not accept the issuer's discovery document", _OPERATORS),
+    _Hint("Missing a required claim", "the issuer's tokens lack a claim that STS requires", _OPERATORS),
+    _Hint("not a valid JWT", "STS takes no tokens of this form; is sts_token_header needed?", _OPERATORS),
+    _Hint("supported algorithm", "STS does not take the algorithm of the issuer's tokens", _OPERATORS),
+    _Hint(
+        "sts:TagSession",
+        "the token carries session tags: allow sts:TagSession in the trust policy",
+        _OPERATORS,
+    ),
+    _Hint(
+        "sts:SetSourceIdentity",
+        "the token sets a source identity: allow sts:SetSourceIdentity",
+        _OPERATORS,
+    ),
     _Hint("MaxSessionDuration", "session_duration exceeds the role's maximum session duration"),
     _Hint(
         "credentials will not be generated", "the token's policy claim, or the role, names no known policy"
     ),
     _Hint(
-        "must match configured OpenID Client ID", "the token's aud and azp are not the client id of this STS"
+        "must match configured OpenID Client ID",
+        "the token's aud and azp are not the client id of this STS",
+        _OPERATORS,
     ),
     _Hint("does not exist", "this STS does not know the role of role_arn"),
 )

@@ -131,8 +131,7 @@ async def _of_token(
     try:
         identity = await watcher.verify(unverified_token, jwt_payload=jwt_payload)
         stage = Stage.REVOCATION
-        if environment.revocation.refuses(identity):
-            raise Denied(Reason.REVOKED, "the deny list names this identity")  # noqa: TRY301
+        environment.revocation.refuse(identity)
         stage = Stage.POLICY
         decision = await asyncio.to_thread(environment.policy.decide, identity, NO_INPUTS)
         outcome: Grant | Denied | Answered = decision.outcome
@@ -234,7 +233,7 @@ def _failed_at(
         return Stage.REQUEST
     if not watcher.notes.passed:
         return Stage.TOKEN
-    if outcome.reason is Reason.REVOKED:
+    if outcome.reason in (Reason.REVOKED, Reason.TOKEN_REVOKED):
         return Stage.REVOCATION
     if record.identity is None:
         return Stage.STS_TOKEN

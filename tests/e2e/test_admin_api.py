@@ -76,9 +76,10 @@ async def test_a_revoked_user_is_refused_with_the_next_request_and_nobody_else(s
     assert (revoked["sessions"], revoked["credentials"]) == (1, 1)
     async with client(token=tokens["demo-admin"]) as http:
         answer = await http.post(url(stack), content=b"{}")
-    assert answer.status_code == 401
-    assert answer.json()["error"] == "invalid_token"
-    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert answer.status_code == 403
+    assert answer.json()["error"] == "access_denied"
+    assert "Your access here has been revoked" in answer.json()["error_description"]
+    assert "www-authenticate" not in answer.headers  # another login would not help
     assert await status(stack, tokens["demo-developer"]) == 200
     assert stack.control("mcp", "stats")["received"] == 3
     assert stack.control("sts", "stats")["calls"] == 2

@@ -280,6 +280,36 @@ async def test_an_error_of_sts_has_its_reason_and_only_its_code_is_told(
     assert denied.detail == f"STS answered {status} {code}"
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "InvalidIdentityToken",
+            "No OpenIDConnect provider found in your account for https://idp.example.com",
+        ),
+        ("InvalidIdentityToken", "Incorrect token audience"),
+        ("InvalidIdentityTokenException", "Incorrect token audience"),
+        (
+            "InvalidIdentityToken",
+            "OpenIDConnect provider's HTTPS certificate doesn't match configured thumbprint",
+        ),
+        ("InvalidIdentityToken", "Missing a required claim: iat"),
+        (
+            "InvalidIdentityToken",
+            "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
+        ),
+        ("AccessDenied", "User: x is not authorized to perform: sts:TagSession on resource: y"),
+    ],
+)
+async def test_what_a_login_cannot_mend_is_the_operators_problem_and_no_401(
+    sts, shared_exchange, code, message
+):
+    sts.answer = (400, "text/xml", error(code, message))
+    denied = await denial(shared_exchange)
+    assert (denied.reason, denied.reason.outcome.status) == (Reason.STS_MISCONFIGURED, 500)
+    assert "; " in denied.detail  # and what to do
+
+
 MINIOS = [
     ("Token is expired", Reason.STS_TOKEN_EXPIRED),
     ("token expired", Reason.STS_TOKEN_EXPIRED),
@@ -293,7 +323,7 @@ MINIOS = [
     ("No public key found for kid alice", Reason.STS_TOKEN_REFUSED),
     (
         "STS JWT Token has `azp` claim invalid, `azp` must match configured OpenID Client ID",
-        Reason.STS_TOKEN_REFUSED,
+        Reason.STS_MISCONFIGURED,
     ),
     (
         "policy claim missing from the JWT token, credentials will not be generated",
@@ -321,7 +351,7 @@ async def test_minios_one_code_for_every_refusal_is_told_apart_by_its_message(
     sts.answer = (400, "application/xml", error("InvalidParameterValue", message))
     denied = await denial(shared_exchange)
     assert denied.reason is reason
-    assert denied.reason.outcome.status in (401, 403, 503)
+    assert denied.reason.outcome.status in (401, 403, 500, 503)
     assert denied.detail.startswith("STS answered 400 InvalidParameterValue")
     assert denied.code == "InvalidParameterValue"
 

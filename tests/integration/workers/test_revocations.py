@@ -71,7 +71,7 @@ async def test_whoever_is_revoked_is_refused_by_the_next_life_from_its_first_req
         worker._signal(signal.SIGKILL)
         await asyncio.to_thread(until, lambda: worker._process.pid != first, "it is started again")
         # The connection waits for the port to be there: this is the first request of the new life.
-        assert (await ask(address, alice)).status == 401
+        assert (await ask(address, alice)).status == 403
         assert (await ask(address, bob)).status == 503
 
 
@@ -100,4 +100,4 @@ async def test_the_control_channel_revokes_and_says_what_it_cannot(tmp_path):
         assert (await ask(address, alice)).status == 503
         answer = await worker.control.call("Revoke", admin_pb2.RevokeRequest(subject="alice"))
         assert answer.refused_until.seconds > time.time() + 23 * 3600
-        assert (await ask(address, alice)).status == 401
+        assert (await ask(address, alice)).status == 403

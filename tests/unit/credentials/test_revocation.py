@@ -10,6 +10,7 @@ import pytest
 from extproc.credentials.cache import CachePolicy, CredentialCache
 from extproc.credentials.revocation import MAX_ENTRIES, DenyList, Revocation, Selector, revocation_policy
 from extproc.credentials.sessions import SessionCache
+from extproc.errors import Denied, Reason
 from extproc.values import ChainedRole
 from support.credentials import HOUR, ROLE, START, FakeClock, FakeExchange, grant, held, session
 
@@ -166,3 +167,22 @@ def test_the_role_policy_ends_credentials_that_aws_has_handed_out(revoked_at):
     (statement,) = policy["Statement"]
     assert statement["Effect"] == "Deny"
     assert statement["Condition"] == {"DateLessThan": {"aws:TokenIssueTime": "2015-08-30T12:36:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("selector", "reason"),
+    [
+        (Selector(subject=ALICE.identity.subject), Reason.REVOKED),
+        (Selector(issuer=ALICE.identity.issuer), Reason.REVOKED),
+        (Selector(token_id="j1"), Reason.TOKEN_REVOKED),
+        (Selector(subject=ALICE.identity.subject, token_id="j1"), Reason.TOKEN_REVOKED),
+    ],
+)
+def test_whoever_cannot_come_back_with_another_token_is_not_sent_to_log_in(selector, reason):
+    deny_list = DenyList(clock=lambda: START)
+    deny_list.refuse(ALICE.identity)
+    deny_list.add(selector, until=START + 60)
+    with pytest.raises(Denied) as denied:
+        deny_list.refuse(ALICE.identity)
+    assert denied.value.reason is reason
+    assert (reason.outcome.status == 401) is (reason is Reason.TOKEN_REVOKED)

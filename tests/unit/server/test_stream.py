@@ -445,8 +445,8 @@ async def test_a_body_that_was_held_up_is_not_signed_after_a_revocation():
     await answer(stream, headers_message())
     parts.revocation.revoke(ALICE, deny_until=NOW + 60)
     seen, last = await answer(stream, body_message())
-    assert (seen.status, last) == (401, True)
-    assert b"The access token has been revoked." in seen.response.immediate_response.body
+    assert (seen.status, last) == (403, True)
+    assert b"Your access here has been revoked" in seen.response.immediate_response.body
 
 
 async def test_a_large_body_that_is_being_hashed_is_not_signed_after_a_revocation(monkeypatch):
@@ -456,7 +456,7 @@ async def test_a_large_body_that_is_being_hashed_is_not_signed_after_a_revocatio
     hashing = asyncio.create_task(answer(stream, body_message(bytes(LARGE_BODY))))
     await asyncio.sleep(0)
     parts.revocation.revoke(ALICE, deny_until=NOW + 60)
-    assert (await hashing)[0].status == 401
+    assert (await hashing)[0].status == 403
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -468,7 +468,7 @@ async def test_an_exchange_under_way_at_a_revocation_signs_nothing(method):
     await until(lambda: parts.exchange.calls)
     parts.revocation.revoke(ALICE, deny_until=NOW + 60)
     parts.exchange.gate.set()
-    assert (await waiting)[-1].status == 401
+    assert (await waiting)[-1].status == 403
     assert parts.credentials.values() == []
 
 
@@ -486,7 +486,7 @@ async def test_a_token_that_is_being_verified_at_a_revocation_opens_no_session()
     await until(lambda: parts.verifier.calls)
     parts.revocation.revoke(ALICE, deny_until=NOW + 60)
     verifying.set()
-    assert (await waiting)[-1].status == 401
+    assert (await waiting)[-1].status == 403
     assert (len(parts.sessions), parts.exchange.calls) == (0, 0)
 
 
@@ -495,7 +495,7 @@ async def test_a_revoked_token_works_again_when_its_time_is_over_and_costs_no_ex
     await drive(parts, headers_message(), body_message())
     parts.revocation.revoke(ALICE, deny_until=NOW + 60)
     for _ in range(3):
-        assert (await drive(parts, headers_message(), body_message()))[-1].status == 401
+        assert (await drive(parts, headers_message(), body_message()))[-1].status == 403
     assert parts.exchange.calls == 1
     parts.now = NOW + 60
     assert (await drive(parts, headers_message(), body_message()))[-1].is_signed
