@@ -16,12 +16,13 @@ PROXY  := .venv-bench-proxy
 # waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
+.PHONY: help demo test test-all cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a real MCP client through the real Envoy to a SigV4-protected MCP server"
 	@echo "make test   all tests (unit, integration, end to end with the real Envoy)"
+	@echo "make test-all  those of minutes too: chaos, load, the benchmark, other programs' suites"
 	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
 	@echo "make object-stores  the real MinIO and versitygw behind the gateway (needs go; two minutes to build)"
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
@@ -59,6 +60,10 @@ demo: $(DEMO)
 
 test: $(STAMP)
 	@$(PYTEST) $(ARGS)
+
+# With those that take their own time (the marker "long").
+test-all: $(STAMP)
+	@$(PYTEST) -m "" $(ARGS)
 
 # The specification's cases are not ours to ship: the Go module that has them is fetched beside the project.
 cel-spec: $(STAMP)

@@ -96,6 +96,7 @@ def test_the_cli_moves_files_to_s3_and_back(worlds, aws, tmp_path):
     assert aws("s3api", "list-objects-v2", "--bucket", "cli", "--query", "KeyCount").strip() in ("0", "null")
 
 
+@pytest.mark.long  # a process of the AWS CLI for each command
 def test_the_cli_works_with_tables_queues_and_topics(aws):
     aws(
         "dynamodb", "create-table", "--table-name", "cli", "--billing-mode", "PAY_PER_REQUEST",

@@ -8,6 +8,8 @@ from bench import through_envoy
 from bench.__main__ import run, write
 from bench.world import ENVOY_ALONE, NATIVE, UNCACHED, engines, full, noop
 
+pytestmark = pytest.mark.long  # every contender is started and loaded
+
 SHORTEST = dataclasses.replace(
     through_envoy.QUICK,
     rounds=1,

@@ -20,6 +20,8 @@ from support.http import client
 from support.stacks import Stack
 from support.supervised import children, until
 
+pytestmark = pytest.mark.long  # ten seconds of faults and their recoveries, under load
+
 SECONDS = float(os.environ.get("EXTPROC_CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("EXTPROC_CHAOS_SEED", str(random.randrange(10_000))))
 USERS = ("demo-admin", "demo-developer")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 COMMAND = [sys.executable, "-m", "extproc", "demo"]
 
 
@@ -23,6 +25,7 @@ def running_with(text):
     return found
 
 
+@pytest.mark.long  # tests of the wheel run the same demo, installed
 def test_the_demo_succeeds_and_leaves_no_process_behind(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=120, env=environment, check=False)

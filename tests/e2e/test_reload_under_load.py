@@ -1,16 +1,17 @@
-"""The configuration is reloaded a hundred times while requests run: none fails, none is unsigned."""
+"""The configuration is reloaded again and again while requests run: none fails, none is unsigned."""
 
 import asyncio
 import collections
 import re
 import signal
 
+import pytest
 import yaml
 
 from support.http import client
 from support.supervised import until
 
-RELOADS, CONCURRENCY = 100, 8
+CONCURRENCY = 8
 
 
 def outcomes(stack):
@@ -19,7 +20,8 @@ def outcomes(stack):
     return {outcome: int(count) for outcome, count in found}
 
 
-async def test_no_request_fails_during_a_hundred_reloads(own_stack, capsys):
+@pytest.mark.parametrize("reloads", [10, pytest.param(100, marks=pytest.mark.long)])
+async def test_no_request_fails_during_reloads(own_stack, capsys, reloads):
     stack, path = own_stack, own_stack.directory / "extproc.yaml"
     good = yaml.safe_load(path.read_text())
     versions = (
@@ -44,7 +46,7 @@ async def test_no_request_fails_during_a_hundred_reloads(own_stack, capsys):
                 statuses[answer.status_code] += 1
 
         loads = [asyncio.create_task(load(str(name))) for name in range(CONCURRENCY)]
-        for number in range(RELOADS):
+        for number in range(reloads):
             await asyncio.to_thread(reload, number)
         degraded = stack.http.request("GET", f"http://{stack.addresses.extproc_admin}/readyz").data.decode()
         await asyncio.to_thread(reload, 1)
@@ -53,12 +55,12 @@ async def test_no_request_fails_during_a_hundred_reloads(own_stack, capsys):
         await asyncio.gather(*loads)
     upstream = stack.control("mcp", "stats")
     with capsys.disabled():
-        print(f"\n{RELOADS + 1} reloads under load: {outcomes(stack)}, requests {dict(statuses)}; {upstream}")
+        print(f"\n{reloads + 1} reloads under load: {outcomes(stack)}, requests {dict(statuses)}; {upstream}")
     assert set(statuses) == {200}
     assert upstream["received"] == upstream["verified"] == statuses[200]
     assert upstream["bearer_seen"] == 0
-    assert outcomes(stack)["applied"] >= RELOADS // 3
-    assert outcomes(stack)["failed"] >= RELOADS // 3
+    assert outcomes(stack)["applied"] >= reloads // 3
+    assert outcomes(stack)["failed"] >= reloads // 3
     assert "configuration" not in degraded.replace("needs a restart", "")
     assert told.status == 200
     assert "degraded: configuration: not reloaded" in told.data.decode()

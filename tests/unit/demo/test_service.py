@@ -1,7 +1,7 @@
 import pytest
 from click.testing import CliRunner
 
-from extproc.demo import service
+from extproc.demo import service, sts
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_each_service_starts_with_its_defaults(served, name):
 
 def test_roles_may_be_repeated_to_add_patterns(served, monkeypatch):
     made = []
-    monkeypatch.setattr(service.sts, "create_app", made.append)
+    monkeypatch.setattr(sts, "create_app", made.append)
     role = "arn:aws:iam::123456789012:role/A=B"
     arguments = [
         "--issuer",
