@@ -17,11 +17,12 @@ from weakref import WeakValueDictionary
 import structlog
 
 from extproc.admission import Admission, AdmissionControl
+from extproc.answerwatch import AnswerWatch
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.authn.verifier import TokenVerifier
 from extproc.credentials.cache import CredentialSource, Entry
-from extproc.credentials.refusals import UpstreamResponse, refuses_credentials
+from extproc.credentials.refusals import Cause, UpstreamResponse, refusal
 from extproc.credentials.revocation import RevocationCheck
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.singleflight import SingleFlight
@@ -73,7 +74,7 @@ class Pipeline:
         signer: Signer,
         observer: DecisionObserver,
         max_body_bytes: int,
-        observes_upstream: bool,
+        answers: AnswerWatch,
         max_mcp_bytes: int = 256 * 1024,
         max_sessions: int = 10_000,
         pause: float = 1.0,
@@ -82,6 +83,7 @@ class Pipeline:
         check_one_head_in: int = 1000,
         on_policy_cost: Callable[[int], None] = lambda _cost: None,
         on_head_check: Callable[[bool], None] = lambda _same: None,
+        on_answer: Callable[[str, str], None] = lambda _target, _refused: None,
     ) -> None:
         self._verifier = verifier
         self._sessions = sessions
@@ -128,7 +130,8 @@ class Pipeline:
         """What was made of heads that may come again."""
         self.reads_jwt_payload = verifier.reads_jwt_payload
         """Whether ``RequestHead.jwt_payload`` is looked at; reading it costs."""
-        self.observes_upstream = observes_upstream
+        self._answers = answers
+        self._on_answer = on_answer
 
     def retire(self) -> None:
         """Authorize nothing more: another configuration has counted for long enough."""
@@ -318,19 +321,59 @@ class Pipeline:
             tuple(mutation), admission.removed, payload.body if payload.changed else None, signed.shared
         )
 
-    def observe(self, authorized: Authorized, response: UpstreamResponse, error_code: str | None) -> None:
-        """Obtain new credentials for the next request if the upstream no longer takes these.
+    def expects_answer(self, admission: Admission) -> bool:
+        """Return whether to look at the upstream's answer; ``answered`` or ``unanswered`` is to follow."""
+        holds_body = admission.head.has_body and not admission.needs_body
+        return self._answers.begin(admission.digest, admission.target.name, holds_body=holds_body)
 
-        Bounded in how often it does so, since an upstream that refuses everything must not turn every
-        request into an exchange. ``error_code``: what the response's head or body names.
+    def answered(
+        self,
+        admission: Admission,
+        authorized: Authorized,
+        response: UpstreamResponse,
+        body: bytes,
+        record: Record,
+    ) -> None:
+        """Count the upstream's answer, and log it if AWS refused the signature or the credentials.
+
+        If new credentials may help, the next request gets some. Bounded in how often that happens, since an
+        upstream that refuses everything must not turn every request into an exchange.
         """
-        if refuses_credentials(response, error_code) and self._credentials.forget_stale(authorized):
+        self._answers.end()
+        target = admission.target
+        refused = refusal(response, body)
+        self._on_answer(target.name, refused.cause if refused else "none")
+        if refused is None:
+            return
+        dropped = refused.cause.new_credentials_may_help and self._credentials.forget_stale(authorized)
+        if dropped:
             _log.warning(
                 "upstream_refused_credentials",
+                target=target.name,
                 status=response.status,
-                error_type=error_code,
+                error_type=refused.code,
                 access_key_id=authorized.credentials.access_key_id,
             )
+        elif refused.cause is not Cause.CREDENTIALS:
+            _log.warning(
+                "upstream_refused_signature",
+                target=target.name,
+                status=response.status,
+                error_type=refused.code,
+                reason=refused.cause.value,
+                signed_for={
+                    "host": target.host,
+                    "region": target.scope.region,
+                    "service": target.scope.service,
+                },
+                request_id=(record.header("x-request-id") or "")[:_MAX_REQUEST_ID],
+                hint="compare what was signed: extproc sign --compare",
+            )
+
+    def unanswered(self, admission: Admission) -> None:
+        """Note that Envoy left without having shown an answer that was to be looked at."""
+        self._answers.end()
+        self._on_answer(admission.target.name, "not_shown")
 
     def deny(
         self,

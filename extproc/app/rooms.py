@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from extproc.answerwatch import AnswerWatch
 from extproc.authn.audience import Audiences
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.claims import ClaimValue
@@ -275,6 +276,7 @@ def build_pipeline(
     observer: DecisionObserver,
     on_policy_cost: Callable[[int], None] = lambda _cost: None,
     on_head_check: Callable[[bool], None] = lambda _same: None,
+    on_answer: Callable[[str, str], None] = lambda _target, _refused: None,
 ) -> Pipeline:
     """The pipeline of a configuration. The server's and ``extproc explain``'s are both made here."""
     return Pipeline(
@@ -296,7 +298,8 @@ def build_pipeline(
         check_one_head_in=settings.head_memory.check_one_in,
         on_policy_cost=on_policy_cost,
         on_head_check=on_head_check,
-        observes_upstream=settings.observe_upstream,
+        answers=AnswerWatch(settings.observe_upstream, max_sessions=settings.limits.sessions),
+        on_answer=on_answer,
         denials=build_denials(settings, build_origins(settings, verifier)),
     )
 

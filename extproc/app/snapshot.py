@@ -61,5 +61,6 @@ def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None)
         observer=shared.observer,
         on_policy_cost=shared.metrics.evaluated,
         on_head_check=shared.metrics.head_checked,
+        on_answer=shared.metrics.answered,
     )
     return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=shared.clock())

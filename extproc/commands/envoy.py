@@ -32,6 +32,7 @@ def check(path: Path, settings: Settings | None) -> int:
             body_bytes=settings.limits.request_body_bytes,
             hosts=frozenset(target.host for target in settings.targets),
             private_network=settings.listen.insecure_plaintext,
+            shows_answers=settings.observe_upstream != "never",
         )
     found = findings(document, expectations)
     for finding in found:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from extproc.answerwatch import Answers
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, Sts
@@ -35,6 +36,10 @@ Includes = Annotated[list[Scope], Field(min_length=1)]
 def _acyclic(scopes: dict[str, list[str]]) -> dict[str, list[str]]:
     ScopeHierarchy(scopes)  # raises if a scope includes itself
     return scopes
+
+
+def _answers(value: object) -> object:
+    return {True: "every", False: "never"}.get(value, value) if isinstance(value, bool) else value
 
 
 class Limits(Section):
@@ -90,7 +95,7 @@ class Settings(Section):
     limits: Limits = Limits()
     cache: Cache = Cache()
     head_memory: HeadMemory = HeadMemory()
-    observe_upstream: bool = False
+    observe_upstream: Annotated[Answers, BeforeValidator(_answers)] = "first"
     audit: Audit = Audit()
     tracing: Tracing = Tracing()
     drain_delay_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0  # until Envoy has noticed

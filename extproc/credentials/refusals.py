@@ -1,14 +1,16 @@
-"""How AWS services say that credentials are expired, invalid or unknown, or that the clock is wrong.
+"""How AWS services say that they take a signature or its credentials not, and what is wrong with it.
 
 In ``x-amzn-ErrorType``, or in the body only: S3 and the query services in XML, DynamoDB and other services of
 the AWS JSON protocols in ``__type``. https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 """
 
 import json
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
-_STATUSES = (400, 401, 403)  # with which credentials are refused
+_STATUSES = (400, 401, 403)  # with which signatures and credentials are refused
 _BODY_TELLS = (400, 403)  # a 401 that names nothing says so already
 
 LONGEST_BODY = 16 * 1024
@@ -30,10 +32,56 @@ CREDENTIAL_ERRORS = frozenset(
     }
 )
 
+_CLOCK_ERRORS = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
+
+_MISMATCHES = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch"})
+
 _TYPES = re.compile(r"(?:application|text)/(?:[a-z0-9.+-]*\+)?(?:xml|json|x-amz-json-1\.[01])", re.ASCII)
 _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9.]{1,64})\s*</Code>")
 _SKEWED = re.compile(rb"Signature (?:expired|not yet current)")
 """What services that call a skewed clock a wrong signature say of it."""
+_SCOPE = re.compile(
+    rb"Credential should be scoped to (?:a |the )?(?:valid|correct) (region|service)"
+    rb"|the (region) '[^']{1,64}' is wrong"  # S3
+)
+_MISMATCH = b"The request signature we calculated does not match"
+
+
+class Cause(StrEnum):
+    """Why AWS refused what we signed with."""
+
+    CREDENTIALS = "credentials"  # expired, invalid or unknown: new ones may help
+    CLOCK = "clock"
+    REGION = "region"  # of the credential scope
+    SERVICE = "service"  # likewise
+    BODY = "body"  # is not what its hash says
+    MISSING = "missing"  # there was no signature, or a part of it was not there
+    SIGNATURE = "signature"  # is another than AWS's: something changed what was signed
+
+    @property
+    def new_credentials_may_help(self) -> bool:
+        """Whether an exchange may cure it; it also tells AWS's time."""
+        return self in (Cause.CREDENTIALS, Cause.CLOCK)
+
+
+_CAUSES = {
+    "IncompleteSignature": Cause.MISSING,
+    "IncompleteSignatureException": Cause.MISSING,
+    "MissingAuthenticationToken": Cause.MISSING,
+    "MissingAuthenticationTokenException": Cause.MISSING,
+    "MissingSecurityHeader": Cause.MISSING,  # S3
+    "XAmzContentSHA256Mismatch": Cause.BODY,  # S3
+}
+
+_SIGNATURE_ERRORS = _MISMATCHES | _CAUSES.keys() | {"AuthorizationHeaderMalformed"}  # of S3
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """AWS took the signature or its credentials not. ``code``: AWS's own word for it, or empty."""
+
+    cause: Cause
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +106,10 @@ class UpstreamResponse:
 
 
 def body_tells(response: UpstreamResponse) -> bool:
-    """Return whether the body has to be read to know what the response says about credentials."""
+    """Return whether the body has to be read to know what the response says of signature and credentials."""
     return (
         response.status in _BODY_TELLS
-        and response.error_type is None
+        and (response.error_type is None or response.error_type in _SIGNATURE_ERRORS)
         and response.has_body
         and not response.encoded
         and (response.content_length or 1) <= LONGEST_BODY
@@ -69,27 +117,41 @@ def body_tells(response: UpstreamResponse) -> bool:
     )
 
 
-def refuses_credentials(response: UpstreamResponse, error_code: str | None) -> bool:
-    """Return whether a response says that AWS no longer takes the credentials it was asked with.
+def refusal(response: UpstreamResponse, body: bytes = b"") -> Refusal | None:
+    """Return why AWS refused the signature or its credentials, or None if the response does not say so.
 
-    ``error_code``: what the response's head or body names, if anything.
+    Never raises. ``body``: what of it was read, where ``body_tells``. Only AWS's own words are returned:
+    such errors may quote the canonical request, and with it the session token.
     """
-    if response.status not in _STATUSES:
-        return False
-    return error_code in CREDENTIAL_ERRORS or (error_code is None and response.status == 401)  # noqa: PLR2004
+    return _refusal(response, body[:LONGEST_BODY]) if response.status in _STATUSES else None
+
+
+def _refusal(response: UpstreamResponse, text: bytes) -> Refusal | None:
+    code = response.error_type or error_code(text)
+    if code in _MISMATCHES and _SKEWED.search(text):
+        code = "RequestTimeTooSkewed"
+    if code in _CLOCK_ERRORS:
+        return Refusal(Cause.CLOCK, code)
+    if code in CREDENTIAL_ERRORS or (code is None and response.status == 401):  # noqa: PLR2004
+        return Refusal(Cause.CREDENTIALS, code or "")
+    if code is not None and code not in _SIGNATURE_ERRORS:
+        return None
+    scope = _SCOPE.search(text)
+    if scope is not None:  # some services give no code but this message
+        return Refusal(Cause((scope[1] or scope[2]).decode()), code or "")
+    if code is None and _MISMATCH not in text:
+        return None
+    return Refusal(_CAUSES.get(code or "", Cause.SIGNATURE), code or "")
 
 
 def error_code(body: bytes) -> str | None:
     """Return the error code that a body names in XML or JSON, or None.
 
-    Never raises. A wrong signature that is due to the clock becomes ``RequestTimeTooSkewed``.
+    Never raises.
     """
     text = body[:LONGEST_BODY]
     found = _XML_CODE.search(text)
-    code = found[1].decode("ascii") if found else _json_code(text)
-    if code in ("SignatureDoesNotMatch", "InvalidSignatureException") and _SKEWED.search(text):
-        return "RequestTimeTooSkewed"
-    return code
+    return found[1].decode("ascii") if found else _json_code(text)
 
 
 def _json_code(text: bytes) -> str | None:

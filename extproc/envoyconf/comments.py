@@ -32,7 +32,7 @@ _COMMENTS = [
     ),
     (
         "allow_mode_override: true",
-        "observe_upstream: bodies of short errors may be asked for. Nothing of requests can be overridden.",
+        "observe_upstream: answers' heads, short errors' bodies, if asked for. Requests stay as they are.",
     ),
     (
         "message_timeout:",

@@ -39,7 +39,11 @@ IMMUTABLE_HEADERS = r"host|:authority|:method|:scheme|connection|te|transfer-enc
 """What we never touch, and Envoy is to refuse of us. An allow-list would have to name the headers of
 our own replies to clients too: Envoy applies these rules to both."""
 
-_LOOKS = (ProcessingModeBodySendMode.BUFFERED, ProcessingModeBodySendMode.STREAMED)
+_LOOKS = (
+    ProcessingModeBodySendMode.NONE,
+    ProcessingModeBodySendMode.BUFFERED,
+    ProcessingModeBodySendMode.STREAMED,
+)
 _MARGIN = 2.0  # seconds that Envoy waits longer than we work at most
 
 
@@ -50,6 +54,7 @@ def longest_answer(settings: Settings) -> float:
 
 def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> HttpFilter:
     """Our entry of ``http_filters``. In a cluster, the filter itself names the ``target``."""
+    observes = settings.observe_upstream != "never"
     processor = ExternalProcessor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER),
@@ -58,12 +63,10 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
         ),
         message_timeout=timedelta(seconds=longest_answer(settings)),
         failure_mode_allow=False,
-        processing_mode=_mode(observes=settings.observe_upstream),
-        # The bodies of short errors, if we ask for them. Nothing about requests can be overridden.
-        allow_mode_override=settings.observe_upstream,
-        allowed_override_modes=[_mode(observes=True, response_body=mode) for mode in _LOOKS]
-        if settings.observe_upstream
-        else [],
+        processing_mode=_mode(),
+        # An answer's head and the body of a short error, if we ask for them. Nothing about requests changes.
+        allow_mode_override=observes,
+        allowed_override_modes=[_mode(response_body=mode) for mode in _LOOKS] if observes else [],
         mutation_rules=HeaderMutationRules(
             disallow_expression=RegexMatcher(regex=IMMUTABLE_HEADERS),
             disallow_is_error=True,
@@ -73,18 +76,17 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
     return HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(processor))
 
 
-def _mode(
-    *, observes: bool, response_body: ProcessingModeBodySendMode = ProcessingModeBodySendMode.NONE
-) -> ProcessingMode:
+def _mode(*, response_body: ProcessingModeBodySendMode | None = None) -> ProcessingMode:
+    """Return how Envoy shows us a request, and with ``response_body`` also its answer's head."""
     return ProcessingMode(
         request_header_mode=ProcessingModeHeaderSendMode.SEND,
         request_body_mode=ProcessingModeBodySendMode.BUFFERED,
         # An HTTP/2 request may have trailers and no body; without this Envoy would not ask again.
         request_trailer_mode=ProcessingModeHeaderSendMode.SEND,
-        response_header_mode=ProcessingModeHeaderSendMode.SEND
-        if observes
-        else ProcessingModeHeaderSendMode.SKIP,
-        response_body_mode=response_body,
+        response_header_mode=ProcessingModeHeaderSendMode.SKIP
+        if response_body is None
+        else ProcessingModeHeaderSendMode.SEND,
+        response_body_mode=response_body or ProcessingModeBodySendMode.NONE,
         response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
     )
 

@@ -40,6 +40,11 @@ def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding
         yield Finding(
             f"{path}.message_timeout", f"{shown}: too short for an STS exchange ({expectations.seconds:g}s)"
         )
+    if expectations.shows_answers and not is_true(config.get("allow_mode_override")):
+        yield Finding(
+            f"{path}.allow_mode_override",
+            "not true: extproc sees no answer of AWS, and a wrong region or host goes unnoticed",
+        )
     rules = config.get("mutation_rules")
     if isinstance(rules, dict):
         yield from _rules(rules, f"{path}.mutation_rules")

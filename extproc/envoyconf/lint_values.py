@@ -22,13 +22,14 @@ class Expectations:
     """What extproc's own settings ask of Envoy; the defaults are those of a minimal configuration.
 
     ``seconds``: how long Envoy must wait for us. ``hosts``: the hosts that are signed, if known.
-    ``private_network``: clear text to extproc is meant so.
+    ``private_network``: clear text to extproc is meant so. ``shows_answers``: extproc looks at answers.
     """
 
     seconds: float = 12.0
     body_bytes: int = 10 * _MIB
     hosts: frozenset[str] = frozenset()
     private_network: bool = False
+    shows_answers: bool = False
 
     def is_target(self, cluster: Node) -> bool:
         """Whether the cluster leads to a host that needs signatures."""

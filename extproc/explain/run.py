@@ -156,7 +156,7 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
         request = replace(request, jwt_payload=_envoys_word(environment.verifier, _bearer(request)))
     noted = DecisionNotes()
     pipeline = build_pipeline(
-        environment.settings.model_copy(update={"observe_upstream": False}),
+        environment.settings.model_copy(update={"observe_upstream": "never"}),
         verifier=watcher,
         policy=environment.policy,
         targets=environment.targets,

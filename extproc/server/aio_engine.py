@@ -1,7 +1,7 @@
 """The engine on grpc.aio, public interfaces only: a coroutine carries each stream."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -30,6 +30,9 @@ class AioEngine:
         self._transport = transport
         self._pipeline = pipeline
         self._health = health_aio.HealthServicer()
+        self._onlookers: set[asyncio.Task[None]] = set()
+        """Streams whose requests are signed, while they wait to see the upstream's answer."""
+        self._stopping = False
         self._server = grpc.aio.server(options=transport.options)
         # Messages stay bytes here: server.codec is the one place that parses them.
         process = grpc.stream_stream_rpc_method_handler(self._process)
@@ -63,6 +66,9 @@ class AioEngine:
     async def stop(self, *, grace: float) -> None:
         """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close."""
         await self._health.enter_graceful_shutdown()
+        self._stopping = True
+        for task in list(self._onlookers):
+            task.cancel()
         await self._server.stop(grace)
 
     async def _process(self, _requests: Any, context: Any) -> None:
@@ -81,7 +87,7 @@ class AioEngine:
                 message = await context.read()
                 metadata = dict(context.invocation_metadata() or ())
                 stream = Stream(self._pipeline(), target_name=metadata.get(TARGET_METADATA))
-                if await _answered(stream, message, context):
+                if await self._answered(stream, message, context):
                     return
         except asyncio.CancelledError:
             raise
@@ -92,16 +98,32 @@ class AioEngine:
                 stream.abandon()  # unless it was answered
         await context.abort(*refusal)
 
+    async def _answered(self, stream: Stream, message: Any, context: Any) -> bool:
+        """Return whether the stream got its last answer, or needs none."""
+        while message is not grpc.aio.EOF:
+            answer = stream.receive(message)
+            if not isinstance(answer, Answer):
+                answer = await answer
+            await context.write(answer.message)
+            if answer.last:
+                # Leaving now keeps no stream open during a long response of the upstream.
+                return True
+            if not answer.may_end:
+                message = await context.read()
+            elif self._stopping or (message := await self._while_running(context.read())) is None:
+                return True
+        return False
 
-async def _answered(stream: Stream, message: Any, context: Any) -> bool:
-    """Whether the stream got its last answer."""
-    while message is not grpc.aio.EOF:
-        answer = stream.receive(message)
-        if not isinstance(answer, Answer):
-            answer = await answer
-        await context.write(answer.message)
-        if answer.last:
-            # Leaving now keeps no stream open during a long response of the upstream.
-            return True
-        message = await context.read()
-    return False
+    async def _while_running(self, read: Awaitable[Any]) -> Any:
+        """Return the client's next message, or None when the server stops first."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        self._onlookers.add(task)
+        try:
+            return await read
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            return None
+        finally:
+            self._onlookers.discard(task)

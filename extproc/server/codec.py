@@ -212,24 +212,28 @@ def encode_trailers_continue() -> bytes:
     return bytes(ProcessingResponse(request_trailers=TrailersResponse()).SerializeToString())
 
 
-def encode_response_continue(*, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE") -> bytes:
-    """Let the upstream's response pass, unchanged; with another ``body_mode`` also show us its body.
+def encode_mode_override(*, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE") -> bytes:
+    """Show us the upstream's response too: its head, and its body in another ``body_mode`` than NONE.
 
-    Envoy takes only modes that its ``allowed_override_modes`` lists, so all of a mode's fields are set.
+    To be added to an answer to a head. Envoy takes only modes that its ``allowed_override_modes`` lists, so
+    all of a mode's fields are set; those of the request are as they are rendered.
     """
+    mode = ProcessingMode(
+        request_header_mode=ProcessingMode.SEND,
+        request_body_mode=ProcessingMode.BUFFERED,
+        request_trailer_mode=ProcessingMode.SEND,
+        response_header_mode=ProcessingMode.SEND,
+        response_body_mode=body_mode,
+        response_trailer_mode=ProcessingMode.SKIP,
+    )
+    return bytes(ProcessingResponse(mode_override=mode).SerializeToString())
+
+
+def encode_response_continue(*, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE") -> bytes:
+    """Let the upstream's response pass, unchanged; with another ``body_mode`` also show us its body."""
     response = ProcessingResponse(response_headers=HeadersResponse(response=CommonResponse()))
-    if body_mode != "NONE":
-        response.mode_override.CopyFrom(
-            ProcessingMode(
-                request_header_mode=ProcessingMode.SEND,
-                request_body_mode=ProcessingMode.BUFFERED,
-                request_trailer_mode=ProcessingMode.SEND,
-                response_header_mode=ProcessingMode.SEND,
-                response_body_mode=body_mode,
-                response_trailer_mode=ProcessingMode.SKIP,
-            )
-        )
-    return bytes(response.SerializeToString())
+    wish = encode_mode_override(body_mode=body_mode) if body_mode != "NONE" else b""
+    return bytes(response.SerializeToString()) + wish
 
 
 def encode_response_body_continue() -> bytes:

@@ -7,9 +7,10 @@
 client's AWS headers off the request: should Envoy ever forward it without asking again,
 it leaves with nothing on it. Trailers in place of the body are refused.
 
-Where the upstream is observed, an "allow" is followed by what is left of the request, then
-the response's head, and then done. Only where a short error's body tells what its head does not,
-the body follows.
+Where the upstream's answer is to be looked at, Envoy is asked for its head with the first answer, since it
+listens to such wishes then only. An "allow" is then followed by what is left of the request, by the answer's
+head, and then done. Only where a short error's body tells what its head does not, the body follows. Once
+the request is signed the stream may be ended at any time, and Envoy goes on without us.
 
 A stream that ends cleanly without its last answer would make Envoy forward the request
 as it came, bearer token and all. So ``receive`` answers every message, whatever happens.
@@ -20,8 +21,10 @@ import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
+import structlog
+
 from extproc.admission import Admission
-from extproc.credentials.refusals import LONGEST_BODY, UpstreamResponse, body_tells, error_code
+from extproc.credentials.refusals import LONGEST_BODY, UpstreamResponse, body_tells
 from extproc.errors import Denied, Reason
 from extproc.pipeline import Pipeline
 from extproc.policy.inputs import NO_INPUTS, Inputs
@@ -31,13 +34,21 @@ from extproc.telemetry.observer import Decision
 from extproc.telemetry.record import Record
 from extproc.values import Allow, Authorized, Reply
 
+_log = structlog.get_logger(__name__)
+
 
 @dataclass(slots=True)
 class Answer:
-    """One message for Envoy. After the last one the stream is to be closed."""
+    """One message for Envoy.
+
+    Attributes:
+        last: the stream is to be closed after it.
+        may_end: the request is signed, what may follow is only looked at; the stream may be closed with OK.
+    """
 
     message: bytes = field(repr=False)
     last: bool
+    may_end: bool = False
 
 
 GOOD_FOR = 10.0
@@ -46,14 +57,15 @@ GOOD_FOR = 10.0
 LARGE_BODY = 256 * 1024
 """Bytes from which a body is hashed in another thread: about what hashing does in 200 microseconds."""
 
-_PASS_BODY = Answer(codec.encode_body_continue(), last=False)
-_PASS_TRAILERS = Answer(codec.encode_trailers_continue(), last=False)
+_PASS_BODY = Answer(codec.encode_body_continue(), last=False, may_end=True)
+_PASS_TRAILERS = Answer(codec.encode_trailers_continue(), last=False, may_end=True)
+_SHOW_ANSWER = codec.encode_mode_override()  # to be added to the answer to the head
 _PASS = Answer(codec.encode_response_continue(), last=True)
 # A body of known length is short enough to be buffered, and keeps its length; of one that is not known
 # the first parts pass as they come.
-_SHOW_BODY = Answer(codec.encode_response_continue(body_mode="BUFFERED"), last=False)
-_SHOW_PARTS = Answer(codec.encode_response_continue(body_mode="STREAMED"), last=False)
-_PASS_PART = Answer(codec.encode_response_body_continue(), last=False)
+_SHOW_BODY = Answer(codec.encode_response_continue(body_mode="BUFFERED"), last=False, may_end=True)
+_SHOW_PARTS = Answer(codec.encode_response_continue(body_mode="STREAMED"), last=False, may_end=True)
+_PASS_PART = Answer(codec.encode_response_body_continue(), last=False, may_end=True)
 _PASS_REST = Answer(codec.encode_response_body_continue(), last=True)
 
 
@@ -64,7 +76,9 @@ class Stream:
         "_admission",
         "_authorized",
         "_body",
+        "_body_is_buffered",
         "_ended",
+        "_expects_answer",
         "_head_at",
         "_head_bytes",
         "_inputs",
@@ -83,6 +97,8 @@ class Stream:
         self._record = Record()
         self._ended = False
         self._wants_body = False
+        self._body_is_buffered = False
+        self._expects_answer = False
         self._head_at = 0.0
         self._head_bytes: heads.HeadBytes | None = None
         self._admission: Admission | None = None
@@ -117,10 +133,13 @@ class Stream:
             return self._deny(error)
 
     def abandon(self) -> None:
-        """Take note that Envoy left, or was left, before the stream had an answer. Later calls do nothing.
+        """Take note that Envoy left, or was left, before the last answer. Later calls do nothing.
 
         Not from another thread while ``receive`` runs.
         """
+        if self._expects_answer and self._response is not None:
+            self._look_at(self._response)  # without its body, or with a part of it
+        self._expect_no_answer()
         if self._ended:
             return
         self._ended = True
@@ -164,6 +183,7 @@ class Stream:
 
     def _on_admitted(self, admission: Admission, *, body_is_buffered: bool) -> Answer | Awaitable[Answer]:
         self._admission = admission
+        self._body_is_buffered = body_is_buffered
         self._record.target = admission.target.name
         self._head_at = time.monotonic()
         if admission.needs_body and not body_is_buffered:
@@ -191,7 +211,13 @@ class Stream:
         self._remember(admission)
         self._wants_body = True
         self._record.pause()
-        return Answer(codec.encode_continue(admission.removed), last=False)
+        return Answer(codec.encode_continue(admission.removed) + self._wish(admission), last=False)
+
+    def _wish(self, admission: Admission) -> bytes:
+        """What the answer to the head says beside: that the upstream's answer is to be shown, if it is."""
+        # In another body mode the wish would change the request's own, and have a body buffered.
+        self._expects_answer = self._body_is_buffered and self._pipeline.expects_answer(admission)
+        return _SHOW_ANSWER if self._expects_answer else b""
 
     # Envoy buffers the body meanwhile. A token that is refused must not hold a stream, and a
     # buffer in Envoy, for as long as its sender likes: so "continue" waits for these two.
@@ -237,7 +263,7 @@ class Stream:
         if body_tells(received):
             self._response = received
             return _SHOW_PARTS if received.content_length is None else _SHOW_BODY
-        self._pipeline.observe(self._signed_with, received, received.error_type)
+        self._look_at(received)
         return _PASS
 
     def _on_response_body(self, received: codec.ResponseBodyMessage) -> Answer:
@@ -245,9 +271,29 @@ class Stream:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a response's body came unasked")
         self._response_body += received.body[:LONGEST_BODY]
         if received.is_last or len(self._response_body) >= LONGEST_BODY:
-            self._pipeline.observe(self._signed_with, self._response, error_code(self._response_body))
+            self._look_at(self._response)
             return _PASS_REST
         return _PASS_PART
+
+    def _look_at(self, response: UpstreamResponse) -> None:
+        """Learn from the upstream's answer. The client gets it, whatever comes of that."""
+        if not self._expects_answer:
+            return
+        self._expects_answer = False
+        assert self._admission is not None  # noqa: S101 - something was signed
+        assert self._signed_with is not None  # noqa: S101
+        try:
+            self._pipeline.answered(
+                self._admission, self._signed_with, response, self._response_body, self._record
+            )
+        except Exception as error:  # noqa: BLE001 - the request is done
+            _log.error("answer_not_looked_at", error=type(error).__name__)
+
+    def _expect_no_answer(self) -> None:
+        if self._expects_answer:
+            self._expects_answer = False
+            assert self._admission is not None  # noqa: S101 - asked for with it
+            self._pipeline.unanswered(self._admission)
 
     def _answer(self, body: bytes) -> Answer | Awaitable[Answer]:
         assert self._admission is not None  # noqa: S101 - narrowed by the callers
@@ -278,22 +324,27 @@ class Stream:
         self._remember(self._admission)
         message = codec.encode_allow(allow, to_body=self._admission.needs_body)
         self._pipeline.observer.decided(self._record, Decision.ALLOW)
-        # Leaving now keeps nothing of us on the way of a long response; only who observes stays.
-        return self._decided(message, last=not self._pipeline.observes_upstream)
+        if not self._admission.needs_body:
+            message += self._wish(self._admission)
+        # Leaving now keeps nothing of us on the way of a long response; only who looks at its head stays.
+        return self._decided(message, last=not self._expects_answer)
 
     def _remember(self, admission: Admission) -> None:
         """The token is a user's; if a head of these bytes came before, it will come again."""
         head_bytes, self._head_bytes = self._head_bytes, None
-        if head_bytes is None or not self._pipeline.heads.comes_again(head_bytes.key):
+        if head_bytes is None or not self._body_is_buffered:  # which a known head is taken for
+            return
+        if not self._pipeline.heads.comes_again(head_bytes.key):
             return
         if head_bytes.is_exact():
             self._pipeline.heads.remember(head_bytes.key, admission)
 
     def _deny(self, error: Exception) -> Answer:
+        self._expect_no_answer()
         reply = self._pipeline.deny(error, record=self._record, admission=self._admission, body=self._body)
         return self._decided(codec.encode_reply(reply), last=True)
 
     def _decided(self, message: bytes, *, last: bool) -> Answer:
         """The deciding answer, with what Envoy's access log is to say of it."""
         self._ended = True
-        return Answer(message + codec.encode_metadata(self._record), last)
+        return Answer(message + codec.encode_metadata(self._record), last, may_end=not last)

@@ -21,6 +21,12 @@ REMAINING = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 144
 EXCHANGE_REFUSALS = ("one_user", "queue_full", "too_slow", "waited_too_long", "breaker_open")
 """``credentials.exchange.Refusal``, which this room cannot import; a test compares them."""
 
+ANSWERS = (
+    "none", "credentials", "clock", "region", "service", "body", "missing", "signature", "not_shown",
+)  # fmt: skip
+"""What an upstream's answer says is wrong: nothing, or one of ``credentials.refusals.Cause``, which this room
+cannot import (a test compares them); or Envoy did not show it."""
+
 ABANDONED_IN = ("opened", "deciding", "body")
 """Phases in which Envoy may leave a stream without its answer: before a head came, while we worked on one
 (message timeout, client gone), while we waited for the body (larger than Envoy's buffer, client gone)."""
@@ -46,6 +52,7 @@ class Counts:
     )
     withheld: Counter[str] = field(default_factory=Counter)  # headers, by target
     abandoned: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(ABANDONED_IN, 0)))
+    answers: Counter[tuple[str, str]] = field(default_factory=Counter)  # target, one of ``ANSWERS``
     head_checks: Counter[str] = field(
         default_factory=lambda: Counter(dict.fromkeys(("same", "different"), 0))
     )
@@ -74,6 +81,8 @@ class Counts:
         for (decision, reason), target in product(_ANSWERS, targets):
             self.requests[decision, reason, target] += 0
             self.withheld[target] += 0
+        for target, refused in product(targets, ANSWERS):
+            self.answers[target, refused] += 0
         for decision, reason in _BEFORE_A_TARGET:
             self.requests[decision, reason, ""] += 0
         for issuer, outcome in product(issuers, ("ok", "failed")):

@@ -124,6 +124,15 @@ class Exposition(Collector):
             _by("phase", counts.abandoned),
         )
         yield _counter(
+            "upstream_answers",
+            "Answers of upstreams that were looked at, by what of the signature they refuse.",
+            [
+                ({"target": target, "refused": refused}, count)
+                for (target, refused), count in counts.answers.items()
+            ],
+            labels=["target", "refused"],
+        )
+        yield _counter(
             "head_checks",
             "Known heads that were decoded all the same, and whether they meant the same.",
             _by("outcome", counts.head_checks),

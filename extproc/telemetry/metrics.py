@@ -117,6 +117,11 @@ class Metrics:
         with self._lock:
             self._counts.abandoned[phase] += 1
 
+    def answered(self, target: str, refused: str) -> None:
+        """Count an upstream's answer that was looked at, as one of ``ANSWERS``."""
+        with self._lock:
+            self._counts.answers[target, refused] += 1
+
     def evaluated(self, cost: int) -> None:
         """Count an evaluation of the policy, by its units of cost."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from extproc.answerwatch import AnswerWatch
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.credentials.cache import CachePolicy, CredentialCache
@@ -82,7 +83,7 @@ class Parts:
         max_body_bytes=1024,
         allowed_origins=(),
         exchange_headers=(),
-        observes_upstream=False,
+        answers="never",
         policy=None,
         audit=None,
         sample_allows=1.0,
@@ -114,6 +115,7 @@ class Parts:
             deny_list=DenyList(clock=lambda: self.now),
             clock=lambda: self.now,
         )
+        self.answers = AnswerWatch(answers, max_sessions=100)
         self.pipeline = Pipeline(
             resource=ProtectedResource(
                 url="https://mcp.example/mcp", authorization_servers=["https://idp.example"]
@@ -129,7 +131,8 @@ class Parts:
             signer=self.signer,
             observer=Observer(metrics=self.metrics, audit=audit, sample_allows=sample_allows, tracer=tracer),
             max_body_bytes=max_body_bytes,
-            observes_upstream=observes_upstream,
+            answers=self.answers,
+            on_answer=self.metrics.answered,
             pause=0,
             remember_heads=remember_heads,
             check_one_head_in=check_one_head_in,

@@ -116,13 +116,37 @@ def _done(_event: Any) -> None:
     """Nothing is left to do; the event was all that still held the call."""
 
 
+class Onlookers:
+    """Calls whose requests are signed, and which stay to see the upstream's answer."""
+
+    def __init__(self) -> None:
+        self._calls: set[ProcessCall] = set()
+        self._sent_away = False
+
+    def add(self, call: "ProcessCall") -> None:
+        """Let a call stay, until ``send_away``."""
+        self._calls.add(call)
+        if self._sent_away:
+            call.let_go()
+
+    def discard(self, call: "ProcessCall") -> None:
+        """Forget a call that ends."""
+        self._calls.discard(call)
+
+    def send_away(self) -> None:
+        """Have all calls end, and further ones at once."""
+        self._sent_away = True
+        for call in list(self._calls):
+            call.let_go()
+
+
 class ProcessCall(Call):
     """A stream of Envoy's. Every way out is a last answer or a status that is not OK.
 
     ``later`` runs what has to wait in the event loop, and then ``answer``; ``leave`` has it wait no more.
     """
 
-    __slots__ = ("_later", "_leave", "_stream")
+    __slots__ = ("_later", "_leave", "_onlookers", "_stream")
 
     def __init__(
         self,
@@ -130,8 +154,10 @@ class ProcessCall(Call):
         stream: Stream,
         later: Callable[["ProcessCall", Any], None],
         leave: Callable[["ProcessCall"], None],
+        onlookers: Onlookers,
     ) -> None:
         super().__init__(call)
+        self._onlookers = onlookers
         self._stream = stream
         self._later = later
         self._leave = leave
@@ -147,9 +173,10 @@ class ProcessCall(Call):
             self._later(self, answer)
 
     def end(self, status: Status, last_message: bytes | None = None) -> None:
-        """End the call. Without an answer, that is told to the stream."""
-        if status is not OK:
+        """End the call. Without a last answer, that is told to the stream."""
+        if last_message is None:
             self._stream.abandon()
+        self._onlookers.discard(self)
         super().end(status, last_message)
 
     def _closed(self, event: Any) -> None:
@@ -162,3 +189,16 @@ class ProcessCall(Call):
             self.end(OK, answer.message)
         else:
             self.send(answer.message)
+            # Not before: a call that is let go without its signature would let the request go as it came.
+            if answer.may_end:
+                self._onlookers.add(self)
+                if self._ended:  # by the other thread, meanwhile
+                    self._onlookers.discard(self)
+
+    def let_go(self) -> None:
+        """End the call, whose request is signed; from any thread."""
+        # A batch without operations is done at once, and has the polling thread go on.
+        self._call.start_server_batch((), self._go)
+
+    def _go(self, _event: Any) -> None:
+        self.end(OK)

@@ -15,7 +15,7 @@ from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2
 
 from extproc.pipeline import Pipeline
-from extproc.server.completion_queue.calls import NO_ANSWER, ProcessCall, RefusedCall, Status
+from extproc.server.completion_queue.calls import NO_ANSWER, Onlookers, ProcessCall, RefusedCall, Status
 from extproc.server.completion_queue.side_calls import SideServices
 from extproc.server.envoy import external_processor_pb2
 from extproc.server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
@@ -49,6 +49,7 @@ class CompletionQueueEngine:
         # The descriptor of our service is found in the default pool, where this import put it.
         assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
         self._thread = threading.Thread(target=self._poll, name="grpc", daemon=True)
+        self._onlookers = Onlookers()
         self._waiting: dict[ProcessCall, asyncio.Task[None]] = {}
         self._stopping = False
         self._calls_ended, self._hurry = asyncio.Event(), asyncio.Event()
@@ -91,6 +92,7 @@ class CompletionQueueEngine:
             self._stopped.set()
             return
         self._server.shutdown(self._queue, self._on_shutdown)
+        self._onlookers.send_away()
         try:
             await asyncio.wait_for(self._ended_or_hurried(), grace)
         except TimeoutError:
@@ -165,7 +167,7 @@ class CompletionQueueEngine:
             _log.error("stream_failed", error=type(error).__name__)
             RefusedCall(event.call, NO_ANSWER).receive()
             return
-        ProcessCall(event.call, stream, self._later, self._leave).receive()
+        ProcessCall(event.call, stream, self._later, self._leave, self._onlookers).receive()
 
     def _later(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
         self._loop.call_soon_threadsafe(self._spawn, call, step)

@@ -135,7 +135,7 @@ async def test_a_stream_without_a_message_is_counted_and_not_in_the_audit_log(ru
 
 
 async def test_an_answered_stream_is_not_abandoned_however_it_ends(running):
-    parts = Parts(observes_upstream=True)
+    parts = Parts(answers="every")
     async with running(parts) as (_, channel):
         call = process(channel)
         await call.write(headers_message(method="GET", end_of_stream=True))
@@ -146,6 +146,25 @@ async def test_an_answered_stream_is_not_abandoned_however_it_ends(running):
         assert Seen(await call.read()).status == 401
         assert await call.read() is grpc.aio.EOF
     assert abandoned(parts) == {"opened": 0, "deciding": 0, "body": 0}
+
+
+async def test_who_only_waits_for_the_upstreams_answer_is_let_go_with_ok_when_the_server_stops(running):
+    parts = Parts(answers="every")
+    async with running(parts) as (server, channel):
+        before, after = process(channel), process(channel)
+        await before.write(headers_message(method="GET", end_of_stream=True))
+        assert Seen(await before.read()).is_signed
+        await after.write(headers_message())
+        assert Seen(await after.read()).is_continue
+        stopping = asyncio.create_task(server.stop(grace=20))
+        assert await before.read() is grpc.aio.EOF
+        assert await before.code() == grpc.StatusCode.OK
+        await after.write(body_message())
+        assert Seen(await after.read()).is_signed
+        assert await after.read() is grpc.aio.EOF
+        assert await after.code() == grpc.StatusCode.OK
+        await stopping
+    assert parts.answers.waiting == 0
 
 
 async def test_a_failure_outside_the_stream_object_does_not_end_ok_and_tells_nothing(running):

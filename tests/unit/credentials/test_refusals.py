@@ -1,4 +1,4 @@
-"""Which responses say that AWS no longer takes the credentials, and whose bodies have to be read for it."""
+"""Which responses say that AWS refuses a signature or its credentials, and whose bodies have to be read for it."""
 
 import pytest
 from hypothesis import given
@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 
 from extproc.credentials.refusals import (
     LONGEST_BODY,
+    Cause,
+    Refusal,
     UpstreamResponse,
     body_tells,
     error_code,
-    refuses_credentials,
+    refusal,
 )
+from extproc.telemetry.counts import ANSWERS
 
 S3 = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>%b</Code><Message>m</Message></Error>'
 QUERY = (
@@ -48,15 +51,6 @@ QUERY = (
         (b"\xff\xfe{}", None),
         (b"", None),
         (S3 % b"SignatureDoesNotMatch", "SignatureDoesNotMatch"),
-        (
-            QUERY.replace(b">m<", b">Signature expired: 2026 is now earlier than 2027<")
-            % b"SignatureDoesNotMatch",
-            "RequestTimeTooSkewed",
-        ),
-        (
-            b'{"__type":"InvalidSignatureException","message":"Signature not yet current: 2026"}',
-            "RequestTimeTooSkewed",
-        ),
     ],
 )
 def test_error_codes_are_found_in_every_form_that_services_have(body, code):
@@ -108,21 +102,95 @@ def test_no_other_response_is_read(response):
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "refused"),
+    "code", ["SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature"]
+)
+def test_signature_errors_that_the_head_names_are_read_for_their_cause(code):
+    assert body_tells(UpstreamResponse(403, code, content_type="application/json", content_length=300))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "cause"),
     [
-        (403, "InvalidAccessKeyId", True),
-        (400, "ExpiredToken", True),
-        (400, "ExpiredTokenException", True),
-        (401, "AuthFailure", True),
-        (401, None, True),
-        (401, "AccessDenied", False),
-        (403, None, False),
-        (400, None, False),
-        (403, "AccessDenied", False),
-        (403, "SignatureDoesNotMatch", False),
-        (200, "ExpiredToken", False),
-        (500, "ExpiredToken", False),
+        (403, "InvalidAccessKeyId", Cause.CREDENTIALS),
+        (400, "ExpiredToken", Cause.CREDENTIALS),
+        (400, "ExpiredTokenException", Cause.CREDENTIALS),
+        (401, "AuthFailure", Cause.CREDENTIALS),
+        (401, None, Cause.CREDENTIALS),
+        (403, "RequestTimeTooSkewed", Cause.CLOCK),
+        (400, "RequestExpired", Cause.CLOCK),
+        (403, "SignatureDoesNotMatch", Cause.SIGNATURE),
+        (400, "InvalidSignatureException", Cause.SIGNATURE),
+        (400, "AuthorizationHeaderMalformed", Cause.SIGNATURE),
+        (400, "IncompleteSignature", Cause.MISSING),
+        (403, "IncompleteSignatureException", Cause.MISSING),
+        (403, "MissingAuthenticationTokenException", Cause.MISSING),
+        (400, "XAmzContentSHA256Mismatch", Cause.BODY),
+        (401, "AccessDenied", None),
+        (403, None, None),
+        (400, None, None),
+        (403, "AccessDenied", None),
+        (200, "ExpiredToken", None),
+        (200, "SignatureDoesNotMatch", None),
+        (404, "SignatureDoesNotMatch", None),
+        (500, "ExpiredToken", None),
     ],
 )
-def test_only_what_new_credentials_may_cure_is_a_refusal_of_these(status, code, refused):
-    assert refuses_credentials(UpstreamResponse(status), code) is refused
+def test_what_the_head_names_is_the_cause(status, code, cause):
+    expected = Refusal(cause, code or "") if cause else None
+    assert refusal(UpstreamResponse(status, code)) == expected
+
+
+REGION = "Credential should be scoped to a valid region, not 'us-west-2'. "
+CLOCKS = ["Signature expired: 2026 is now earlier than 2027", "Signature not yet current: 2026"]
+MISMATCH = "The request signature we calculated does not match the signature you provided. Check your key"
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "cause", "code"),
+    [
+        (None, S3 % b"SignatureDoesNotMatch", Cause.SIGNATURE, "SignatureDoesNotMatch"),
+        (None, QUERY.replace(b">m<", f">{CLOCKS[0]}<".encode()) % b"SignatureDoesNotMatch", Cause.CLOCK, "RequestTimeTooSkewed"),
+        (None, b'{"__type":"InvalidSignatureException","message":"%b"}' % CLOCKS[1].encode(), Cause.CLOCK, "RequestTimeTooSkewed"),
+        ("InvalidSignatureException", b'{"message":"%b"}' % CLOCKS[1].encode(), Cause.CLOCK, "RequestTimeTooSkewed"),
+        ("InvalidSignatureException", b'{"message":"%b"}' % REGION.encode(), Cause.REGION, "InvalidSignatureException"),
+        (None, b'{"__type":"x#InvalidSignatureException","message":"%b"}' % REGION.encode(), Cause.REGION, "InvalidSignatureException"),
+        (None, QUERY.replace(b">m<", f">{REGION}<".encode()) % b"SignatureDoesNotMatch", Cause.REGION, "SignatureDoesNotMatch"),
+        (
+            None,
+            S3.replace(b">m<", b">The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'x'<")
+            % b"AuthorizationHeaderMalformed",
+            Cause.REGION,
+            "AuthorizationHeaderMalformed",
+        ),
+        (
+            "InvalidSignatureException",
+            b'{"message":"Credential should be scoped to correct service: \'execute-api\'. "}',
+            Cause.SERVICE,
+            "InvalidSignatureException",
+        ),
+        (None, b'{"message":"%b"}' % REGION.encode(), Cause.REGION, ""),
+        (None, b'{"message":"%b"}' % MISMATCH.encode(), Cause.SIGNATURE, ""),
+    ],
+)  # fmt: skip
+def test_the_body_tells_the_cause_more_exactly(head, body, cause, code):
+    assert refusal(UpstreamResponse(403, head), body) == Refusal(cause, code)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ValidationException"])
+def test_a_service_that_quotes_such_a_message_in_another_error_refuses_no_signature(code):
+    body = b'{"__type":"%b","message":"%b"}' % (code.encode(), REGION.encode())
+    assert refusal(UpstreamResponse(400), body) is None
+
+
+@given(
+    st.integers(0, 999),
+    st.none() | st.text(max_size=40),
+    st.binary(max_size=2000) | st.text(max_size=500).map(str.encode),
+)
+def test_no_answer_whatever_breaks_it_and_only_known_words_come_of_it(status, head, body):
+    found = refusal(UpstreamResponse(status, head), body)
+    assert found is None or len(found.code) <= 64
+
+
+def test_metrics_have_a_place_for_every_cause():
+    assert ("none", *(cause.value for cause in Cause), "not_shown") == ANSWERS

@@ -325,3 +325,12 @@ def test_tls_to_a_checked_extproc_on_another_machine_is_fine(context):
     set_extproc_address(broken, "10.0.0.7")
     tls_to_extproc(broken, **context)
     assert found(broken.document) == []
+
+
+def test_answers_that_extproc_asks_for_and_envoy_would_not_show_are_found():
+    broken = Config()
+    assert found(broken.document, shows_answers=True) == []
+    broken.filter["allow_mode_override"] = False
+    (only,) = found(broken.document, shows_answers=True)
+    assert "allow_mode_override: not true" in only
+    assert found(broken.document) == []

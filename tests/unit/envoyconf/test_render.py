@@ -37,19 +37,21 @@ def test_comments_change_nothing_and_stand_before_what_they_explain():
     assert sum(line.startswith("#") for line in lines) >= 15
 
 
-def test_overrides_are_allowed_only_where_the_upstream_is_observed_and_of_response_bodies_only():
-    def ext_proc(settings):
-        document = yaml.safe_load(render(settings, EnvoyOptions()))
-        return manager(document)["http_filters"][0]["typed_config"]
-
-    settings = config.load(Path(SETTINGS))
-    assert not {"allow_mode_override", "allowed_override_modes"} & ext_proc(settings).keys()
-    observing = ext_proc(settings.model_copy(update={"observe_upstream": True}))
-    assert observing["allow_mode_override"] is True
-    configured = observing["processing_mode"]
-    assert configured["response_header_mode"] == "SEND"
-    for allowed, mode in zip(observing["allowed_override_modes"], ["BUFFERED", "STREAMED"], strict=True):
-        assert allowed == {**configured, "response_body_mode": mode}
+@pytest.mark.parametrize("which", ["first", "every", "never"])
+def test_overrides_are_allowed_only_where_answers_are_looked_at_and_of_answers_only(which):
+    settings = config.load(Path(SETTINGS)).model_copy(update={"observe_upstream": which})
+    document = yaml.safe_load(render(settings, EnvoyOptions()))
+    ext_proc = manager(document)["http_filters"][0]["typed_config"]
+    configured = ext_proc["processing_mode"]
+    assert configured["response_header_mode"] == "SKIP"
+    if which == "never":
+        assert not {"allow_mode_override", "allowed_override_modes"} & ext_proc.keys()
+        return
+    assert ext_proc["allow_mode_override"] is True
+    shown = {**configured, "response_header_mode": "SEND"}
+    bodies = [mode.pop("response_body_mode", "NONE") for mode in ext_proc["allowed_override_modes"]]
+    assert bodies == ["NONE", "BUFFERED", "STREAMED"]
+    assert all(mode == shown for mode in ext_proc["allowed_override_modes"])
 
 
 def test_internal_headers_stay_from_aws_and_the_request_id_goes_on():

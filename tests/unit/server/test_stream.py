@@ -343,7 +343,7 @@ async def test_trailers_before_anything_are_refused():
 
 
 async def test_trailers_of_a_signed_request_pass_while_its_upstream_is_observed():
-    parts = Parts(observes_upstream=True)
+    parts = Parts(answers="every")
     answers = await drive(
         parts, headers_message(), body_message(end_of_stream=False), trailers_message(), response_message()
     )
@@ -354,7 +354,7 @@ async def test_trailers_of_a_signed_request_pass_while_its_upstream_is_observed(
 
 async def test_the_body_of_an_unsigned_payload_passes_while_its_upstream_is_observed():
     target = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), payload="unsigned")
-    parts = Parts(targets=[target], observes_upstream=True)
+    parts = Parts(targets=[target], answers="every")
     first, second, third = await drive(parts, headers_message(), body_message(), response_message())
     assert first.is_signed
     assert second.response.request_body is not None
@@ -528,7 +528,7 @@ async def test_a_session_ends_when_its_key_is_no_longer_published():
 async def test_credentials_that_the_upstream_refuses_are_replaced_if_it_is_observed(
     status, error_type, exchanges
 ):
-    parts = Parts(observes_upstream=True)
+    parts = Parts(answers="every")
     await drive(parts, headers_message(), body_message())
     parts.now = NOW + 60
     answers = await drive(parts, headers_message(), body_message(), response_message(status, error_type))
@@ -539,7 +539,7 @@ async def test_credentials_that_the_upstream_refuses_are_replaced_if_it_is_obser
 
 
 async def test_a_short_errors_body_is_asked_for_and_what_it_names_counts():
-    parts = Parts(observes_upstream=True)
+    parts = Parts(answers="every")
     await drive(parts, headers_message(), body_message())
     parts.now = NOW + 60
     error = b"<Error><Code>InvalidAccessKeyId</Code></Error>"
@@ -552,7 +552,7 @@ async def test_a_short_errors_body_is_asked_for_and_what_it_names_counts():
 
 
 async def test_of_an_error_of_unknown_length_so_much_is_looked_at_and_no_more():
-    parts = Parts(observes_upstream=True)
+    parts = Parts(answers="every")
     head = response_message("403", headers=[("content-type", "application/xml")])
     part = response_body_message(b" " * 1024, end_of_stream=False)
     answers = await drive(parts, headers_message(), body_message(), head, *[part] * 40)
@@ -561,7 +561,7 @@ async def test_of_an_error_of_unknown_length_so_much_is_looked_at_and_no_more():
 
 
 async def test_asking_for_a_response_body_leaves_the_requests_modes_as_they_are_rendered():
-    parts = Parts(observes_upstream=True)
+    parts = Parts(answers="every")
     head = response_message("403", headers=[("content-type", "application/json")])
     answers = await drive(parts, headers_message(), body_message(), head)
     mode = answers[2].response.mode_override
@@ -569,7 +569,7 @@ async def test_asking_for_a_response_body_leaves_the_requests_modes_as_they_are_
 
 
 async def test_a_response_body_that_nobody_asked_for_is_a_protocol_violation():
-    parts = Parts(observes_upstream=True)
+    parts = Parts(answers="every")
     answers = await drive(parts, headers_message(), body_message(), response_body_message(b""))
     assert answers[2].status == 500
     (only,) = await drive(parts, response_body_message(b""))
@@ -577,7 +577,7 @@ async def test_a_response_body_that_nobody_asked_for_is_a_protocol_violation():
 
 
 async def test_a_response_before_any_signature_is_a_protocol_violation():
-    (only,) = await drive(Parts(observes_upstream=True), response_message())
+    (only,) = await drive(Parts(answers="every"), response_message())
     assert only.status == 500
 
 

@@ -14,7 +14,14 @@ from extproc.policy.rules import Policy, Rule, cel_matcher
 from extproc.server import codec
 from extproc.server.stream import Stream
 from extproc.telemetry.event import render
-from support.envoy_messages import NO_BODY, Seen, body_message, headers_message, response_message
+from support.envoy_messages import (
+    NO_BODY,
+    Seen,
+    body_message,
+    headers_message,
+    response_body_message,
+    response_message,
+)
 from support.pipelines import Parts, denial
 from support.telemetry import GRANT, ListAudit, identity, record
 
@@ -201,7 +208,7 @@ async def test_only_allows_are_sampled():
 
 
 async def test_an_observed_upstream_is_no_second_decision():
-    parts, told = observed(observes_upstream=True)
+    parts, told = observed(answers="every")
     head = headers_message(method="GET", end_of_stream=True)
     answers = await drive(parts, head, response_message("200"))
     assert [metadata(answer) is None for answer in answers] == [False, True]
@@ -246,3 +253,90 @@ async def test_a_stream_that_is_left_without_an_answer_is_counted_once(token, co
     )
     if inspect.iscoroutine(deciding):
         deciding.close()
+
+
+def asks_for_the_answer(answer):
+    mode = ProcessingResponse.parse(answer.message).mode_override
+    return mode is not None and int(mode.response_header_mode) == 1
+
+
+def looked_at(parts, refused):
+    labels = {"target": "aws-mcp", "refused": refused}
+    return parts.metrics.registry.get_sample_value("extproc_upstream_answers_total", labels)
+
+
+async def test_the_answer_is_asked_for_with_the_answer_to_the_head():
+    parts = Parts(answers="first")
+    first, second = await drive(parts, headers_message(), body_message())
+    assert asks_for_the_answer(first)
+    assert not asks_for_the_answer(second)
+    assert second.may_end
+    (only,) = await drive(parts, headers_message(method="GET", end_of_stream=True))
+    assert asks_for_the_answer(only)
+    assert not only.last
+
+
+async def test_in_another_body_mode_no_answer_is_asked_for_whether_the_head_is_known_or_not():
+    parts = Parts(answers="every")
+    for _ in range(4):
+        (only,) = await drive(parts, headers_message(method="GET", end_of_stream=True, body_mode=NO_BODY))
+        assert not asks_for_the_answer(only)
+        assert only.last
+
+
+@pytest.mark.parametrize("ends", ["denied", "left at the body", "left at the answer", "answered"])
+async def test_whatever_becomes_of_a_request_it_does_not_wait_for_its_answer_for_ever(ends):
+    parts = Parts(answers="every")
+    stream = Stream(parts.pipeline, target_name=None)
+    await stream.receive(headers_message())
+    assert parts.answers.waiting == 1
+    if ends == "denied":
+        assert Seen(stream.receive(body_message(b"x" * 2000)).message).status == 413
+    elif ends != "left at the body":
+        stream.receive(body_message())
+        if ends == "answered":
+            assert stream.receive(response_message()).last
+    for _ in range(2):
+        stream.abandon()
+    assert parts.answers.waiting == 0
+    assert looked_at(parts, "none" if ends == "answered" else "not_shown") == 1
+
+
+async def test_what_goes_wrong_with_looking_changes_no_answer(monkeypatch):
+    parts = Parts(answers="every")
+
+    def broken(*_args):
+        raise RuntimeError("canary")
+
+    monkeypatch.setattr(parts.pipeline, "_on_answer", broken)
+    answers = await drive(parts, headers_message(), body_message(), response_message("404"))
+    assert ProcessingResponse.parse(answers[-1].message).response_headers is not None
+    assert answers[-1].last
+    assert parts.answers.waiting == 0
+
+
+async def test_a_signature_error_whose_body_envoy_does_not_show_counts_by_its_head():
+    parts = Parts(answers="first")
+    stream = Stream(parts.pipeline, target_name=None)
+    await stream.receive(headers_message())
+    stream.receive(body_message())
+    head = response_message(
+        "403", "InvalidSignatureException", headers=[("content-type", "application/json")]
+    )
+    assert not stream.receive(head).last
+    stream.abandon()
+    assert looked_at(parts, "signature") == 1
+
+
+async def test_a_signature_error_is_logged_without_anything_of_its_body(capsys):
+    parts = Parts(answers="first")
+    head = response_message("403", headers=[("content-type", "application/xml"), ("content-length", "99")])
+    body = (
+        b"<Code>SignatureDoesNotMatch</Code><CanonicalRequest>x-amz-security-token:canary</CanonicalRequest>"
+    )
+    await drive(parts, headers_message(), body_message(), head, response_body_message(body))
+    told = capsys.readouterr().out
+    assert "upstream_refused_signature" in told
+    assert "extproc sign --compare" in told
+    assert "canary" not in told
+    assert looked_at(parts, "signature") == 1
