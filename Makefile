@@ -170,7 +170,7 @@ examples: $(STAMP)
 	  --extproc-cert /etc/envoy/tls/tls.crt --extproc-key /etc/envoy/tls/tls.key > envoy/mtls/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/jwt-authn/extproc.yaml --listen 0.0.0.0:10000 > envoy/jwt-authn/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
-	  --extproc extproc:50051 > envoy/demo/envoy.yaml
+	  --extproc 127.0.0.1:50051 > envoy/demo/envoy.yaml
 
 # The generated code of Envoy's messages and of the admin API is committed and never edited; a test compares it.
 protos: $(STAMP)

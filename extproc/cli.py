@@ -301,12 +301,24 @@ def sign(*, as_json: bool, error_body: str | None) -> None:
 
 
 @main.command()
-@click.option("--keep", is_flag=True, help="Stay up afterwards and print commands to try by hand.")
-def demo(*, keep: bool) -> None:
+@click.option(
+    "--keep", is_flag=True, help="Stay up afterwards and print what to paste into MCP clients and shells."
+)
+@click.option(
+    "--ports",
+    type=click.Choice(["free", "fixed"]),
+    default="free",
+    show_default=True,
+    help="fixed: the same each time (http://localhost:10000/mcp), so that clients stay configured.",
+)
+@click.option(
+    "--no-cimd", is_flag=True, help="Take no client id metadata documents, which are on the internet."
+)
+def demo(*, keep: bool, ports: str, no_cimd: bool) -> None:
     """Run the embedded stack and drive it with a real MCP client. Needs the extra "demo"."""
     try:
         from extproc.demo.command import run
     except ModuleNotFoundError as error:
         click.echo(f"extproc demo needs {error.name}: {how_to_install('demo')}", err=True)
         sys.exit(1)
-    sys.exit(0 if run(keep=keep) else 1)
+    sys.exit(0 if run(keep=keep, fixed_ports=ports == "fixed", client_documents=not no_cimd) else 1)

@@ -13,10 +13,12 @@ from rich.table import Table
 
 from extproc.commands import health
 from extproc.demo.driver import Row, drive
+from extproc.demo.settings import FIXED
+from extproc.demo.snippets import snippets
 from extproc.demo.stack import Stack, StackError
 
 
-def run(*, keep: bool) -> bool:
+def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True) -> bool:
     """Run the demo; returns whether everything was as expected."""
     console = Console()
     if not console.is_terminal:
@@ -26,7 +28,12 @@ def run(*, keep: bool) -> bool:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="extproc-demo-") as directory:
         console.print("Starting identity provider, STS emulator, MCP server, extproc and Envoy ...")
-        stack = Stack(Path(directory), progress=lambda line: console.print(f"  {line}"))
+        stack = Stack(
+            Path(directory),
+            progress=lambda line: console.print(f"  {line}"),
+            addresses=FIXED if fixed_ports else None,
+            client_documents=client_documents,
+        )
         try:
             with stack:
                 table = _table()
@@ -81,7 +88,10 @@ def _milliseconds(seconds: float | None) -> str:
 def _keep(console: Console, stack: Stack) -> None:
     at = stack.addresses
     lines = f"""
-The stack stays up until Ctrl-C or SIGTERM. To try by hand, paste:
+The stack stays up until Ctrl-C or SIGTERM.
+
+{snippets(at.resource)}
+To try by hand, paste:
 
 TOKEN=$(curl -s {at.issuer}/token -d grant_type=password -d username=demo-admin -d password=demo \\
   | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
@@ -95,6 +105,8 @@ curl -s {at.resource} -H "Authorization: Bearer $TOKEN" \\
 "io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}'
 
 curl -si {at.resource} -d '{{}}'                    # no token: 401 and where to get one
+curl -s http://{at.idp}/_control/lifetime -H 'content-type: application/json' \\
+  -d '{{"seconds":60}}'                             # tokens for a minute: watch your client refresh
 curl -s http://{at.extproc_admin}/metrics | grep ^extproc
 {sys.executable} -m extproc health --address {at.extproc}
 grpcurl -plaintext {at.extproc} list                # if you have grpcurl: reflection and health

@@ -68,6 +68,7 @@ PREREGISTERED: Final = Client(
     redirect_uris=(
         "https://vscode.dev/redirect",
         "https://insiders.vscode.dev/redirect",
+        "https://www.cursor.com/agents/mcp/oauth/callback",
         "cursor://anysphere.cursor-mcp/oauth/callback",
     ),
     name="A client with the id demo-client",

@@ -46,3 +46,16 @@ def _reserve(port: int) -> bool:
                 return False
         _reserved.append(undo.pop_all())
     return True
+
+
+def is_taken(address: str) -> bool:
+    """Return whether a process listens at ``HOST:PORT`` of this machine."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are still closing is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return True
+    return False

@@ -10,11 +10,17 @@ DEVELOPER_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/DemoDeveloper"
 SIGNING_HOST = "aws-mcp.us-east-1.api.aws"
 REGION = "us-east-1"
 SERVICE = "aws-mcp"
+# Where MCP Inspector's page comes from; its "direct" connections are a browser's.
+WEB_CLIENTS = ["http://127.0.0.1:6274", "http://localhost:6274"]
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """``HOST:PORT`` of every part of the stack, as the other parts reach it."""
+    """``HOST:PORT`` of every part of the stack, as the other parts reach it.
+
+    Attributes:
+        host: what issuer and resource call this machine: 127.0.0.1 or localhost.
+    """
 
     idp: str
     sts: str
@@ -23,41 +29,52 @@ class Addresses:
     extproc_admin: str
     envoy: str
     envoy_admin: str
+    host: str = "127.0.0.1"
 
     @property
     def issuer(self) -> str:
         """The identity provider's issuer identifier."""
-        return f"http://{self.idp}"
+        return f"http://{self.host}:{_port(self.idp)}"
 
     @property
     def resource(self) -> str:
         """The MCP endpoint as clients call it; also the audience of their tokens."""
-        return f"http://{self.envoy}/mcp"
+        return f"http://{self.host}:{_port(self.envoy)}/mcp"
+
+    @property
+    def resource_alias(self) -> str:
+        """The same endpoint under this machine's other name, for clients that were given that one."""
+        other = "localhost" if self.host == "127.0.0.1" else "127.0.0.1"
+        return f"http://{other}:{_port(self.envoy)}/mcp"
+
+    @property
+    def audiences(self) -> list[str]:
+        """Whom tokens may be for: the endpoint under either name."""
+        return [self.resource, self.resource_alias]
 
 
 def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: str = "-") -> str:
     """The server's configuration.
 
-    ``listen_on_all``: for containers, whose network is private. ``audit``: where the audit log goes.
+    ``listen_on_all``: for containers, whose published ports are not on loopback. ``audit``: where the audit
+    log goes.
     """
     grpc, admin = addresses.extproc, addresses.extproc_admin
     if listen_on_all:
-        grpc, admin = (f"0.0.0.0:{address.rpartition(':')[2]}" for address in (grpc, admin))
-    plaintext = {"insecure_plaintext": True} if listen_on_all else {}
+        grpc, admin = f"0.0.0.0:{_port(grpc)}", f"0.0.0.0:{_port(admin)}"
     settings = {
         "listen": {"grpc": grpc, "admin": admin, "insecure_plaintext": listen_on_all},
-        "resource": {"url": addresses.resource},
+        "resource": {"url": addresses.resource, "aliases": [addresses.resource_alias]},
+        "allowed_origins": WEB_CLIENTS,
         "issuers": [
             {
                 "issuer": addresses.issuer,
-                "audiences": [addresses.resource],
+                "audiences": addresses.audiences,
                 "allow_insecure_http": True,
             }
         ],
-        "targets": [
-            {"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": f"http://{addresses.mcp}", **plaintext}
-        ],
-        "sts": {"endpoint_url": f"http://{addresses.sts}", **plaintext},
+        "targets": [{"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": f"http://{addresses.mcp}"}],
+        "sts": {"endpoint_url": f"http://{addresses.sts}"},
         **({"audit": {"output": audit}} if audit != "-" else {}),
         **({} if listen_on_all else {"drain_delay_seconds": 0}),  # nobody else would take over
         "session_duration": 900,
@@ -77,20 +94,36 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: st
 def service_arguments(name: str, addresses: Addresses, *, listen_on_all: bool = False) -> list[str]:
     """The arguments to Python for one of the emulated services: ``idp``, ``sts`` or ``mcp``."""
     at: str = getattr(addresses, name)
-    listen = f"0.0.0.0:{at.rpartition(':')[2]}" if listen_on_all else at
-    tokens = ["--issuer", addresses.issuer, "--audience", addresses.resource]
+    listen = f"0.0.0.0:{_port(at)}" if listen_on_all and name == "idp" else at  # the others are not published
     signing = ["--host", SIGNING_HOST, "--region", REGION, "--service", SERVICE]
-    own = {"idp": tokens, "sts": tokens, "mcp": ["--sts-url", f"http://{addresses.sts}", *signing]}
+    own = {
+        "idp": ["--issuer", addresses.issuer, "--audience", addresses.resource],
+        "sts": [
+            "--issuer",
+            addresses.issuer,
+            *(part for url in addresses.audiences for part in ("--audience", url)),
+        ],
+        "mcp": ["--sts-url", f"http://{addresses.sts}", *signing],
+    }
     return ["-m", "extproc.demo.service", name, "--listen", listen, *own[name]]
 
 
-COMPOSE = Addresses(
-    idp="idp:9000",
-    sts="sts:9001",
-    mcp="mcp:9002",
-    extproc="extproc:50051",
-    extproc_admin="extproc:9464",
-    envoy="localhost:10000",  # as clients on the host call it
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
+
+
+FIXED = Addresses(
+    idp="127.0.0.1:9000",
+    sts="127.0.0.1:9001",
+    mcp="127.0.0.1:9002",
+    extproc="127.0.0.1:50051",
+    extproc_admin="127.0.0.1:9464",
+    envoy="127.0.0.1:10000",
     envoy_admin="127.0.0.1:9901",
+    host="localhost",
 )
-"""The addresses in ``docker-compose.yml``."""
+"""The same addresses each time, for ``--ports fixed`` and ``docker-compose.yml``: clients stay configured.
+
+The containers share one network namespace and publish its ports under the same numbers, so ``localhost`` is
+the same thing to them and to the host's browsers.
+"""

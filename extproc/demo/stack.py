@@ -15,7 +15,7 @@ from typing import Any, Self
 import urllib3
 
 from extproc import config
-from extproc.demo.ports import free_ports
+from extproc.demo.ports import free_ports, is_taken
 from extproc.demo.settings import Addresses, extproc_yaml, service_arguments
 from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.options import EnvoyOptions
@@ -43,7 +43,8 @@ class Stack:
     """The whole stack in one directory of configuration files and logs.
 
     ``adjust`` may change extproc's YAML settings before it starts, ``adjust_envoy`` Envoy's, which is
-    rendered with ``envoy_options``.
+    rendered with ``envoy_options``. ``addresses``: free ports by default. ``client_documents``: as in
+    ``IdpSettings``.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Stack:
         adjust_envoy: Callable[[str], str] = lambda text: text,
         workers: int = 1,
         envoy_options: EnvoyOptions | None = None,
+        addresses: Addresses | None = None,
+        client_documents: bool = True,
     ) -> None:
         self.directory = directory
         self._progress = progress
@@ -62,7 +65,8 @@ class Stack:
         self._adjust_envoy = adjust_envoy
         self._workers = workers
         self._envoy_options = envoy_options or EnvoyOptions()
-        self.addresses = Addresses(*(f"127.0.0.1:{port}" for port in free_ports(7)))
+        self.addresses = addresses or Addresses(*(f"127.0.0.1:{port}" for port in free_ports(7)))
+        self._idp_options = () if client_documents else ("--no-cimd",)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.http = urllib3.PoolManager(retries=False, timeout=10.0, maxsize=8)
 
@@ -82,6 +86,7 @@ class Stack:
     def start(self) -> None:
         """Start every part and wait until each is ready."""
         at = self.addresses
+        self._check_ports()
         extproc_config = self.directory / "extproc.yaml"
         settings = extproc_yaml(at, audit=str(self.directory / "audit.log"))
         extproc_config.write_text(self._adjust(settings), encoding="utf-8")
@@ -177,7 +182,19 @@ class Stack:
                 "--file-flush-interval-msec",
                 "200",  # its access log is to be read while it runs
             ]
-        return [sys.executable, *service_arguments(name, self.addresses)]
+        options = self._idp_options if name == "idp" else ()
+        return [sys.executable, *service_arguments(name, self.addresses), *options]
+
+    def _check_ports(self) -> None:
+        """Name all ports that somebody else listens on, before any part fails for one of them."""
+        parts = [field.name for field in dataclasses.fields(self.addresses) if field.name != "host"]
+        taken = [
+            f"{getattr(self.addresses, part)} ({part})"
+            for part in parts
+            if is_taken(getattr(self.addresses, part))
+        ]
+        if taken:
+            raise StackError(f"already in use: {', '.join(taken)}; is another demo running?")
 
     def _ready_url(self, name: str) -> str:
         at = self.addresses

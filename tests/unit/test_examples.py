@@ -1,6 +1,7 @@
 """The files a user copies: rendered Envoy configurations, the compose file, the commented example."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ from click.testing import CliRunner
 
 from extproc import config
 from extproc.cli import main
-from extproc.demo.settings import COMPOSE, Addresses, extproc_yaml, service_arguments
+from extproc.demo.settings import FIXED, extproc_yaml, service_arguments
 from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.options import EnvoyOptions
 
@@ -24,7 +25,7 @@ EXAMPLES = {
         *("--extproc-cert", "/etc/envoy/tls/tls.crt", "--extproc-key", "/etc/envoy/tls/tls.key"),
     ],
     "jwt-authn": ["--listen", "0.0.0.0:10000"],
-    "demo": ["--listen", "0.0.0.0:10000", "--extproc", "extproc:50051"],
+    "demo": ["--listen", "0.0.0.0:10000", "--extproc", "127.0.0.1:50051"],
 }
 
 
@@ -65,21 +66,12 @@ def test_extproc_check_accepts_the_example(name):
 
 def test_the_compose_settings_are_the_embedded_demos_with_other_addresses():
     text = (ROOT / "envoy" / "demo" / "extproc.yaml").read_text()
-    assert yaml.safe_load(text) == yaml.safe_load(extproc_yaml(COMPOSE, listen_on_all=True))
+    assert yaml.safe_load(text) == yaml.safe_load(extproc_yaml(FIXED, listen_on_all=True))
 
 
 def test_the_compose_envoy_configuration_is_the_embedded_demos_with_other_addresses():
-    embedded = Addresses(
-        idp="127.0.0.1:9000",
-        sts="127.0.0.1:9001",
-        mcp="127.0.0.1:9002",
-        extproc="127.0.0.1:50051",
-        extproc_admin="127.0.0.1:9464",
-        envoy="127.0.0.1:10000",
-        envoy_admin="127.0.0.1:9901",
-    )
     rendered = render(
-        config.parse(extproc_yaml(embedded)), EnvoyOptions(listen=embedded.envoy, admin=embedded.envoy_admin)
+        config.parse(extproc_yaml(FIXED)), EnvoyOptions(listen=FIXED.envoy, admin=FIXED.envoy_admin)
     )
     expected = yaml.safe_load((ROOT / "envoy" / "demo" / "envoy.yaml").read_text())
     assert _without_hosts(yaml.safe_load(rendered)) == _without_hosts(expected)
@@ -98,9 +90,7 @@ def _without_hosts(node):
 
 @pytest.mark.parametrize("name", ["idp", "sts", "mcp"])
 def test_compose_runs_the_services_with_the_embedded_demos_arguments(compose, name):
-    assert _options(compose[name]["command"]) == _options(
-        service_arguments(name, COMPOSE, listen_on_all=True)
-    )
+    assert _options(compose[name]["command"]) == _options(service_arguments(name, FIXED, listen_on_all=True))
 
 
 def _options(arguments):
@@ -112,9 +102,29 @@ def test_compose_publishes_on_loopback_only_and_mounts_our_configurations(compos
     ports = [port for service in compose.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert "127.0.0.1:10000:10000" in compose["envoy"]["ports"]
     assert compose["envoy"]["volumes"] == ["./envoy/demo/envoy.yaml:/etc/envoy/envoy.yaml:ro"]
     assert compose["extproc"]["volumes"] == ["./envoy/demo/extproc.yaml:/etc/extproc/extproc.yaml:ro"]
+
+
+def test_the_issuer_is_the_same_to_containers_and_to_browsers_on_the_host(compose):
+    """One network namespace: what the host reaches at localhost, the containers do, under the same number."""
+    issuer = urlsplit(
+        yaml.safe_load((ROOT / "envoy" / "demo" / "extproc.yaml").read_text())["issuers"][0]["issuer"]
+    )
+    assert issuer.hostname == "localhost"
+    assert f"127.0.0.1:{issuer.port}:{issuer.port}" in compose["idp"]["ports"]
+    assert (
+        f"127.0.0.1:{urlsplit(FIXED.resource).port}:{urlsplit(FIXED.resource).port}"
+        in compose["idp"]["ports"]
+    )
+    assert all(port.split(":")[1] == port.split(":")[2] for port in compose["idp"]["ports"])
+    assert {name for name, service in compose.items() if service.get("network_mode") == "service:idp"} == (
+        compose.keys() - {"idp"}
+    )
+    # A service in another's namespace has no ports or networks of its own; compose refuses such a file.
+    assert not any(
+        service.keys() & {"ports", "networks"} for name, service in compose.items() if name != "idp"
+    )
 
 
 def test_every_compose_service_has_a_health_check_and_ours_run_without_privileges(compose):
