@@ -113,6 +113,11 @@ class ScopeHierarchy:
         return RequiredScopes(names, tuple(self.sufficient(name) for name in names), named)
 
 
+def told_of(missing: Iterable[str]) -> str:
+    """Return what a client reads whose token lacks scopes, which are the configuration's."""
+    return f"The access token lacks the scope {' '.join(dict.fromkeys(missing))}."
+
+
 def _included(scope: str, direct: Mapping[str, tuple[str, ...]]) -> set[str]:
     """All that a scope includes. Depth first without recursion: a chain may be as long as it likes."""
     found: set[str] = set()

@@ -23,8 +23,9 @@ from extproc.credentials.sessions import SessionCache
 from extproc.denials import Denials
 from extproc.pipeline import Pipeline
 from extproc.policy import ceilings
+from extproc.policy.mappings import ChosenAccount, Rule
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
-from extproc.policy.rules import ChosenAccount, Policy, Rule
+from extproc.policy.rules import Policy
 from extproc.scopes import RequiredScopes, ScopeHierarchy
 from extproc.server.certificates import CertificateError, CertificateFiles
 from extproc.signing.signer import Signer

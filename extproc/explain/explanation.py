@@ -8,8 +8,9 @@ from extproc.errors import Denied
 from extproc.explain.asked import AskedRequest
 from extproc.explain.stand_ins import Answered, StepResult
 from extproc.policy.ceilings import Ceiling
+from extproc.policy.mappings import Rule
 from extproc.policy.mcp import McpMessage
-from extproc.policy.rules import Decision, Rule
+from extproc.policy.rules import Decision
 from extproc.values import Grant
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from extproc.errors import Denied
 from extproc.explain.explanation import Explanation, Result, Stage
 from extproc.explain.stand_ins import Answered, StepResult
-from extproc.policy.rules import Evaluated, Rule
+from extproc.policy.mappings import Rule
+from extproc.policy.search import Evaluated
 from extproc.values import Grant
 
 

@@ -44,7 +44,8 @@ from extproc.pipeline import Pipeline
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import Budget, EvaluationError
 from extproc.policy.inputs import NO_INPUTS, Inputs
-from extproc.policy.rules import Decision, Policy, Rule
+from extproc.policy.mappings import Rule
+from extproc.policy.rules import Decision, Policy
 from extproc.policy.why import why
 from extproc.server import envoy_side
 from extproc.server.stream import Stream

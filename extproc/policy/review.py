@@ -4,8 +4,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import Condition, Path, shown
+from extproc.policy.mappings import Rule
 from extproc.policy.matchers import Matcher
-from extproc.policy.rules import Policy, Rule, restricts
+from extproc.policy.rules import Policy
+from extproc.policy.search import restricts
 from extproc.policy.types import unguarded
 
 

@@ -8,16 +8,15 @@ before all others. What was found may then be lowered by the first ceiling that 
 What restricts must not be open where a claim is missing: a deny rule or a ceiling that reads one
 applies. A missing member of the request is "no match" everywhere, and a missing claim elsewhere.
 
-``require_scopes`` divides those to whom a condition applies: a mapping gives its role to tokens that have the
-scopes, and a deny rule or a ceiling holds for tokens that lack some. Where a mapping matches but for its
-scopes, the search goes on; if it ends without a role, or a deny rule wants scopes, the client is told which
-(``scope_missing``), provided that with them it would get a role: a login that cannot help is not asked for.
+Where a mapping matches but for its scopes, the search goes on. If it ends without a role, or a deny rule
+wants scopes, the client is told which (``scope_missing``), provided that with them it would get a role: a
+login that cannot help is not asked for.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from extproc.errors import Denied, Reason
 from extproc.policy.agents import ActError, agents_of
@@ -26,83 +25,21 @@ from extproc.policy.cel import (
     DEFAULT_COST_LIMIT,
     Budget,
     EvaluationError,
-    MissingMemberError,
     Path,
     Text,
     to_cel,
 )
 from extproc.policy.claims_schema import Schema, mismatch
 from extproc.policy.inputs import NO_INPUTS, Inputs, read_members
-from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, Matcher, cel_matcher
+from extproc.policy.mappings import Rule
+from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, cel_matcher
+from extproc.policy.search import Evaluated, Subject, by_priority, first_match, is_for
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
-from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
-from extproc.scopes import NO_SCOPES, RequiredScopes, granted_scopes
+from extproc.policy.session_policy import UNRESTRICTED
+from extproc.scopes import granted_scopes, told_of
 from extproc.values import ChainedRole, Grant, Identity
 
-__all__ = ["ClaimContains", "Decision", "Evaluated", "Policy", "Rule", "cel_matcher"]
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenAccount:
-    """The account of a chained role, chosen by an expression out of a list."""
-
-    expression: Text
-    role_arns: Mapping[str, str]  # by account
-
-    @property
-    def reads(self) -> frozenset[Path]:
-        """The members of the variables that it may read."""
-        return self.expression.reads
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One role mapping.
-
-    Attributes:
-        role_arn: None: it denies.
-        priority: None: after all that have one.
-        issuers: of whose tokens; None: of all.
-        session_duration: seconds; None: the policy's.
-        message: what a client reads that it denies; empty: a text by what it reads.
-        require_scopes: those without which no role is given; of a deny rule, those with which it lets pass.
-    """
-
-    name: str
-    matcher: Matcher
-    role_arn: str | None
-    priority: int | None
-    chain: ChainedRole | None = None
-    session_policy: SessionPolicy = UNRESTRICTED
-    session_duration: int | None = None
-    account: ChosenAccount | None = None
-    issuers: frozenset[str] | None = None
-    message: str = ""
-    require_scopes: RequiredScopes = NO_SCOPES
-
-    @property
-    def reads(self) -> frozenset[Path]:
-        """The members of the variables that it may read."""
-        return self.matcher.reads | (self.account.reads if self.account else frozenset())
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """What became of one mapping or ceiling, for explanations.
-
-    Attributes:
-        missing: the member that it reads and that is not there, as in ``claims.act.sub``.
-        foreign: whether it is for tokens of other issuers only, and was not looked at further.
-        lacking: its scopes that the token does not have; None where its condition does not apply, or it
-            requires none. A mapping that lacks some has not matched; a deny rule or ceiling only then has.
-    """
-
-    rule: Rule | Ceiling
-    matched: bool
-    error: str | None
-    missing: str | None = None
-    foreign: bool = False
-    lacking: tuple[str, ...] | None = None
+__all__ = ["ClaimContains", "Decision", "Policy", "Rule", "cel_matcher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +59,6 @@ class Decision:
 
 _CEILING = "What an agent may do for your account here does not include this."
 
-_Entry = TypeVar("_Entry", Rule, Ceiling)
-
-
-def restricts(entry: Rule | Ceiling) -> bool:
-    """Whether it takes away: where a claim is missing, it applies."""
-    return isinstance(entry, Ceiling) or entry.role_arn is None
-
 
 def _told(reads: frozenset[Path]) -> str:
     """Return what a client reads that a deny rule stopped: what the rule is about, and never the rule."""
@@ -141,15 +71,6 @@ def _told(reads: frozenset[Path]) -> str:
 
 def _message(ceiling: Ceiling | None) -> str:
     return ceiling.message if ceiling is not None else ""
-
-
-def _is_for(entry: Rule | Ceiling, issuer: str) -> bool:
-    return entry.issuers is None or issuer in entry.issuers
-
-
-def _by_priority(entry: Rule | Ceiling) -> tuple[bool, bool, int]:
-    """Deny rules first, whatever their priority; it orders them among themselves."""
-    return not restricts(entry), entry.priority is None, entry.priority or 0
 
 
 class Policy:
@@ -168,8 +89,8 @@ class Policy:
         claims_schema: Schema | None = None,
         cost_limit: int = DEFAULT_COST_LIMIT,
     ) -> None:
-        self.rules = sorted(rules, key=_by_priority)
-        self.ceilings = sorted(ceilings, key=_by_priority)
+        self.rules = sorted(rules, key=by_priority)
+        self.ceilings = sorted(ceilings, key=by_priority)
         self.fallback_role_arn = fallback_role_arn
         self._order = {rule.name: position for position, rule in enumerate(self.rules)}
         self._session_name_claim = session_name_claim
@@ -237,10 +158,10 @@ class Policy:
         except EvaluationError as error:
             return Decision(Denied(Reason.POLICY_ERROR, f"claims: {error}"), ())
         granted = frozenset(granted_scopes(identity.claims)) if self._requires_scopes else frozenset()
-        return self._decide_role(_Subject(identity, granted, variables, budget))
+        return self._decide_role(Subject(identity, granted, variables, budget))
 
-    def _decide_role(self, subject: "_Subject") -> Decision:
-        found = _first_match(self.rules, subject)
+    def _decide_role(self, subject: Subject) -> Decision:
+        found = first_match(self.rules, subject)
         evaluated, rule = found.evaluated, found.entry
         if found.error is not None:
             # Falling through would let a broken rule hand out a later, perhaps stronger, role.
@@ -265,16 +186,16 @@ class Policy:
         return decision if refusal is None else dataclasses.replace(decision, outcome=refusal)
 
     def _decide_grant(
-        self, subject: "_Subject", rule: Rule | None, evaluated: tuple[Evaluated, ...]
+        self, subject: Subject, rule: Rule | None, evaluated: tuple[Evaluated, ...]
     ) -> Decision:
         """Apply the ceilings to a mapping or the fallback role, as if its scopes were there."""
         identity, variables, budget = subject.identity, subject.variables, subject.budget
-        found = _first_match(self.ceilings, subject)
+        found = first_match(self.ceilings, subject)
         ceiling, looked_at = found.entry, found.evaluated
         if found.error is not None:
             return Decision(Denied(Reason.POLICY_ERROR, f"ceiling {found.error}"), evaluated, looked_at)
         rule = self._lowered(rule, ceiling)
-        if rule is not None and not _is_for(rule, identity.issuer):
+        if rule is not None and not is_for(rule, identity.issuer):
             # What a ceiling names must not carry anybody over to the roles of another issuer.
             detail = f"mapping {rule.name}, to which the ceiling lowers, is for other issuers"
             denied = Denied(Reason.POLICY_DENIED, detail, told=_CEILING, message=_message(ceiling))
@@ -367,74 +288,6 @@ class Policy:
         return session_name(wanted, issuer=identity.issuer, subject=identity.subject)
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """Whom a decision is about, and what it goes by."""
-
-    identity: Identity
-    scopes: frozenset[str]
-    variables: Mapping[str, Any]
-    budget: Budget
-
-
-@dataclass(frozen=True, slots=True)
-class _Search(Generic[_Entry]):
-    """How a search through mappings or ceilings ended.
-
-    Attributes:
-        entry: the one that counts.
-        error: what went wrong at the last that was looked at.
-        but_for_scopes: mappings with a role that would have counted, had the token had their scopes.
-        demanding: deny rules that apply until the token has their scopes.
-    """
-
-    entry: _Entry | None
-    evaluated: tuple[Evaluated, ...]
-    error: str | None = None
-    but_for_scopes: tuple[_Entry, ...] = ()
-    demanding: tuple[_Entry, ...] = ()
-
-
-def _first_match(entries: Sequence[_Entry], subject: _Subject) -> _Search[_Entry]:
-    """Look at entries until one counts or cannot be evaluated.
-
-    The search goes on at a mapping whose scopes are missing, since a later one may give a role; and at
-    a deny rule that scopes would lift, so that all of them are asked for at once, and only if no other rule
-    denies anyhow.
-    """
-    evaluated: list[Evaluated] = []
-    but_for_scopes: list[_Entry] = []
-    demanding: list[_Entry] = []
-    found: _Entry | None = None
-    for entry in entries:
-        if not _is_for(entry, subject.identity.issuer):
-            evaluated.append(Evaluated(entry, matched=False, error=None, foreign=True))
-            continue
-        missing = None
-        try:
-            subject.budget.spend(1)
-            applies = entry.matcher.matches(subject.variables, subject.budget)
-        except MissingMemberError as member:
-            applies = member.applies and restricts(entry)
-            missing = member.member
-        except EvaluationError as error:
-            evaluated.append(Evaluated(entry, matched=False, error=str(error)))
-            return _Search(None, tuple(evaluated), f"{entry.name}: {error}")
-        lacking = None
-        if applies and entry.require_scopes:
-            lacking = entry.require_scopes.missing(subject.scopes)
-            applies = bool(lacking) is restricts(entry)
-        evaluated.append(Evaluated(entry, matched=applies, error=None, missing=missing, lacking=lacking))
-        if applies and lacking and isinstance(entry, Rule):
-            demanding.append(entry)
-        elif applies:
-            found = entry
-            break
-        elif lacking:
-            but_for_scopes.append(entry)
-    return _Search(found, tuple(evaluated), None, tuple(but_for_scopes), tuple(demanding))
-
-
 def _step_up(needed: Sequence[Rule], granted: frozenset[str]) -> Denied | None:
     """The refusal of a token that lacks scopes of these; None if it lacks none."""
     lacking = {rule.name: rule.require_scopes.missing(granted) for rule in needed}
@@ -444,7 +297,13 @@ def _step_up(needed: Sequence[Rule], granted: frozenset[str]) -> Denied | None:
     detail = "; ".join(
         f"mapping {name} needs scope {' '.join(scopes)}" for name, scopes in lacking.items() if scopes
     )
-    return Denied(Reason.SCOPE_MISSING, detail, scopes=needed[0].require_scopes.to_ask_for(granted, missing))
+    return Denied(
+        Reason.SCOPE_MISSING,
+        detail,
+        scopes=needed[0].require_scopes.to_ask_for(granted, missing),
+        told=told_of(missing),
+        message=next((rule.message for rule in needed if rule.message and lacking[rule.name]), ""),
+    )
 
 
 def _chain(rule: Rule, variables: Mapping[str, Any], budget: Budget) -> ChainedRole | None:

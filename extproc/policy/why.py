@@ -17,7 +17,7 @@ from extproc.policy.cel import (
 )
 from extproc.policy.cel.parts import Part, parts
 from extproc.policy.matchers import VARIABLES, ClaimContains
-from extproc.policy.rules import Evaluated, restricts
+from extproc.policy.search import Evaluated, restricts
 
 _MOST = 120  # characters of an expression, and
 _MOST_NAMES = 20  # names of members that are shown

@@ -22,9 +22,10 @@ CHALLENGE = (
 )
 
 
-def parts_for(matcher):
+def parts_for(matcher, **options):
     """A rule that wants a scope where the matcher applies, and a role for everybody."""
-    guard = Rule("guard", cel_matcher(matcher), None, None, require_scopes=HIERARCHY.require(["aws:call"]))
+    required = HIERARCHY.require(["aws:call"])
+    guard = Rule("guard", cel_matcher(matcher), None, None, require_scopes=required, **options)
     rules = [guard, Rule("all", cel_matcher("true"), ADMIN, None)]
     return Parts(
         policy=Policy(rules=rules, fallback_role_arn=None, session_name_claim="sub", session_duration=900)
@@ -93,6 +94,16 @@ async def test_a_refused_call_is_a_json_rpc_error_with_the_calls_id(scoped):
     body = json.loads(seen.body)
     assert (body["jsonrpc"], body["id"]) == ("2.0", "id-9")
     assert body["error"]["data"]["error"] == "insufficient_scope"
+    assert body["error"]["message"] == "The access token lacks the scope aws:call."
+
+
+async def test_the_message_of_the_rule_is_what_the_client_reads(scoped):
+    claims_with, _ = scoped
+    parts = claims_with(parts_for("true", message="Scripts need your consent."))
+    for _ in range(2):
+        seen = await drive(parts, headers_message(), body_message(call("run")))
+        assert json.loads(seen.body)["error"]["message"] == "Scripts need your consent."
+        assert seen.set["www-authenticate"] == CHALLENGE
 
 
 async def test_other_calls_of_the_same_token_are_signed(scoped):
