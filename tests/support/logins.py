@@ -57,7 +57,7 @@ class Browser:
         return AuthorizationCodeResult(code=query["code"], state=query["state"], iss=query["iss"])
 
 
-def login(url, browser, memory):
+def login(url, browser, memory, *, client_metadata_url=None):
     """What logs in for an HTTP client of the SDK."""
     return OAuthClientProvider(
         server_url=url,
@@ -67,4 +67,5 @@ def login(url, browser, memory):
         storage=memory,
         redirect_handler=browser.open,
         callback_handler=browser.come_back,
+        client_metadata_url=client_metadata_url,
     )

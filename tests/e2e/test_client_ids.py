@@ -1,0 +1,144 @@
+"""Logins without registration, and logins that outlive their tokens, by the official Python SDK."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import OAuthClientInformationFull
+
+from extproc.demo.stack import Stack
+from support.client_documents import serving_documents
+from support.logins import REDIRECT, Browser, Memory, login
+
+ROOT = Path(__file__).parents[2]
+LIFETIME = 8  # seconds: a login and its first call take less
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    # The document has the address without a port, as those of native clients do.
+    with serving_documents(tmp_path_factory.mktemp("documents"), ["http://127.0.0.1/callback"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory, documents):
+    """A stack that takes no token after its end, and whose provider trusts the documents' server."""
+
+    def adjust(text):
+        settings = yaml.safe_load(text)
+        settings["issuers"][0]["leeway"] = 0
+        return yaml.safe_dump(settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", documents.authority)
+        # The demo's own, not a forked one: its services have this environment.
+        stack = Stack(tmp_path_factory.mktemp("stack"), adjust=adjust)
+        with stack:
+            yield stack
+
+
+async def _whoami(url, auth, mode="auto"):
+    async with (
+        httpx2.AsyncClient(auth=auth, timeout=30) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+    ):
+        return (await client.call_tool("whoami", {})).content[0].text
+
+
+def _hits(stack, path):
+    return stack.control("idp", "stats")["hits"].get(path, 0)
+
+
+@pytest.mark.parametrize("name", ["resource", "resource_alias"])
+async def test_a_client_logs_in_at_either_name_of_this_machine(stack, name):
+    url, browser = getattr(stack.addresses, name), Browser("demo-admin")
+    assert '"DemoAdmin"' in await _whoami(url, login(url, browser, Memory()))
+    assert browser.asked[0]["resource"] == url
+
+
+async def test_a_client_described_by_a_document_logs_in_without_registration(stack, documents):
+    url, browser, memory = stack.addresses.resource, Browser("demo-developer"), Memory()
+    registered = _hits(stack, "/register")
+    auth = login(url, browser, memory, client_metadata_url=documents.url())
+    assert '"DemoDeveloper"' in await _whoami(url, auth)
+    assert browser.asked[0]["client_id"] == memory.client.client_id == documents.url()
+    assert memory.tokens.refresh_token
+    assert documents.hosts == [f"localhost:{documents.server_port}"]
+    assert _hits(stack, "/register") == registered
+
+
+async def test_a_client_with_an_id_known_beforehand_logs_in_without_registration(stack):
+    url, browser, memory = stack.addresses.resource, Browser("demo-developer"), Memory()
+    memory.client = OAuthClientInformationFull(
+        client_id="demo-client", redirect_uris=[REDIRECT], token_endpoint_auth_method="none"
+    )
+    registered = _hits(stack, "/register")
+    assert '"DemoDeveloper"' in await _whoami(url, login(url, browser, memory))
+    assert browser.asked[0]["client_id"] == "demo-client"
+    assert _hits(stack, "/register") == registered
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+async def test_a_client_refreshes_by_itself_when_its_token_ends_and_calls_go_on(stack, mode):
+    url, browser, memory = stack.addresses.resource, Browser("demo-admin"), Memory()
+    stack.control("idp", "lifetime", {"seconds": LIFETIME})
+    auth = login(url, browser, memory)
+    try:
+        async with (
+            httpx2.AsyncClient(auth=auth, timeout=30) as http,
+            Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+        ):
+            first = await client.call_tool("whoami", {})
+            before = memory.tokens
+            await _refused(url, before.access_token)
+            while time.time() <= auth.context.token_expiry_time:  # noqa: ASYNC110 - a clock
+                await asyncio.sleep(0.1)
+            second = await client.call_tool("whoami", {})
+    finally:
+        stack.control("idp", "lifetime", {"seconds": 3600})
+    assert '"DemoAdmin"' in first.content[0].text
+    assert '"DemoAdmin"' in second.content[0].text
+    assert len(browser.opened) == 1  # nobody was asked again
+    assert memory.tokens.access_token != before.access_token
+    # The refresh token was used up; a second use ends the login, the current one's too.
+    for spent in (before.refresh_token, memory.tokens.refresh_token):
+        form = {
+            "grant_type": "refresh_token", "client_id": memory.client.client_id, "refresh_token": spent,
+        }  # fmt: skip
+        async with httpx2.AsyncClient() as http:
+            answer = await http.post(f"{stack.addresses.issuer}/token", data=form)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
+async def _refused(url, token):
+    """Return when the gateway no longer takes a token."""
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+        while (await http.post(url, content=b"{}")).status_code != 401:  # noqa: ASYNC110 - a clock elsewhere
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("options", [[], ["--client-id", "demo-client"], ["--client-metadata-url"]])
+def test_the_example_program_logs_in_by_the_browser(stack, documents, options):
+    if options == ["--client-metadata-url"]:
+        options = [*options, documents.url()]
+    browser = f"{sys.executable} -P {ROOT / 'tests/support/browser.py'} demo-developer %s"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs/clients/login.py"), stack.addresses.resource, *options],
+        env={**os.environ, "BROWSER": browser},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert '"DemoDeveloper"' in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
