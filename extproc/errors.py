@@ -30,8 +30,11 @@ class Reason(StrEnum):
     UPGRADE_REFUSED = "upgrade_refused"
     TARGET_UNKNOWN = "target_unknown"
     BODY_TOO_LARGE = "body_too_large"
+    MCP_NOT_JSON = "mcp_not_json"
     MCP_MALFORMED = "mcp_malformed"
+    MCP_PARAMS_INVALID = "mcp_params_invalid"
     MCP_HEADERS_DIFFER = "mcp_headers_differ"
+    MCP_VERSION_UNSUPPORTED = "mcp_version_unsupported"
     # The token.
     TOKEN_MALFORMED = "token_malformed"  # noqa: S105
     ISSUER_UNKNOWN = "issuer_unknown"
@@ -199,11 +202,18 @@ _OUTCOMES = {
         404, "invalid_request", "Nothing is served at this path. Check the URL of the MCP server."
     ),
     Reason.BODY_TOO_LARGE: Outcome(413, None, "The request body is too large."),
+    Reason.MCP_NOT_JSON: Outcome(400, "invalid_request", "The body is not JSON.", rpc_code=-32700),
     Reason.MCP_MALFORMED: Outcome(
         400, "invalid_request", "The body is not one unambiguous JSON-RPC message.", rpc_code=-32600
     ),
     Reason.MCP_HEADERS_DIFFER: Outcome(
         400, "invalid_request", "The MCP headers differ from the body.", rpc_code=-32020
+    ),
+    Reason.MCP_PARAMS_INVALID: Outcome(
+        400, "invalid_request", "The parameters of the MCP message are not valid.", rpc_code=-32602
+    ),
+    Reason.MCP_VERSION_UNSUPPORTED: Outcome(
+        400, "invalid_request", "Unsupported protocol version.", rpc_code=-32022
     ),
     Reason.TOKEN_MALFORMED: _invalid_token("The access token is malformed."),
     Reason.ISSUER_UNKNOWN: _invalid_token(),

@@ -16,6 +16,10 @@ class AmbiguousJSONError(ValueError):
     """The document is not JSON, or JSON with more than one reading. The message never quotes it."""
 
 
+class NotJSONError(AmbiguousJSONError):
+    """The document is not JSON at all."""
+
+
 def loads(document: bytes, *, max_depth: int = MAX_DEPTH, max_values: int | None = None) -> Any:
     """Parse UTF-8 JSON, refusing duplicate members, non-finite numbers, lone surrogates and deep nesting.
 
@@ -35,7 +39,7 @@ def loads(document: bytes, *, max_depth: int = MAX_DEPTH, max_values: int | None
     except AmbiguousJSONError:
         raise
     except (ValueError, RecursionError):
-        raise AmbiguousJSONError("not valid JSON") from None
+        raise NotJSONError("not valid JSON") from None
     _bound(value, max_depth, max_values)
     return value
 

@@ -16,8 +16,13 @@ from extproc import strictjson
 from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
 
-_MIRRORED_SINCE = "2026-07-28"  # revisions are dates, and compare as texts
+SUPPORTED_VERSIONS = ("2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""Revisions whose messages rules can read. One that is not known may name a tool elsewhere."""
+
+_STATELESS_VERSIONS = SUPPORTED_VERSIONS[:1]  # each request says its version, and headers repeat the body
 _VERSION_MEMBER = "io.modelcontextprotocol/protocolVersion"
+_REQUIRED_META = (_VERSION_MEMBER, "io.modelcontextprotocol/clientCapabilities")
+_LONGEST_VERSION = 64  # characters that an error repeats
 _ENCODED = re.compile(r"=\?base64\?(?P<payload>.*)\?=")
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _PARAMETERS = frozenset({"name", "arguments", "uri", "_meta"})
@@ -39,13 +44,21 @@ JsonRpcId = str | int | None
 
 @dataclass(frozen=True, slots=True)
 class McpMessage:
-    """One JSON-RPC message. ``name``: of the tool or prompt, or the resource's URI."""
+    """One JSON-RPC message.
+
+    Attributes:
+        id: of a request or response.
+        name: of the tool or prompt, or the resource's URI.
+        protocol_version: the revision that ``_meta`` names.
+        missing_meta: what ``_meta`` lacks that requests need from 2026-07-28 on.
+    """
 
     id: JsonRpcId
     method: str | None
     name: str | None
     arguments: Any = field(repr=False)
     protocol_version: str | None
+    missing_meta: tuple[str, ...] = ()
 
     def variable(self, head: RequestHead) -> dict[str, Any]:
         """The variable ``mcp``; what the message does not have is missing in it."""
@@ -90,55 +103,91 @@ def parse_message(body: bytes) -> McpMessage:
         raise Denied(Reason.MCP_MALFORMED, "too many values")
     try:
         message = strictjson.loads_object(body)
+    except strictjson.NotJSONError as error:
+        raise Denied(Reason.MCP_NOT_JSON, str(error)) from None
     except strictjson.AmbiguousJSONError as error:
         raise Denied(Reason.MCP_MALFORMED, str(error)) from None
     if _NUL in body and _has_nul(message):
         # Some programs end a string there, and would read "rm" where rules saw "rm\0".
         raise Denied(Reason.MCP_MALFORMED, "a string has the character U+0000")
-    parameters = message.get("params", {})
-    method, identifier = message.get("method"), message.get("id")
-    if (
-        not isinstance(parameters, dict)
-        or not isinstance(method, str | None)
-        or ("method" in message and method is None)
-        or not isinstance(identifier, str | int | None)
-        or isinstance(identifier, bool)
-    ):
-        raise Denied(Reason.MCP_MALFORMED, "not a JSON-RPC message")
     # Some parsers match names of members in any case; "Method" would be a second reading.
-    if _looks_like_another(message, _MEMBERS) or _looks_like_another(parameters, _PARAMETERS):
+    if _looks_like_another(message, _MEMBERS):
         raise Denied(Reason.MCP_MALFORMED, "a member's name differs from a known one by case only")
+    parameters = message.get("params", {})
+    if not _is_message(message) or not isinstance(parameters, dict):
+        raise Denied(Reason.MCP_MALFORMED, "not a JSON-RPC message")
+    if _looks_like_another(parameters, _PARAMETERS):
+        raise Denied(Reason.MCP_MALFORMED, "a parameter's name differs from a known one by case only")
+    method = message.get("method")
     name = parameters.get(_NAMED_BY[method]) if method in _NAMED_BY else None
     if method in _NAMED_BY and not isinstance(name, str):
-        raise Denied(Reason.MCP_MALFORMED, f"{method} without a name")
+        raise Denied(Reason.MCP_PARAMS_INVALID, f"{method} without {_NAMED_BY[method]}")
     meta = parameters.get("_meta")
-    version = meta.get(_VERSION_MEMBER) if isinstance(meta, dict) else None
+    members = meta if isinstance(meta, dict) else {}
+    version = members.get(_VERSION_MEMBER)
+    if not isinstance(version, str | None):
+        raise Denied(Reason.MCP_PARAMS_INVALID, f"{_VERSION_MEMBER} is not a string")
     return McpMessage(
-        id=identifier,
+        id=message.get("id"),
         method=method,
         name=name,
         arguments=parameters.get("arguments"),
-        protocol_version=version if isinstance(version, str) else None,
+        protocol_version=version,
+        missing_meta=tuple(member for member in _REQUIRED_META if members.get(member) is None),
     )
 
 
+def _is_message(message: Mapping[str, Any]) -> bool:
+    """Whether it is a request, a notification or a response.
+
+    JSON-RPC allows requests the id null; MCP does not, and some servers take one for a notification.
+    """
+    identifier = message.get("id")
+    if message.get("jsonrpc") != "2.0" or isinstance(identifier, bool):
+        return False
+    if "method" not in message:
+        return isinstance(identifier, str | int | None) and ("result" in message or "error" in message)
+    return isinstance(message["method"], str) and ("id" not in message or isinstance(identifier, str | int))
+
+
 def check_headers(message: McpMessage, head: RequestHead) -> None:
-    """Refuse headers that say something else than the body.
+    """Refuse what MCP has a server refuse, in the order of its own SDKs; the first fault counts.
+
+    1. From 2026-07-28 on ``_meta`` of a request has the version and the client's capabilities.
+    2. Headers say what the body says.
+    3. The version is one whose messages are known.
+
+    Nothing is asked of the ``_meta`` of notifications, since the specification asks nothing.
 
     Raises:
-        Denied: ``MCP_HEADERS_DIFFER``.
+        Denied: ``MCP_PARAMS_INVALID``, ``MCP_HEADERS_DIFFER`` or ``MCP_VERSION_UNSUPPORTED``.
     """
     version = _only_value(head, "mcp-protocol-version")
-    mirrored = max(version or "", message.protocol_version or "") >= _MIRRORED_SINCE
-    if mirrored and message.id is not None and version != message.protocol_version:
+    is_request = message.id is not None and message.method is not None
+    if version is None:
+        stateless = message.protocol_version is not None
+    else:
+        stateless = version in _STATELESS_VERSIONS or version not in SUPPORTED_VERSIONS
+    if stateless and version is not None and is_request and message.missing_meta:
+        missing = ", ".join(message.missing_meta)
+        raise Denied(
+            Reason.MCP_PARAMS_INVALID, f"_meta lacks {missing}", told=f"params._meta lacks {missing}."
+        )
+    if is_request and message.protocol_version not in (version, None):
         raise Denied(Reason.MCP_HEADERS_DIFFER, "MCP-Protocol-Version")
     expected = {"mcp-method": message.method, "mcp-name": message.name}
     for header, value in expected.items():
         sent = head.values(header)
-        if not sent and (not mirrored or value is None):
+        if not sent and (not stateless or value is None):
             continue
         if len(sent) != 1 or value is None or _decoded(sent[0]) != value:
             raise Denied(Reason.MCP_HEADERS_DIFFER, header)
+    if version is not None and version not in SUPPORTED_VERSIONS:
+        raise Denied(
+            Reason.MCP_VERSION_UNSUPPORTED,
+            "MCP-Protocol-Version",
+            data={"supported": list(SUPPORTED_VERSIONS), "requested": version[:_LONGEST_VERSION]},
+        )
 
 
 def _decoded(value: str) -> str | None:

@@ -123,7 +123,7 @@ async def test_a_request_whose_body_is_held_up_is_not_signed_after_a_revocation(
         await asked.wait()
         await asyncio.to_thread(stack.admin, "Revoke", subject="demo-admin")
         revoked.set()
-        assert (await held_up).status_code == 401
+        assert (await held_up).status_code == 403
     assert stack.control("mcp", "stats")["received"] == 1
 
 
@@ -135,7 +135,7 @@ async def test_an_exchange_under_way_at_a_revocation_lets_nothing_out(stack):
         await until(lambda: stack.admin("GetStatus")["workers"][0].get("exchanges_waiting"))
         await asyncio.to_thread(stack.admin, "Revoke", subject="demo-admin")
         answers = await asyncio.gather(*waiting)
-    assert {answer.status_code for answer in answers} == {401}
+    assert {answer.status_code for answer in answers} == {403}
     assert stack.control("mcp", "stats")["received"] == 0
     assert stack.subjects() == []
 
@@ -159,7 +159,7 @@ async def test_under_load_no_request_of_a_revoked_user_reaches_the_upstream_afte
         await until(lambda: all(len(seen) > told_at[name] + 20 for name, seen in statuses.items()))
         over.set()
     # Those under way when the answer came, one a caller, may have been sent before it.
-    assert set(statuses["demo-admin"][told_at["demo-admin"] + 2 :]) == {401}
+    assert set(statuses["demo-admin"][told_at["demo-admin"] + 2 :]) == {403}
     assert set(statuses["demo-developer"]) == {200}
 
 

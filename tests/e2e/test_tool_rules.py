@@ -49,7 +49,7 @@ async def test_a_denied_tool_is_an_error_that_the_client_shows_and_others_still_
             await mcp.call_tool("echo", {"text": "hi"})
         assert error.value.error.code == 403
         assert error.value.error.message.startswith(
-            "A rule of this gateway does not let your account do this;"
+            "A rule of this gateway does not let your account use this tool;"
         )
         await mcp.call_tool("whoami", {})
 
@@ -78,7 +78,7 @@ async def post(stack, content, headers=()):
         (json.dumps(call("whoami")), {"content-type": "application/json; charset=utf-16"}, 400, -32600),
         (json.dumps(call("whoami")), {"content-type": "text/plain"}, 400, -32600),
         (json.dumps(call("whoami")), {"content-encoding": "gzip"}, 400, -32600),
-        (json.dumps(call("whoami")).encode("utf-16"), {"content-type": "application/json"}, 400, -32600),
+        (json.dumps(call("whoami")).encode("utf-16"), {"content-type": "application/json"}, 400, -32700),
         (json.dumps(call("whoami\0")), {}, 400, -32600),
         (json.dumps(call("echo")), {}, 403, 403),
         (json.dumps([call("whoami"), call("echo")]), {}, 400, -32600),
@@ -89,7 +89,7 @@ async def post(stack, content, headers=()):
             -32600,
         ),
         (json.dumps(call("whoami")), {"mcp-method": "tools/call", "mcp-name": "echo"}, 400, -32020),
-        (json.dumps(call("whoami")), {"mcp-protocol-version": "2026-07-28"}, 400, -32020),
+        (json.dumps(call("whoami")), {"mcp-protocol-version": "2026-07-28"}, 400, -32602),
     ],
     ids=[
         "charset",

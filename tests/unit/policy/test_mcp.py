@@ -5,7 +5,14 @@ import json
 import pytest
 
 from extproc.errors import Denied, Reason
-from extproc.policy.mcp import MAX_COMMAS, MAX_CONTAINERS, check_form, check_headers, parse_message
+from extproc.policy.mcp import (
+    MAX_COMMAS,
+    MAX_CONTAINERS,
+    SUPPORTED_VERSIONS,
+    check_form,
+    check_headers,
+    parse_message,
+)
 from extproc.values import RequestHead
 
 VERSION = "2026-07-28"
@@ -22,7 +29,10 @@ def body(method="tools/call", params=None, **members):
 
 
 def modern(name="echo", method="tools/call", version=VERSION):
-    meta = {"io.modelcontextprotocol/protocolVersion": version}
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": version,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
     return parse_message(body(method, {"name": name, "arguments": {}, "_meta": meta}))
 
 
@@ -49,26 +59,27 @@ def test_session_and_version_come_from_headers_where_the_body_has_none():
 @pytest.mark.parametrize(
     "message",
     [
-        b"",
-        b"x",
         b"[]",
         b"[" + body() + b"]",
         b'"tools/call"',
-        b'{"method":"tools/list","method":"tools/call"}',
-        b'{"method":"tools/call","params":{"name":"a","name":"b"}}',
-        b'{"method":"tools/call","params":{"name":"a","Name":"b"}}',
-        b'{"method":"tools/list","Method":"tools/call"}',
-        b'{"method":"tools/call","params":["a"]}',
-        b'{"method":"tools/call","params":{}}',
-        b'{"method":"tools/call","params":{"name":1}}',
-        b'{"method":"tools/call"}',
-        b'{"method":1}',
-        b'{"method":null}',
-        b'{"id":true,"method":"x"}',
-        b'{"id":{},"method":"x"}',
-        b'{"method":"x","params":{"a":NaN}}',
-        b"\xff" + body(),
-        b"\xef\xbb\xbf" + body(),
+        b'{"jsonrpc":"2.0","method":"tools/list","method":"tools/call"}',
+        b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a","name":"b"}}',
+        b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a","Name":"b"}}',
+        b'{"jsonrpc":"2.0","method":"tools/list","Method":"tools/call"}',
+        b'{"jsonrpc":"2.0","method":"tools/call","params":["a"]}',
+        b'{"jsonrpc":"2.0","id":null,"method":"tools/list"}',
+        b'{"jsonrpc":"2.0","id":1.5,"method":"tools/list"}',
+        b'{"jsonrpc":"2.0","id":1}',
+        b'{"jsonrpc":"2.0"}',
+        b'{"jsonrpc":"1.0","id":1,"method":"tools/list"}',
+        b'{"jsonrpc":2.0,"id":1,"method":"tools/list"}',
+        b'{"id":1,"method":"tools/list"}',
+        b"{}",
+        b'{"jsonrpc":"2.0","method":1}',
+        b'{"jsonrpc":"2.0","method":null}',
+        b'{"jsonrpc":"2.0","id":true,"method":"x"}',
+        b'{"jsonrpc":"2.0","id":{},"method":"x"}',
+        b'{"jsonrpc":"2.0","method":"x","params":{"a":NaN}}',
     ],
 )
 def test_whatever_has_no_or_two_readings_is_refused(message):
@@ -78,30 +89,113 @@ def test_whatever_has_no_or_two_readings_is_refused(message):
     assert (denied.value.reason.outcome.status, denied.value.reason.outcome.rpc_code) == (400, -32600)
 
 
+def refusal(message, *, headers=()):
+    with pytest.raises(Denied) as denied:
+        check_headers(parse_message(message), head(**dict(headers)))
+    outcome = denied.value.reason.outcome
+    assert outcome.status == 400
+    return denied.value, outcome.rpc_code
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"x", b"{", b'{"a":1,}', b"\xff" + body(), b"\xef\xbb\xbf" + body()]
+)
+def test_what_is_no_json_is_told_to_be_none(message):
+    assert refusal(message)[1] == -32700
+
+
 @pytest.mark.parametrize(
     "message",
     [
-        b'{"METHOD":"tools/list"}',
-        b'{"method":"tools/list","Params":{}}',
-        b'{"method":"tools/list","ID":1}',
-        b'{"method":"tools/call","params":{"name":"a","ARGUMENTS":{}}}',
+        b'{"jsonrpc":"2.0","method":"tools/call","params":{}}',
+        b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":1}}',
+        b'{"jsonrpc":"2.0","method":"tools/call"}',
+        body("resources/read", {"name": "x"}),
+        body("tools/list", {"_meta": {"io.modelcontextprotocol/protocolVersion": 1}}),
+    ],
+)
+def test_parameters_that_a_method_cannot_do_with_are_invalid(message):
+    assert refusal(message)[1] == -32602
+
+
+def with_meta(version=VERSION, capabilities=True, method="tools/list", **members):
+    meta = {"io.modelcontextprotocol/protocolVersion": version} if version else {}
+    if capabilities:
+        meta["io.modelcontextprotocol/clientCapabilities"] = {}
+    return body(method, {"_meta": meta}, **members)
+
+
+def stated(version=VERSION, method="tools/list"):
+    return {"mcp_protocol_version": version, "mcp_method": method}
+
+
+@pytest.mark.parametrize("version", [VERSION, "2027-01-01", "1900-01-01", "zzz"])
+@pytest.mark.parametrize(
+    ("message", "lacks"),
+    [
+        (body("tools/list", {}), "protocolVersion"),
+        (body("tools/list", {"_meta": []}), "protocolVersion"),
+        (body("tools/list", {"_meta": {}}), "clientCapabilities"),
+        (with_meta(None), "protocolVersion"),
+        (with_meta(capabilities=False), "clientCapabilities"),
+    ],
+)
+def test_a_request_without_what_every_request_of_this_revision_has_is_invalid(version, message, lacks):
+    denied, code = refusal(message, headers=stated(version))
+    assert code == -32602
+    assert lacks in denied.told
+
+
+@pytest.mark.parametrize("version", ["1900-01-01", "2025-11-26", "2027-01-01", "zzz", "v" * 4096])
+def test_a_version_that_is_not_known_is_answered_with_those_that_are(version):
+    denied, code = refusal(with_meta(version), headers=stated(version))
+    assert code == -32022
+    assert denied.data["supported"] == list(SUPPORTED_VERSIONS)
+    assert denied.data["requested"] == version[:64]
+
+
+def test_known_versions_with_all_they_need_pass():
+    check_headers(parse_message(with_meta()), head(**stated()))
+    for version in SUPPORTED_VERSIONS[1:]:
+        check_headers(parse_message(body("tools/list", {})), head(mcp_protocol_version=version))
+    check_headers(parse_message(body("initialize", {"protocolVersion": "2025-11-25"})), head())
+
+
+def test_nothing_is_asked_of_notifications_but_that_their_headers_be_true():
+    notification = parse_message(b'{"jsonrpc":"2.0","method":"notifications/x"}')
+    check_headers(notification, head(**stated(method="notifications/x")))
+    with pytest.raises(Denied):
+        check_headers(notification, head(**stated(method="tools/call")))
+
+
+def test_headers_count_before_a_version_that_is_not_known():
+    assert refusal(with_meta("1900-01-01"), headers=stated("1900-01-02"))[1] == -32020
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"jsonrpc":"2.0","METHOD":"tools/list"}',
+        b'{"jsonrpc":"2.0","method":"tools/list","Params":{}}',
+        b'{"jsonrpc":"2.0","method":"tools/list","ID":1}',
+        b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a","ARGUMENTS":{}}}',
         # These two letters are others by lower(), and the same by the case folding of Unicode.
-        '{"method":"tools/list","param\u017f":{}}'.encode(),
-        '{"method":"tools/call","params":{"name":"a","argument\u017f":{}}}'.encode(),
+        '{"jsonrpc":"2.0","method":"tools/list","param\u017f":{}}'.encode(),
+        '{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a","argument\u017f":{}}}'.encode(),
     ],
 )
 def test_a_member_that_some_parser_takes_for_a_known_one_is_refused(message):
     with pytest.raises(Denied) as denied:
         parse_message(message)
-    assert denied.value.detail == "a member's name differs from a known one by case only"
+    assert denied.value.detail.endswith("name differs from a known one by case only")
 
 
 @pytest.mark.parametrize(
     ("message", "is_too_much"),
     [
         # The message itself and its list are two containers.
-        (b'{"method":"x","id":[%b]}', MAX_CONTAINERS - 1),
-        (b'{"method":"x","id":{"a":[%b]}}', MAX_CONTAINERS - 2),
+        (b'{"jsonrpc":"2.0","method":"x","id":[%b]}', MAX_CONTAINERS - 1),
+        (b'{"jsonrpc":"2.0","method":"x","id":{"a":[%b]}}', MAX_CONTAINERS - 2),
     ],
 )
 def test_a_message_of_more_containers_than_the_limit_is_not_parsed(message, is_too_much):
@@ -112,9 +206,9 @@ def test_a_message_of_more_containers_than_the_limit_is_not_parsed(message, is_t
 
 
 def test_a_message_of_more_values_than_the_limit_is_not_parsed():
-    text = b'{"method":"x","params":{"a":[%b]}}'
+    text = b'{"jsonrpc":"2.0","method":"x","params":{"a":[%b]}}'
     for commas, detail in ((MAX_COMMAS, None), (MAX_COMMAS + 1, "too many values")):
-        message = text % (b"1" + b",1" * (commas - 1))  # one comma is the message's own
+        message = text % (b"1" + b",1" * (commas - 2))  # two commas are the message's own
         if detail is None:
             assert parse_message(message).method == "x"
             continue
@@ -250,7 +344,7 @@ def test_a_form_in_which_the_upstream_might_read_another_message_is_refused(fiel
 def test_json_in_another_encoding_is_no_message(encoding):
     with pytest.raises(Denied) as denied:
         parse_message(body().decode().encode(encoding))
-    assert denied.value.reason is Reason.MCP_MALFORMED
+    assert denied.value.reason in (Reason.MCP_MALFORMED, Reason.MCP_NOT_JSON)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ async def test_a_denial_names_its_own_request_too():
     await known(parts)
     parts.revocation.revoke(Selector(subject="alice"), deny_until=NOW + 60)
     (denied,) = await drive(parts, head("id-2"), body_message())
-    assert denied.status == 401
+    assert denied.status == 403
     assert b"id-2" in denied.body
     assert b"id-0" not in denied.body
 

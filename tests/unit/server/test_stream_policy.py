@@ -83,7 +83,7 @@ async def test_a_denied_call_is_a_json_rpc_error_for_its_id_with_status_403():
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"{", b'{"jsonrpc":"2.0","id":1,"id":1,"method":"x"}', b"[" + call("ls") + b"]"]
+    "body", [b"[]", b'{"jsonrpc":"2.0","id":1,"id":1,"method":"x"}', b"[" + call("ls") + b"]"]
 )
 async def test_a_body_with_no_or_two_readings_is_a_400(body):
     _, second = await drive(parts_with('-mcp.tool == "rm"', "true"), headers_message(), body_message(body))
