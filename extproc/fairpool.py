@@ -127,25 +127,24 @@ class FairPool:
                 self._queue.done(owner)
                 job.result.set_exception(error)
                 continue
-            job.began = self._timer()
+            job.began = began = self._timer()
             self._running += 1
-            work.add_done_callback(self._told_to_loop(job))
+            work.add_done_callback(self._told_to_loop(job, began))
 
-    def _told_to_loop(self, job: Job[Any]) -> Callable[[Future[Any]], None]:
+    def _told_to_loop(self, job: Job[Any], began: float) -> Callable[[Future[Any]], None]:
         loop = asyncio.get_running_loop()
 
         def tell(work: Future[Any]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
-                loop.call_soon_threadsafe(self._end, job, work)
+                loop.call_soon_threadsafe(self._end, job, began, work)
 
         return tell
 
-    def _end(self, job: Job[Any], work: Future[Any]) -> None:
+    def _end(self, job: Job[Any], began: float, work: Future[Any]) -> None:
         self._running -= 1
         self._queue.done(job.owner)
-        if job.began is not None:
-            took = self._timer() - job.began
-            self._mean = took if self._mean is None else self._mean + _WEIGHT * (took - self._mean)
+        took = self._timer() - began
+        self._mean = took if self._mean is None else self._mean + _WEIGHT * (took - self._mean)
         if not job.result.done():
             if work.cancelled():
                 job.result.cancel()

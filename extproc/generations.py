@@ -45,7 +45,7 @@ class Generations(Generic[_Key, _Value]):
         """Remember a value."""
         if len(self._young) >= self._size:
             with self._lock:
-                if len(self._young) >= self._size:
+                if len(self._young) >= self._size:  # pragma: no branch - or another thread was faster
                     self._next(self._young)
         self._young[key] = value
 
@@ -54,7 +54,7 @@ class Generations(Generic[_Key, _Value]):
         if self._timer() > self._until:
             with self._lock:
                 now = self._timer()
-                if now > self._until:
+                if now > self._until:  # pragma: no branch - or another thread was faster
                     # After a long silence nothing of before is young enough.
                     self._next({} if now > self._until + self._seconds else self._young)
 

@@ -99,7 +99,7 @@ class HttpOrigin:
         while self._idle:
             try:
                 since, connection, connected = self._idle.pop()
-            except IndexError:  # another thread was faster
+            except IndexError:  # pragma: no cover - another thread was faster
                 return None
             if time.monotonic() - since < _KEPT_FOR and connected.is_quiet():
                 return connection, connected

@@ -150,7 +150,7 @@ class StsClient:
                 if attempt == _ATTEMPTS or not pause or time.monotonic() + pause >= until:
                     raise
                 self._pause(pause)
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("the last attempt returns or raises")  # pragma: no cover - for the type checker
 
     def _ask(self, operation: Callable[..., dict[str, Any]], parameters: dict[str, Any]) -> Credentials:
         try:

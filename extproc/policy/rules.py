@@ -249,7 +249,7 @@ class Policy:
                 )
             restrictions = ceiling.session_policy
         role_arn = rule.role_arn if rule else self.fallback_role_arn
-        if role_arn is None:
+        if role_arn is None:  # pragma: no cover - mappings that deny come first, and are decided before
             raise Denied(Reason.POLICY_DENIED, "the mapping that counts denies")
         chain = _chain(rule, variables, budget) if rule else None
         if chain is not None:

@@ -158,13 +158,8 @@ class _Checker:
         self.found: list[str] = []
 
     def type_of(self, tree: Tree, scope: Schema) -> ClaimType:
-        rule: Callable[[Tree, Schema], ClaimType] | None = getattr(self, f"_{tree.data}", None)
-        if rule is not None:
-            return rule(tree, scope)
-        for child in tree.children:
-            if is_tree(child):
-                self.type_of(child, scope)
-        return ANY
+        rule: Callable[[Tree, Schema], ClaimType] = getattr(self, f"_{tree.data}")
+        return rule(tree, scope)
 
     def _note(self, tree: Tree, text: str) -> None:
         self.found.append(f"{where(tree)}{text}")
@@ -289,6 +284,8 @@ class _Checker:
         if name in _CONVERTED:
             self._want(tree, types[0], _CONVERTED[name], f"{name}()")
         return _BOOL if name in ("has", "matches") else _CONVERSIONS.get(name, ANY)
+
+    _dot_ident_arg = _ident_arg
 
     def _member_dot_arg(self, tree: Tree, scope: Schema) -> ClaimType:
         receiver, token, given = (*tree.children, None)[:3]

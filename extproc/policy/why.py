@@ -46,14 +46,13 @@ def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
     matcher = entry.rule.matcher
     if isinstance(matcher, ClaimContains):
         reasons = _why_claim(matcher, entry, variables)
-    elif isinstance(matcher, Condition):
+    else:
+        assert isinstance(matcher, Condition)  # noqa: S101 - there is no third kind
         whole = parts(matcher.source)
         if entry.error:
             reasons = _why_error(whole, variables)
         else:
             reasons = _why_condition(whole, variables, matched=entry.matched)
-    else:
-        reasons = iter(())
     return tuple(dict.fromkeys(reasons))  # each once
 
 

@@ -139,3 +139,21 @@ def test_headers_count_with_ours_and_without_those_that_are_taken_off():
     assert refusal(*many, ("x-one-more", "1")) is Reason.TOO_MANY_HEADERS
     assert len(admit(*many, ("x-id-token", "withheld"), ("cookie", "a=b")).removed) == 3
     assert Reason.TOO_MANY_HEADERS.outcome.status == 431
+
+
+@pytest.mark.parametrize(
+    ("has_body", "more", "most"),
+    [
+        (False, (), 92),
+        (True, (("content-length", "2"),), 91),
+        (True, (("transfer-encoding", "chunked"),), 91),
+        (True, (), 91),
+    ],
+    ids=["no body", "of known length", "chunked", "of a length that neither says"],
+)
+def test_a_request_goes_on_with_as_many_headers_as_envoy_takes_after_ours(has_body, more, most):
+    def headers(count):
+        return [*more, *((f"x-h{number}", "1") for number in range(count))]
+
+    admit(*headers(most), has_body=has_body)
+    assert refusal(*headers(most + 1), has_body=has_body) is Reason.TOO_MANY_HEADERS

@@ -154,3 +154,25 @@ async def test_a_closed_pool_answers_those_who_wait(make):
     first, *others = await asyncio.gather(*(job.result for job in jobs), return_exceptions=True)
     assert first == A
     assert all(isinstance(each, RuntimeError) for each in others)
+
+
+async def test_work_cancelled_when_its_turn_comes_is_not_begun(make):
+    parts = make()
+    running, waiting, last = parts.submit(A), parts.submit(B), parts.submit(C)
+    parts.gate.set()
+    await running.result  # and whoever waited for it goes on before the next one begins
+    waiting.result.cancel()
+    assert await last.result == C
+    assert parts.began == [A, C]
+    assert len(parts.pool) == 0
+
+
+async def test_work_that_no_thread_took_before_the_pool_closed_is_cancelled(make):
+    parts = make()
+    parts.pool._threads.submit(parts.gate.wait, 5)
+    job = parts.submit(A)
+    parts.pool.close()
+    parts.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await job.result
+    assert parts.began == []

@@ -5,9 +5,10 @@ from functools import partial
 import pytest
 
 from extproc import headmemory
+from extproc.errors import Denied, Reason
 from extproc.generations import Generations
 from extproc.headmemory import HeadMemory
-from extproc.values import RequestHead
+from extproc.values import Reply, RequestHead
 from support.clock import Clock
 from support.pipelines import TOKEN, Parts
 
@@ -52,3 +53,30 @@ def test_a_head_that_comes_each_minute_stays(clock):
     for minute in range(1, 5):
         clock.now = 59.0 * minute
         assert heads.find("key") is not None
+
+
+def denied():
+    raise Denied(Reason.REQUEST_AMBIGUOUS)
+
+
+@pytest.mark.parametrize(
+    "admit",
+    [lambda: None, lambda: Reply(200, (), b""), denied],
+    ids=["no head", "an answer", "refused"],
+)
+def test_a_known_head_that_is_not_admitted_again_ends_the_memory(clock, admit):
+    heads, admitted, checks = memory(), admission(), []
+    heads._on_check = checks.append
+    heads.remember("key", admitted)
+    with pytest.raises(Denied) as refused:
+        heads.check(admitted, {}, admit)
+    assert refused.value.reason is Reason.INTERNAL
+    assert checks == [False]
+    assert not heads.enabled
+
+
+def test_once_a_head_differed_no_other_is_remembered(clock):
+    heads = memory()
+    heads.enabled = False
+    heads.remember("key", admission())
+    assert len(heads) == 0

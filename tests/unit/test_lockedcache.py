@@ -71,3 +71,8 @@ def test_what_has_ended_is_gone():
     assert cache.get("key") is None
     cache.expire()
     assert len(cache) == 0
+
+
+def test_nobody_iterates_over_what_other_threads_change():
+    with pytest.raises(TypeError, match="a copy"):
+        iter(LockedCache(LRUCache(2)))

@@ -1,10 +1,12 @@
 """What requests at the same time share, and what the pipeline remembers of them."""
 
 import asyncio
+from unittest.mock import Mock
 
 import pytest
 
 from extproc import pipeline
+from extproc.errors import Denied, Reason
 from extproc.policy.inputs import NO_INPUTS
 from extproc.signing.targets import Scope, Target
 from extproc.telemetry.record import Record
@@ -91,3 +93,26 @@ def test_a_body_whose_coding_is_taken_off_is_needed_also_where_it_is_not_signed(
     head = RequestHead("PUT", "/bucket/key", "s3", tuple(headers), has_body=True)
     admission = Parts(targets=[gateway]).pipeline.admit(head)
     assert (admission.chunked is not None, admission.needs_body) == (needs_body, needs_body)
+
+
+async def test_what_takes_longer_than_the_deadline_altogether_is_denied():
+    parts = Parts()
+    parts.exchange.gate.clear()
+    parts.pipeline._deadline = 0.0
+    with pytest.raises(Denied) as denied:
+        await parts.pipeline.authorize(admitted(parts), NO_INPUTS, Record())
+    assert denied.value.reason is Reason.STS_UNAVAILABLE
+
+
+def test_an_error_that_was_never_raised_is_denied_all_the_same():
+    reply = Parts().pipeline.deny(ValueError("secret"), record=Record(), admission=None)
+    assert (reply.status, reply.reason) == (500, Reason.INTERNAL)
+    assert b"secret" not in reply.body
+
+
+@pytest.mark.parametrize("admission", [True, False], ids=["with its head", "before its head"])
+def test_a_stream_that_is_left_is_no_error_even_if_nothing_can_be_told_of_it(admission):
+    parts = Parts()
+    parts.pipeline.observer.abandoned = Mock(side_effect=OSError)
+    parts.pipeline.abandon(Record(), admitted(parts) if admission else None, "opened")
+    parts.pipeline.observer.abandoned.assert_called_once()

@@ -178,7 +178,7 @@ class CompletionQueueEngine:
         task.add_done_callback(lambda done: self._forget(call, done))
 
     def _forget(self, call: ProcessCall, task: asyncio.Task[None]) -> None:
-        if self._waiting.get(call) is task:  # or the call's next message waits already
+        if self._waiting.get(call) is task:  # pragma: no branch - or the call's next message waits already
             del self._waiting[call]
 
     def _leave(self, call: ProcessCall) -> None:

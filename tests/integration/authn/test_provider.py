@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -24,6 +25,7 @@ from extproc.authn.provider import (
     HttpDocuments,
     JwksFile,
     JwksUri,
+    _Call,
     is_loopback,
 )
 from support.tokens import ec_key, key_set, key_store, public_jwk
@@ -589,3 +591,17 @@ async def test_a_key_store_survives_its_provider(idp):
     await store.refresh()
     assert store.failure == f"{idp.url}/jwks: HTTP status 500"
     assert (await store.find("ec-1", "ES256")).kid == "ec-1"
+
+
+def test_a_call_that_was_given_up_before_it_was_connected_ends_then(idp):
+    call = _Call(urlsplit(f"{idp.url}/jwks"), ssl.create_default_context())
+    call.abort()
+    with pytest.raises(KeyDocumentError, match="aborted"):
+        call.run()
+    assert not idp.requests
+
+
+async def test_a_file_of_keys_is_bounded_as_an_answer_is(tmp_path):
+    (tmp_path / "jwks.json").write_bytes(b" " * (MAX_DOCUMENT_BYTES + 1))
+    with pytest.raises(KeyDocumentError, match="larger than"):
+        await JwksFile(tmp_path / "jwks.json").fetch()

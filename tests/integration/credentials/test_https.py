@@ -462,3 +462,29 @@ def test_a_certificate_of_another_name_or_authority_is_refused(start, origin, au
     for context in (tls, ssl.create_default_context()):
         with pytest.raises(HttpError, match="SSLCertVerificationError"):
             post(origin(server, scheme="https", host="localhost", tls=context))
+
+
+def test_a_request_whose_time_is_over_is_not_begun(start):
+    server = start(lambda connection, _: connection.sendall(GOOD))
+    origin = HttpOrigin(f"http://127.0.0.1:{server.port}", max_idle=1, tls=ssl.create_default_context())
+    with pytest.raises(HttpError, match="timed out"):
+        origin.post("/", {}, b"", until=time.monotonic() - 1)
+    assert server.connections == 0
+
+
+def test_an_idle_connection_that_is_closed_on_our_side_is_not_used_again(start):
+    def behave(connection, _):
+        read_request(connection)
+        connection.sendall(GOOD)
+        read_request(connection)
+
+    server = start(behave)
+    origin = HttpOrigin(f"http://127.0.0.1:{server.port}", max_idle=1, tls=ssl.create_default_context())
+    until = time.monotonic() + LONG
+    headers = {"content-length": "0"}
+    assert origin.post("/", headers, b"", until=until).body == b"ok"
+    ((_, _, connected),) = origin._idle
+    connected.end()
+    assert origin.post("/", headers, b"", until=until).body == b"ok"
+    assert server.connections == 2
+    origin.close()

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import subprocess
+from unittest.mock import Mock
 
 import grpc
 import grpc.aio
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.demo.stack import find_program
+from extproc.errors import Denied, Reason
 from extproc.server import engine
 from extproc.server.services import EXT_PROC_SERVICE, TARGET_METADATA
 from extproc.server.transport import Limits, Transport
@@ -254,3 +257,89 @@ async def test_the_real_grpcurl_lists_services_and_checks_health(running):
         assert "grpc.health.v1.Health" in await grpcurl("list")
         assert '"SERVING"' in await grpcurl("grpc.health.v1.Health/Check")
         assert "rpc Process" in await grpcurl("describe", EXT_PROC_SERVICE)
+
+
+async def test_a_bug_in_the_denial_itself_does_not_end_ok_and_tells_nothing(running):
+    parts = Parts()
+    parts.exchange.failure = Denied(Reason.STS_ACCESS_DENIED, "canary-secret")
+    parts.pipeline.deny = Mock(side_effect=RuntimeError("canary-secret"))
+    async with running(parts) as (_, channel):
+        for message in (headers_message(), headers_message(token=None)):  # later, and at once
+            call = process(channel)
+            await call.write(message)
+            assert await call.code() != grpc.StatusCode.OK
+            assert "canary" not in (await call.details())
+
+
+async def test_health_is_watched_until_the_end(running):
+    async with running(Parts()) as (server, channel):
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await server.set_serving(serving=False)
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await server.stop(grace=0)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while await watching.read() is not grpc.aio.EOF:
+                pass
+        assert await watching.code() != grpc.StatusCode.OK
+
+
+async def test_an_engine_that_serves_has_not_failed(running):
+    async with running(Parts()) as (server, channel):
+        failed = asyncio.ensure_future(server.failed())
+        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert not failed.done()
+        failed.cancel()
+
+
+async def test_one_call_that_cannot_be_served_ends_no_other():
+    async with _running("completion_queue", Parts()) as (server, channel):
+        stub = health_pb2_grpc.HealthStub(channel)
+        begin, server._side.begin = server._side.begin, Mock(side_effect=RuntimeError("canary-secret"))
+        with structlog.testing.capture_logs() as logs:
+            left = stub.Check(health_pb2.HealthCheckRequest())
+            await until(lambda: logs)
+        assert logs == [{"event": "event_failed", "error": "RuntimeError", "log_level": "error"}]
+        server._side.begin = begin
+        left.cancel()
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status
+        call = process(channel)
+        await call.write(headers_message(token=None))
+        assert Seen(await call.read()).status == 401
+
+
+async def test_an_engine_whose_thread_ends_has_failed_and_can_be_stopped():
+    async with _running("completion_queue", Parts()) as (server, channel):
+        server._side.begin = Mock(side_effect=SystemExit)
+        left = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        async with asyncio.timeout(10):
+            await server.failed()
+            await server.stop(grace=5)
+            await server.stop(grace=5)
+        left.cancel()
+
+
+async def test_no_call_is_asked_for_after_the_end():
+    async with _running("completion_queue", Parts()) as (server, _):
+        await server.stop(grace=0)
+        server._request_call()
+        server._stopping = False
+        with pytest.raises(ValueError, match=r"\w"):
+            server._request_call()
+        server._stopping = True
+
+
+async def test_where_this_grpcio_lacks_something_the_other_engine_runs_unless_this_one_was_asked_for(
+    monkeypatch,
+):
+    monkeypatch.setattr(engine.internals, "missing", lambda: "grpcio 0.1 lacks it")
+    with pytest.raises(engine.NoSuchEngineError, match=r"grpcio 0\.1 lacks it"):
+        engine.build("completion_queue", transport=clear_text(), pipeline=lambda: None)
+    with structlog.testing.capture_logs() as logs:
+        chosen = engine.build("auto", transport=clear_text(), pipeline=lambda: None)
+    assert isinstance(chosen, engine.AioEngine)
+    assert [(entry["event"], entry["slower_because"]) for entry in logs] == [
+        ("engine_fallback", "grpcio 0.1 lacks it")
+    ]
+    await chosen.start()
+    await chosen.stop(grace=0)

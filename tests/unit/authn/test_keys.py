@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
+import structlog
 
 from extproc.authn.keys import KeyDocumentError, RefreshPolicy, parse_key_set
 from extproc.errors import Denied, Reason
@@ -488,3 +489,20 @@ def test_keys_do_not_show_in_texts():
     (key,) = parse_key_set(key_set(_good())).keys
     assert json.loads(key_set(_good()))["keys"][0]["n"] not in repr(key)
     assert key.thumbprint.hex() not in repr(key)
+
+
+async def test_the_age_of_keys_is_that_of_their_last_fetch():
+    clock = FakeClock()
+    store = key_store(clock=clock)
+    assert store.age == float("inf")
+    await store.refresh()
+    clock.advance(7)
+    assert store.age == 7
+
+
+async def test_a_key_that_is_left_out_is_named_in_the_log():
+    source = FakeKeySource(key_set(_good(), {"kty": "oct", "kid": "hunter2", "k": "c2VjcmV0"}))
+    with structlog.testing.capture_logs() as logs:
+        await key_store(source).refresh()
+    assert [entry["event"] for entry in logs] == ["jwks_key_refused"]
+    assert "c2VjcmV0" not in str(logs)

@@ -12,8 +12,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from extproc.authn.claims import MAX_TIMESTAMP
-from extproc.authn.keys import SUPPORTED_ALGORITHMS
-from extproc.authn.token import MAX_TOKEN_BYTES
+from extproc.authn.keys import SUPPORTED_ALGORITHMS, VerificationKey
+from extproc.authn.token import MAX_TOKEN_BYTES, TokenLimits, parse
+from extproc.authn.verifier import _check_signature
 from extproc.errors import Denied, Reason
 from support.tokens import (
     AUDIENCE,
@@ -622,3 +623,16 @@ async def test_an_identity_of_another_configuration_of_its_issuer_is_not_trusted
     for known, trusted in ((identity, True), (replace(identity, terms=b"other"), False)):
         assert verifier.still_trusted(known, None) is trusted
         assert verifier.knows(known) is trusted
+
+
+def test_whatever_the_primitive_raises_is_an_invalid_signature():
+    key = VerificationKey(KID, frozenset({"RS256"}), ec_key().public_key(), b"")
+    with pytest.raises(Denied) as denied:
+        _check_signature(parse(mint(), TokenLimits()), key, "RS256")
+    assert denied.value.reason is Reason.SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize("size", [0, -1, MAX_TOKEN_BYTES + 1])
+def test_a_limit_only_narrows_what_sts_takes(size):
+    with pytest.raises(ValueError, match="a token has 1 to"):
+        TokenLimits(size=size)

@@ -101,3 +101,16 @@ def test_whatever_happens_it_is_a_bounded_cache_and_no_small_user_loses_to_a_lar
             assert noted in cache._keys[owner]
         assert sum(map(len, cache._keys.values())) == len(cache._owners)
         assert {k for k in model if k in cache} <= cache._owners.keys()
+
+
+def test_what_has_ended_of_its_own_does_not_count_as_evicted():
+    clock = Clock()
+    cache = made(clock)
+    for number in range(4):
+        cache[f"ended {number}"] = ("flood", 10)
+    clock.now = 11
+    for number in range(SIZE + 1):
+        cache[number] = ("flood", 1000)
+    assert sorted(cache) == list(range(1, SIZE + 1))
+    assert cache.evictions == 1
+    assert len(cache._owners) == SIZE

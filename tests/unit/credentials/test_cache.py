@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from extproc.credentials import cache
 from extproc.credentials.cache import CachePolicy, CredentialCache
 from extproc.errors import Denied, Reason
 from extproc.values import Authorized, ChainedRole, Credentials
@@ -538,3 +539,42 @@ async def test_whoever_holds_an_entry_that_is_dropped_may_not_take_it_again():
     assert parts.cache.still_good(entry)
     assert parts.cache.drop_where(lambda _session, _grant: True) == 1
     assert not parts.cache.still_good(entry)
+
+
+async def test_credentials_that_another_thread_drops_meanwhile_are_not_healed_twice():
+    parts = Parts()
+    held_by = session()
+    await parts.obtain(held_by)
+    authorized = Authorized(*held(held_by), parts.cache.get(*held(held_by)))
+    parts.clock.now += 120
+
+    def dropping():
+        parts.cache.drop_where(lambda _session, _grant: True)
+        return parts.clock.now
+
+    parts.cache._clock = dropping
+    assert not parts.cache.forget_stale(authorized)
+    assert len(parts.cache) == 0
+
+
+async def test_credentials_that_had_to_make_room_are_counted():
+    parts = Parts(max_entries=2)
+    for number in range(5):
+        await parts.obtain(session(f"token.{number}", subject=f"user{number}"))
+    assert (len(parts.cache), parts.cache.evictions) == (2, 3)
+
+
+async def test_what_is_due_is_renewed_by_itself_until_that_is_cancelled(monkeypatch):
+    monkeypatch.setattr(cache, "_TICK", 0)
+    parts = Parts()
+    user = session()
+    await parts.obtain(user)
+    parts.clock.now = START + 0.95 * HOUR
+    assert parts.cache.get(*held(user)) is not None
+    keeping = asyncio.ensure_future(parts.cache.keep_fresh())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert parts.calls == 2
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping

@@ -2,6 +2,7 @@
 
 import pytest
 
+from extproc.credentials import sts
 from extproc.credentials.sts import StsClient
 
 
@@ -24,3 +25,12 @@ def test_the_environment_does_not_move_the_endpoint(monkeypatch, variable, value
         assert client._client.meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"
     finally:
         client.close()
+
+
+def test_a_machine_without_certificates_of_its_own_takes_those_that_come_with_botocore(monkeypatch, tmp_path):
+    (tmp_path / "none.pem").write_text("")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    for name in ("REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    assert len(sts._tls(None).get_ca_certs()) > 50

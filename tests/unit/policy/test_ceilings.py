@@ -5,7 +5,7 @@ import pytest
 from extproc.app.rooms import build_policy
 from extproc.config import ConfigError
 from extproc.errors import Denied, Reason
-from extproc.policy.review import reads, warnings
+from extproc.policy.review import notes, reads, warnings
 from extproc.policy.rules import _told
 from extproc.values import Identity
 from support.settings import minimal_settings
@@ -353,3 +353,52 @@ def test_a_message_for_a_mapping_that_gives_a_role_is_refused():
 def test_the_only_other_status_of_denials_is_200(status):
     assert settings(mcp={"denied_status": 200}).mcp.denied_status == 200
     assert refused(mcp={"denied_status": status})
+
+
+@pytest.mark.parametrize(
+    ("declared", "noted"),
+    [
+        (None, "mapping no: denies tokens without claims.realm.roles, which it reads without has()"),
+        ({"realm": {"roles": "list(string)"}}, None),
+        (
+            {"realm?": {"roles": "list(string)"}},
+            "mapping no: denies tokens without claims.realm.roles, which",
+        ),
+        (
+            {"realm": {"roles": "list(string)?"}},
+            "mapping no: denies tokens without claims.realm.roles, which",
+        ),
+        ({"realm": "map(list(string))"}, "mapping no: denies tokens without claims.realm.roles, which"),
+        ({"realm": "any"}, "mapping no: denies tokens without claims.realm.roles, which"),
+    ],
+    ids=["nothing", "both", "optional", "optional member", "a map", "anything"],
+)
+def test_a_rule_that_denies_tokens_without_a_claim_is_noted_unless_they_get_no_role_anyhow(declared, noted):
+    deny = {"name": "no", "matcher": 'has(claims.realm) && "x" in claims.realm.roles', "effect": "deny"}
+    policy = build_policy(
+        settings(role_mappings=[deny, *MAPPINGS], claims=declared and {"groups": "list(string)", **declared})
+    )
+    found = [note for note in notes(policy) if note.startswith("mapping no")]
+    assert found == [] if noted is None else found[0].startswith(noted)
+
+
+@pytest.mark.parametrize(
+    ("expression", "warned"),
+    [
+        ("'x' + 'y'", ["session_name: reads no claim, so that all users have one name"]),
+        ("claims.iss", ["session_name: tells users of one issuer not apart"]),
+        ("claims.iss + claims.sub", []),
+    ],
+)
+def test_a_session_name_that_is_not_one_of_a_user_is_warned_of(expression, warned):
+    policy = build_policy(settings(session_name=expression))
+    assert [warning for warning in warnings(policy) if "session_name" in warning] == warned
+
+
+def test_a_rule_for_one_issuer_does_not_hide_the_same_rule_for_all():
+    one = {**MAPPINGS[0], "name": "one", "issuers": ["https://idp.example.com/"], "priority": 0}
+    hidden = {**one, "name": "hidden", "priority": 0}
+    policy = build_policy(settings(role_mappings=[one, MAPPINGS[0], hidden]))
+    assert [warning for warning in warnings(policy) if "never reached" in warning] == [
+        "mapping hidden: never reached, since mapping one has the same condition"
+    ]

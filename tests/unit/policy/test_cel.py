@@ -1,6 +1,8 @@
 """The CEL adapter: what compiles, what matches, and that whatever cannot be told is an error."""
 
+import inspect
 import logging
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +13,7 @@ from extproc.policy.cel import (
     EvaluationError,
     ExpressionError,
     MissingMemberError,
+    compile_any,
     compile_condition,
     to_cel,
 )
@@ -456,3 +459,113 @@ def test_an_exists_stops_at_its_first_match():
     started = time.process_time()
     assert matches('claims.groups.exists(g, g == "a")', claims)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("source", "claims"),
+    [
+        ("uint(claims.a) + uint(claims.b) == 5u", {"a": 3, "b": 2}),
+        ("uint(claims.a) % uint(claims.b) == 1u", {"a": 3, "b": 2}),
+        ("uint(uint(claims.a)) == 3u", {"a": 3}),
+        ("int(uint(claims.a)) == 3", {"a": 3}),
+        ("claims.x - 0.5 == 1.0", {"x": 1.5}),
+        ("claims.x * 2.0 == 3.0", {"x": 1.5}),
+        ("claims.x / 0.5 == 3.0", {"x": 1.5}),
+        ("bytes(bytes(claims.s)) == b'a'", {"s": "a"}),
+        ("string(bytes(claims.s)) == 'a'", {"s": "a"}),
+        ("matches(claims.s, '^a')", {"s": "ab"}),
+        ("claims.groups.exists(g, g.matches('^a'))", {"groups": ["b", "ab"]}),
+        ("claims.groups.map(g, g != 'a', g) == ['b']", {"groups": ["a", "b"]}),
+        ("claims.lists.exists(l, l.size() == 2)", {"lists": ["a", "ab"]}),
+        ("claims.lists.exists(l, l.exists(e, e == 2))", {"lists": [[1], [2]]}),
+    ],
+)
+def test_numbers_bytes_and_patterns_of_claims_are_what_they_are_in_cel(source, claims):
+    assert matches(source, claims) is True
+
+
+@pytest.mark.parametrize(
+    ("source", "claims", "kind"),
+    [
+        ("string(b'\\xff' + bytes(claims.s)) == ''", {"s": "a"}, "the bytes are not UTF-8"),
+        ("claims.a + claims.b == {}", {"a": {}, "b": {}}, "no + for map, map"),
+        ("{claims.x: 1} == {}", {"x": 1.5}, "no map key for double"),
+        ("{claims.x: 1, 1: 2} == {}", {"x": 1}, "a map has a key twice"),
+        ("claims.groups.map(g, claims.x, g) == []", {"groups": ["a"], "x": "a"}, "no map() for string"),
+    ],
+)
+def test_what_cel_gives_no_value_is_an_error(source, claims, kind):
+    with pytest.raises(EvaluationError) as error:
+        matches(source, claims)
+    assert str(error.value) == kind
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("claims.s.contains('a', 'b')", "column 10: contains() takes one argument"),
+        ("size(claims.a, claims.b) == 1", "column 1: size() takes one argument"),
+        ("claims.a.size(1) == 1", "column 1: size() takes one argument"),
+        ("matches(claims.s)", "column 1: unknown function 'matches'"),
+    ],
+)
+def test_functions_take_as_many_arguments_as_in_cel(source, message):
+    assert load_error(source) == message
+
+
+@pytest.mark.parametrize(
+    ("claims", "kind"),
+    [
+        ({"a": "x\0y"}, "a string with U+0000"),
+        ({"x\0y": 1}, "a string with U+0000"),
+        ({"a": "\ud800"}, "a string that is not Unicode"),
+        ({"a": {1, 2}}, "not a JSON value"),
+        ({1: "a"}, "not a JSON value"),
+    ],
+    ids=["U+0000", "U+0000 in a name", "half a pair", "a set", "a number as name"],
+)
+def test_what_is_not_json_is_no_cel_value(claims, kind):
+    with pytest.raises(EvaluationError) as error:
+        to_cel(claims)
+    assert str(error.value) == kind
+
+
+@pytest.mark.parametrize("value", [{1}, object()], ids=["a set", "an object"])
+@pytest.mark.parametrize(
+    "source", ["claims.v + 1 == 2", "claims.v < 1", "1 in claims.v", "size(claims.v) == 1"]
+)
+def test_a_value_that_to_cel_never_made_is_an_error_all_the_same(source, value):
+    with pytest.raises(EvaluationError):
+        compile_condition(source, variables=VARIABLES).matches({"claims": {"v": value}})
+
+
+def test_a_variable_may_have_dots_in_its_name():
+    value = compile_any("a.b.c == 1 && a.b == {'c': 1}", variables=frozenset({"a.b"}))
+    assert value.value({"a.b": to_cel({"c": 1})}) is True
+
+
+def test_without_the_check_an_unknown_name_is_an_error_only_where_it_counts():
+    loose = compile_any("true || nowhere(1)", variables=frozenset(), checked=False)
+    assert loose.value({}) is True
+    with pytest.raises(EvaluationError, match="undeclared variable 'x'"):
+        compile_any("x == 1", variables=frozenset(), checked=False).value({})
+    with pytest.raises(EvaluationError, match="unknown function 'x'"):
+        compile_any("['a'].exists(g, g.x('a'))", variables=frozenset(), checked=False).value({})
+
+
+def test_an_expression_too_deep_for_the_stack_that_is_left_is_refused_as_too_deep():
+    """As where a thread loads the configuration from deep within something else."""
+
+    def with_frames(frames, call):
+        return call() if frames == 0 else with_frames(frames - 1, call)
+
+    def load():
+        try:
+            compile_condition(NESTINGS["lists"](60), variables=VARIABLES)
+        except ExpressionError as error:
+            return str(error)
+        return "loaded"
+
+    deepest = sys.getrecursionlimit() - len(inspect.stack())
+    seen = {with_frames(deepest - left, load) for left in range(60, 360, 20)}
+    assert seen == {"loaded", "nested too deeply"}

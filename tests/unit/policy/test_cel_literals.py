@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.policy import cel
+from extproc.policy.cel.literals import literal
 
 INT, UINT = 2**63, 2**64
 
@@ -112,3 +113,11 @@ def test_a_double_is_spelled_as_go_spells_it(number, text):
 def test_cels_own_variable_is_none_of_a_rule(macro):
     with pytest.raises(cel.ExpressionError, match="__result__"):
         cel.compile_any(f"claims.x.{macro}", variables=frozenset({"claims"}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("INT_LIT", "0X1F"), ("UINT_LIT", "1"), ("FLOAT_LIT", "1."), ("STRING_LIT", "a")]
+)
+def test_what_the_parser_might_take_for_a_literal_is_looked_at_again(kind, text):
+    with pytest.raises(cel.ExpressionError, match=r"^not a"):
+        literal(kind, text)

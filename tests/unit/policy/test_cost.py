@@ -41,8 +41,8 @@ def identity(**claims):
     return Identity("i", "alice", 2e9, {"sub": "alice", **claims}, b"")
 
 
-def cost(source, claims):
-    budget = Budget()
+def cost(source, claims, budget=None):
+    budget = budget or Budget()
     variables = {"claims": cel.to_cel(claims, budget)}
     cel.compile_any(source, variables=frozenset({"claims"})).value(variables, budget)
     return budget.spent
@@ -169,3 +169,9 @@ def test_check_warns_where_many_groups_need_more_than_there_is():
     assert review.cost(policy(cel_matcher("true"))) == (
         "with 300 groups this policy needs at most 302 of 500,000 units"
     )
+
+
+def test_the_strings_of_so_many_lists_only_are_remembered():
+    budget = Budget()
+    cost('claims.lists.all(l, l.exists(g, g == "a"))', {"lists": [["a"] for _ in range(200)]}, budget)
+    assert len(budget._texts) == 64

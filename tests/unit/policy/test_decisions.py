@@ -205,3 +205,19 @@ def test_what_no_rule_reads_of_a_request_changes_no_decision_and_no_cost(others)
     identity = Identity("https://idp.example.com/", "alice", 2e9, {"sub": "alice"}, b"")
     assert some_policy.decide(identity, plain) == some_policy.decide(identity, others)
     assert isinstance(some_policy.decide(identity, others).outcome, Grant)
+
+
+async def test_no_more_than_so_many_decisions_wait_of_however_many_users():
+    some_policy = policy("mcp.tool == 'x'")
+    gate = threading.Event()
+    made = Decisions(some_policy, max_sessions=1000, on_cost=lambda _cost: gate.wait(10))
+    users = [
+        Session(b"%d" % n, Identity("i", str(n), 2e9, {"sub": str(n)}, b""), "t")
+        for n in range(decisions.MAX_WAITING + 1)
+    ]
+    *waiting, last = (asyncio.ensure_future(decided(made, user, mcp(tool="x"))) for user in users)
+    with pytest.raises(Denied) as denied:
+        await last
+    assert denied.value.reason is Reason.POLICY_BUSY
+    gate.set()
+    assert {granted.role_arn for granted in await asyncio.gather(*waiting)} == {ROLE}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.policy.session_name import session_name
+from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
 
 STS_ROLE_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 ISSUER = "https://idp.example.com/"
@@ -77,3 +77,17 @@ def test_different_people_get_different_names_whenever_one_was_changed(one, othe
     names = [session_name(wanted, issuer=issuer, subject=subject) for wanted, issuer, subject in (one, other)]
     if one != other and any(name != person[0] for name, person in zip(names, (one, other), strict=True)):
         assert names[0] != names[1]
+
+
+@pytest.mark.parametrize("wanted", ["ab", "alice@example.com", "n" * 64])
+def test_strictly_a_name_that_sts_takes_is_kept(wanted):
+    assert strict_session_name(wanted) == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "wrong"),
+    [("a", "is not 2 to 64"), ("n" * 65, "is not 2 to 64"), ("a b", "characters"), ("ab\n", "characters")],
+)
+def test_strictly_any_other_is_refused(wanted, wrong):
+    with pytest.raises(InvalidNameError, match=wrong):
+        strict_session_name(wanted)

@@ -3,7 +3,9 @@
 import pytest
 
 from extproc.config import ConfigError
+from extproc.policy import types
 from extproc.policy.cel import shown
+from extproc.policy.cel.compiler import Compiler
 from extproc.policy.claims_schema import parse_schema
 from extproc.policy.types import findings, unguarded
 from support.settings import minimal_settings
@@ -61,6 +63,11 @@ FOUND = [
     ('type(claims.level) == "int"', "column 1: type == string is never true"),
     (".claims.levle == 1", "column 1: claims.levle is not declared in claims; did you mean 'level'?"),
     ("-claims.email > 3", "column 1: - is not for string"),
+    ("claims.email - 1 == 2", "column 1: arithmetic is not for string"),
+    ('claims.groups[claims.email] == "x"', "column 1: a list has no element string"),
+    ('matches(claims.level, "x")', "column 1: matches() is not for int"),
+    ("claims.level.size() > 1", "column 1: size() is not for int"),
+    (".size(claims.level) > 1", "column 1: size() is not for int"),
 ]
 
 FINE = [
@@ -187,3 +194,8 @@ def test_what_is_found_is_an_error_of_the_configuration(changes, line):
     with pytest.raises(ConfigError) as error:
         load(**changes)
     assert error.value.problems == [line]
+
+
+def test_whatever_compiles_has_a_type():
+    parts = {name.removeprefix("_rule") for name in dir(Compiler) if name.startswith("_rule_")}
+    assert parts <= set(dir(types._Checker))

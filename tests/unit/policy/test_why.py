@@ -149,3 +149,11 @@ def test_the_parts_put_together_mean_the_same_and_each_is_an_expression(source):
     whole = parts(source)
     assert meaning(joined(whole)) == meaning(source)
     assert set(leaves(whole)) <= {leaf for operand in OPERANDS for leaf in leaves(parts(operand))}
+
+
+def test_a_part_that_is_an_error_by_itself_is_told_with_it():
+    """As where the first evaluation had more CPU time than this one."""
+    rule = Rule("r", cel_matcher("claims.a < 1"), ROLE, None)
+    policy = Policy(rules=[rule], fallback_role_arn=ROLE, session_name_claim="sub", session_duration=900)
+    (entry,) = policy.decide(Identity("i", "alice", 0.0, {"sub": "alice", "a": 2}, None), Inputs()).evaluated
+    assert why(entry, {"claims": {"a": "x"}}) == ("claims.a < 1: no < for string, int",)

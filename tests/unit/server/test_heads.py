@@ -6,8 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from extproc.server import codec
-from extproc.server.envoy.external_processor_pb2 import ProcessingRequest
+from extproc.server import codec, wire
+from extproc.server.envoy.base_pb2 import HeaderMap, HeaderValue
+from extproc.server.envoy.external_processor_pb2 import HttpHeaders, ProcessingRequest
 from extproc.server.heads import look_at
 from extproc.values import DIFFERENT_EACH_TIME
 from support.envoy_messages import headers_message, with_claim
@@ -168,3 +169,37 @@ def test_a_value_that_stands_elsewhere_is_not_taken_for_the_headers():
 def test_what_is_no_message_is_not_exact(broken):
     assert not look_at(broken, None).is_exact()
     assert not look_at(headers_message(headers=[("x-request-id", ID)]) + broken, None).is_exact()
+
+
+def taken_apart(message):
+    """What stands before the header map in a head, and the map itself."""
+    request = ProcessingRequest.FromString(message)
+    return request.request_headers.headers.SerializeToString(), wire.field(
+        wire.tag(ProcessingRequest, "protocol_config"), request.protocol_config.SerializeToString()
+    )
+
+
+UNKNOWN = wire.field(wire.varint(9 << 3 | 2), b"x")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "exact"),
+    [(b"", b"", True), (UNKNOWN, b"", False), (b"", UNKNOWN, False)],
+    ids=["as Envoy writes it", "another field first", "another field last"],
+)
+def test_a_head_with_fields_that_are_not_known_is_not_exact(before, after, exact):
+    headers, rest = taken_apart(headers_message(headers=[("x-request-id", ID)]))
+    of_map = wire.field(wire.tag(HttpHeaders, "headers"), before + headers + after)
+    message = wire.field(wire.tag(ProcessingRequest, "request_headers"), of_map) + rest
+    assert decode(message).head.values("x-request-id") == [ID]
+    assert look_at(message, None).is_exact() is exact
+
+
+def test_a_head_in_two_pieces_is_not_exact():
+    """To protobuf they are one message."""
+    headers, rest = taken_apart(headers_message(headers=[("x-request-id", ID)]))
+    more = HeaderMap(headers=[HeaderValue(key="x-a", raw_value=b"b")]).SerializeToString()
+    pieces = b"".join(wire.field(wire.tag(HttpHeaders, "headers"), piece) for piece in (headers, more))
+    message = wire.field(wire.tag(ProcessingRequest, "request_headers"), pieces) + rest
+    assert decode(message).head.values("x-a") == ["b"]
+    assert not look_at(message, None).is_exact()

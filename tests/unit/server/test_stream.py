@@ -701,3 +701,25 @@ async def test_what_was_found_a_moment_ago_does_not_outlive_the_token():
     parts.now = NOW + 600
     await drive(parts, headers_message(), body_message())
     assert parts.verifier.calls == 2
+
+
+@pytest.mark.parametrize("body_mode", [BUFFERED, NO_BODY])
+async def test_an_aws_chunked_body_needs_to_be_buffered_also_where_it_is_not_signed(body_mode):
+    gateway = replace(ORDINARY, payload="unsigned")
+    chunked = [
+        ("content-encoding", "aws-chunked"),
+        ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+    ]
+    parts = Parts(targets=[gateway])
+    first, *rest = await drive(
+        parts, headers_message(headers=chunked, body_mode=body_mode), body_message(b"0\r\n\r\n")
+    )
+    if body_mode is BUFFERED:
+        assert first.is_continue
+        assert rest[0].is_signed
+    else:
+        assert first.is_immediate
+        assert not rest
+        assert parts.metrics.registry.get_sample_value(
+            "extproc_requests_total", {"decision": "deny", "reason": "body_coding_refused", "target": "t"}
+        )

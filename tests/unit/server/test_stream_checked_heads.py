@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from extproc.headmemory import FORGOTTEN
+from extproc.server import heads
 from extproc.server.stream import Stream
-from support.envoy_messages import Seen, body_message, headers_message
+from support.envoy_messages import NO_BODY, Seen, body_message, headers_message
 from support.pipelines import Parts
 
 
@@ -117,3 +118,19 @@ def test_a_value_that_is_not_kept_cannot_be_read_by_mistake(read):
     with pytest.raises((LookupError, TypeError)):
         read(FORGOTTEN)
     assert "forgotten" in repr(FORGOTTEN)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [body_message(b"\n\x0cx-request-id\x1a\x04id-2"), head(body_mode=NO_BODY), head(token=None)],
+    ids=["a body", "a head whose body never comes", "a head that is refused"],
+)
+async def test_a_message_that_is_wrongly_known_is_denied(message):
+    parts = await known()
+    memory = parts.pipeline.heads
+    ((_, admission),) = memory._heads._young.items()
+    memory._heads.put(heads.look_at(message, None).key, admission)
+    (denied,) = await answers(parts, message)
+    assert denied.status == 500
+    assert checks(parts) == {"same": 0, "different": 1}
+    assert not memory.enabled

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
-from extproc.signing.headers import ALWAYS_OURS, NAMES_A_USER, NOT_SIGNED, REFUSED, HeaderPolicy, Treatment
+from extproc.signing.headers import (
+    ALWAYS_OURS,
+    NAMES_A_USER,
+    NOT_SIGNED,
+    REFUSED,
+    ClientHeaders,
+    HeaderPolicy,
+    Treatment,
+)
 from extproc.signing.profiles import profile_of
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target
@@ -208,3 +216,7 @@ def test_every_header_is_in_one_place_and_none_of_ours_or_the_refused_ones_is_le
 def test_a_strict_profile_refuses_chunked_bodies(service):
     assert profile_of(service).strict
     assert profile_of(service).aws_chunked == "refuse"
+
+
+def test_no_value_of_a_header_shows():
+    assert "hunter2" not in repr(ClientHeaders((("x-a", "hunter2"),), ("x-b",), 1))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extproc.signing.chunked import Chunked
 from extproc.signing.payload import LARGEST_MESSAGE, payload_of, with_default_region
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target
@@ -164,3 +165,19 @@ def test_without_a_default_region_the_body_is_never_changed():
 def test_an_unsigned_payload_is_named_so_and_not_changed():
     payload = payload_of(CALL, head=head(), target=target(payload="unsigned"))
     assert (payload.hash, payload.body) == ("UNSIGNED-PAYLOAD", CALL)
+
+
+def test_no_body_shows():
+    assert "hunter2" not in repr(payload_of(b"hunter2", head=head(), target=target()))
+
+
+@pytest.mark.parametrize("payload", ["signed", "unsigned"])
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_of_an_aws_chunked_body_the_decoded_one_is_sent_and_described(payload, coding):
+    chunked = Chunked(signed=False, length=None, trailers=frozenset(), content_encoding=coding)
+    decoded = payload_of(
+        b"2\r\nok\r\n0\r\n\r\n", head=head(), target=target(payload=payload), chunked=chunked
+    )
+    assert (decoded.body, decoded.changed) == (b"ok", True)
+    assert decoded.hash == (hashlib.sha256(b"ok").hexdigest() if payload == "signed" else "UNSIGNED-PAYLOAD")
+    assert dict(decoded.headers).get("content-encoding", "") == coding

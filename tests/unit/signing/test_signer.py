@@ -235,3 +235,25 @@ def test_nothing_is_kept_of_credentials_that_are_gone():
     signer.sign(method="GET", clients=(), path="/mcp", query="", target=MCP, credentials=ours, payload="hash")
     del ours
     assert kept == ["ASIAEXAMPLE"]
+
+
+def test_long_values_of_clients_are_signed_and_not_kept():
+    signer = Signer(clock=lambda: NOW)
+
+    def signed(value):
+        return signer.sign(
+            method="POST",
+            clients=(("content-type", value),),
+            path="/mcp",
+            query="",
+            target=MCP,
+            credentials=CREDENTIALS,
+            payload="",
+        ).headers
+
+    short, long = signed("a"), signed("a" * 1000)
+    assert signed_names(short) == signed_names(long)
+    assert signature(short) != signature(long)
+    assert signed("a" * 1000) == long
+    ((_, kept),) = [signer._present]
+    assert [prepared.clients for prepared in kept.values()] == [(("content-type", "a"),)]
