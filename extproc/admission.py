@@ -188,6 +188,11 @@ class AdmissionControl:
         return self._origins.preflight(head)
 
 
+def stays(name: str) -> bool:
+    """Whether Envoy lets nobody remove a header; the request id, too, stays for its log."""
+    return name in _NOT_REMOVABLE or name.startswith("x-envoy-") or name == "x-request-id"
+
+
 def _leaking(
     head: RequestHead, copies: TokenCopies, *, gone: set[str], staying: frozenset[str]
 ) -> tuple[str, ...]:

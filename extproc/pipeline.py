@@ -16,8 +16,9 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from extproc.admission import Admission, AdmissionControl
+from extproc.admission import Admission, AdmissionControl, stays
 from extproc.answerwatch import AnswerWatch
+from extproc.authn.bearer import bearer_token
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.authn.verifier import TokenVerifier
@@ -29,6 +30,7 @@ from extproc.credentials.singleflight import SingleFlight
 from extproc.denials import Denials
 from extproc.errors import Denied, Reason
 from extproc.headmemory import HeadMemory
+from extproc.heldback import HeldBack
 from extproc.policy.decisions import Decisions
 from extproc.policy.inputs import Inputs
 from extproc.policy.mcp import check_headers
@@ -107,6 +109,8 @@ class Pipeline:
             exchange_headers=verifier.exchange_headers,
             max_mcp_bytes=max_mcp_bytes,
         )
+        self.held_back = HeldBack(max_bytes=max_mcp_bytes)
+        """Denials that wait for a body."""
         self._denials = denials or Denials(resource=resource, origins=origins)
         self._retired = False
         self._pause_for = pause  # seconds
@@ -423,6 +427,23 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - a denial stands, in whatever form
             _log.error("denial_form_failed", error=type(error).__name__, at=_place(error))
             return None
+
+    def is_mcp(self, head: RequestHead, admission: Admission | None) -> bool:
+        """Whether a request whose body is still to come is answered in MCP's form."""
+        return self._message(head, admission, b"") is not None
+
+    async def identify(self, head: RequestHead) -> None:
+        """Verify the token of a request that is refused anyway; it opens no session.
+
+        Raises:
+            Denied: there is none that counts, or whose user is kept out.
+        """
+        identity = await self._verifier.verify(bearer_token(head), jwt_payload=head.jwt_payload)
+        self._revocation.refuse(identity)
+
+    def withheld_names(self, head: RequestHead) -> tuple[str, ...]:
+        """The headers to take off a request that goes nowhere, before its body is asked for."""
+        return tuple(name for name in head.names if not stays(name))
 
     def abandon(self, record: Record, admission: Admission | None, phase: str) -> None:
         """Take note of a stream that Envoy left without an answer. What it began goes on."""

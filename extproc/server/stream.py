@@ -26,13 +26,14 @@ import structlog
 from extproc.admission import Admission
 from extproc.credentials.refusals import LONGEST_BODY, UpstreamResponse, body_tells
 from extproc.errors import Denied, Reason
+from extproc.heldback import OF_THE_HEAD
 from extproc.pipeline import Pipeline
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.server import codec, heads
 from extproc.signing.payload import Payload
 from extproc.telemetry.observer import Decision
 from extproc.telemetry.record import Record
-from extproc.values import Allow, Authorized, Reply
+from extproc.values import Allow, Authorized, Reply, RequestHead
 
 _log = structlog.get_logger(__name__)
 
@@ -81,6 +82,7 @@ class Stream:
         "_expects_answer",
         "_head_at",
         "_head_bytes",
+        "_held_back",
         "_inputs",
         "_pipeline",
         "_record",
@@ -104,6 +106,7 @@ class Stream:
         self._admission: Admission | None = None
         self._inputs: Inputs = NO_INPUTS
         self._body = b""
+        self._held_back: Exception | None = None  # the denial that waits for the body
         self._authorized: Authorized | None = None
         self._signed_with: Authorized | None = None
         self._response: UpstreamResponse | None = None  # one whose body tells what it says
@@ -140,6 +143,7 @@ class Stream:
         if self._expects_answer and self._response is not None:
             self._look_at(self._response)  # without its body, or with a part of it
         self._expect_no_answer()
+        self._let_go()
         if self._ended:
             return
         self._ended = True
@@ -175,7 +179,13 @@ class Stream:
         if self._record.head is not None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "the head came twice")
         self._record.head = received.head
-        admission = self._pipeline.admit(received.head)
+        try:
+            admission = self._pipeline.admit(received.head)
+        except Denied as denied:
+            self._body_is_buffered = received.body_is_buffered
+            if denied.reason in OF_THE_HEAD and self._may_wait(denied):
+                return self._once_identified(received.head, denied)
+            raise
         if isinstance(admission, Reply):
             self._pipeline.observer.decided(self._record, Decision.REPLY)
             return self._decided(codec.encode_reply(admission), last=True)
@@ -229,6 +239,13 @@ class Stream:
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
 
+    async def _once_identified(self, head: RequestHead, denied: Denied) -> Answer:
+        try:
+            await self._pipeline.identify(head)
+        except Exception:  # noqa: BLE001 - whoever it is, the request is refused for what it was
+            self._body_is_buffered = False
+        return self._deny(denied)
+
     async def _once_authorized(self, admission: Admission) -> Answer:
         try:
             obtaining = self._pipeline.authorize(admission, self._inputs, self._record)
@@ -238,10 +255,12 @@ class Stream:
             return self._deny(error)
 
     def _on_body(self, received: codec.BodyMessage) -> Answer | Awaitable[Answer]:
+        self._body, self._body_is_buffered = received.body, False
+        if self._held_back is not None:
+            raise self._held_back
         if self._admission is None:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a body came before its head")
         self._wants_body = False
-        self._body = received.body
         if self._signed_with is not None:
             return _PASS_BODY  # signed at its head, and still here to observe the upstream
         if self._admission.decided_by_body:
@@ -252,6 +271,8 @@ class Stream:
         return self._answer(received.body)
 
     def _on_trailers(self) -> Answer:
+        if self._held_back is not None:
+            raise self._held_back
         if self._signed_with is None:
             # Envoy sends no body message then, and would take our silence for consent.
             raise Denied(Reason.REQUEST_AMBIGUOUS, "trailers came in place of the body")
@@ -340,9 +361,43 @@ class Stream:
             self._pipeline.heads.remember(head_bytes.key, admission)
 
     def _deny(self, error: Exception) -> Answer:
+        if self._may_wait(error) and self._pipeline.held_back.enter():
+            return self._hold_back(error)
+        self._let_go()
         self._expect_no_answer()
         reply = self._pipeline.deny(error, record=self._record, admission=self._admission, body=self._body)
         return self._decided(codec.encode_reply(reply), last=True)
+
+    def _may_wait(self, error: Exception) -> bool:
+        """Whether the id of the request that is refused is still to come, and worth waiting for."""
+        head = self._record.head
+        return (
+            head is not None
+            and self._held_back is None
+            and self._body_is_buffered
+            and not self._wants_body
+            and (self._admission is None or self._admission.needs_body)
+            and self._pipeline.held_back.may_wait(error, self._record.header("content-length"))
+            and self._pipeline.is_mcp(head, self._admission)
+        )
+
+    def _hold_back(self, error: Exception) -> Answer:
+        """Ask for the body of a request that is refused in any case, with nothing left on it."""
+        assert self._record.head is not None  # noqa: S101 - or nothing could wait
+        self._held_back = error
+        self._wants_body = True
+        self._record.pause()
+        removed = (
+            self._admission.removed
+            if self._admission is not None
+            else self._pipeline.withheld_names(self._record.head)
+        )
+        return Answer(codec.encode_continue(removed), last=False)
+
+    def _let_go(self) -> None:
+        if self._held_back is not None:
+            self._held_back = None
+            self._pipeline.held_back.leave()
 
     def _decided(self, message: bytes, *, last: bool) -> Answer:
         """The deciding answer, with what Envoy's access log is to say of it."""

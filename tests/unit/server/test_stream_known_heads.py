@@ -133,7 +133,7 @@ async def test_a_denial_names_its_own_request_too():
     parts = Parts()
     await known(parts)
     parts.revocation.revoke(Selector(subject="alice"), deny_until=NOW + 60)
-    (denied,) = await drive(parts, head("id-2"), body_message())
+    *_, denied = await drive(parts, head("id-2"), body_message())
     assert denied.status == 403
     assert b"id-2" in denied.body
     assert b"id-0" not in denied.body
@@ -201,9 +201,9 @@ async def test_heads_of_refused_tokens_are_not_kept(decoded):
     parts = Parts()
     parts.verifier.groups = []
     for _ in range(3):
-        (denied,) = await drive(parts, head(), body_message())
+        *_, denied = await drive(parts, head(), body_message())
         assert denied.status == 403
-    assert decoded == ["HeadersMessage"] * 3
+    assert decoded.count("HeadersMessage") == 3
     assert len(parts.pipeline.heads) == 0
 
 
@@ -212,7 +212,7 @@ async def test_where_rules_read_headers_every_head_is_decoded(decoded):
     for _ in range(2):
         answers = await drive(parts, head("id-1"), body_message())
         assert answers[1].is_signed
-    (other,) = await drive(parts, head("id-2"), body_message())
+    *_, other = await drive(parts, head("id-2"), body_message())
     assert other.status == 403
     assert decoded.count("HeadersMessage") == 3
 

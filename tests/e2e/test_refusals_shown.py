@@ -1,0 +1,204 @@
+"""Eight kinds of refusal, through the real Envoy, as people read them in MCP clients."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from mcp.shared.exceptions import MCPError
+
+from extproc.demo.driver import mcp_client
+from extproc.demo.settings import ADMIN_ROLE, DEVELOPER_ROLE
+from extproc.demo.stack import find_program
+from support.http import client
+from support.stacks import Stack
+
+SUPPORT = "the platform team in #aws-help"
+READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+NOT_AT_STS = "https://not-at-sts.example"
+TYPESCRIPT_SDK = "@modelcontextprotocol/sdk@1.32.2"
+
+
+def with_refusals(text, directory, status):
+    settings = yaml.safe_load(text)
+    settings["listen"]["admin_grpc"] = f"unix:{directory}/admin.sock"
+    settings["issuers"][0]["audiences"].append(NOT_AT_STS)
+    settings["targets"][0]["prefix"] = "/aws"
+    settings["limits"] = {"mcp_body_bytes": 4096, "request_body_bytes": 65536}
+    settings["support"] = SUPPORT
+    settings["mcp"] = {"denied_status": status}
+    settings["role_mappings"] = [
+        {
+            "name": "no-echo",
+            "matcher": 'mcp.tool == "echo"',
+            "effect": "deny",
+            "message": "Nobody echoes on Fridays.",
+        },
+        {"name": "admins", "claim": "admins", "role_arn": ADMIN_ROLE, "priority": 1},
+        {
+            "name": "developers",
+            "claim": "developers",
+            "role_arn": DEVELOPER_ROLE,
+            "policy_arns": [READ_ONLY],
+            "priority": 2,
+        },
+    ]
+    settings["ceilings"] = [
+        {"name": "all", "matcher": 'claims.sub == "demo-developer"', "policy_arns": [READ_ONLY]}
+    ]
+    return yaml.safe_dump(settings)
+
+
+@pytest.fixture(scope="module", params=[None, 200], ids=["status of the specification", "status 200"])
+def refusing(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("refusing")
+    with Stack(directory, adjust=lambda text: with_refusals(text, directory, request.param)) as stack:
+        stack.denied_status = request.param
+        yield stack
+
+
+@contextlib.contextmanager
+def nothing(_stack):
+    yield
+
+
+@contextlib.contextmanager
+def sts_fails(stack):
+    stack.control("sts", "faults", {"mode": "fail"})
+    yield
+    stack.control("sts", "faults", {"mode": None})
+
+
+@contextlib.contextmanager
+def admin_revoked(stack):
+    config = str(stack.directory / "extproc.yaml")
+    command = [find_program("extproc"), "admin", "revoke", "--subject", "demo-admin", "--config", config]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    yield
+    stack.stop_part("extproc")
+    stack.start_part("extproc")
+    stack.wait_ready("extproc")
+
+
+class Kind:
+    """One kind of refusal: who calls what, what a person reads, and the status by default."""
+
+    def __init__(self, reads, status, *, account="demo-admin", tool="whoami", path="/aws/mcp", **options):
+        self.reads, self.status, self.account, self.tool, self.path = reads, status, account, tool, path
+        self.arguments = options.get("arguments", {})
+        self.token = options.get("token", {})
+        self.while_ = options.get("while_", nothing)
+
+
+KINDS = {
+    "no role": Kind(f"no AWS role here for this request; ask {SUPPORT}.", 403, account="demo-guest"),
+    "a deny rule": Kind("Nobody echoes on Fridays.", 403, tool="echo", arguments={"text": "hi"}),
+    "a ceiling": Kind("What an agent may do for your account here", 403, account="demo-developer"),
+    "an unknown path": Kind("Nothing is served at this path.", 404, path="/elsewhere/mcp"),
+    "STS refusing the audience": Kind(
+        "logging in again does not help; ask", 500, token={"audience": NOT_AT_STS}
+    ),
+    "STS down": Kind("AWS's token service (STS) does not answer.", 503, while_=sts_fails),
+    "a body too large": Kind("The request body is too large.", 413, arguments={"text": "x" * 8192}),
+    "revoked": Kind("Your access here has been revoked for now; ask", 403, while_=admin_revoked),
+}
+
+
+def texts(error):
+    if isinstance(error, BaseExceptionGroup):
+        return [text for inner in error.exceptions for text in texts(inner)]
+    return [str(error)]
+
+
+async def shown_by_python(url, token, kind, mode):
+    try:
+        async with mcp_client(url, token, mode=mode) as mcp:
+            result = await mcp.call_tool(kind.tool, kind.arguments)
+            assert result.is_error
+            return result.content[0].text
+    except (MCPError, BaseExceptionGroup) as error:
+        return " | ".join(texts(error))
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_python_sdk_shows_why(refusing, kind, mode):
+    case = KINDS[kind]
+    token = refusing.token(case.account, **case.token)
+    with case.while_(refusing):
+        shown = await shown_by_python(f"http://{refusing.addresses.envoy}{case.path}", token, case, mode)
+    assert case.reads in shown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_answer_has_the_id_and_the_status_that_is_configured(refusing, kind):
+    case = KINDS[kind]
+    token = refusing.token(case.account, **case.token)
+    call = {"jsonrpc": "2.0", "id": "a-7", "method": "tools/call"}
+    call["params"] = {"name": case.tool, "arguments": case.arguments}
+    received = refusing.control("mcp", "stats")["received"]
+    with case.while_(refusing):
+        async with client(token=token) as http:
+            answer = await http.post(f"http://{refusing.addresses.envoy}{case.path}", json=call)
+    body = answer.json()
+    assert answer.status_code == (refusing.denied_status or case.status)
+    assert body["id"] == "a-7"
+    if refusing.denied_status:
+        assert body["result"]["isError"]
+        assert case.reads in body["result"]["content"][0]["text"]
+    else:
+        assert body["error"]["code"] == case.status
+        assert case.reads in body["error"]["message"]
+    assert "www-authenticate" not in answer.headers
+    assert refusing.control("mcp", "stats")["received"] == received
+    assert ADMIN_ROLE not in answer.text
+    assert "no-echo" not in answer.text
+
+
+async def test_a_login_is_asked_for_at_once_and_whatever_the_configuration(refusing):
+    # The head only: a body is neither waited for nor needed.
+    head = (
+        b"POST /aws/mcp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    )
+    host, _, port = refusing.addresses.envoy.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head)
+    answer = await asyncio.wait_for(reader.readuntil(b"}}}"), 20)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"www-authenticate: Bearer resource_metadata=" in answer
+    body = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert body["error"]["code"] == 401
+    assert "id" not in body
+
+
+@pytest.fixture(scope="session")
+def typescript(tmp_path_factory):
+    """A folder with the official TypeScript SDK and our script."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("Node.js is not installed: what the TypeScript SDK shows is not looked at")
+    directory = tmp_path_factory.mktemp("typescript")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", TYPESCRIPT_SDK]
+    try:
+        subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=120)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip("npm cannot install the TypeScript SDK here: what it shows is not looked at")
+    script = Path(__file__).parent.parent / "support" / "typescript" / "refused.mjs"
+    return Path(shutil.copy(script, directory))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_typescript_sdk_shows_why(refusing, typescript, kind):
+    case = KINDS[kind]
+    token = refusing.token(case.account, **case.token)
+    url = f"http://{refusing.addresses.envoy}{case.path}"
+    command = ["node", str(typescript), url, token, case.tool, json.dumps(case.arguments)]
+    with case.while_(refusing):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    shown = json.loads(done.stdout)
+    assert case.reads in shown["text"]
