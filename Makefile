@@ -16,7 +16,7 @@ PROXY  := .venv-bench-proxy
 # waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-all cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
+.PHONY: help demo test test-all alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,8 @@ help:
 	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
 	@echo "make object-stores  the real MinIO and versitygw behind the gateway (needs go; two minutes to build)"
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
+	@echo "make alerts  the alert rules against recorded series (needs promtool: on the PATH, or apt-get gets it)"
+	@echo "make live-alerts  a real Prometheus, and the server broken in each way (five minutes)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 
@@ -64,6 +66,27 @@ test: $(STAMP)
 # With those that take their own time (the marker "long").
 test-all: $(STAMP)
 	@$(PYTEST) -m "" $(ARGS)
+
+# prometheus and promtool: those on the PATH, else Debian's package unpacked beside the project, not installed.
+PROMETHEUS ?= $(or $(patsubst %/promtool,%,$(shell command -v promtool 2>/dev/null)),$(CURDIR)/.prometheus/usr/bin)
+
+alerts: $(PROMETHEUS)/promtool
+	@$(PROMETHEUS)/promtool check rules docs/monitoring/alerts.yaml
+	@$(PROMETHEUS)/promtool test rules tests/series/*.yaml
+
+live-alerts: $(STAMP) $(PROMETHEUS)/promtool
+	@PROMETHEUS=$(PROMETHEUS) $(BIN)/python -m pytest -m long --numprocesses 2 tests/e2e/test_alerts.py $(ARGS)
+
+# Writes tests/series: what the real Prometheus scraped of the server, before and after it was broken.
+alert-series: $(STAMP) $(PROMETHEUS)/promtool
+	@ALERT_SERIES=1 PROMETHEUS=$(PROMETHEUS) $(BIN)/python -m pytest -m long --numprocesses 2 tests/e2e/test_alerts.py $(ARGS)
+
+$(CURDIR)/.prometheus/usr/bin/promtool:
+	@command -v apt-get >/dev/null || { echo "promtool is missing: install Prometheus, or make PROMETHEUS=<folder>" >&2; exit 1; }
+	@rm -rf .prometheus && mkdir .prometheus && cd .prometheus \
+	  && (apt-get download -qq prometheus 2>/dev/null || (apt-get update -qq && apt-get download -qq prometheus)) \
+	  && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb \
+	  || { echo "promtool is missing, and Debian's package prometheus cannot be had: install it" >&2; exit 1; }
 
 # The specification's cases are not ours to ship: the Go module that has them is fetched beside the project.
 cel-spec: $(STAMP)
@@ -179,4 +202,4 @@ protos: $(STAMP)
 	  extproc/admin/v1/admin.proto
 
 clean:
-	rm -rf $(STORES) $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(STORES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+DAY = dt.timedelta(days=1)
 LOCAL = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 
 
@@ -49,9 +50,10 @@ class Authority:
         self.certificate = directory / f"{name}.pem"
         self.certificate.write_bytes(_pem(self._certificate))
 
-    def issue(self, name, *alternative_names, file_name=None) -> Pair:
+    def issue(self, name, *alternative_names, file_name=None, ends_in=DAY) -> Pair:
+        """``ends_in``: of the day that it is valid for, what is left."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _sign(_name(name), key, self._name, self._key, alternative_names)
+        certificate = _sign(_name(name), key, self._name, self._key, alternative_names, ends_in=ends_in)
         file_name = file_name or name
         pair = Pair(self.directory / f"{file_name}.pem", self.directory / f"{file_name}-key.pem")
         pair.certificate.write_bytes(_pem(certificate))
@@ -73,16 +75,16 @@ def _pem(certificate):
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _sign(subject, key, issuer, issuer_key, alternative_names, *, authority=False):
-    now = dt.datetime.now(dt.UTC)
+def _sign(subject, key, issuer, issuer_key, alternative_names, *, authority=False, ends_in=DAY):
+    ends_at = dt.datetime.now(dt.UTC) + ends_in
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(ends_at - DAY - dt.timedelta(minutes=5))
+        .not_valid_after(ends_at)
         .add_extension(x509.BasicConstraints(authority, None), critical=True)
     )
     if alternative_names:

@@ -92,6 +92,19 @@ def test_each_alert_has_a_section_in_the_runbook_and_each_section_an_alert():
         assert parts == ["Means", "Look at", "Do"], section
 
 
+def test_each_alert_has_recorded_series_with_which_it_does_not_fire_and_then_does():
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "tests/series").glob("*.yaml")}
+    assert sorted(files) == sorted(RULES)
+    for name, document in files.items():
+        assert document["rule_files"] == ["../../docs/monitoring/alerts.yaml"]
+        (test,) = document["tests"]
+        before, after = test["alert_rule_test"]
+        assert before["alertname"] == after["alertname"] == name
+        assert before["exp_alerts"] == []
+        assert after["exp_alerts"], name
+        assert int(before["eval_time"][:-1]) >= 600, name  # ten minutes of health
+
+
 def test_the_runbook_names_only_what_exists():
     source = "".join(path.read_text() for path in (ROOT / "extproc").rglob("*.py"))
     for name in set(re.findall(r"`([a-z]+(?:[_.][a-z]+)+)`", RUNBOOK)):
