@@ -1,6 +1,7 @@
 """Clients whose token lacks a scope are told which, log in for it, and go on: the real Envoy, the SDK's own client."""
 
 import json
+import re
 
 import httpx2
 import pytest
@@ -21,6 +22,12 @@ BY_TOOL = {
             "matcher": 'mcp.tool == "echo"',
             "effect": "deny",
             "require_scopes": ["aws:call"],
+        },
+        {
+            "name": "countdown-needs-another",
+            "matcher": 'mcp.tool == "countdown"',
+            "effect": "deny",
+            "require_scopes": ["aws:count"],
         },
         {"name": "developers", "claim": "developers", "role_arn": DEVELOPER_ROLE},
     ]
@@ -115,6 +122,17 @@ async def _challenge(stack, account, scope, tool="echo"):
     async with client(token=stack.token(account, scope=scope)) as http:
         answer = await http.post(stack.addresses.resource, json=content)
     return answer.status_code, answer.headers.get("www-authenticate"), answer
+
+
+async def test_a_client_that_asks_for_what_the_challenge_names_and_no_more_loses_nothing(by_tool):
+    """As clients of 2025-11-25 do: the Python SDK's 1.30 and the TypeScript SDK's 1.32 among them."""
+    scope, asked = "mcp", []
+    for tool in ("echo", "countdown", "echo", "countdown", "whoami"):
+        status, challenge, _ = await _challenge(by_tool, "demo-developer", scope, tool)
+        if status == 403:
+            scope = re.search(r' scope="([^"]*)"', challenge).group(1)
+            asked.append(scope)
+    assert asked == ["mcp aws:call", "mcp aws:call aws:count"]
 
 
 @pytest.mark.parametrize("scope", ["mcp aws:*", "mcp aws:read", "mcp aws:call x"])
