@@ -1,11 +1,14 @@
 """The settings about tokens: what is accepted, and that dangerous ones are refused by name."""
 
+import json
+
 import pytest
 import yaml
 
 from extproc import config
 from extproc.app.rooms import build_key_stores, build_resource, build_verifier
 from extproc.clock import system_clock
+from extproc.errors import Reason
 
 BASE = {
     "resource": {"url": "https://mcp.example/mcp"},
@@ -67,6 +70,33 @@ def test_an_audience_of_its_own_is_optional_for_the_token_that_goes_to_sts():
     settings = _parse({"sts_token_header": "x-id-token"})
     verifier = build_verifier(settings, build_key_stores(settings, system_clock), system_clock)
     assert "https://mcp.example/mcp" in verifier._issuers["https://idp.example"].exchange_audiences
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_whether_a_slash_counts_reaches_the_verifier_for_both_tokens(ignored):
+    settings = _parse(
+        {"sts_token_header": "x-id-token", "sts_token_audiences": ["https://c.example"]}
+        | {"ignore_audience_slash": ignored}
+    )
+    verifier = build_verifier(settings, build_key_stores(settings, system_clock), system_clock)
+    trusted = verifier._issuers["https://idp.example"]
+    assert ("https://mcp.example/mcp/" in trusted.audiences) is ignored
+    assert ("https://c.example/" in trusted.exchange_audiences) is ignored
+
+
+def test_the_metadata_has_the_scopes_of_issuers_and_rules_and_a_401_those_of_issuers():
+    role = {"name": "a", "claim": "a", "role_arn": "arn:aws:iam::123456789012:role/R"}
+    ceiling = {"name": "c", "matcher": "true", "max_mapping": "a", "require_scopes": ["aws:write", "mcp"]}
+    settings = _parse(
+        {"required_scopes": ["mcp"]},
+        role_mappings=[role | {"require_scopes": ["aws:call"]}],
+        ceilings=[ceiling],
+        scopes={"aws:*": ["aws:call"]},
+    )
+    resource = build_resource(settings)
+    document = resource.metadata_for("GET", "/.well-known/oauth-protected-resource").body
+    assert json.loads(document)["scopes_supported"] == ["mcp", "aws:call", "aws:write"]
+    assert 'scope="mcp"' in resource.challenge(Reason.TOKEN_MISSING)
 
 
 def test_an_issuer_verified_by_envoy_has_no_keys_of_ours():

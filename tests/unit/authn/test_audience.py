@@ -133,6 +133,12 @@ def test_everything_else_is_another_resource(one, other, ignore_slash):
     assert not _accepts(other, one, ignore_slash=ignore_slash)
 
 
+def test_a_path_that_ends_in_several_slashes_is_its_own_only_spelling():
+    for path in ("//", "/mcp//", "/mcp///"):
+        audience = f"https://mcp.example.com{path}"
+        assert canonical_audience(audience, ignore_slash=True) == audience
+
+
 # Everything that a URL can be made of, and much that it cannot.
 _odd = st.sampled_from(
     [
