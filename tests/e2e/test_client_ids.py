@@ -1,7 +1,8 @@
-"""Logins without registration, and logins that outlive their tokens, by the official Python SDK."""
+"""Logins without registration, and logins that outlive their tokens, by the official SDKs."""
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from mcp.shared.auth import OAuthClientInformationFull
 from extproc.demo.stack import Stack
 from support.client_documents import serving_documents
 from support.logins import REDIRECT, Browser, Memory, login
+from support.node import FOLDER, node
 
 ROOT = Path(__file__).parents[2]
 LIFETIME = 8  # seconds: a login and its first call take less
@@ -142,3 +144,52 @@ def test_the_example_program_logs_in_by_the_browser(stack, documents, options):
     )
     assert '"DemoDeveloper"' in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0
+
+
+@pytest.fixture
+def typescript(stack, tmp_path):
+    """Run the example program for the TypeScript SDK; returns what it printed."""
+    browser = tmp_path / "browser"
+    browser.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -P {ROOT / "tests/support/browser.py"} demo-developer "$1"\n'
+    )
+    browser.chmod(0o755)
+    program = node(at_least=20)
+    (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
+    shutil.copy(ROOT / "docs/clients/login.mjs", tmp_path)
+
+    def run(**environment):
+        done = subprocess.run(
+            [program, str(tmp_path / "login.mjs"), stack.addresses.resource],
+            env={**os.environ, "BROWSER": str(browser), **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("known_by", ["registration", "id", "document"])
+def test_the_typescript_sdk_logs_in(stack, documents, typescript, known_by):
+    registered = _hits(stack, "/register")
+    environment = {"id": {"CLIENT_ID": "demo-client"}, "document": {"CLIENT_METADATA_URL": documents.url()}}
+    assert '"DemoDeveloper"' in typescript(**environment.get(known_by, {}))
+    assert _hits(stack, "/register") - registered == (1 if known_by == "registration" else 0)
+
+
+@pytest.mark.long
+def test_the_typescript_sdk_refreshes_when_the_gateway_refuses_a_token_that_ended(stack, typescript):
+    tokens, pages = _hits(stack, "/token"), _hits(stack, "/authorize")
+    stack.control("idp", "lifetime", {"seconds": LIFETIME})
+    try:
+        printed = typescript(CALLS="2", PAUSE=str((LIFETIME + 1) * 1000))
+    finally:
+        stack.control("idp", "lifetime", {"seconds": 3600})
+    assert printed.count('"DemoDeveloper"') == 2
+    assert _hits(stack, "/token") - tokens == 2  # the code's, and the refresh
+    assert _hits(stack, "/authorize") - pages == 2  # the page, and the choice on it
