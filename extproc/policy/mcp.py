@@ -186,7 +186,8 @@ def check_headers(message: McpMessage, head: RequestHead) -> None:
         raise Denied(
             Reason.MCP_VERSION_UNSUPPORTED,
             "MCP-Protocol-Version",
-            data={"supported": list(SUPPORTED_VERSIONS), "requested": version[:_LONGEST_VERSION]},
+            # Earlier revisions are agreed on by `initialize`, and servers that speak them may not list them.
+            data={"supported": list(_STATELESS_VERSIONS), "requested": version[:_LONGEST_VERSION]},
         )
 
 
