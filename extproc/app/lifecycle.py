@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -22,10 +22,12 @@ from extproc.clock import Clock, system_clock
 from extproc.config import Settings
 from extproc.headmemory import KEPT_FOR
 from extproc.server import engine
-from extproc.server.admin import AdminServer
 from extproc.telemetry.counts import Sources
 from extproc.workers.lifeline import Lifeline
 from extproc.workers.place import Place, Share
+
+if TYPE_CHECKING:
+    from extproc.server.admin import AdminServer
 
 _log = structlog.get_logger(__name__)
 
@@ -226,9 +228,11 @@ class App:
             worker=worker,
         )
 
-    def _start_admin(self) -> AdminServer | None:
+    def _start_admin(self) -> "AdminServer | None":
         if self._listen.admin is None or self._place is not None:
             return None  # a worker's supervisor has it
+        from extproc.server.admin import AdminServer  # noqa: PLC0415 - workers do without HTTP
+
         host, _, port = self._listen.admin.rpartition(":")
         try:
             admin = AdminServer(
