@@ -84,6 +84,13 @@ def test_an_alert_asks_for_what_exists_and_says_what_it_means(name):
     assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
 
 
+def test_the_scrape_configuration_in_the_documentation_has_the_job_that_the_rules_expect():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/operations.md").read_text(), flags=re.DOTALL)
+    (example,) = (yaml.safe_load(block) for block in blocks if "scrape_configs" in block)
+    expected = {job for rule in RULES.values() for job in re.findall(r'job="([^"]*)"', rule["expr"])}
+    assert {scrape["job_name"] for scrape in example["scrape_configs"]} == expected
+
+
 def test_each_alert_has_a_section_in_the_runbook_and_each_section_an_alert():
     sections = re.split(r"^## ", RUNBOOK, flags=re.MULTILINE)[1:]
     assert [section.partition("\n")[0] for section in sections] == list(RULES)
