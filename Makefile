@@ -18,6 +18,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 
 .PHONY: help demo test test-all alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
 .DEFAULT_GOAL := help
+# Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo   a real MCP client through the real Envoy to a SigV4-protected MCP server"

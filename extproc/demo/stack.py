@@ -21,7 +21,7 @@ from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.options import EnvoyOptions
 from extproc.extras import how_to_install
 
-READY_WITHIN = 30.0  # seconds
+READY_WITHIN = 60.0  # seconds
 STOPPED_WITHIN = 10.0
 _POLL = 0.05
 

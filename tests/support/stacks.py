@@ -1,6 +1,7 @@
 """The demo's stack for tests: cheaper to start, and some that differ from the demo's."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -31,6 +32,7 @@ class Stack(demo.Stack):
         if name in ("extproc", "envoy"):
             super().start_part(name)
         else:
+            _loaded()
             arguments = settings.service_arguments(name, self.addresses)
             self.processes[name] = _Service(arguments[2:], self.directory / f"{name}.log")
 
@@ -105,6 +107,14 @@ class _Service:
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired("service", timeout)
         return self._process.exitcode
+
+
+@functools.cache
+def _loaded():
+    """Wait, however busy the machine is, until what services need is loaded: time limits are for services."""
+    nothing = _services.Process(target=int)
+    nothing.start()
+    nothing.join()
 
 
 def _serve(arguments, log):
