@@ -1,5 +1,6 @@
 """Loopback ports for processes that are about to start."""
 
+import atexit
 import contextlib
 import random
 import socket
@@ -10,7 +11,8 @@ from typing import Final
 # a port cannot be taken between its choice and the start of the server it was chosen for.
 _CHOSEN_FROM: Final = range(20_000, 32_768)
 
-_reserved: Final[list[contextlib.ExitStack]] = []
+_reserved: Final = contextlib.ExitStack()
+atexit.register(_reserved.close)
 
 
 def free_ports(count: int) -> list[int]:
@@ -44,7 +46,7 @@ def _reserve(port: int) -> bool:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 return False
-        _reserved.append(undo.pop_all())
+        _reserved.push(undo.pop_all())
     return True
 
 
