@@ -16,7 +16,7 @@ from extproc.policy.mcp_envelope import UNKNOWN, Envelope
 from extproc.values import Reply, RequestHead
 
 _BASE = (("content-type", "application/json"), ("cache-control", "no-store"))
-_ANYBODY = "the operator of this gateway"
+ANYBODY = "the operator of this gateway"
 _UNAUTHENTICATED = 401  # RFC 9110 15.5.2: comes with a challenge
 _SERVER_ERRORS = 500
 _OK = 200
@@ -51,7 +51,7 @@ class Denials:
     ) -> None:
         self._resource = resource
         self._origins = origins
-        self._support = support or _ANYBODY
+        self._support = support or ANYBODY
         self._tell_with_200 = tell_with_200
 
     def reply(

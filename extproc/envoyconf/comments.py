@@ -16,6 +16,10 @@ _COMMENTS = [
         "The host that is signed. Nothing else may change host, path or signed headers after our filter.",
     ),
     ("grpc_initial_metadata:", "Tells extproc the target. Clients cannot set a stream's metadata."),
+    (
+        "local_reply_config:",
+        "MCP clients show JSON-RPC errors only. What extproc denies has its own body, and keeps it.",
+    ),
     ("timeout: 0s", "No limit on the whole answer: an event stream may last."),
     ("request_body_buffer_limit:", "Equal to limits.request_body_bytes; Envoy's own default is 1 MiB."),
     (

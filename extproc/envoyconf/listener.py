@@ -25,6 +25,7 @@ from extproc.envoyconf.access_log import json_access_log
 from extproc.envoyconf.addresses import envoy_address
 from extproc.envoyconf.ext_proc import ext_proc_filter
 from extproc.envoyconf.jwt_authn import jwt_authn_filter
+from extproc.envoyconf.local_replies import local_replies
 from extproc.envoyconf.options import EnvoyOptions
 from extproc.envoyconf.routes import LONGEST_SSE_SILENCE, route_configuration
 
@@ -59,6 +60,8 @@ def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[
         route_config=route_configuration(settings, placement=options.placement),
         http_filters=filters,
         access_log=[json_access_log()],
+        # In a cluster, what our filter denies cannot be told from Envoy's own replies here.
+        local_reply_config=local_replies(settings) if options.placement == "http" else None,
     )
     chain = FilterChain(
         filters=[

@@ -33,6 +33,7 @@ from extproc.telemetry.record import Record
 from extproc.values import Allow, Reply, RequestHead, SharedHeaders
 
 DECISION_NAMESPACE = "extproc"
+DETAILS_PREFIX = "extproc_"  # of what Envoy calls the response code's details, for our own replies
 """The namespace of the dynamic metadata that comes with every decision."""
 
 
@@ -318,7 +319,7 @@ def encode_reply(reply: Reply) -> bytes:
     immediate = ImmediateResponse(
         headers=HeaderMutation(set_headers=[_set(name, value) for name, value in reply.headers]),
         body=reply.body,
-        details=f"extproc_{reply.reason.value}" if reply.reason else "extproc_reply",
+        details=DETAILS_PREFIX + (reply.reason.value if reply.reason else "reply"),
     )
     immediate.status.code = reply.status
     return bytes(ProcessingResponse(immediate_response=immediate).SerializeToString())

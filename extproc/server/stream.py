@@ -58,6 +58,7 @@ GOOD_FOR = 10.0
 LARGE_BODY = 256 * 1024
 """Bytes from which a body is hashed in another thread: about what hashing does in 200 microseconds."""
 
+_TOO_LARGE = 413
 _PASS_BODY = Answer(codec.encode_body_continue(), last=False, may_end=True)
 _PASS_TRAILERS = Answer(codec.encode_trailers_continue(), last=False, may_end=True)
 _SHOW_ANSWER = codec.encode_mode_override()  # to be added to the answer to the head
@@ -204,6 +205,8 @@ class Stream:
             raise Denied(
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
+        if admission.needs_body:
+            self._pipeline.check_length(self._record.header("content-length"))
         if admission.needs_body and admission.decided_by_body:
             return (
                 self._continue(admission) if self._pipeline.is_open(admission) else self._once_open(admission)
@@ -280,6 +283,9 @@ class Stream:
 
     def _on_response(self, received: UpstreamResponse) -> Answer:
         if self._signed_with is None:
+            # Envoy's own reply, where answers are looked at. It is no reason to let anything pass.
+            if received.status == _TOO_LARGE:
+                raise Denied(Reason.BODY_TOO_LARGE, "over Envoy's buffer")
             raise Denied(Reason.PROTOCOL_VIOLATION, "a response came before its request was signed")
         if body_tells(received):
             self._response = received

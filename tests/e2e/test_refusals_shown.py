@@ -176,6 +176,72 @@ async def test_a_login_is_asked_for_at_once_and_whatever_the_configuration(refus
     assert "id" not in body
 
 
+BOTH = {"accept": "application/json, text/event-stream"}
+
+
+async def sent(stack, token, *, headers=BOTH, size=0):
+    call = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "tools/call",
+        "params": {"name": "x" * size, "arguments": {}},
+    }
+    async with client(token=token) as http:
+        return await http.post(f"http://{stack.addresses.envoy}/aws/mcp", json=call, headers=headers)
+
+
+async def test_a_body_that_announces_too_much_is_refused_before_it_is_buffered(refusing):
+    answer = await sent(refusing, refusing.token("demo-admin"), size=2_000_000)
+    body = answer.json()
+    assert (answer.status_code, body["error"]["code"]) == (413, 413)
+    assert "id" not in body
+
+
+async def in_parts(stack, headers, token):
+    async def parts():
+        for _ in range(64):
+            yield b"x" * 65_536
+
+    async with client(token=token) as http:
+        url = f"http://{stack.addresses.envoy}/aws/mcp"
+        return await http.post(url, content=parts(), headers={"content-type": "application/json", **headers})
+
+
+@pytest.mark.parametrize("again", [1, 2])  # the first answer of a session is looked at
+async def test_a_body_over_envoys_buffer_is_a_413_as_a_json_rpc_error(refusing, again):
+    token = refusing.token("demo-admin")
+    for _ in range(again):
+        answer = await in_parts(refusing, BOTH, token)
+    body = answer.json()
+    assert answer.status_code == 413
+    assert (body["jsonrpc"], body["error"]["code"]) == ("2.0", 413)
+    assert body["error"]["message"] == "The request body is too large."
+    assert len(body["error"]["data"]["request_id"]) == 36
+    assert "id" not in body
+
+
+async def test_what_extproc_refuses_keeps_its_own_body(refusing):
+    refusing.control("sts", "faults", {"mode": "fail"})
+    answer = await sent(refusing, refusing.token("demo-admin"))
+    refusing.control("sts", "faults", {"mode": None})
+    assert "STS" in answer.text
+    assert answer.json()["id"] == 7
+
+
+async def test_an_extproc_that_is_away_is_a_json_rpc_error_of_envoys(refusing):
+    token = refusing.token("demo-admin")
+    refusing.stop_part("extproc")
+    try:
+        answer = await sent(refusing, token)
+    finally:
+        refusing.start_part("extproc")
+        refusing.wait_ready("extproc")
+    assert answer.status_code in (500, 503, 504)
+    body = answer.json()
+    assert body["error"]["code"] == answer.status_code
+    assert body["error"]["message"].endswith((f"ask {SUPPORT}.", "Try again in a few seconds."))
+
+
 @pytest.fixture(scope="session")
 def typescript(tmp_path_factory):
     """A folder with the official TypeScript SDK and our script."""

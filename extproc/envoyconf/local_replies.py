@@ -1,0 +1,101 @@
+"""What Envoy answers by itself to MCP clients: a JSON-RPC error in place of an empty body or plain text.
+
+A body over Envoy's buffer, extproc away or too slow, a target that is full or gone: extproc has no part in
+these. The id is not known, so it is absent, and the status stays what it is.
+"""
+
+import json
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ExtensionFilter,
+    HeaderFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import DataSource, RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from extproc.config import Settings
+from extproc.denials import ANYBODY
+from extproc.server.codec import DETAILS_PREFIX
+
+# As long as Envoy makes them. It replaces clients' own, but for clients on an internal network.
+_REQUEST_ID = "%REQ(X-REQUEST-ID):36%"
+_AGAIN = "Try again in a few seconds."
+_TEXTS = {
+    408: ("invalid_request", "The request did not arrive in time."),
+    413: (None, "The request body is too large."),
+    429: ("temporarily_unavailable", f"Too many requests. {_AGAIN}"),
+    500: ("server_error", "The gateway could not process the request; ask {support}."),
+    502: ("temporarily_unavailable", f"The server behind the gateway answered nothing usable. {_AGAIN}"),
+    503: (
+        "temporarily_unavailable",
+        f"The gateway or the server behind it takes no more requests now. {_AGAIN}",
+    ),
+    504: ("temporarily_unavailable", f"The gateway or the server behind it did not answer in time. {_AGAIN}"),
+}
+"""By status: what `data.error` is, and what a person reads."""
+
+
+def local_replies(settings: Settings) -> LocalReplyConfig:
+    """Return a mapper for each status that Envoy itself answers an MCP client with."""
+    return LocalReplyConfig(
+        mappers=[
+            ResponseMapper(
+                filter=_of_mcp_clients(status),
+                body_format_override=_body(
+                    status, error, text.format(support=settings.support or ANYBODY).replace("%", "%%")
+                ),
+            )
+            for status, (error, text) in _TEXTS.items()
+        ]
+    )
+
+
+def _of_mcp_clients(status: int) -> AccessLogFilter:
+    """Every revision has clients accept event streams. What extproc denies is a local reply too; it stays."""
+    return _all(
+        AccessLogFilter(
+            status_code_filter=StatusCodeFilter(
+                comparison=ComparisonFilter(
+                    value=RuntimeUInt32(default_value=status, runtime_key="extproc.local_reply")
+                )
+            )
+        ),
+        AccessLogFilter(
+            extension_filter=ExtensionFilter(
+                name="envoy.access_loggers.extension_filters.cel",
+                typed_config=Any.pack(
+                    ExpressionFilter(expression=f'!response.code_details.startsWith("{DETAILS_PREFIX}")')
+                ),
+            )
+        ),
+        _header(":method", StringMatcher(exact="POST")),
+        _header("accept", StringMatcher(contains="text/event-stream", ignore_case=True)),
+    )
+
+
+def _all(*filters: AccessLogFilter) -> AccessLogFilter:
+    return AccessLogFilter(and_filter=AndFilter(filters=list(filters)))
+
+
+def _header(name: str, value: StringMatcher) -> AccessLogFilter:
+    return AccessLogFilter(header_filter=HeaderFilter(header=HeaderMatcher(name=name, string_match=value)))
+
+
+def _body(status: int, error: str | None, text: str) -> SubstitutionFormatString:
+    """Write the JSON as text: Envoy's own JSON format makes numbers strings."""
+    data = {"error": error, "error_description": text, "request_id": _REQUEST_ID}
+    body = {"jsonrpc": "2.0", "error": {"code": status, "message": text, "data": data}}
+    return SubstitutionFormatString(
+        text_format_source=DataSource(inline_string=json.dumps(body)), content_type="application/json"
+    )
