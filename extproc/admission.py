@@ -16,6 +16,7 @@ from extproc.authn.copies import TokenCopies, names_access_token
 from extproc.authn.origin import Origins
 from extproc.credentials.sessions import token_digest
 from extproc.errors import Denied, Reason
+from extproc.headerlimits import HeaderLimits
 from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
 from extproc.policy.mcp import check_form, parse_message
 from extproc.policy.rules import Policy
@@ -26,11 +27,6 @@ from extproc.values import Reply, RequestHead, TokenDigest
 
 _NOT_REMOVABLE = frozenset({"connection", "content-length", "host", "te", "transfer-encoding", "upgrade"})
 """What Envoy lets nobody remove, beside ``x-envoy-*``: a copy of a token in there refuses the request."""
-
-_MOST_HEADERS = 100
-"""Envoy's own limit (``max_headers_count``), which counts once more what is left after our mutation."""
-
-_PSEUDO_HEADERS = 4  # :method, :path, :scheme and :authority
 
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
@@ -55,6 +51,8 @@ class Admission:
     """How many of the removed headers nothing replaces: they are counted."""
     chunked: Chunked | None  # the body is in aws-chunked coding, which is taken off
     decided_by_body: bool  # some rule reads the MCP message, and the target takes one
+    room: int | None
+    """Bytes that Envoy's limit leaves for the headers of the signature; None: enough for any."""
     needs_body: bool = field(init=False)
     """Whether the decision or the signature needs a body that is still to come."""
 
@@ -75,6 +73,7 @@ class AdmissionControl:
     Args:
         exchange_headers: names of headers that may carry a token for STS.
         max_mcp_bytes: the largest body that is parsed where rules read the MCP message.
+        header_limits: Envoy's.
     """
 
     def __init__(
@@ -86,7 +85,9 @@ class AdmissionControl:
         policy: Policy,
         exchange_headers: frozenset[str],
         max_mcp_bytes: int,
+        header_limits: HeaderLimits,
     ) -> None:
+        self._limits = header_limits
         self._resource = resource
         self._origins = origins
         self._targets = targets
@@ -128,8 +129,8 @@ class AdmissionControl:
             signed = tuple((name, value) for name, value in signed if name not in CONSUMED)
             removed += tuple(name for name in head.names if name in CONSUMED and name not in removed)
         tokens = sorted(self._exchange_headers.intersection(head.names))
-        if len(head.headers) > _MOST_HEADERS // 2:
-            _check_count(head, target, {*removed, *tokens})
+        gone = {*removed, *tokens}
+        self._limits.check_count(head, target, gone)
         reads_mcp = self._policy.reads_mcp and target.takes_mcp
         if reads_mcp and head.has_body:
             check_form(head)
@@ -146,6 +147,7 @@ class AdmissionControl:
             withheld,
             chunked,
             reads_mcp,
+            self._limits.room(head, gone),
         )
 
     def read(self, admission: Admission, body: bytes) -> Inputs:
@@ -212,22 +214,6 @@ def _leaking(
                 told=f"The header {name[:64]} holds a copy of the access token.",
             )
     return found
-
-
-def _check_count(head: RequestHead, target: Target, removed: set[str]) -> None:
-    """Refuse what Envoy would refuse with a 500 after it was signed.
-
-    Raises:
-        Denied: ``TOO_MANY_HEADERS``.
-    """
-    left = sum(name not in removed for name, _ in head.headers)
-    ours = 3 + target.sends_payload_hash  # authorization, x-amz-date, x-amz-security-token, and the hash
-    if head.has_body and "content-length" not in head.names:
-        ours += "transfer-encoding" not in head.names  # or one goes when the other comes
-    if _PSEUDO_HEADERS + left + ours > _MOST_HEADERS:
-        raise Denied(
-            Reason.TOO_MANY_HEADERS, f"{left} headers of the client and Envoy's own, and {ours} of ours"
-        )
 
 
 def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:

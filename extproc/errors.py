@@ -189,7 +189,7 @@ _OUTCOMES = {
         400, "invalid_request", "The access token belongs in the authorization header, never in the URL."
     ),
     Reason.TOO_MANY_HEADERS: Outcome(
-        431, "invalid_request", "The request has too many headers to be signed."
+        431, "invalid_request", "The request has too many or too large headers to be signed."
     ),
     Reason.REQUEST_AMBIGUOUS: Outcome(400, "invalid_request", "The request has more than one reading."),
     Reason.HEADER_REFUSED: Outcome(400, "invalid_request", "A header is not accepted for this target."),

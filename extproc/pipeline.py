@@ -29,6 +29,7 @@ from extproc.credentials.sessions import SessionCache
 from extproc.credentials.singleflight import SingleFlight
 from extproc.denials import Denials
 from extproc.errors import Denied, Reason
+from extproc.headerlimits import HeaderLimits, check_room
 from extproc.headmemory import HeadMemory
 from extproc.heldback import HeldBack
 from extproc.policy.decisions import Decisions
@@ -78,6 +79,7 @@ class Pipeline:
         max_body_bytes: int,
         answers: AnswerWatch,
         max_mcp_bytes: int = 256 * 1024,
+        header_limits: HeaderLimits | None = None,
         max_sessions: int = 10_000,
         pause: float = 1.0,
         denials: Denials | None = None,
@@ -108,6 +110,7 @@ class Pipeline:
             policy=policy,
             exchange_headers=verifier.exchange_headers,
             max_mcp_bytes=max_mcp_bytes,
+            header_limits=header_limits or HeaderLimits(),
         )
         self.held_back = HeldBack(max_bytes=max_mcp_bytes)
         """Denials that wait for a body."""
@@ -305,7 +308,7 @@ class Pipeline:
         """Sign the request and say what Envoy must change in it.
 
         Raises:
-            Denied: the identity was revoked meanwhile.
+            Denied: the identity was revoked meanwhile, or Envoy would refuse the request for its size.
         """
         # Last of all: a body may have been held up, an exchange under way.
         self._revocation.refuse(authorized.session.identity)
@@ -329,6 +332,8 @@ class Pipeline:
         if payload.changed or (admission.needs_body and "content-length" not in head.names):
             # A request of unknown length would go upstream chunked, and AWS wants a length.
             mutation.append(("content-length", str(len(payload.body))))
+        if admission.room is not None:
+            check_room(admission.room, mutation, signed.shared.pairs)
         # What we set is removed first too: setting replaces the first of several values only.
         return Allow(
             tuple(mutation), admission.removed, payload.body if payload.changed else None, signed.shared

@@ -21,6 +21,7 @@ from extproc.credentials.cache import CredentialSource
 from extproc.credentials.revocation import RevocationCheck
 from extproc.credentials.sessions import SessionCache
 from extproc.denials import Denials
+from extproc.headerlimits import HeaderLimits
 from extproc.pipeline import Pipeline
 from extproc.policy import ceilings
 from extproc.policy.mappings import ChosenAccount, Rule
@@ -294,6 +295,9 @@ def build_pipeline(
         observer=observer,
         max_body_bytes=settings.limits.request_body_bytes,
         max_mcp_bytes=settings.limits.mcp_body_bytes,
+        header_limits=HeaderLimits(
+            count=settings.limits.request_headers, size=settings.limits.request_headers_kib * 1024
+        ),
         max_sessions=settings.limits.sessions,
         remember_heads=settings.head_memory.enabled,
         check_one_head_in=settings.head_memory.check_one_in,

@@ -46,6 +46,8 @@ class Limits(Section):
     """Bounds on what is held in memory."""
 
     request_body_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 10 * 1024 * 1024
+    request_headers: Annotated[int, Field(ge=20, le=10_000)] = 100  # as Envoy's max_headers_count
+    request_headers_kib: Annotated[int, Field(ge=8, le=8192)] = 60  # as its max_request_headers_kb
     mcp_body_bytes: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
     sessions: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     token_bytes: Annotated[int, Field(ge=256, le=MAX_TOKEN_BYTES)] = MAX_TOKEN_BYTES

@@ -1,8 +1,14 @@
 """What clients connect to: the listener and its filter chain."""
 
+import typing
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource, Http2ProtocolOptions, TransportSocket
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    TransportSocket,
+)
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -21,6 +27,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE
 from extproc.config import Issuer, Settings
+from extproc.config.settings import Limits
 from extproc.envoyconf.access_log import json_access_log
 from extproc.envoyconf.addresses import envoy_address
 from extproc.envoyconf.ext_proc import ext_proc_filter
@@ -52,6 +59,7 @@ def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[
         request_headers_timeout=timedelta(seconds=10),
         request_timeout=timedelta(seconds=_SECONDS_FOR_A_REQUEST),
         stream_idle_timeout=LONGEST_SSE_SILENCE,
+        **_header_limits(settings),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=_STREAMS_A_CONNECTION,
             initial_stream_window_size=_STREAM_WINDOW,
@@ -74,6 +82,19 @@ def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[
         # What a filter in a cluster may buffer is bounded by the listener, not by the route.
         result.per_connection_buffer_limit_bytes = settings.limits.request_body_bytes
     return result
+
+
+def _header_limits(settings: Settings) -> dict[str, typing.Any]:
+    """Return what differs from Envoy's own limits."""
+    limits, own = settings.limits, Limits()
+    differing: dict[str, typing.Any] = {}
+    if limits.request_headers_kib != own.request_headers_kib:
+        differing["max_request_headers_kb"] = limits.request_headers_kib
+    if limits.request_headers != own.request_headers:
+        differing["common_http_protocol_options"] = HttpProtocolOptions(
+            max_headers_count=limits.request_headers
+        )
+    return differing
 
 
 def _jwt_authn(settings: Settings, issuers: list[Issuer]) -> list[HttpFilter]:

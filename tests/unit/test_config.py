@@ -164,6 +164,8 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         "mcp": {"denied_status": None},
         "limits": {
             "request_body_bytes": 10 * 1024 * 1024,
+            "request_headers": 100,
+            "request_headers_kib": 60,
             "mcp_body_bytes": 256 * 1024,
             "sessions": 10_000,
             "token_bytes": 20_000,
