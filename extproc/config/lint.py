@@ -47,7 +47,7 @@ def warnings(settings: Settings) -> list[str]:
     """Return what is likely wrong, in the order of the sections."""
     checks: tuple[Callable[[Settings], Iterator[str]], ...] = (
         _listen, _resource, _issuers, _scopes, _targets, _sts, _partitions, _names, _mappings, _compared,
-        _others,
+        _told, _others,
     )  # fmt: skip
     return [warning for check in checks for warning in check(settings)]
 
@@ -323,6 +323,16 @@ def _compared(settings: Settings) -> Iterator[str]:
         for value in compared(expression.source, ("request", "method")):
             if not _METHOD.fullmatch(value):
                 yield f"{path}: request.method is never {value!r}, since methods are capital letters"
+
+
+def _told(settings: Settings) -> Iterator[str]:
+    """What clients read of denials: it is for people, and for those who were refused at that."""
+    if settings.support and re.match(r"(?i)ask\b", settings.support):
+        yield 'support: completes "ask ...", and begins with that word itself'
+    for section, entries in (("role_mappings", settings.role_mappings), ("ceilings", settings.ceilings)):
+        for position, entry in enumerate(entries):
+            if entry.message and "arn:" in entry.message:
+                yield f"{section}[{position}].message: tells whoever is refused the name of something at AWS"
 
 
 def _others(settings: Settings) -> Iterator[str]:
