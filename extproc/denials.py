@@ -20,6 +20,9 @@ ANYBODY = "the operator of this gateway"
 _UNAUTHENTICATED = 401  # RFC 9110 15.5.2: comes with a challenge
 _SERVER_ERRORS = 500
 _OK = 200
+# Of codes without one of MCP's. Not the status alone: clients of the TypeScript SDK find both in `code`, and
+# take a JSON-RPC error 403 for an HTTP 403, which asks for a login.
+_RPC_BASE = 10_000
 _TOOL_CALL = "tools/call"
 
 
@@ -118,7 +121,11 @@ class Denials:
             }
         else:
             data = {**plain, **denied.data}
-            answer["error"] = {"code": outcome.rpc_code or outcome.status, "message": text, "data": data}
+            answer["error"] = {
+                "code": outcome.rpc_code or _RPC_BASE + outcome.status,
+                "message": text,
+                "data": data,
+            }
         return _OK if told_with_200 else outcome.status, answer
 
     @staticmethod

@@ -151,7 +151,7 @@ async def test_the_answer_has_the_id_and_the_status_that_is_configured(refusing,
         assert body["result"]["isError"]
         assert case.reads in body["result"]["content"][0]["text"]
     else:
-        assert body["error"]["code"] == case.status
+        assert body["error"]["code"] == 10_000 + case.status
         assert case.reads in body["error"]["message"]
     assert "www-authenticate" not in answer.headers
     assert refusing.control("mcp", "stats")["received"] == received
@@ -172,7 +172,7 @@ async def test_a_login_is_asked_for_at_once_and_whatever_the_configuration(refus
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b"www-authenticate: Bearer resource_metadata=" in answer
     body = json.loads(answer.partition(b"\r\n\r\n")[2])
-    assert body["error"]["code"] == 401
+    assert body["error"]["code"] == 10_401
     assert "id" not in body
 
 

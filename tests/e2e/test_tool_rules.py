@@ -47,7 +47,7 @@ async def test_a_denied_tool_is_an_error_that_the_client_shows_and_others_still_
         assert json.loads(allowed.content[0].text)["role_name"] == ADMIN_ROLE.rpartition("/")[2]
         with pytest.raises(MCPError) as error:
             await mcp.call_tool("echo", {"text": "hi"})
-        assert error.value.error.code == 403
+        assert error.value.error.code == 10_403
         assert error.value.error.message.startswith(
             "A rule of this gateway does not let your account use this tool;"
         )
@@ -74,13 +74,13 @@ async def post(stack, content, headers=()):
 @pytest.mark.parametrize(
     ("content", "headers", "status", "code"),
     [
-        (json.dumps(call("echo")), {"content-type": "application/json; charset=utf-8"}, 403, 403),
+        (json.dumps(call("echo")), {"content-type": "application/json; charset=utf-8"}, 403, 10_403),
         (json.dumps(call("whoami")), {"content-type": "application/json; charset=utf-16"}, 400, -32600),
         (json.dumps(call("whoami")), {"content-type": "text/plain"}, 400, -32600),
         (json.dumps(call("whoami")), {"content-encoding": "gzip"}, 400, -32600),
         (json.dumps(call("whoami")).encode("utf-16"), {"content-type": "application/json"}, 400, -32700),
         (json.dumps(call("whoami\0")), {}, 400, -32600),
-        (json.dumps(call("echo")), {}, 403, 403),
+        (json.dumps(call("echo")), {}, 403, 10_403),
         (json.dumps([call("whoami"), call("echo")]), {}, 400, -32600),
         (
             '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","name":"echo"}}',

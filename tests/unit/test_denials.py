@@ -63,7 +63,7 @@ def test_a_denial_of_a_tool_call_may_be_the_result_of_the_tool():
     assert body["result"]["resultType"] == "complete"
     assert body["result"]["content"][0]["text"].startswith("Your account has no AWS role here")
     status, body = told(Reason.NO_ROLE, Envelope(7, "tools/list"), tell_with_200=True)
-    assert (status, body["error"]["code"]) == (200, 403)
+    assert (status, body["error"]["code"]) == (200, 10_403)
 
 
 @pytest.mark.parametrize("reason", Reason)
