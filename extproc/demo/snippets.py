@@ -41,8 +41,9 @@ opencode mcp add {NAME} --url {resource} && opencode mcp auth {NAME}
 {_json({"mcpServers": {NAME: {"command": "npx", "args": ["-y", "mcp-remote", resource]}}})}
 npx -y -p mcp-remote mcp-remote-client {resource} --static-oauth-client-info '{static}'
 
-# MCP Inspector: choose Streamable HTTP and this URL, then Open Auth Settings, Quick OAuth Flow
-npx -y @modelcontextprotocol/inspector --transport http --server-url {resource}
+# MCP Inspector (Node.js 22): with a TOKEN as below; or start it without arguments, for its page
+npx -y @modelcontextprotocol/inspector --cli {resource} --transport http \\
+  --method tools/call --tool-name whoami --header "Authorization: Bearer $TOKEN"
 
 # fastmcp (Python: pip install fastmcp)
 python3 - <<'END'
