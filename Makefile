@@ -16,7 +16,7 @@ PROXY  := .venv-bench-proxy
 # waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-all alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
+.PHONY: help demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,6 +25,8 @@ help:
 	@echo "make demo   a real MCP client through the real Envoy to a SigV4-protected MCP server"
 	@echo "make test   all tests (unit, integration, end to end with the real Envoy)"
 	@echo "make test-all  those of minutes too: chaos, load, the benchmark, other programs' suites"
+	@echo "make coverage  lines and branches of the request path: fails below 100 %"
+	@echo "make mutants ROOM=signing  changes of a room that its unit tests do not notice (a quarter of an hour)"
 	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
 	@echo "make object-stores  the real MinIO and versitygw behind the gateway (needs go; two minutes to build)"
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
@@ -90,6 +92,22 @@ $(CURDIR)/.prometheus/usr/bin/promtool:
 	  && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb \
 	  || { echo "promtool is missing, and Debian's package prometheus cannot be had: install it" >&2; exit 1; }
 
+# Every line and branch of the request path is run by some test (pyproject.toml lists what that is). Not by tests
+# that start processes, where nothing is seen of what runs.
+COVERING := tests/unit $(addprefix tests/integration/,authn/test_provider.py credentials) \
+  $(addprefix tests/integration/server/,test_grpc_server.py test_transport.py)
+coverage: $(STAMP)
+	@$(PYTEST) --quiet --cov=extproc $(ARGS) $(COVERING)
+
+# What is changed in a room, and no unit test of it fails: make mutants ROOM=signing, or one file: signing/path.py
+ROOM ?= signing
+mutants: $(VENV)/.installed-mutants
+	@$(BIN)/python tests/mutants $(ARGS) $(ROOM)
+
+$(VENV)/.installed-mutants: requirements/mutants.txt $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
 # The specification's cases are not ours to ship: the Go module that has them is fetched beside the project.
 cel-spec: $(STAMP)
 	@spec=$$(cd "$${TMPDIR:-/tmp}" && go mod download -json cel.dev/expr@v0.25.3 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') \
@@ -147,6 +165,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra otel -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
+	$(COMPILE) requirements/mutants.in -c requirements/dev.txt -o requirements/mutants.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --resolution lowest-direct -o requirements/oldest.txt
 
 # The same bytes whenever and wherever they are built from one commit.
@@ -161,7 +180,7 @@ try-wheel: dist
 	@.venv-wheel/bin/python -m pip install --disable-pip-version-check --quiet "$$(echo dist/*.whl)[demo,otel]"
 	@environment=$(CURDIR)/.venv-wheel/bin; cd / && $$environment/extproc --version && $$environment/extproc demo
 
-# What is inside the image, in CycloneDX's JSON: names, versions, hashes, licences, what needs what.
+# What is inside the image, in CycloneDX's JSON: names, versions, licences, what needs what. Hashes are in the lock.
 sbom: $(TOOLS)/.installed
 	@rm -rf .venv-sbom && mkdir -p dist
 	$(call environment,.venv-sbom)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from extproc.credentials.https import MAX_BODY_BYTES, HttpError, HttpOrigin
+from extproc.credentials.https import MAX_BODY_BYTES, HttpError, HttpOrigin, _Socket
 from support.certificates import Authority, dns
 
 LONG = 15.0  # seconds: by then a request that does not end fails its test
@@ -488,3 +488,18 @@ def test_an_idle_connection_that_is_closed_on_our_side_is_not_used_again(start):
     assert origin.post("/", headers, b"", until=until).body == b"ok"
     assert server.connections == 2
     origin.close()
+
+
+def test_the_end_of_an_answer_is_looked_for_once():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connected = _Socket(ours)
+        connected.allow(until=time.monotonic() + LONG, bytes_=100)
+        reader = connected.makefile("rb")
+        theirs.sendall(b"ab")
+        assert reader.read(1) == b"a"
+        reader.close()
+        assert connected.has_more
+        connected.has_more = False
+        reader.close()
+        assert not connected.has_more

@@ -636,3 +636,18 @@ def test_whatever_the_primitive_raises_is_an_invalid_signature():
 def test_a_limit_only_narrows_what_sts_takes(size):
     with pytest.raises(ValueError, match="a token has 1 to"):
         TokenLimits(size=size)
+
+
+def test_of_claims_that_are_taken_as_verified_only_what_is_there_is_checked():
+    """For explanations."""
+    one = make_verifier(trusted_issuer(required_scopes=("mcp",)))
+    with pytest.raises(Denied) as denied:
+        one.assume({}, expires_at=NOW)
+    assert denied.value.reason is Reason.SCOPE_MISSING  # of the only issuer
+    several = make_verifier(
+        trusted_issuer(), trusted_issuer(issuer="https://other.example/", required_scopes=("mcp",))
+    )
+    identity = several.assume({"groups": ["a"]}, expires_at=NOW)
+    assert (identity.issuer, identity.subject, identity.expires_at) == ("", "", NOW)
+    named = several.assume({"iss": ISSUER, "sub": "alice"}, expires_at=NOW)
+    assert (named.issuer, named.subject) == (ISSUER, "alice")

@@ -142,3 +142,9 @@ def test_a_hostile_long_body_is_read_without_backtracking(piece):
         None,
         UNKNOWN,
     )
+
+
+@pytest.mark.parametrize("identifier", ["1ee", '"\\q"', "1.2.3"])
+def test_a_long_message_that_is_no_json_where_it_is_read_has_no_envelope(identifier):
+    long = f'{{"jsonrpc":"2.0","method":"m","id":{identifier},"params":"{"x" * LONGEST_PARSED}"}}'
+    assert read_envelope(long.encode()) is None

@@ -258,3 +258,36 @@ def test_a_chunk_that_does_not_end_where_it_says_is_refused(end):
     whole = frame(b"abcd")
     assert decode(whole, PLAIN) == (b"abcd", ())
     assert reason(decode, whole.replace(b"abcd\r\n", b"abcd" + end), PLAIN) is Reason.BODY_DIFFERS
+
+
+def test_several_trailers_and_codings_are_read_each():
+    chunked = chunked_body(
+        head(
+            ("content-encoding", "gzip,aws-chunked, br"),
+            ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+            ("x-amz-trailer", "x-amz-checksum-crc32, x-amz-checksum-sha256"),
+        ),
+        "decode",
+    )
+    assert chunked.content_encoding == "gzip,br"
+    assert chunked.trailers == {"x-amz-checksum-crc32", "x-amz-checksum-sha256"}
+
+
+def test_a_refusal_names_the_checksums_that_can_be_verified():
+    with pytest.raises(Denied) as denied:
+        chunked_body(
+            head(
+                ("content-encoding", "aws-chunked"),
+                ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+                ("x-amz-trailer", "x-amz-checksum-xxhash3"),
+            ),
+            "decode",
+        )
+    assert "CRC32C, CRC64NVME" in denied.value.told
+    assert denied.value.told.startswith("A trailer ")
+
+
+def test_a_first_line_is_looked_for_in_so_many_bytes_only():
+    with pytest.raises(Denied):
+        decode(b"0" * 100_000 + b"\r\n\r\n", PLAIN)
+    assert decode(b"2\r\nok\r\n0\r\n\r\n", PLAIN)[0] == b"ok"

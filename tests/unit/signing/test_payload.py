@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extproc.errors import Denied, Reason
 from extproc.signing.chunked import Chunked
-from extproc.signing.payload import LARGEST_MESSAGE, payload_of, with_default_region
+from extproc.signing.payload import _MOST_MEMBERS, LARGEST_MESSAGE, payload_of, with_default_region
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target
 from extproc.values import RequestHead
@@ -181,3 +182,21 @@ def test_of_an_aws_chunked_body_the_decoded_one_is_sent_and_described(payload, c
     assert (decoded.body, decoded.changed) == (b"ok", True)
     assert decoded.hash == (hashlib.sha256(b"ok").hexdigest() if payload == "signed" else "UNSIGNED-PAYLOAD")
     assert dict(decoded.headers).get("content-encoding", "") == coding
+
+
+@pytest.mark.parametrize("separator", [",", "["])
+def test_a_message_of_very_many_members_is_left_alone(separator):
+    def message(count):
+        filling = "[" * count + "]" * count if separator == "[" else f"[{','.join(['1'] * (count + 1))}]"
+        return f'{{"jsonrpc":"2.0","method":"m","params":{{"x":{filling}}}}}'.encode()
+
+    assert with_default_region(message(10), REGION) != message(10)
+    assert with_default_region(message(_MOST_MEMBERS + 1), REGION) == message(_MOST_MEMBERS + 1)
+
+
+def test_who_sends_another_body_than_announced_is_told_so():
+    with pytest.raises(Denied) as denied:
+        payload_of(b"{}", head=head(("x-amz-content-sha256", "0" * 64)), target=target())
+    assert denied.value.reason is Reason.BODY_DIFFERS
+    assert "x-amz-content-sha256" in denied.value.told
+    assert "x-amz-content-sha256" in denied.value.detail

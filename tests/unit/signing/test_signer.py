@@ -257,3 +257,19 @@ def test_long_values_of_clients_are_signed_and_not_kept():
     assert signed("a" * 1000) == long
     ((_, kept),) = [signer._present]
     assert [prepared.clients for prepared in kept.values()] == [(("content-type", "a"),)]
+
+
+def test_what_requests_of_one_second_share_is_made_once(monkeypatch):
+    signer, made = Signer(clock=lambda: NOW), Mock(wraps=sigv4.canonical_headers)
+    monkeypatch.setattr(sigv4, "canonical_headers", made)
+    for target in (MCP, MCP, dataclasses.replace(MCP, name="other"), MCP):
+        signer.sign(
+            method="POST",
+            clients=(),
+            path="/mcp",
+            query="",
+            target=target,
+            credentials=CREDENTIALS,
+            payload="",
+        )
+    assert made.call_count == 3  # of two targets with the same credentials the last one is kept

@@ -3,7 +3,9 @@
 import pytest
 
 from extproc.errors import Denied, Reason
+from extproc.signing.headers import matches
 from extproc.signing.hosts import infer_scope
+from extproc.signing.profiles import profile_of
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import RequestHead
@@ -146,3 +148,56 @@ def test_region_and_service_are_told_by_known_aws_hosts(host, scope):
 )
 def test_other_hosts_tell_nothing(host):
     assert infer_scope(host) is None
+
+
+@pytest.mark.parametrize(
+    ("service", "mcp", "takes"),
+    [("aws-mcp", None, True), ("s3", None, False), ("s3", True, True), ("aws-mcp", False, False)],
+)
+def test_a_target_takes_mcp_messages_unless_it_holds_objects_or_is_told_otherwise(service, mcp, takes):
+    made = Target(name="t", host="h.example", scope=Scope("us-east-1", service), mcp=mcp)
+    assert made.takes_mcp is takes
+    assert made.s3_style is (service == "s3")
+
+
+def test_what_any_target_signs_is_signed_by_the_table():
+    plain = Target(name="plain", host="a.example", scope=Scope("us-east-1", "x"))
+    signing = Target(
+        name="signing", host="b.example", scope=Scope("us-east-1", "x"), sign_headers=frozenset({"x-a"})
+    )
+    assert TargetTable([plain, signing]).sign_any(["x-b", "x-a"])
+    assert not TargetTable([plain, signing]).sign_any(["x-b", "user-agent"])
+    assert not TargetTable([plain]).sign_any(["x-a"])
+
+
+def test_a_target_without_a_prefix_owns_no_path():
+    assert not Target(name="t", host="h.example", scope=Scope("us-east-1", "x")).owns("/")
+
+
+@pytest.mark.parametrize(
+    ("service", "needs"),
+    [("sqs", ("x-amz-target",)), ("sns", ()), ("lambda", ("x-amz-invocation-type",)), ("never-heard-of", ())],
+)
+def test_services_need_the_headers_of_their_protocol(service, needs):
+    assert profile_of(service).needs == needs
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("x-amz-meta-*", "x-amz-meta-a", True),
+        ("x-amz-meta-*", "x-amz-metab", False),
+        ("x-amz-meta-*", "y-amz-meta-a", False),
+        ("x-a", "x-a", True),
+        ("x-a", "x-ab", False),
+        ("x-a", "x-b", False),
+    ],
+)
+def test_a_pattern_with_a_star_is_the_beginning_of_a_name_and_any_other_is_the_name(pattern, name, fits):
+    assert matches(pattern, name) is fits
+
+
+@pytest.mark.parametrize(("service", "sends"), [("vpc-lattice-svcs", True), ("s3", True), ("aws-mcp", False)])
+def test_services_that_read_the_hash_of_the_body_get_it(service, sends):
+    made = Target(name="t", host="h.example", scope=Scope("us-east-1", service))
+    assert made.sends_payload_hash is sends
