@@ -192,7 +192,7 @@ class ProcessCall(Call):
             # Not before: a call that is let go without its signature would let the request go as it came.
             if answer.may_end:
                 self._onlookers.add(self)
-                if self._ended:  # by the other thread, meanwhile
+                if self._ended:  # pragma: no cover - by the other thread, meanwhile
                     self._onlookers.discard(self)
 
     def let_go(self) -> None:
