@@ -84,7 +84,7 @@ class AioEngine:
                 refusal = grpc.StatusCode.PERMISSION_DENIED, "client not allowed"
                 await context.read()
             else:
-                message = await context.read()
+                message = await self._first_message(context)
                 metadata = dict(context.invocation_metadata() or ())
                 stream = Stream(self._pipeline(), target_name=metadata.get(TARGET_METADATA))
                 if await self._answered(stream, message, context):
@@ -97,6 +97,13 @@ class AioEngine:
             if stream is not None:
                 stream.abandon()  # unless it was answered
         await context.abort(*refusal)
+
+    async def _first_message(self, context: Any) -> Any:
+        try:
+            return await context.read()
+        except asyncio.CancelledError:
+            Stream(self._pipeline(), target_name=None).abandon()  # it is counted, too
+            raise
 
     async def _answered(self, stream: Stream, message: Any, context: Any) -> bool:
         """Return whether the stream got its last answer, or needs none."""

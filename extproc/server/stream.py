@@ -286,6 +286,9 @@ class Stream:
             # Envoy's own reply, where answers are looked at. It is no reason to let anything pass.
             if received.status == _TOO_LARGE:
                 raise Denied(Reason.BODY_TOO_LARGE, "over Envoy's buffer")
+            if self._wants_body and received.status >= 400:  # noqa: PLR2004 - RFC 9110 15.5, 15.6
+                self.abandon()  # the client was too slow, for instance; nothing was forwarded
+                return _PASS
             raise Denied(Reason.PROTOCOL_VIOLATION, "a response came before its request was signed")
         if body_tells(received):
             self._response = received

@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import re
 import socket
 import time
 
 import pytest
 
+from support.envoys import further_envoy
 from support.http import raw
 from support.stacks import Stack
 
@@ -81,6 +83,28 @@ def test_a_client_that_leaves_during_the_exchange_and_the_next_request_has_its_r
     assert "/echo/left" not in [seen["raw_path"] for seen in own_stack.control("mcp", "requests")]
 
 
+def test_envoys_message_timeout_is_a_504_that_is_noted_and_the_next_request_has_its_result(
+    own_stack, tmp_path
+):
+    def impatient(text):
+        return re.sub(r"message_timeout: \S+", "message_timeout: 0.500s", text)
+
+    token = own_stack.token("demo-admin")
+    before, asked = counted(own_stack, "deciding"), exchanges(own_stack)
+    own_stack.control("sts", "faults", {"mode": "slow", "delay": 1.5, "count": 1})
+    with further_envoy(own_stack, tmp_path, impatient) as envoy:
+        address = envoy.removeprefix("http://")
+        late = raw(address, head("GET", "/echo/late", token, "Connection: close"))
+        assert late[9:12] == b"504"
+        assert audited(own_stack, "/echo/late") == [("abandoned", "deciding")]
+        assert counted(own_stack, "deciding") == before + 1
+    # By the patient one: the exchange has gone on.
+    again = raw(own_stack.addresses.envoy, head("GET", "/echo/again", token, "Connection: close"))
+    assert again[9:12] == b"200"
+    assert exchanges(own_stack) == asked + 1
+    assert "/echo/late" not in [seen["raw_path"] for seen in own_stack.control("mcp", "requests")]
+
+
 def test_a_client_that_leaves_before_its_body_is_there(own_stack):
     before = counted(own_stack, "body")
     with connect(own_stack) as client:
@@ -93,12 +117,26 @@ def test_a_client_that_leaves_before_its_body_is_there(own_stack):
 
 
 def test_a_body_larger_than_envoys_buffer(own_stack):
-    length = 11 * 2**20
+    length = 11 * 2**20  # which nothing announces: else it were refused at once
     token = warm_token(own_stack)
     with connect(own_stack) as client:
-        client.sendall(head("POST", "/echo/large", token, f"Content-Length: {length}"))
+        client.sendall(head("POST", "/echo/large", token, "Transfer-Encoding: chunked"))
         with contextlib.suppress(ConnectionError):
-            client.sendall(b"x" * length)
+            client.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (length, b"x" * length))
         answer = client.recv(100)
     assert answer[9:12] == b"413"
-    assert audited(own_stack, "/echo/large") == [("abandoned", "body")]
+    assert audited(own_stack, "/echo/large") == [("deny", "over Envoy's buffer")]
+
+
+def test_a_client_that_is_too_slow_for_envoy(own_stack, tmp_path):
+    def impatient(text):
+        return re.sub(r" request_timeout: \S+", " request_timeout: 0.500s", text)
+
+    before, token = counted(own_stack, "body"), warm_token(own_stack)
+    with further_envoy(own_stack, tmp_path, impatient) as envoy:
+        late = raw(
+            envoy.removeprefix("http://"), head("POST", "/echo/slow", token, "Content-Length: 10") + b"half"
+        )
+    assert late[9:12] == b"408"
+    assert audited(own_stack, "/echo/slow") == [("abandoned", "body")]
+    assert counted(own_stack, "body") == before + 1

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import subprocess
+import threading
 from unittest.mock import Mock
 
 import grpc
@@ -135,6 +136,21 @@ async def test_a_stream_without_a_message_is_counted_and_not_in_the_audit_log(ru
         await process(channel).done_writing()
         await until(lambda: abandoned(parts)["opened"] == 1)
     assert audit.events == []
+
+
+async def test_a_stream_that_is_cancelled_before_its_first_message_is_counted(running, monkeypatch):
+    parts, begun = Parts(), threading.Event()
+    async with running(parts) as (server, channel):
+        admits = server._transport.admits
+        monkeypatch.setattr(server._transport, "admits", lambda peer: begun.set() or admits(peer))
+        call = process(channel)
+        writing = asyncio.ensure_future(call.wait_for_connection())
+        await until(begun.is_set)
+        call.cancel()
+        await until(lambda: abandoned(parts)["opened"] == 1)
+        with contextlib.suppress(asyncio.CancelledError):
+            await writing
+    assert abandoned(parts) == {"opened": 1, "deciding": 0, "body": 0}
 
 
 async def test_an_answered_stream_is_not_abandoned_however_it_ends(running):

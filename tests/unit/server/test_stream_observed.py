@@ -340,3 +340,19 @@ async def test_a_signature_error_is_logged_without_anything_of_its_body(capsys):
     assert "extproc sign --compare" in told
     assert "canary" not in told
     assert looked_at(parts, "signature") == 1
+
+
+@pytest.mark.parametrize("status", ["408", "503"])
+async def test_a_reply_of_envoys_own_while_the_body_is_awaited_passes_and_is_no_violation(status):
+    parts = Parts(answers="first", audit=(audit := ListAudit()))
+    _, last = await drive(parts, headers_message(), response_message(status))
+    assert ProcessingResponse.parse(last.message).response_headers is not None
+    assert last.last
+    assert [(event.decision, event.detail) for event in audit.events] == [("abandoned", "body")]
+    assert parts.answers.waiting == 0
+
+
+async def test_what_looks_like_an_upstreams_answer_before_the_signature_does_not_pass():
+    parts = Parts(answers="first")
+    _, last = await drive(parts, headers_message(), response_message("200"))
+    assert Seen(last.message).status == 500
