@@ -1,7 +1,7 @@
 """Denials as clients read them: an OAuth error or, for who posts MCP messages, a JSON-RPC error.
 
-MCP clients show a JSON-RPC error and hardly ever another body. Its code is the HTTP status, outside the
-range that JSON-RPC and MCP reserve; errors in a message itself have MCP's codes.
+MCP clients show a JSON-RPC error and hardly ever another body. Its code is 10000 and the HTTP status, outside
+the range that JSON-RPC and MCP reserve; errors in a message itself have MCP's codes.
 https://modelcontextprotocol.io/specification/2026-07-28/basic#error-codes
 """
 
@@ -22,7 +22,7 @@ _SERVER_ERRORS = 500
 _OK = 200
 # Of codes without one of MCP's. Not the status alone: clients of the TypeScript SDK find both in `code`, and
 # take a JSON-RPC error 403 for an HTTP 403, which asks for a login.
-_RPC_BASE = 10_000
+RPC_BASE = 10_000
 _TOOL_CALL = "tools/call"
 
 
@@ -122,7 +122,7 @@ class Denials:
         else:
             data = {**plain, **denied.data}
             answer["error"] = {
-                "code": outcome.rpc_code or _RPC_BASE + outcome.status,
+                "code": outcome.rpc_code or RPC_BASE + outcome.status,
                 "message": text,
                 "data": data,
             }

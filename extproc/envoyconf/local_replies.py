@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import Settings
-from extproc.denials import ANYBODY
+from extproc.denials import ANYBODY, RPC_BASE
 from extproc.server.codec import DETAILS_PREFIX
 
 # As long as Envoy makes them. It replaces clients' own, but for clients on an internal network.
@@ -95,7 +95,7 @@ def _header(name: str, value: StringMatcher) -> AccessLogFilter:
 def _body(status: int, error: str | None, text: str) -> SubstitutionFormatString:
     """Write the JSON as text: Envoy's own JSON format makes numbers strings."""
     data = {"error": error, "error_description": text, "request_id": _REQUEST_ID}
-    body = {"jsonrpc": "2.0", "error": {"code": status, "message": text, "data": data}}
+    body = {"jsonrpc": "2.0", "error": {"code": RPC_BASE + status, "message": text, "data": data}}
     return SubstitutionFormatString(
         text_format_source=DataSource(inline_string=json.dumps(body)), content_type="application/json"
     )

@@ -193,7 +193,7 @@ async def sent(stack, token, *, headers=BOTH, size=0):
 async def test_a_body_that_announces_too_much_is_refused_before_it_is_buffered(refusing):
     answer = await sent(refusing, refusing.token("demo-admin"), size=2_000_000)
     body = answer.json()
-    assert (answer.status_code, body["error"]["code"]) == (413, 413)
+    assert (answer.status_code, body["error"]["code"]) == (413, 10_413)
     assert "id" not in body
 
 
@@ -214,7 +214,7 @@ async def test_a_body_over_envoys_buffer_is_a_413_as_a_json_rpc_error(refusing, 
         answer = await in_parts(refusing, BOTH, token)
     body = answer.json()
     assert answer.status_code == 413
-    assert (body["jsonrpc"], body["error"]["code"]) == ("2.0", 413)
+    assert (body["jsonrpc"], body["error"]["code"]) == ("2.0", 10_413)
     assert body["error"]["message"] == "The request body is too large."
     assert len(body["error"]["data"]["request_id"]) == 36
     assert "id" not in body
@@ -238,7 +238,7 @@ async def test_an_extproc_that_is_away_is_a_json_rpc_error_of_envoys(refusing):
         refusing.wait_ready("extproc")
     assert answer.status_code in (500, 503, 504)
     body = answer.json()
-    assert body["error"]["code"] == answer.status_code
+    assert body["error"]["code"] == 10_000 + answer.status_code
     assert body["error"]["message"].endswith((f"ask {SUPPORT}.", "Try again in a few seconds."))
 
 

@@ -77,7 +77,7 @@ async def test_a_denied_call_is_a_json_rpc_error_for_its_id_with_status_403():
     for _ in range(2):  # decided, and remembered
         _, second = await drive(parts, headers_message(), body_message(call("rm", "id-9")))
         body = json.loads(second.body)
-        assert (second.status, body["id"], body["error"]["code"]) == (403, "id-9", 403)
+        assert (second.status, body["id"], body["error"]["code"]) == (403, "id-9", 10_403)
         assert "rm" not in body["error"]["message"]
     assert parts.exchange.calls == 0
 
