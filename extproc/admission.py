@@ -113,7 +113,9 @@ class AdmissionControl:
         if copies.any_in((head.path, head.authority)):
             raise Denied(Reason.TOKEN_IN_URL, "a copy of the token in the path, the query or the host")
         target = self._targets.select(head)
-        path, query = forwardable(target.strip_prefix(head.path), slashes_matter=target.s3_style)
+        path, query = forwardable(
+            target.strip_prefix(self._resource.canonical(head.path)), slashes_matter=target.s3_style
+        )
         chunked = chunked_body(head, target.aws_chunked)
         headers = target.client_headers.sort(head)
         signed, removed = headers.signed, headers.removed

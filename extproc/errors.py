@@ -72,6 +72,9 @@ class Reason(StrEnum):
     USER_BUSY = "user_busy"
     STS_PROVIDER_UNREACHABLE = "sts_provider_unreachable"
     STS_MISCONFIGURED = "sts_misconfigured"
+    # The target.
+    TARGET_BUSY = "target_busy"
+    USER_STREAMS = "user_streams"
     # Envoy and we.
     CONFIGURATION_CHANGED = "configuration_changed"
     BODY_MODE_WRONG = "body_mode_wrong"
@@ -265,6 +268,15 @@ _OUTCOMES = {
         "server_error",
         "AWS is not set up for this gateway's users, and logging in again does not help.",
         ask=True,
+    ),
+    Reason.TARGET_BUSY: Outcome(
+        503, "temporarily_unavailable", "All connections to the target are in use. Try again.", 1
+    ),
+    Reason.USER_STREAMS: Outcome(  # RFC 6585 4
+        429,
+        "temporarily_unavailable",
+        "As many of your requests are open as one user may have. End one, or try again.",
+        1,
     ),
     Reason.CONFIGURATION_CHANGED: Outcome(503, "temporarily_unavailable", "The request took too long.", 1),
     Reason.BODY_MODE_WRONG: _OUR_FAULT,

@@ -55,10 +55,17 @@ class FairQueue(Generic[Item]):
         self._waiting.setdefault(owner, {})[item] = None
         self._length += 1
 
-    def pop(self) -> tuple[Owner, Item] | None:
-        """Take the next item, which is under way until ``done``; None if no item waits."""
+    def under_way(self, owner: Owner) -> int:
+        """Return how many items of an owner are under way."""
+        return self._under_way[owner]
+
+    def pop(self, *, below: int | None = None) -> tuple[Owner, Item] | None:
+        """Take the next item, which is under way until ``done``; None if no item waits.
+
+        Nor if all that wait belong to owners who have no less than ``below`` under way.
+        """
         owner = min(self._waiting, key=self._rank, default=None)
-        if owner is None:
+        if owner is None or (below is not None and self._under_way[owner] >= below):
             return None
         item = next(iter(self._waiting[owner]))
         self._take(owner, item)

@@ -29,6 +29,7 @@ from extproc.credentials.sessions import SessionCache
 from extproc.credentials.singleflight import SingleFlight
 from extproc.denials import Denials
 from extproc.errors import Denied, Reason
+from extproc.fairqueue import Owner
 from extproc.headerlimits import HeaderLimits, check_room
 from extproc.headmemory import HeadMemory
 from extproc.heldback import HeldBack
@@ -40,6 +41,7 @@ from extproc.policy.rules import Policy
 from extproc.signing.payload import Payload, payload_of
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
+from extproc.streamslots import Slot, StreamSlots
 from extproc.telemetry.observer import Decision, DecisionObserver
 from extproc.telemetry.record import HIT, MISS, SESSION, Record
 from extproc.values import (
@@ -78,6 +80,7 @@ class Pipeline:
         observer: DecisionObserver,
         max_body_bytes: int,
         answers: AnswerWatch,
+        slots: StreamSlots,
         max_mcp_bytes: int = 256 * 1024,
         header_limits: HeaderLimits | None = None,
         max_sessions: int = 10_000,
@@ -115,6 +118,7 @@ class Pipeline:
         self.held_back = HeldBack(max_bytes=max_mcp_bytes)
         """Denials that wait for a body."""
         self._denials = denials or Denials(resource=resource, origins=origins)
+        self._slots = slots
         self._retired = False
         self._pause_for = pause  # seconds
         self._pausing = 0
@@ -303,6 +307,19 @@ class Pipeline:
         if len(body) > self._max_body_bytes:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes")
         return payload_of(body, head=admission.head, target=admission.target, chunked=admission.chunked)
+
+    def counts(self, admission: Admission) -> bool:
+        """Whether the requests open to the target are counted."""
+        return self._slots.limits(admission.target.name)
+
+    def enter(self, admission: Admission, authorized: Authorized) -> Slot | None:
+        """Take one of the target's slots for the request, or a place in the line; None if it has no limits.
+
+        Raises:
+            Denied: ``TARGET_BUSY`` or ``USER_STREAMS``, if there is no use in waiting.
+        """
+        identity = authorized.session.identity
+        return self._slots.enter(admission.target.name, Owner(identity.issuer, identity.subject))
 
     def allow(self, admission: Admission, authorized: Authorized, payload: Payload, record: Record) -> Allow:
         """Sign the request and say what Envoy must change in it.

@@ -53,7 +53,10 @@ class App:
         self._place = place
         self._shared = Shared(settings, clock=clock)
         self._reloader = Reloader(
-            first=snapshot.build(settings, self._shared), shared=self._shared, load=load or (lambda: settings)
+            first=snapshot.build(settings, self._shared),
+            shared=self._shared,
+            load=load or (lambda: settings),
+            workers=place.of if place else 1,
         )
         self._shared.metrics.follow(self._sources())
         self._listening = self._draining = False
@@ -158,6 +161,7 @@ class App:
             refreshes=lambda: shared.credentials.refreshes,
             breaker=lambda: shared.breaker.state,
             clock_offset=lambda: shared.aws_clock.offset,
+            slots=shared.slots.counts,
             exchanges_waiting=lambda: shared.exchange.waiting,
             jwks_ages=lambda: {
                 issuer: store.age for issuer, store in self._reloader.current.key_stores.items()

@@ -8,6 +8,7 @@ import structlog
 
 from extproc.app import snapshot
 from extproc.app.changes import FIXED_AT_START, applicable, same
+from extproc.app.rooms import slot_limits
 from extproc.app.shared import Shared
 from extproc.app.snapshot import Snapshot
 from extproc.authn.keys import KeyStore, RefreshPolicy
@@ -22,10 +23,13 @@ _log = structlog.get_logger(__name__)
 class Reloader:
     """Holds the snapshot that counts, and replaces it. Belongs to one event loop.
 
-    ``load`` reads the configuration file, and may block.
+    ``load`` reads the configuration file, and may block. ``workers``: how many processes share the limits.
     """
 
-    def __init__(self, *, first: Snapshot, shared: Shared, load: Callable[[], Settings]) -> None:
+    def __init__(
+        self, *, first: Snapshot, shared: Shared, load: Callable[[], Settings], workers: int = 1
+    ) -> None:
+        self._workers = workers
         self._current = first
         self._shared = shared
         self._load = load
@@ -34,6 +38,7 @@ class Reloader:
         self._waiting: list[str] = []
         self._one_at_a_time = asyncio.Lock()
         self._fetching: dict[KeyStore, asyncio.Task[None]] = {}
+        shared.slots.apply(slot_limits(first.settings, workers=workers))
         shared.metrics.started(at=shared.clock())
         self._expect(first)
 
@@ -106,6 +111,7 @@ class Reloader:
         # With its keys at hand: else the first requests under it would have to wait for them.
         await _fetch(set(after.key_stores.values()) - set(before.key_stores.values()))
         self._current, self._last_read, self._waiting = after, wanted, waiting
+        self._shared.slots.apply(slot_limits(settings, workers=self._workers))
         asyncio.get_running_loop().call_later(FINISH_WITHIN, before.pipeline.retire)
         self._expect(after)
         self._keep_fresh(after.key_stores.values())

@@ -31,6 +31,7 @@ from extproc.scopes import RequiredScopes, ScopeHierarchy
 from extproc.server.certificates import CertificateError, CertificateFiles
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
+from extproc.streamslots import SlotLimit, StreamSlots
 from extproc.telemetry.observer import DecisionObserver
 from extproc.values import ChainedRole
 
@@ -231,7 +232,7 @@ def build_resource(settings: Settings) -> ProtectedResource:
 
 def build_origins(settings: Settings, verifier: TokenVerifier) -> Origins:
     """The web pages that may call."""
-    return Origins(frozenset(settings.allowed_origins), request_headers=verifier.exchange_headers)
+    return Origins(frozenset(settings.origins), request_headers=verifier.exchange_headers)
 
 
 def build_denials(settings: Settings, origins: Origins) -> Denials:
@@ -276,6 +277,7 @@ def build_pipeline(
     revocation: RevocationCheck,
     signer: Signer,
     observer: DecisionObserver,
+    slots: StreamSlots,
     on_policy_cost: Callable[[int], None] = lambda _cost: None,
     on_head_check: Callable[[bool], None] = lambda _same: None,
     on_answer: Callable[[str, str], None] = lambda _target, _refused: None,
@@ -306,7 +308,22 @@ def build_pipeline(
         answers=AnswerWatch(settings.observe_upstream, max_sessions=settings.limits.sessions),
         on_answer=on_answer,
         denials=build_denials(settings, build_origins(settings, verifier)),
+        slots=slots,
     )
+
+
+def slot_limits(settings: Settings, *, workers: int = 1) -> dict[str, SlotLimit]:
+    """Return one process's limits of open requests, by target; those without any are not in it."""
+    return {
+        target.name: SlotLimit(
+            open=target.connection_limit,
+            of_one=target.limit_of_one_subject,
+            waiting=target.waiting_limit,
+            seconds=target.max_wait,
+        ).divided(workers)
+        for target in settings.targets
+        if target.counts_streams
+    }
 
 
 def file_warnings(settings: Settings) -> list[str]:

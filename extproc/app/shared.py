@@ -11,6 +11,7 @@ from extproc.credentials.revocation import DenyList, Revocation
 from extproc.credentials.sessions import SessionCache
 from extproc.credentials.sts import StsClient
 from extproc.signing.signer import Signer
+from extproc.streamslots import StreamSlots
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.observer import Observer
 
@@ -55,6 +56,8 @@ class Shared:
             on_outcome=self.metrics.exchanged,
             on_refusal=self.metrics.exchange_refused,
         )
+        self.slots = StreamSlots()
+        """Open requests by target. ``Reloader`` has it go by each new configuration."""
         self.sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
         self.credentials = CredentialCache(
             exchange=self.exchange,

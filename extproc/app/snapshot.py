@@ -59,6 +59,7 @@ def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None)
         revocation=shared.revocation,
         signer=shared.signer,
         observer=shared.observer,
+        slots=shared.slots,
         on_policy_cost=shared.metrics.evaluated,
         on_head_check=shared.metrics.head_checked,
         on_answer=shared.metrics.answered,

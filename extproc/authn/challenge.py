@@ -56,6 +56,8 @@ class ProtectedResource:
         if name:
             document["resource_name"] = name
         self._scopes = tuple(scopes)
+        self._path = urlsplit(url).path
+        self._variant = self._path[:-1] if self._path.endswith("/") else f"{self._path}/"
         self._default = _Face.of(url, document)
         self._by_authority = {
             authority: face
@@ -77,6 +79,14 @@ class ProtectedResource:
         if method in ("GET", "HEAD"):
             return face.metadata
         return self._preflight if method == "OPTIONS" else None
+
+    def canonical(self, path: str) -> str:
+        """Return the path of a request, with the resource's own as it is configured.
+
+        Clients add a slash at its end, or leave one out; to servers, and to rules, that is another path.
+        """
+        own, mark, query = path.partition("?")
+        return self._path + mark + query if own == self._variant and own not in ("", "/") else path
 
     def challenge(self, reason: Reason, scopes: Sequence[str] = (), *, authority: str = "") -> str:
         """The ``WWW-Authenticate`` value of a 401, or of a 403 for want of ``scopes``.

@@ -7,26 +7,26 @@ no web page, and only its token counts. https://fetch.spec.whatwg.org/#http-cors
 from extproc.errors import Denied, Reason
 from extproc.values import Reply, RequestHead
 
-_METHODS = "GET, POST, DELETE"
-_REQUEST_HEADERS = (
+METHODS = "GET, POST, DELETE"
+REQUEST_HEADERS = (
     "accept", "authorization", "content-type", "last-event-id", "mcp-method", "mcp-name",
     "mcp-protocol-version", "mcp-session-id",
 )  # fmt: skip
 _MCP_PREFIX = "mcp-"
 _MAX_REQUESTED_HEADERS = 64
-_EXPOSED = "mcp-session-id, www-authenticate"
-_PREFLIGHT_LIFETIME = "600"  # seconds
+EXPOSED = "mcp-session-id, www-authenticate"
+PREFLIGHT_LIFETIME = "600"  # seconds
 
 
 class Origins:
-    """The allowed origins, compared exactly; by default there is none.
+    """The allowed origins, compared exactly: the resource's own and those of ``allowed_origins``.
 
     ``request_headers``: what scripts may send beyond MCP's own headers, in lower case.
     """
 
     def __init__(self, allowed: frozenset[str], *, request_headers: frozenset[str] = frozenset()) -> None:
         self._allowed = allowed
-        self._request_headers = (*_REQUEST_HEADERS, *sorted(request_headers))
+        self._request_headers = (*REQUEST_HEADERS, *sorted(request_headers))
 
     def check(self, head: RequestHead) -> None:
         """Refuse a request that a page of another origin sent.
@@ -46,9 +46,9 @@ class Origins:
             return None
         headers = (
             *self.response_headers(head),
-            ("access-control-allow-methods", _METHODS),
+            ("access-control-allow-methods", METHODS),
             ("access-control-allow-headers", ", ".join(self._allowed_headers(head))),
-            ("access-control-max-age", _PREFLIGHT_LIFETIME),
+            ("access-control-max-age", PREFLIGHT_LIFETIME),
         )
         return Reply(204, headers, b"", None)
 
@@ -59,7 +59,7 @@ class Origins:
             return ()
         return (
             ("access-control-allow-origin", origins[0]),
-            ("access-control-expose-headers", _EXPOSED),
+            ("access-control-expose-headers", EXPOSED),
             ("vary", "origin"),
         )
 

@@ -103,6 +103,13 @@ def _origin(value: str) -> str:
     return value
 
 
+def origin_of(url: str) -> str:
+    """Return the web origin of an http or https URL, as browsers send it."""
+    parts = urlsplit(url.lower())
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return origin.rpartition(":")[0] if _DEFAULT_PORT.search(origin) else origin
+
+
 def _token_header(value: str) -> str:
     name = value.lower()
     if not re.fullmatch(r"x-[a-z0-9-]{1,62}", name) or name.startswith(_NOT_A_TOKENS_HEADER):

@@ -9,7 +9,16 @@ from extproc.answerwatch import Answers
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, Sts
-from extproc.config.fields import Message, Origin, RoleArn, Scope, Section, SessionDuration, expression
+from extproc.config.fields import (
+    Message,
+    Origin,
+    RoleArn,
+    Scope,
+    Section,
+    SessionDuration,
+    expression,
+    origin_of,
+)
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
 from extproc.config.roles import Ceiling, RoleMapping
@@ -109,6 +118,12 @@ class Settings(Section):
         return [
             entry.name or f"role_mappings[{position}]" for position, entry in enumerate(self.role_mappings)
         ]
+
+    @property
+    def origins(self) -> list[str]:
+        """Web origins whose pages may call: the resource's own, under each of its hosts, and those listed."""
+        own = [origin_of(url) for url in (self.resource.url, *self.resource.aliases)]
+        return list(dict.fromkeys([*own, *self.allowed_origins]))
 
     @property
     def claims_schema(self) -> Schema | None:

@@ -13,6 +13,7 @@ from extproc.signing.sigv4 import Scope
 # https://docs.aws.amazon.com/general/latest/gr/aws-mcp.html
 _CONNECTION_QUOTAS = {"aws-mcp": 27}
 _MANY_CONNECTIONS = 1024  # Envoy's default
+_LONGEST_WAIT = 10.0  # seconds; as long as a decision holds for a body that is still to come
 
 
 class Target(Section):
@@ -31,7 +32,13 @@ class Target(Section):
     endpoint_url: Url | None = None  # where Envoy connects, if not https://HOST
     insecure_plaintext: bool = False  # an endpoint_url of http:// on another machine
     default_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
-    max_connections: Annotated[int, Field(ge=1, le=100_000)] | None = None  # Envoy's, to this target
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] | None = None  # default: the service's quota
+    max_connections_per_subject: Annotated[int, Field(ge=1, le=100_000)] | None = (
+        None  # default: half of them
+    )
+    max_wait: Annotated[float, Field(ge=0, le=_LONGEST_WAIT)] = 5.0  # seconds, for a free connection
+    max_waiting: Annotated[int, Field(ge=1, le=100_000)] | None = None  # default: four times as many
+    protocol: Literal["http1", "http2", "auto"] = "http1"  # that Envoy speaks to the target
 
     @model_validator(mode="after")
     def _scope_is_known(self) -> "Target":
@@ -44,6 +51,12 @@ class Target(Section):
                 "endpoint_url: signed requests and session tokens would cross the network in clear text; use "
                 "https://, or insecure_plaintext: true only where the network itself is private"
             )
+        if (self.max_connections_per_subject or 1) > self.connection_limit:
+            raise ValueError(
+                f"max_connections_per_subject is more than the {self.connection_limit} of max_connections"
+            )
+        if self.protocol == "auto" and (self.endpoint_url or "https:").startswith("http:"):
+            raise ValueError("protocol: auto is agreed upon in TLS, and endpoint_url is http:")
         both = sorted(set(self.sign_headers) & set(self.withhold_headers))
         if both:
             raise ValueError(f"{both[0]} is both in sign_headers and in withhold_headers")
@@ -51,8 +64,27 @@ class Target(Section):
 
     @property
     def connection_limit(self) -> int:
-        """Connections that Envoy may hold to the target, explicit or from the service's quota."""
+        """Requests open to the target at a time, explicit or from the service's quota of connections."""
         return self.max_connections or _CONNECTION_QUOTAS.get(self.scope.service, _MANY_CONNECTIONS)
+
+    @property
+    def counts_streams(self) -> bool:
+        """Whether open requests are counted: connections are scarce, or somebody set a limit to them."""
+        return (
+            self.max_connections is not None
+            or self.max_connections_per_subject is not None
+            or self.scope.service in _CONNECTION_QUOTAS
+        )
+
+    @property
+    def limit_of_one_subject(self) -> int:
+        """Open requests that one subject may have, explicit or half of all, rounded up."""
+        return self.max_connections_per_subject or (self.connection_limit + 1) // 2
+
+    @property
+    def waiting_limit(self) -> int:
+        """Requests that may wait for a connection, explicit or four for each."""
+        return self.max_waiting or 4 * self.connection_limit
 
     @property
     def payload_mode(self) -> Literal["signed", "unsigned"]:

@@ -40,6 +40,7 @@ _LINE = {
     "extproc_head_us": _latency("request_header_latency_us"),
     "extproc_body_us": _latency("request_body_total_latency_us"),
     "upstream_cluster": "%UPSTREAM_CLUSTER%",
+    "connection_ms": "%UPSTREAM_CONNECTION_POOL_READY_DURATION%",
     "upstream_ms": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
 }
 

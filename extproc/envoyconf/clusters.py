@@ -21,10 +21,14 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http2ProtocolOptions,
     TransportSocket,
 )
+from envoy_data_plane.envoy.config.core.v3 import (
+    HttpProtocolOptions as CommonHttpProtocolOptions,
+)
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
+    HttpProtocolOptionsAutoHttpConfig,
     HttpProtocolOptionsExplicitHttpConfig,
 )
 from envoy_data_plane.envoy.type.v3 import Percent
@@ -39,6 +43,8 @@ from extproc.envoyconf.upstream_tls import upstream_tls
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _STREAMS = 16_384
 _CONNECT_TIMEOUT = timedelta(seconds=2)
+_IDLE = timedelta(seconds=60)  # of a connection to a target; AWS's own ends are later
+_IDLE_SCARCE = timedelta(seconds=5)  # where the service counts connections
 
 
 def target_cluster_name(target: Target) -> str:
@@ -132,18 +138,40 @@ def target_cluster(target: Target, settings: Settings, options: EnvoyOptions) ->
     address = target.endpoint_url or f"https://{target.host}"
     name = target_cluster_name(target)
     cluster = cluster_at(name, address, ca_file=options.ca_file, tls_host=target.host.partition(":")[0])
-    cluster.circuit_breakers = CircuitBreakers(
-        thresholds=[CircuitBreakersThresholds(max_connections=target.connection_limit)]
-    )
+    cluster.circuit_breakers = CircuitBreakers(thresholds=[_limits(target)])
+    http = _spoken_to(target)
     if options.placement == "upstream":
-        http = HttpProtocolOptions(
-            explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
-                http_protocol_options=Http1ProtocolOptions()
-            ),
-            http_filters=upstream_filters(settings, target),
-        )
-        cluster.typed_extension_protocol_options = {_HTTP_OPTIONS: Any.pack(http)}
+        http.http_filters = upstream_filters(settings, target)
+    cluster.typed_extension_protocol_options = {_HTTP_OPTIONS: Any.pack(http)}
     return cluster
+
+
+def _limits(target: Target) -> CircuitBreakersThresholds:
+    """Requests wait in extproc, for a bounded time, and never in Envoy, whose own line knows no time.
+
+    So a request always finds its connection, or may open one, and is refused at once if too many are open:
+    ``max_requests`` counts those of all of Envoy's threads. ``max_connections`` alone would let it wait, for
+    its thread, behind idle connections of another. The line that is left is of requests that wait for a
+    connection to be opened.
+    """
+    limit = target.connection_limit
+    return CircuitBreakersThresholds(
+        max_requests=limit, max_connections=2 * limit, max_pending_requests=limit, track_remaining=True
+    )
+
+
+def _spoken_to(target: Target) -> HttpProtocolOptions:
+    http1, http2 = Http1ProtocolOptions(), Http2ProtocolOptions()
+    common = CommonHttpProtocolOptions(idle_timeout=_IDLE_SCARCE if target.counts_streams else _IDLE)
+    if target.protocol == "auto":
+        auto = HttpProtocolOptionsAutoHttpConfig(http_protocol_options=http1, http2_protocol_options=http2)
+        return HttpProtocolOptions(common_http_protocol_options=common, auto_config=auto)
+    explicit = (
+        HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=http2)
+        if target.protocol == "http2"
+        else HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=http1)
+    )
+    return HttpProtocolOptions(common_http_protocol_options=common, explicit_http_config=explicit)
 
 
 def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = None) -> Cluster:

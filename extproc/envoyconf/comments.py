@@ -21,6 +21,10 @@ _COMMENTS = [
         "MCP clients show JSON-RPC errors only. What extproc denies has its own body, and keeps it.",
     ),
     ("timeout: 0s", "No limit on the whole answer: an event stream may last."),
+    (
+        "- name: envoy.filters.http.cors",
+        "Lets the pages of allowed origins read answers; whose requests are served, extproc decides.",
+    ),
     ("request_body_buffer_limit:", "Equal to limits.request_body_bytes; Envoy's own default is 1 MiB."),
     (
         "per_connection_buffer_limit_bytes:",
@@ -55,7 +59,11 @@ _COMMENTS = [
     ("normalize_path: false", "Paths go upstream as they came: an encoded slash in an ARN must survive."),
     ("- name: extproc", "extproc's gRPC server, with its health checked."),
     ("tls_certificates:", "Who Envoy is: extproc's listen.tls asks for it."),
-    ("circuit_breakers:", "Concurrent connections that this target's service allows."),
+    (
+        "max_connections:",
+        "Requests wait in extproc, never here: those beyond the limit are refused at once.",
+    ),
+    ("response_trailer_mode: SEND", "Keeps the stream as long as the response: extproc counts what is open."),
     (
         "match_typed_subject_alt_names:",
         "The certificate must be of a known authority and for exactly this host.",

@@ -48,8 +48,9 @@ _MARGIN = 2.0  # seconds that Envoy waits longer than we work at most
 
 
 def longest_answer(settings: Settings) -> float:
-    """Seconds that Envoy has to wait for us at least: a cold key fetch, an exchange, and some more."""
-    return settings.sts.deadline + RefreshPolicy().wait + _MARGIN
+    """Seconds that Envoy has to wait for us: a cold key fetch, an exchange, the target's line, some more."""
+    waits = [target.max_wait for target in settings.targets if target.counts_streams]
+    return settings.sts.deadline + RefreshPolicy().wait + max(waits, default=0.0) + _MARGIN
 
 
 def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> HttpFilter:
@@ -63,10 +64,16 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
         ),
         message_timeout=timedelta(seconds=longest_answer(settings)),
         failure_mode_allow=False,
-        processing_mode=_mode(),
+        processing_mode=_mode(counts=target is not None and target.counts_streams),
         # An answer's head and the body of a short error, if we ask for them. Nothing about requests changes.
         allow_mode_override=observes,
-        allowed_override_modes=[_mode(response_body=mode) for mode in _LOOKS] if observes else [],
+        allowed_override_modes=[
+            _mode(counts=counts, response_body=mode)
+            for counts in sorted({target.counts_streams for target in settings.targets})
+            for mode in _LOOKS
+        ]
+        if observes
+        else [],
         mutation_rules=HeaderMutationRules(
             disallow_expression=RegexMatcher(regex=IMMUTABLE_HEADERS),
             disallow_is_error=True,
@@ -76,8 +83,12 @@ def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> Http
     return HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(processor))
 
 
-def _mode(*, response_body: ProcessingModeBodySendMode | None = None) -> ProcessingMode:
-    """Return how Envoy shows us a request, and with ``response_body`` also its answer's head."""
+def _mode(*, counts: bool, response_body: ProcessingModeBodySendMode | None = None) -> ProcessingMode:
+    """Return how Envoy shows us a request, and with ``response_body`` also its answer's head.
+
+    ``counts``: it keeps each stream to the end of its answer. It does so for trailers that may come, and
+    only for these; otherwise it ends the stream by itself as soon as the request needs us no more.
+    """
     return ProcessingMode(
         request_header_mode=ProcessingModeHeaderSendMode.SEND,
         request_body_mode=ProcessingModeBodySendMode.BUFFERED,
@@ -87,7 +98,9 @@ def _mode(*, response_body: ProcessingModeBodySendMode | None = None) -> Process
         if response_body is None
         else ProcessingModeHeaderSendMode.SEND,
         response_body_mode=response_body or ProcessingModeBodySendMode.NONE,
-        response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
+        response_trailer_mode=ProcessingModeHeaderSendMode.SEND
+        if counts
+        else ProcessingModeHeaderSendMode.SKIP,
     )
 
 
@@ -124,7 +137,10 @@ def _metadata(settings: Settings) -> MetadataOptions:
 
 def names_target(target: Target) -> ExtProcPerRoute:
     """A route's word to us which target it leads to. Clients cannot set a stream's metadata."""
-    return ExtProcPerRoute(overrides=ExtProcOverrides(grpc_initial_metadata=[_names(target)]))
+    overrides = ExtProcOverrides(grpc_initial_metadata=[_names(target)])
+    if target.counts_streams:
+        overrides.processing_mode = _mode(counts=True)
+    return ExtProcPerRoute(overrides=overrides)
 
 
 def _names(target: Target) -> HeaderValue:

@@ -30,6 +30,7 @@ from extproc.config import Issuer, Settings
 from extproc.config.settings import Limits
 from extproc.envoyconf.access_log import json_access_log
 from extproc.envoyconf.addresses import envoy_address
+from extproc.envoyconf.cors import cors_filter
 from extproc.envoyconf.ext_proc import ext_proc_filter
 from extproc.envoyconf.jwt_authn import jwt_authn_filter
 from extproc.envoyconf.local_replies import local_replies
@@ -44,7 +45,7 @@ _CONNECTION_WINDOW = 4 * 1024 * 1024
 
 def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[Issuer]) -> Listener:
     """The listener with the whole filter chain. ``envoys_issuers``: whose tokens jwt_authn verifies."""
-    filters = _jwt_authn(settings, envoys_issuers)
+    filters = [cors_filter(), *_jwt_authn(settings, envoys_issuers)]
     if options.placement == "http":
         filters.append(ext_proc_filter(settings))
     # Without its own x-envoy-* headers: nobody upstream is to read them.

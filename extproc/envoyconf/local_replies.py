@@ -5,6 +5,7 @@ these. The id is not known, so it is absent, and the status stays what it is.
 """
 
 import json
+from collections.abc import Sequence
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
@@ -12,9 +13,17 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     ComparisonFilter,
     ExtensionFilter,
     HeaderFilter,
+    ResponseFlagFilter,
     StatusCodeFilter,
 )
-from envoy_data_plane.envoy.config.core.v3 import DataSource, RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.config.core.v3 import (
+    DataSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    RuntimeUInt32,
+    SubstitutionFormatString,
+)
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -26,6 +35,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import Settings
 from extproc.denials import ANYBODY, RPC_BASE
+from extproc.errors import Reason
 from extproc.server.codec import DETAILS_PREFIX
 
 # As long as Envoy makes them. It replaces clients' own, but for clients on an internal network.
@@ -45,11 +55,31 @@ _TEXTS = {
 }
 """By status: what `data.error` is, and what a person reads."""
 
+_FULL = ("UO",)  # the circuit breaker of a target
+_GONE = ("UF", "UH", "UC", "UR")  # no connection, no healthy host, or it ended before there was an answer
+_RETRY_AFTER = HeaderValueOption(
+    header=HeaderValue(key="retry-after", value="1"),
+    append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+)
+
 
 def local_replies(settings: Settings) -> LocalReplyConfig:
-    """Return a mapper for each status that Envoy itself answers an MCP client with."""
+    """Return a mapper for what Envoy itself answers an MCP client with; the first that fits counts."""
+    of_targets = [
+        ResponseMapper(
+            filter=_all(_flags(flags), _of_mcp_clients(503)),
+            body_format_override=_body(503, "temporarily_unavailable", text),
+            headers_to_add=[_RETRY_AFTER],
+        )
+        for flags, text in (
+            (_FULL, Reason.TARGET_BUSY.outcome.text),
+            (_GONE, f"The server behind the gateway cannot be reached. {_AGAIN}"),
+        )
+    ]
+    for_others = ResponseMapper(filter=_flags(_FULL + _GONE), headers_to_add=[_RETRY_AFTER])
     return LocalReplyConfig(
-        mappers=[
+        mappers=[*of_targets, for_others]
+        + [
             ResponseMapper(
                 filter=_of_mcp_clients(status),
                 body_format_override=_body(
@@ -82,6 +112,10 @@ def _of_mcp_clients(status: int) -> AccessLogFilter:
         _header(":method", StringMatcher(exact="POST")),
         _header("accept", StringMatcher(contains="text/event-stream", ignore_case=True)),
     )
+
+
+def _flags(flags: Sequence[str]) -> AccessLogFilter:
+    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[*flags]))
 
 
 def _all(*filters: AccessLogFilter) -> AccessLogFilter:

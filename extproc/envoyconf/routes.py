@@ -14,6 +14,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import Settings, Target
 from extproc.envoyconf.clusters import target_cluster_name
+from extproc.envoyconf.cors import CORS_FILTER, cors_policy
 from extproc.envoyconf.ext_proc import EXT_PROC_FILTER, names_target
 from extproc.envoyconf.options import Placement
 
@@ -91,6 +92,7 @@ def route_configuration(settings: Settings, *, placement: Placement) -> RouteCon
                 domains=["*"],
                 routes=routes,
                 request_body_buffer_limit=settings.limits.request_body_bytes,
+                typed_per_filter_config={CORS_FILTER: Any.pack(cors_policy(settings))},
             )
         ],
     )

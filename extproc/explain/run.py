@@ -51,6 +51,7 @@ from extproc.server import envoy_side
 from extproc.server.stream import Stream
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
+from extproc.streamslots import StreamSlots
 from extproc.telemetry.record import Record
 from extproc.values import Grant, Identity
 
@@ -166,6 +167,7 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
         revocation=environment.revocation,
         signer=Signer(environment.clock),
         observer=noted,
+        slots=StreamSlots(),  # nothing goes upstream
     )
     try:
         reply = await _drive(pipeline, request)

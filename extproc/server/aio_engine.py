@@ -96,6 +96,7 @@ class AioEngine:
         finally:
             if stream is not None:
                 stream.abandon()  # unless it was answered
+                stream.release()
         await context.abort(*refusal)
 
     async def _first_message(self, context: Any) -> Any:

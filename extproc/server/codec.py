@@ -65,6 +65,11 @@ class TrailersMessage:
     """The request's trailers have come: there will be no body, or no more of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ResponseTrailersMessage:
+    """The upstream's trailers have come: its response is at its end."""
+
+
 _REQUEST_HEADERS = wire.tag(ProcessingResponse, "request_headers")
 _DYNAMIC_METADATA = wire.tag(ProcessingResponse, "dynamic_metadata")
 _FIELDS = wire.tag(Struct, "fields")
@@ -85,7 +90,14 @@ _RAW_VALUE = wire.tag(HeaderValue, "raw_value")
 _OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
 
 
-Message = HeadersMessage | BodyMessage | TrailersMessage | UpstreamResponse | ResponseBodyMessage
+Message = (
+    HeadersMessage
+    | BodyMessage
+    | TrailersMessage
+    | UpstreamResponse
+    | ResponseBodyMessage
+    | ResponseTrailersMessage
+)
 
 
 def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = False) -> Message:
@@ -118,6 +130,8 @@ def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = 
         return _response(request.response_headers)
     if kind == "response_body":
         return ResponseBodyMessage(request.response_body.body, bool(request.response_body.end_of_stream))
+    if kind == "response_trailers":
+        return ResponseTrailersMessage()
     raise Denied(Reason.PROTOCOL_VIOLATION, f"unexpected message {kind}")
 
 
@@ -213,11 +227,18 @@ def encode_trailers_continue() -> bytes:
     return bytes(ProcessingResponse(request_trailers=TrailersResponse()).SerializeToString())
 
 
-def encode_mode_override(*, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE") -> bytes:
+def encode_response_trailers_continue() -> bytes:
+    """Let the trailers of the upstream's response pass, unchanged."""
+    return bytes(ProcessingResponse(response_trailers=TrailersResponse()).SerializeToString())
+
+
+def encode_mode_override(
+    *, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE", trailers: bool = False
+) -> bytes:
     """Show us the upstream's response too: its head, and its body in another ``body_mode`` than NONE.
 
     To be added to an answer to a head. Envoy takes only modes that its ``allowed_override_modes`` lists, so
-    all of a mode's fields are set; those of the request are as they are rendered.
+    all of a mode's fields are set; those of the request, and ``trailers``, are as they are rendered.
     """
     mode = ProcessingMode(
         request_header_mode=ProcessingMode.SEND,
@@ -225,15 +246,17 @@ def encode_mode_override(*, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] =
         request_trailer_mode=ProcessingMode.SEND,
         response_header_mode=ProcessingMode.SEND,
         response_body_mode=body_mode,
-        response_trailer_mode=ProcessingMode.SKIP,
+        response_trailer_mode=ProcessingMode.SEND if trailers else ProcessingMode.SKIP,
     )
     return bytes(ProcessingResponse(mode_override=mode).SerializeToString())
 
 
-def encode_response_continue(*, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE") -> bytes:
+def encode_response_continue(
+    *, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE", trailers: bool = False
+) -> bytes:
     """Let the upstream's response pass, unchanged; with another ``body_mode`` also show us its body."""
     response = ProcessingResponse(response_headers=HeadersResponse(response=CommonResponse()))
-    wish = encode_mode_override(body_mode=body_mode) if body_mode != "NONE" else b""
+    wish = encode_mode_override(body_mode=body_mode, trailers=trailers) if body_mode != "NONE" else b""
     return bytes(response.SerializeToString()) + wish
 
 

@@ -12,6 +12,9 @@ listens to such wishes then only. An "allow" is then followed by what is left of
 head, and then done. Only where a short error's body tells what its head does not, the body follows. Once
 the request is signed the stream may be ended at any time, and Envoy goes on without us.
 
+Where the target's open requests are counted, the stream holds a slot of it and is kept until Envoy ends it,
+which is when the response is over or the client gone.
+
 A stream that ends cleanly without its last answer would make Envoy forward the request
 as it came, bearer token and all. So ``receive`` answers every message, whatever happens.
 """
@@ -31,6 +34,7 @@ from extproc.pipeline import Pipeline
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.server import codec, heads
 from extproc.signing.payload import Payload
+from extproc.streamslots import Slot
 from extproc.telemetry.observer import Decision
 from extproc.telemetry.record import Record
 from extproc.values import Allow, Authorized, Reply, RequestHead
@@ -61,14 +65,24 @@ LARGE_BODY = 256 * 1024
 _TOO_LARGE = 413
 _PASS_BODY = Answer(codec.encode_body_continue(), last=False, may_end=True)
 _PASS_TRAILERS = Answer(codec.encode_trailers_continue(), last=False, may_end=True)
-_SHOW_ANSWER = codec.encode_mode_override()  # to be added to the answer to the head
+# To be added to the answer to the head; by whether the stream is to be counted, and so to be kept.
+_SHOW_ANSWER = {counted: codec.encode_mode_override(trailers=counted) for counted in (False, True)}
 _PASS = Answer(codec.encode_response_continue(), last=True)
 # A body of known length is short enough to be buffered, and keeps its length; of one that is not known
 # the first parts pass as they come.
-_SHOW_BODY = Answer(codec.encode_response_continue(body_mode="BUFFERED"), last=False, may_end=True)
-_SHOW_PARTS = Answer(codec.encode_response_continue(body_mode="STREAMED"), last=False, may_end=True)
+# Where the stream is counted, the other mode must not take off what keeps it.
+_SHOW_BODY, _SHOW_PARTS = (
+    {
+        counted: Answer(
+            codec.encode_response_continue(body_mode=mode, trailers=counted), last=False, may_end=True
+        )
+        for counted in (False, True)
+    }
+    for mode in ("BUFFERED", "STREAMED")
+)
 _PASS_PART = Answer(codec.encode_response_body_continue(), last=False, may_end=True)
 _PASS_REST = Answer(codec.encode_response_body_continue(), last=True)
+_PASS_END = Answer(codec.encode_response_trailers_continue(), last=True)
 
 
 class Stream:
@@ -85,11 +99,13 @@ class Stream:
         "_head_bytes",
         "_held_back",
         "_inputs",
+        "_over",
         "_pipeline",
         "_record",
         "_response",
         "_response_body",
         "_signed_with",
+        "_slot",
         "_target_name",
         "_wants_body",
     )
@@ -112,6 +128,8 @@ class Stream:
         self._signed_with: Authorized | None = None
         self._response: UpstreamResponse | None = None  # one whose body tells what it says
         self._response_body = b""
+        self._slot: Slot | None = None
+        self._over = False
 
     def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
         """The answer to Envoy's next message.
@@ -151,6 +169,12 @@ class Stream:
         phase = "opened" if self._record.head is None else "body" if self._wants_body else "deciding"
         self._pipeline.abandon(self._record, self._admission, phase)
 
+    def release(self) -> None:
+        """Give back what the stream holds of its target. To be called once it is over, in whatever way."""
+        self._over = True
+        if self._slot is not None:
+            self._slot.leave()
+
     def _decode(self, message: bytes) -> codec.Message:
         return codec.decode(
             message, target_name=self._target_name, with_jwt_payload=self._pipeline.reads_jwt_payload
@@ -172,6 +196,8 @@ class Stream:
             return self._on_body(received)
         if isinstance(received, codec.TrailersMessage):
             return self._on_trailers()
+        if isinstance(received, codec.ResponseTrailersMessage):
+            return self._kept(_PASS_END)
         if isinstance(received, codec.ResponseBodyMessage):
             return self._on_response_body(received)
         return self._on_response(received)
@@ -230,7 +256,7 @@ class Stream:
         """What the answer to the head says beside: that the upstream's answer is to be shown, if it is."""
         # In another body mode the wish would change the request's own, and have a body buffered.
         self._expects_answer = self._body_is_buffered and self._pipeline.expects_answer(admission)
-        return _SHOW_ANSWER if self._expects_answer else b""
+        return _SHOW_ANSWER[self._pipeline.counts(admission)] if self._expects_answer else b""
 
     # Envoy buffers the body meanwhile. A token that is refused must not hold a stream, and a
     # buffer in Envoy, for as long as its sender likes: so "continue" waits for these two.
@@ -292,9 +318,10 @@ class Stream:
             raise Denied(Reason.PROTOCOL_VIOLATION, "a response came before its request was signed")
         if body_tells(received):
             self._response = received
-            return _SHOW_PARTS if received.content_length is None else _SHOW_BODY
+            show = _SHOW_PARTS if received.content_length is None else _SHOW_BODY
+            return show[self._slot is not None]
         self._look_at(received)
-        return _PASS
+        return self._kept(_PASS)
 
     def _on_response_body(self, received: codec.ResponseBodyMessage) -> Answer:
         if self._signed_with is None or self._response is None:
@@ -302,7 +329,7 @@ class Stream:
         self._response_body += received.body[:LONGEST_BODY]
         if received.is_last or len(self._response_body) >= LONGEST_BODY:
             self._look_at(self._response)
-            return _PASS_REST
+            return self._kept(_PASS_REST)
         return _PASS_PART
 
     def _look_at(self, response: UpstreamResponse) -> None:
@@ -325,11 +352,40 @@ class Stream:
             assert self._admission is not None  # noqa: S101 - asked for with it
             self._pipeline.unanswered(self._admission)
 
+    def _kept(self, answer: Answer) -> Answer:
+        """The answer as the stream's last, unless the stream is still to be counted."""
+        if self._signed_with is None:
+            raise Denied(Reason.PROTOCOL_VIOLATION, "a response came before its request was signed")
+        return answer if self._slot is None else Answer(answer.message, last=False, may_end=True)
+
     def _answer(self, body: bytes) -> Answer | Awaitable[Answer]:
         assert self._admission is not None  # noqa: S101 - narrowed by the callers
-        if self._authorized is not None and len(body) < LARGE_BODY:
+        if (
+            self._authorized is not None
+            and len(body) < LARGE_BODY
+            and self._enter(self._admission, self._authorized)
+        ):
             return self._allow(self._authorized, self._pipeline.payload(self._admission, body))
         return self._later(self._admission, body)
+
+    def _enter(self, admission: Admission, authorized: Authorized) -> bool:
+        """Whether the target has a free slot for the request, or needs none; else it stands in line."""
+        if self._slot is None:
+            self._slot = self._pipeline.enter(admission, authorized)
+            if self._slot is None:
+                return True
+            if self._over:  # Envoy left, and release came before there was a slot
+                self._slot.leave()
+        return self._slot.is_open
+
+    async def _await_slot(self, admission: Admission, slot: Slot) -> Authorized:
+        with self._record.stage("target"):
+            await slot.wait()
+        # Neither a revocation nor the credentials' end may be missed meanwhile.
+        authorized = self._pipeline.recall(admission, self._inputs, self._record)
+        if authorized is None:
+            raise Denied(Reason.CONFIGURATION_CHANGED, "the session ended while it waited for the target")
+        return authorized
 
     async def _later(self, admission: Admission, body: bytes) -> Answer:
         try:
@@ -343,6 +399,8 @@ class Stream:
             if obtaining is not None:
                 self._authorized = await asyncio.shield(obtaining)
             assert self._authorized is not None  # noqa: S101 - known already, or obtained
+            if not self._enter(admission, self._authorized) and self._slot is not None:
+                self._authorized = await self._await_slot(admission, self._slot)
             return self._allow(self._authorized, payload)
         except Exception as error:  # noqa: BLE001 - every failure is an answer
             return self._deny(error)
@@ -356,8 +414,9 @@ class Stream:
         self._pipeline.observer.decided(self._record, Decision.ALLOW)
         if not self._admission.needs_body:
             message += self._wish(self._admission)
-        # Leaving now keeps nothing of us on the way of a long response; only who looks at its head stays.
-        return self._decided(message, last=not self._expects_answer)
+        # Leaving now keeps nothing of us on the way of a long response; only who looks at its head, or is
+        # counted as long as it lasts, stays.
+        return self._decided(message, last=not self._expects_answer and self._slot is None)
 
     def _remember(self, admission: Admission) -> None:
         """The token is a user's; if a head of these bytes came before, it will come again."""

@@ -61,6 +61,10 @@ names them. A copy of the request's own token is withheld wherever it is (``auth
 ENDS_HERE = ("expect", "trailer")
 """About this hop: Envoy answers ``100-continue`` itself and shows no header, and no trailers go on."""
 
+CHECKED_HERE = ("origin",)
+"""Taken off unless ``sign_headers`` names it: the gateway decides which web pages may call, and servers
+behind it, which MCP asks to check too, know none of its pages."""
+
 NOT_SIGNED = frozenset({"x-amzn-requestid", "x-amzn-request-id", "x-amzn-trace-id"})
 """Changed on the way; forwarded without a signature, as AWS's SDKs do."""
 
@@ -116,6 +120,7 @@ class HeaderPolicy:
         rules: dict[str, Treatment] = {f"{prefix}*": aws for prefix in _AWS}
         rules |= dict.fromkeys((*SET_BY_PROXIES, *CARRIERS), Treatment.WITHHOLD)
         rules |= dict.fromkeys(NAMES_A_USER, Treatment.REFUSE)
+        rules |= dict.fromkeys(CHECKED_HERE, Treatment.REPLACE)
         rules |= dict.fromkeys(NOT_SIGNED, Treatment.FORWARD)
         rules |= dict.fromkeys(known, Treatment.SIGN)
         rules |= dict.fromkeys(sign, Treatment.SIGN)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from extproc.errors import Reason
+from extproc.streamslots import SlotCounts
 from extproc.telemetry.histogram import Histogram
 
 SECONDS = (
@@ -34,7 +35,7 @@ ABANDONED_IN = ("opened", "deciding", "body")
 UNITS = (100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 1e7)
 """Bounds of what a decision costs, in units of ``limits.policy_cost``."""
 
-STAGES = ("total", "verify", "policy", "exchange", "sign")
+STAGES = ("total", "verify", "policy", "exchange", "target", "sign")
 
 _ANSWERS = (("allow", ""), ("reply", ""), *(("deny", reason.value) for reason in Reason))
 _BEFORE_A_TARGET = tuple((decision, reason) for decision, reason in _ANSWERS if decision != "allow")
@@ -102,6 +103,7 @@ class Sources:
     breaker: Callable[[], int]
     clock_offset: Callable[[], float]
     exchanges_waiting: Callable[[], int]
+    slots: Callable[[], Mapping[str, SlotCounts]]  # by target
     jwks_ages: Callable[[], Mapping[str, float]]  # seconds by issuer
     audit_queued: Callable[[], int]
     audit_events: Callable[[], Mapping[str, int]]  # by outcome

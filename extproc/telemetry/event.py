@@ -109,6 +109,7 @@ def render(event: Event) -> bytes:
         "verify_us": stages.get("verify"),
         "policy_us": stages.get("policy"),
         "exchange_us": stages.get("exchange"),
+        "target_us": stages.get("target"),
         "sign_us": None if event.sign is None else _microseconds(event.sign),
     }
     try:

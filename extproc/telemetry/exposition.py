@@ -13,6 +13,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from extproc.streamslots import SlotCounts
 from extproc.telemetry.counts import Counts, Sources
 from extproc.telemetry.histogram import Histogram
 from extproc.telemetry.record import HIT, MISS, SESSION
@@ -73,7 +74,7 @@ class Exposition(Collector):
         )
         yield _histogram(
             "duration_seconds",
-            "Own time: in total a request, for a verification, decision, exchange at STS, signature.",
+            "Own time: in total a request, for a verification, decision, exchange, wait, signature.",
             [({"stage": stage}, histogram) for stage, histogram in counts.durations.items()],
         )
         yield _histogram(
@@ -193,6 +194,7 @@ def _present(sources: Sources) -> Iterator[Metric]:
         "sts_breaker", "STS circuit breaker: 0 closed, 1 half-open, 2 open.", [({}, sources.breaker())]
     )
     yield _gauge("exchanges_waiting", "Exchanges under way or queued.", [({}, sources.exchanges_waiting())])
+    yield from _slots(sources.slots())
     yield _gauge(
         "clock_offset_seconds",
         "Seconds by which AWS's clock is ahead of ours.",
@@ -210,6 +212,29 @@ def _present(sources: Sources) -> Iterator[Metric]:
         "Events of the audit log: written, dropped from a full queue, failed to be written.",
         _by("outcome", sources.audit_events()),
         labels=["outcome"],
+    )
+
+
+def _slots(targets: Mapping[str, SlotCounts]) -> Iterator[Metric]:
+    for name, help_text, values in (
+        (
+            "limit",
+            "Requests that may be open to a target.",
+            {k: v.limit for k, v in targets.items()},
+        ),
+        ("open", "Requests open to a target.", {k: v.open for k, v in targets.items()}),
+        ("waiting", "Requests that wait for a target.", {k: v.waiting for k, v in targets.items()}),
+    ):
+        yield _gauge(f"target_requests_{name}", help_text, _by("target", values), labels=["target"])
+    yield _counter(
+        "target_waits",
+        "Requests that had to wait for a target, by what became of them.",
+        [
+            ({"target": target, "outcome": outcome}, count)
+            for target, counts in targets.items()
+            for outcome, count in counts.outcomes.items()
+        ],
+        labels=["target", "outcome"],
     )
 
 

@@ -39,6 +39,7 @@ def share_out(addresses: list[str], workers: int) -> list[Share]:
 class Place:
     """A worker's place. ``number``: from 1.
 
+    ``of``: how many workers there are.
     ``control``: the ``unix:`` address at which it serves the admin API to its supervisor.
     ``lifeline``: the descriptor of the pipe on which the supervisor says "serve", and whose end
     is the supervisor's end.
@@ -48,6 +49,7 @@ class Place:
     share: Share
     control: str
     lifeline: int
+    of: int = 1
 
     def to_json(self) -> str:
         """As an argument of the worker's command line. Nothing in it is secret."""

@@ -75,6 +75,7 @@ class Supervisor:
             self._workers = [
                 Worker(
                     number=number,
+                    of=len(self._shares),
                     share=share,
                     directory=directory,  # readable by its owner alone, as mkdtemp makes it
                     command=self._command,

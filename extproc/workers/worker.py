@@ -39,6 +39,7 @@ class Worker:
         self,
         *,
         number: int,
+        of: int,
         share: Share,
         directory: Path,
         command: Sequence[str],
@@ -46,6 +47,7 @@ class Worker:
         on_end: Callable[["Worker"], None],
     ) -> None:
         self.number = number
+        self._of = of
         self.control: Control | None = None
         """The channel to the process; there while it serves."""
         self.unready: list[str] = ["starting"]
@@ -107,7 +109,7 @@ class Worker:
         self._socket.unlink(missing_ok=True)
         self._reload_is_due = False
         reads, writes = os.pipe()
-        place = Place(self.number, self._share, control=f"unix:{self._socket}", lifeline=reads)
+        place = Place(self.number, self._share, control=f"unix:{self._socket}", lifeline=reads, of=self._of)
         try:
             try:
                 process = await asyncio.create_subprocess_exec(

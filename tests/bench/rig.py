@@ -12,7 +12,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from bench.identity import AUDIENCE
-from bench.messages import BODY_MESSAGE, head_message
+from bench.messages import BODY_MESSAGE, UNLIMITED, head_message
 from extproc import config
 from extproc.app.lifecycle import App
 from extproc.server.stream import Answer, Stream
@@ -53,7 +53,7 @@ class Rig:
             "listen": {"admin": None},
             "resource": {"url": AUDIENCE},
             "issuers": [{"issuer": _ISSUER, "audiences": [AUDIENCE], "jwks_file": str(jwks)}],
-            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws"}],
+            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws", **UNLIMITED}],
             "fallback_role_arn": ROLE,
             "role_mappings": [{"name": "first", "claim": "developers", "role_arn": ROLE}]
             if mappings is None
@@ -102,9 +102,11 @@ class Rig:
             answer = answer if isinstance(answer, Answer) else await answer
         assert answer.last or answer.may_end, "a signed request was expected"
         assert b"AWS4-HMAC-SHA256" in answer.message, "a signed request was expected"
+        stream.release()
 
     def request(self, head: bytes, body: bytes = BODY_MESSAGE) -> None:
         """A warm request, as the transport has it made."""
         stream = Stream(self.pipeline, target_name=None)
         stream.receive(head)
         stream.receive(body)
+        stream.release()

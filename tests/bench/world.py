@@ -14,6 +14,7 @@ import yaml
 from bench import envoys
 from bench.identity import AUDIENCE, IdentityProvider
 from bench.load import http_request
+from bench.messages import UNLIMITED
 from bench.processes import Processes
 from extproc import config
 from extproc.demo.ports import free_ports
@@ -202,7 +203,9 @@ def extproc_yaml(provider: IdentityProvider, *, grpc: str, admin: str, sts: str,
         "listen": {"grpc": grpc, "admin": admin, "engine": engine},
         "resource": {"url": AUDIENCE},
         "issuers": [{"issuer": provider.issuer, "audiences": [AUDIENCE], "allow_insecure_http": True}],
-        "targets": [{"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": "http://127.0.0.1:1"}],
+        "targets": [
+            {"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": "http://127.0.0.1:1", **UNLIMITED}
+        ],
         "sts": {"endpoint_url": f"http://{sts}"},
         "role_mappings": [
             {

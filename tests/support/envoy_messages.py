@@ -78,6 +78,10 @@ def trailers_message() -> bytes:
     return bytes(ProcessingRequest(request_trailers=HttpTrailers()))
 
 
+def response_trailers_message() -> bytes:
+    return bytes(ProcessingRequest(response_trailers=HttpTrailers(trailers=HeaderMap())))
+
+
 def response_message(status="200", error_type=None, headers=()) -> bytes:
     entries = [(":status", status), *headers]
     entries += [("x-amzn-errortype", error_type)] if error_type else []

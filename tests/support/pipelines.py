@@ -13,6 +13,7 @@ from extproc.pipeline import Pipeline
 from extproc.policy.rules import ClaimContains, Policy, Rule
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Scope, Target, TargetTable
+from extproc.streamslots import StreamSlots
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.observer import Observer
 from extproc.values import Credentials, Identity
@@ -90,6 +91,7 @@ class Parts:
         tracer=None,
         remember_heads=True,
         check_one_head_in=1000,
+        slots=None,
     ):
         self.now = NOW
         self.verifier = FakeVerifier()
@@ -133,6 +135,7 @@ class Parts:
             max_body_bytes=max_body_bytes,
             answers=self.answers,
             on_answer=self.metrics.answered,
+            slots=slots or StreamSlots(),
             pause=0,
             remember_heads=remember_heads,
             check_one_head_in=check_one_head_in,

@@ -1,5 +1,6 @@
 """Records as the pipeline would have filled them, and where events go in tests."""
 
+from extproc.streamslots import OUTCOMES, SlotCounts
 from extproc.telemetry.counts import Sources
 from extproc.telemetry.record import Record
 from extproc.values import Grant, Identity, RequestHead
@@ -14,6 +15,7 @@ SOURCES = Sources(
     refreshes=lambda: {"ok": 4, "failed": 1},
     breaker=lambda: 2,
     clock_offset=lambda: -7.5,
+    slots=lambda: {"aws-mcp": SlotCounts(27, 20, 3, dict.fromkeys(OUTCOMES, 1))},
     exchanges_waiting=lambda: 5,
     jwks_ages=lambda: {"https://idp.example": float("inf")},
     audit_queued=lambda: 6,

@@ -120,6 +120,10 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "insecure_plaintext": False,
                 "default_aws_region": None,
                 "max_connections": None,
+                "max_connections_per_subject": None,
+                "max_wait": 5.0,
+                "max_waiting": None,
+                "protocol": "http1",
             }
         ],
         "sts": {

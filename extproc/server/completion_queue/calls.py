@@ -177,6 +177,7 @@ class ProcessCall(Call):
         if last_message is None:
             self._stream.abandon()
         self._onlookers.discard(self)
+        self._stream.release()
         super().end(status, last_message)
 
     def _closed(self, event: Any) -> None:

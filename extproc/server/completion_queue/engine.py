@@ -5,6 +5,7 @@ which sends the answer itself: gRPC's core takes operations from any thread.
 """
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -175,11 +176,15 @@ class CompletionQueueEngine:
     def _spawn(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
         task = self._loop.create_task(_finish(call, step))
         self._waiting[call] = task
-        task.add_done_callback(lambda done: self._forget(call, done))
+        task.add_done_callback(lambda done: self._forget(call, step, done))
 
-    def _forget(self, call: ProcessCall, task: asyncio.Task[None]) -> None:
+    def _forget(self, call: ProcessCall, step: Awaitable[Answer], task: asyncio.Task[None]) -> None:
         if self._waiting.get(call) is task:  # pragma: no branch - or the call's next message waits already
             del self._waiting[call]
+        if task.cancelled():
+            call.end(NO_ANSWER)  # cancelled before it began, it could not do so itself
+            if inspect.iscoroutine(step):
+                step.close()
 
     def _leave(self, call: ProcessCall) -> None:
         self._in_loop(lambda: self._cancel(call))

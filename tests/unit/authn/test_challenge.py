@@ -195,6 +195,27 @@ def test_a_default_port_may_be_said_or_left_out(alias, authority):
     assert json.loads(resource.metadata_for("GET", METADATA, authority).body)["resource"] == alias
 
 
+@pytest.mark.parametrize(
+    ("url", "path", "canonical"),
+    [
+        (URL, "/mcp/", "/mcp"),
+        (URL, "/mcp/?a=/mcp/", "/mcp?a=/mcp/"),
+        (URL, "/mcp", "/mcp"),
+        (URL, "/mcp//", "/mcp//"),
+        (URL, "/mcp/x/", "/mcp/x/"),
+        (URL, "/other/", "/other/"),
+        (f"{URL}/", "/mcp", "/mcp/"),
+        (f"{URL}/", "/mcp/", "/mcp/"),
+        ("https://gateway.example/", "/", "/"),
+        ("https://gateway.example/", "", ""),
+        ("https://gateway.example/", "/?a", "/?a"),
+        ("https://gateway.example", "/", "/"),
+    ],
+)
+def test_a_slash_at_the_end_of_the_resources_path_makes_no_other_path(url, path, canonical):
+    assert _resource(url).canonical(path) == canonical
+
+
 def test_another_port_is_another_host():
     resource = _resource(aliases=["https://other.example:80/mcp"])
     assert json.loads(resource.metadata_for("GET", METADATA, "other.example").body)["resource"] == URL

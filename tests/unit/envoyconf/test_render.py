@@ -41,14 +41,15 @@ def test_comments_change_nothing_and_stand_before_what_they_explain():
 def test_overrides_are_allowed_only_where_answers_are_looked_at_and_of_answers_only(which):
     settings = config.load(Path(SETTINGS)).model_copy(update={"observe_upstream": which})
     document = yaml.safe_load(render(settings, EnvoyOptions()))
-    ext_proc = manager(document)["http_filters"][0]["typed_config"]
+    ext_proc = manager(document)["http_filters"][1]["typed_config"]
     configured = ext_proc["processing_mode"]
     assert configured["response_header_mode"] == "SKIP"
     if which == "never":
         assert not {"allow_mode_override", "allowed_override_modes"} & ext_proc.keys()
         return
     assert ext_proc["allow_mode_override"] is True
-    shown = {**configured, "response_header_mode": "SEND"}
+    # The only target's open requests are counted, as its route says.
+    shown = {**configured, "response_header_mode": "SEND", "response_trailer_mode": "SEND"}
     bodies = [mode.pop("response_body_mode", "NONE") for mode in ext_proc["allowed_override_modes"]]
     assert bodies == ["NONE", "BUFFERED", "STREAMED"]
     assert all(mode == shown for mode in ext_proc["allowed_override_modes"])
@@ -64,13 +65,46 @@ def test_internal_headers_stay_from_aws_and_the_request_id_goes_on():
 def test_the_circuit_breaker_is_the_services_quota_or_the_configured_one():
     clusters = {c["name"]: c for c in rendered("several-targets")[0]["static_resources"]["clusters"]}
     limits = {
-        name: cluster["circuit_breakers"]["thresholds"][0]["max_connections"]
+        name: cluster["circuit_breakers"]["thresholds"][0]["max_requests"]
         for name, cluster in clusters.items()
         if name.startswith("target_")
     }
     assert limits == {
         "target_aws-mcp": 27, "target_agent-gateway": 1024, "target_function": 100, "target_private-api": 1024,
     }  # fmt: skip
+
+
+def test_requests_never_wait_for_a_connection_that_another_one_holds():
+    cluster = rendered()[0]["static_resources"]["clusters"][1]
+    (limits,) = cluster["circuit_breakers"]["thresholds"]
+    assert limits["max_connections"] > limits["max_requests"] == limits["max_pending_requests"] == 27
+
+
+def test_streams_are_kept_to_the_end_of_responses_only_where_open_requests_are_counted():
+    routes = manager(rendered("several-targets")[0])["route_config"]["virtual_hosts"][0]["routes"]
+    kept = {
+        route["name"]: route["typed_per_filter_config"]["envoy.filters.http.ext_proc"]["overrides"]
+        .get("processing_mode", {})
+        .get("response_trailer_mode", "SKIP")
+        for route in routes
+        if "typed_per_filter_config" in route
+    }
+    assert kept == {"aws-mcp": "SEND", "function": "SEND", "agent-gateway": "SKIP", "private-api": "SKIP"}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "key"),
+    [("http1", "explicit_http_config"), ("http2", "explicit_http_config"), ("auto", "auto_config")],
+)
+def test_the_protocol_that_is_spoken_to_a_target_is_a_setting(protocol, key):
+    settings = config.load(Path(SETTINGS))
+    target = settings.targets[0].model_copy(update={"protocol": protocol})
+    document = yaml.safe_load(render(settings.model_copy(update={"targets": [target]}), EnvoyOptions()))
+    (options,) = document["static_resources"]["clusters"][1]["typed_extension_protocol_options"].values()
+    spoken = {name.removesuffix("_protocol_options") for name in options[key]}
+    assert spoken == (
+        {"http", "http2"} if protocol == "auto" else {"http2" if protocol == "http2" else "http"}
+    )
 
 
 def test_tls_towards_the_target_checks_its_exact_name_even_behind_another_endpoint():
@@ -84,7 +118,10 @@ def test_tls_towards_the_target_checks_its_exact_name_even_behind_another_endpoi
 
 def test_upstream_placement_puts_the_filter_into_each_cluster_with_its_target():
     document, text = rendered("several-targets", placement="upstream")
-    assert [entry["name"] for entry in manager(document)["http_filters"]] == ["envoy.filters.http.router"]
+    assert [entry["name"] for entry in manager(document)["http_filters"]] == [
+        "envoy.filters.http.cors",
+        "envoy.filters.http.router",
+    ]
     for cluster in document["static_resources"]["clusters"][1:]:
         (options,) = cluster["typed_extension_protocol_options"].values()
         ours, codec = options["http_filters"]
@@ -218,7 +255,7 @@ def test_the_access_log_names_user_role_decision_and_latency():
     assert line["user"] == "%DYNAMIC_METADATA(extproc:subject)%"
     assert {"role", "mapping", "access_key_id", "cache", "decision", "reason", "extproc_us"} <= set(line)
     assert {"request_id", "extproc_head_us"} <= set(line)
-    namespaces = manager(rendered()[0])["http_filters"][0]["typed_config"]["metadata_options"]
+    namespaces = manager(rendered()[0])["http_filters"][1]["typed_config"]["metadata_options"]
     assert namespaces == {"receiving_namespaces": {"untyped": ["extproc"]}}
 
 

@@ -68,6 +68,7 @@ def test_an_allow_names_who_what_which_role_and_how_long():
         "verify_us": None,
         "policy_us": 1000,
         "exchange_us": 500000,
+        "target_us": None,
         "sign_us": 20,
     }
 

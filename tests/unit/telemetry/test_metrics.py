@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from extproc.credentials.sts_errors import _REASONS as STS_CODES
 from extproc.credentials.sts_errors import denied
 from extproc.errors import Reason
+from extproc.streamslots import OUTCOMES
 from extproc.telemetry.counts import ABANDONED_IN, EXCHANGE_REFUSALS, SECONDS
 from extproc.telemetry.histogram import Histogram
 from extproc.telemetry.metrics import Metrics
@@ -153,11 +154,12 @@ CLOSED = {
     "decision": {"allow", "deny", "reply"},
     "reason": {"", *(reason.value for reason in Reason)},
     "target": {"", "aws-mcp"},
-    "stage": {"total", "verify", "policy", "exchange", "sign"},
+    "stage": {"total", "verify", "policy", "exchange", "target", "sign"},
     "cache": {"sessions", "credentials"},
     "cause": set(EXCHANGE_REFUSALS),
     "phase": set(ABANDONED_IN),
     "outcome": {
+        *OUTCOMES,
         "ok",
         "failed",
         "applied",

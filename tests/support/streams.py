@@ -1,0 +1,86 @@
+"""Event streams that a test holds open through the gateway, and what extproc counts of them."""
+
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+
+
+class HeldStream:
+    """One request over a connection of its own; ``status`` is there once it is answered."""
+
+    def __init__(self, stack, token, path, *, method="GET", body=b"", envoy=None):
+        host, _, port = (envoy or stack.addresses.envoy).rpartition(":")
+        self.received = b""
+        self.answered = threading.Event()
+        self.ended = threading.Event()
+        self._link = socket.create_connection((host, int(port)), timeout=60)
+        head = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {token}", "Connection: close"]
+        head.append("Accept: application/json, text/event-stream")
+        if body:
+            head += [f"Content-Length: {len(body)}", "Content-Type: application/json"]
+        self._link.sendall("\r\n".join([*head, "", ""]).encode() + body)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        with contextlib.suppress(OSError):
+            while chunk := self._link.recv(65536):
+                self.received += chunk
+                self.answered.set()
+        self.answered.set()
+        self.ended.set()
+
+    @property
+    def status(self):
+        assert self.answered.wait(60)
+        return int(self.received[9:12] or 0)
+
+    @property
+    def head(self):
+        lines = self.received.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+        return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    @property
+    def json(self):
+        assert self.ended.wait(60)
+        return json.loads(self.received.partition(b"\r\n\r\n")[2])
+
+    def leave(self):
+        with contextlib.suppress(OSError):
+            self._link.shutdown(socket.SHUT_RDWR)
+        self._link.close()
+
+
+@contextlib.contextmanager
+def held(stack, token, count, path, **options):
+    """So many requests at once; whatever they still are, they end with the test."""
+    with contextlib.ExitStack() as cleanup:
+        streams = [HeldStream(stack, token, path, **options) for _ in range(count)]
+        for stream in streams:
+            cleanup.callback(stream.leave)
+        yield streams
+
+
+def counted(stack, kind, target="aws-mcp"):
+    """A metric of the target's slots, over all workers."""
+    text = stack.http.request("GET", f"http://{stack.addresses.extproc_admin}/metrics").data.decode()
+    name = "extproc_target_waits_total" if kind in ("served", "busy", "user_busy", "left") else None
+    found = [
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith(name or f"extproc_target_requests_{kind}{{")
+        and f'target="{target}"' in line
+        and (name is None or re.search(f'outcome="{kind}"', line))
+    ]
+    assert found
+    return sum(found)
+
+
+def until_counted(stack, kind, expected, *, within=20.0):
+    """Wait until the metric has a value."""
+    until = time.monotonic() + within
+    while (seen := counted(stack, kind)) != expected:
+        assert time.monotonic() < until, f"{kind} is {seen}, not {expected}"
+        time.sleep(0.02)
