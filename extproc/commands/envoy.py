@@ -33,6 +33,7 @@ def check(path: Path, settings: Settings | None) -> int:
             hosts=frozenset(target.host for target in settings.targets),
             private_network=settings.listen.insecure_plaintext,
             shows_answers=settings.observe_upstream != "never",
+            counted={target.name: target.host for target in settings.targets if target.counts_streams},
         )
     found = findings(document, expectations)
     for finding in found:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extproc.envoyconf.lint_cluster import extproc_cluster_findings
+from extproc.envoyconf.lint_counted import keeps_streams
 from extproc.envoyconf.lint_document import Node, nodes
 from extproc.envoyconf.lint_filter import filter_findings, per_route_findings
 from extproc.envoyconf.lint_route import route_findings
@@ -61,13 +62,26 @@ def findings(document: Any, expectations: Expectations) -> list[Finding]:
     upstream = {str(chain.owner.value.get("name")) for chain in chains if chain.upstream}
     downstream = any(not chain.upstream for chain in chains)
     clusters = {str(node.value.get("name")): node for node in tree if _is_cluster(node)}
+    kept = {
+        place: all(
+            keeps_streams(chain.filters[chain.ours].value["typed_config"])
+            for chain in chains
+            if chain.upstream is place
+        )
+        for place in (True, False)
+    }
     for name in {_service_cluster(chain.filters[chain.ours]) for chain in chains} & clusters.keys():
         found += extproc_cluster_findings(clusters[name], expectations)
     for node in tree:
         found += per_route_findings(node)
         if "virtual_hosts" in node.value:
             found += route_findings(
-                node, clusters=clusters, upstream=upstream, downstream=downstream, expectations=expectations
+                node,
+                clusters=clusters,
+                upstream=upstream,
+                downstream=downstream,
+                kept=kept,
+                expectations=expectations,
             )
     found += _unguarded(tree, chains, clusters, upstream, expectations)
     return sorted(set(found), key=lambda finding: finding.path)

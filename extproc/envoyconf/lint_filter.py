@@ -45,9 +45,21 @@ def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding
             f"{path}.allow_mode_override",
             "not true: extproc sees no answer of AWS, and a wrong region or host goes unnoticed",
         )
+    if expectations.counted and expectations.shows_answers:
+        yield from _counted_answers(config, path)
     rules = config.get("mutation_rules")
     if isinstance(rules, dict):
         yield from _rules(rules, f"{path}.mutation_rules")
+
+
+def _counted_answers(config: dict[str, Any], path: str) -> Iterator[Finding]:
+    """Envoy passes over a mode that it does not know, so answers of counted targets would not be seen."""
+    allowed = [mode for mode in config.get("allowed_override_modes") or [] if isinstance(mode, dict)]
+    if allowed and not any(mode.get("response_trailer_mode") in ("SEND", 1) for mode in allowed):
+        yield Finding(
+            f"{path}.allowed_override_modes",
+            "none with response_trailer_mode SEND: extproc sees no answers of targets that have limits",
+        )
 
 
 def _flags(config: dict[str, Any], path: str) -> Iterator[Finding]:

@@ -1,8 +1,9 @@
 """Faults of routes: hosts, rewrites, retries, buffers, headers changed after signing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from extproc.envoyconf.lint_counted import counted_findings
 from extproc.envoyconf.lint_document import Node, nodes
 from extproc.envoyconf.lint_values import Expectations, Finding, cluster_hosts
 
@@ -18,9 +19,14 @@ def route_findings(
     clusters: dict[str, Node],
     upstream: set[str],
     downstream: bool,
+    kept: Mapping[bool, bool],
     expectations: Expectations,
 ) -> Iterator[Finding]:
-    """Of one route configuration. ``upstream``: the clusters that have our filter themselves."""
+    """Of one route configuration.
+
+    ``upstream``: the clusters that have our filter themselves. ``kept``: whether our filters in
+    clusters (True) and in listeners (False) keep streams to the end of responses.
+    """
     manager = next((parent for parent in configuration.parents if "http_filters" in parent.value), None)
     ours = manager is None or any(
         str(node.kind) == "ExternalProcessor" for node in nodes(manager.value["http_filters"])
@@ -37,6 +43,7 @@ def route_findings(
         known = [clusters[name] for name in names if name in clusters]
         yield from _host(action, f"{node.path}.route", known, expectations)
         yield from _buffer(node, expectations, in_cluster=in_cluster)
+        yield from counted_findings(node, known, expectations, kept=kept[in_cluster])
         if in_cluster:
             yield from _retries(node)
         if in_listener:

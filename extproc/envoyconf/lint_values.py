@@ -1,6 +1,7 @@
 """What the lint says, and what it measures against."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from extproc.envoyconf.lint_document import Node, nodes
@@ -23,6 +24,7 @@ class Expectations:
 
     ``seconds``: how long Envoy must wait for us. ``hosts``: the hosts that are signed, if known.
     ``private_network``: clear text to extproc is meant so. ``shows_answers``: extproc looks at answers.
+    ``counted``: the hosts, by name, of targets whose open requests are counted.
     """
 
     seconds: float = 12.0
@@ -30,6 +32,7 @@ class Expectations:
     hosts: frozenset[str] = frozenset()
     private_network: bool = False
     shows_answers: bool = False
+    counted: Mapping[str, str] = field(default_factory=dict)
 
     def is_target(self, cluster: Node) -> bool:
         """Whether the cluster leads to a host that needs signatures."""

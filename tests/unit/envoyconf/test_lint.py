@@ -331,3 +331,66 @@ def test_answers_that_extproc_asks_for_and_envoy_would_not_show_are_found():
     (only,) = found(broken.document, shows_answers=True)
     assert "allow_mode_override: not true" in only
     assert found(broken.document) == []
+
+
+COUNTED = {"aws-mcp": "aws-mcp.us-east-1.api.aws"}
+
+
+def rendered_before(broken):
+    """As extproc rendered it when it counted no open requests."""
+    overrides = broken.route["typed_per_filter_config"][EXT_PROC]["overrides"]
+    del overrides["processing_mode"]
+    for mode in [broken.filter["processing_mode"], *broken.filter["allowed_override_modes"]]:
+        mode["response_trailer_mode"] = "SKIP"
+
+
+def rendered_before_in_the_cluster(broken):
+    for mode in [broken.filter["processing_mode"], *broken.filter["allowed_override_modes"]]:
+        mode["response_trailer_mode"] = "SKIP"
+
+
+@pytest.mark.parametrize(
+    ("placement", "seed"), [("http", rendered_before), ("upstream", rendered_before_in_the_cluster)]
+)
+@pytest.mark.parametrize("form", ["as it is", "camel", "config_dump"])
+def test_a_configuration_that_does_not_show_the_end_of_responses_is_found_where_a_target_has_limits(
+    placement, seed, form
+):
+    broken = Config(placement)
+    form = {"camel": camel, "config_dump": config_dump}.get(form, copy.deepcopy)
+    assert found(snake(form(broken.document)), counted=COUNTED, shows_answers=True) == []
+    seed(broken)
+    document = snake(form(broken.document))
+    assert found(document) == []
+    assert found(document, counted={"other": "other.example"}) == []
+    (line,) = found(document, counted=COUNTED)
+    assert "routes[0]" in line
+    assert "extproc does not see responses end" in line
+    lines = found(document, counted=COUNTED, shows_answers=True)
+    assert len(lines) == 2
+    assert any("allowed_override_modes: none with response_trailer_mode SEND" in line for line in lines)
+
+
+@pytest.mark.parametrize("level", ["filter", "host", "number"])
+def test_the_end_of_responses_may_be_asked_for_at_any_level(level):
+    other = Config()
+    overrides = other.route["typed_per_filter_config"][EXT_PROC]["overrides"]
+    mode = overrides.pop("processing_mode")
+    if level == "filter":
+        other.filter["processing_mode"]["response_trailer_mode"] = "SEND"
+    elif level == "host":
+        entry = {EXT_PROC: {"@type": PER_ROUTE, "overrides": {"processing_mode": mode}}}
+        other.host["typed_per_filter_config"].update(entry)
+    else:
+        overrides["processing_mode"] = {**mode, "response_trailer_mode": 1}
+    assert found(other.document, counted=COUNTED) == []
+
+
+def test_a_route_that_takes_the_end_of_responses_away_is_found_by_the_host_it_leads_to():
+    broken = Config()
+    overrides = broken.route["typed_per_filter_config"][EXT_PROC]["overrides"]
+    broken.filter["processing_mode"]["response_trailer_mode"] = "SEND"
+    overrides["processing_mode"]["response_trailer_mode"] = "SKIP"
+    del overrides["grpc_initial_metadata"]
+    (line,) = found(broken.document, counted=COUNTED)
+    assert "extproc does not see responses end" in line

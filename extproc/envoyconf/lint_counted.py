@@ -1,0 +1,56 @@
+"""Routes of targets whose open requests are counted, on which Envoy does not say when a response ends."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from extproc.envoyconf.lint_document import Node, nodes
+from extproc.envoyconf.lint_values import Expectations, Finding, cluster_hosts
+from extproc.server.services import TARGET_METADATA
+
+_SENT = ("SEND", 1)
+
+
+def keeps_streams(filter_config: dict[str, Any]) -> bool:
+    """Whether a filter, or a route's overrides of it, have Envoy keep our stream to the end of a response."""
+    mode = filter_config.get("processing_mode")
+    return isinstance(mode, dict) and mode.get("response_trailer_mode") in _SENT
+
+
+def counted_findings(
+    route: Node, clusters: list[Node], expectations: Expectations, *, kept: bool
+) -> Iterator[Finding]:
+    """Of one route that our filter sees; ``kept``: the filter itself keeps streams."""
+    # The most specific of Envoy's levels that says anything about the mode counts.
+    overrides = [found for holder in (route, *route.parents) for found in _overrides(holder)]
+    modes = [found for found in overrides if isinstance(found.get("processing_mode"), dict)]
+    if keeps_streams(modes[0]) if modes else kept:
+        return
+    if _is_counted(route, clusters, overrides, expectations):
+        yield Finding(
+            route.path,
+            "response_trailer_mode is not SEND: extproc does not see responses end, so the target's limits "
+            "count next to nothing; render this configuration again",
+        )
+
+
+def _overrides(holder: Node) -> Iterator[dict[str, Any]]:
+    configs = holder.value.get("typed_per_filter_config")
+    for node in nodes(configs if isinstance(configs, dict) else {}):
+        overrides = node.value.get("overrides")
+        if node.kind == "ExtProcPerRoute" and isinstance(overrides, dict):
+            yield overrides
+
+
+def _is_counted(
+    route: Node, clusters: list[Node], overrides: list[dict[str, Any]], expectations: Expectations
+) -> bool:
+    named = [
+        entry.get("value")
+        for found in overrides
+        for entry in found.get("grpc_initial_metadata") or []
+        if isinstance(entry, dict) and entry.get("key") == TARGET_METADATA
+    ]
+    if named:
+        return named[0] in expectations.counted
+    hosts = {route.value["route"].get("host_rewrite_literal")}.union(*map(cluster_hosts, clusters))
+    return not hosts.isdisjoint(expectations.counted.values())
