@@ -52,6 +52,8 @@ class CompletionQueueEngine:
         self._thread = threading.Thread(target=self._poll, name="grpc", daemon=True)
         self._onlookers = Onlookers()
         self._waiting: dict[ProcessCall, asyncio.Task[None]] = {}
+        # Not whether the thread lives: it lives on for a moment after it has failed.
+        self._polling = False
         self._stopping = False
         self._calls_ended, self._hurry = asyncio.Event(), asyncio.Event()
         self._stopped = asyncio.Event()
@@ -64,6 +66,7 @@ class CompletionQueueEngine:
         self._server.start()
         for _ in range(_CALLS_ASKED_FOR):
             self._request_call()
+        self._polling = True
         self._thread.start()
 
     async def set_serving(self, *, serving: bool) -> None:
@@ -89,7 +92,7 @@ class CompletionQueueEngine:
             return
         self._stopping = True
         self._side.stop()
-        if not self._thread.is_alive():
+        if not self._polling:  # nobody would take the events that the end brings
             self._stopped.set()
             return
         self._server.shutdown(self._queue, self._on_shutdown)
@@ -135,6 +138,7 @@ class CompletionQueueEngine:
         except BaseException as error:  # noqa: BLE001 - nothing may end this thread unseen
             _log.critical("engine_failed", error=type(error).__name__)
         finally:
+            self._polling = False
             if not self._stopping:
                 self._in_loop(self._failed.set)
 

@@ -327,11 +327,20 @@ async def test_one_call_that_cannot_be_served_ends_no_other():
 async def test_an_engine_whose_thread_ends_has_failed_and_can_be_stopped():
     async with _running("completion_queue", Parts()) as (server, channel):
         server._side.begin = Mock(side_effect=SystemExit)
+        in_loop, lives_on = server._in_loop, threading.Event()
+
+        def slowly(callback):
+            in_loop(callback)
+            lives_on.wait(10)
+
+        server._in_loop = slowly
         left = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         async with asyncio.timeout(10):
             await server.failed()
-            await server.stop(grace=5)
-            await server.stop(grace=5)
+            await server.stop(grace=60)
+            await server.stop(grace=60)
+        assert server._thread.is_alive()  # it was stopped while the thread was ending
+        lives_on.set()
         left.cancel()
 
 
@@ -359,3 +368,16 @@ async def test_where_this_grpcio_lacks_something_the_other_engine_runs_unless_th
     ]
     await chosen.start()
     await chosen.stop(grace=0)
+
+
+async def test_a_client_that_leaves_before_it_showed_the_upstreams_answer_is_waited_for_no_longer(running):
+    parts = Parts(answers="every")
+    async with running(parts) as (_, channel):
+        call = process(channel)
+        await call.write(headers_message())
+        assert Seen(await call.read()).is_continue
+        await call.write(body_message())
+        assert Seen(await call.read()).is_signed
+        call.cancel()
+        await until(lambda: parts.answers.waiting == 0)
+    assert abandoned(parts) == {"opened": 0, "deciding": 0, "body": 0}
