@@ -10,7 +10,11 @@ hypothesis.settings.load_profile("gate")
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before():
-    """Whoever changes how much is logged changes it for one test."""
+def logging_as_before(monkeypatch):
+    """Whoever changes how much is logged changes it for one test, and no logger keeps it from its first use on."""
+    configure = structlog.configure
+    monkeypatch.setattr(
+        structlog, "configure", lambda **options: configure(**{**options, "cache_logger_on_first_use": False})
+    )
     yield
     structlog.reset_defaults()

@@ -7,6 +7,7 @@ from extproc import config
 from extproc.app.rooms import build_policy
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import Inputs
+from extproc.policy.review import warnings
 from extproc.values import Grant, Identity
 
 ROLE = "arn:aws:iam::123456789012:role/"
@@ -280,3 +281,18 @@ def test_a_challenge_is_made_only_if_it_helps_and_no_role_is_given_without_its_s
     else:
         # With all the scopes there are it is denied too.
         assert isinstance(decide(rules, "all", tool).outcome, Denied)
+
+
+def test_a_rule_hides_another_only_if_it_takes_every_token_of_it():
+    def hidden(first, second):
+        rules = policy(("first", {**GROUP, **first}), ("second", {**GROUP, **second}), fallback="Low")
+        return [warning for warning in warnings(rules) if "second: never reached" in warning]
+
+    one, both, deny = {"require_scopes": ["a"]}, {"require_scopes": ["a", "b"]}, {"effect": "deny"}
+    assert hidden(one, both)
+    assert not hidden(both, one)
+    # A deny rule with scopes is for tokens without one of them.
+    assert hidden({**deny, **both}, {**deny, **one})
+    assert not hidden({**deny, **one}, {**deny, **both})
+    assert not hidden({**deny, **one}, deny)
+    assert not hidden({**deny, **one}, one)

@@ -723,3 +723,22 @@ async def test_an_aws_chunked_body_needs_to_be_buffered_also_where_it_is_not_sig
         assert parts.metrics.registry.get_sample_value(
             "extproc_requests_total", {"decision": "deny", "reason": "body_coding_refused", "target": "t"}
         )
+
+
+async def test_a_request_with_large_headers_is_signed_if_there_is_room_for_ours_else_denied():
+    for size, is_signed in ((59_000, True), (61_100, False)):
+        first, second = await drive(Parts(), headers_message(headers=[("x-h", "1" * size)]), body_message())
+        assert first.is_continue
+        assert second.is_signed is is_signed
+        assert second.status == (None if is_signed else 431)
+
+
+async def test_a_denial_of_a_post_to_a_target_that_takes_no_mcp_is_no_json_rpc_error():
+    objects = Target(name="s3", host="b.s3.us-east-1.amazonaws.com", scope=Scope("us-east-1", "s3"))
+    head = headers_message(
+        token=None, path="/mcp", headers=[("accept", "application/json, text/event-stream")]
+    )
+    (denied,) = await drive(Parts(targets=[objects]), head)
+    assert "jsonrpc" not in json.loads(denied.body)
+    (denied,) = await drive(Parts(), head)
+    assert json.loads(denied.body)["jsonrpc"] == "2.0"

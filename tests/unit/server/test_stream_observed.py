@@ -356,3 +356,24 @@ async def test_what_looks_like_an_upstreams_answer_before_the_signature_does_not
     parts = Parts(answers="first")
     _, last = await drive(parts, headers_message(), response_message("200"))
     assert Seen(last.message).status == 500
+
+
+async def test_credentials_refused_a_moment_after_they_came_are_kept_and_it_is_counted(capsys):
+    parts = Parts(answers="every")
+    refused = response_message("403", "ExpiredTokenException", headers=[("content-type", "application/json")])
+    body = response_body_message(b'{"__type":"ExpiredTokenException"}')
+    await drive(parts, headers_message(), body_message(), refused, body)
+    assert looked_at(parts, "credentials") == 1
+    assert "upstream_refused" not in capsys.readouterr().out
+    await drive(parts, headers_message(), body_message())
+    assert parts.exchange.calls == 1
+
+
+async def test_an_answer_that_is_shown_twice_is_counted_once():
+    parts = Parts(answers="every")
+    stream = Stream(parts.pipeline, target_name=None)
+    await stream.receive(headers_message())
+    stream.receive(body_message())
+    for _ in range(2):
+        stream.receive(response_message("200"))
+    assert looked_at(parts, "none") == 1
