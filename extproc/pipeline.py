@@ -289,15 +289,6 @@ class Pipeline:
         self._sessions.put(session)
         return session
 
-    def check_length(self, content_length: str | None) -> None:
-        """Refuse a body by its announced length, before any of it is buffered.
-
-        Raises:
-            Denied: ``BODY_TOO_LARGE``.
-        """
-        if content_length and content_length.isdecimal() and int(content_length[:20]) > self._max_body_bytes:
-            raise Denied(Reason.BODY_TOO_LARGE, "announced by content-length")
-
     def payload(self, admission: Admission, body: bytes) -> Payload:
         """What is signed of the body. Hashes it, so a large one is better given to another thread.
 

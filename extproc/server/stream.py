@@ -231,8 +231,6 @@ class Stream:
             raise Denied(
                 Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
             )
-        if admission.needs_body:
-            self._pipeline.check_length(self._record.header("content-length"))
         if admission.needs_body and admission.decided_by_body:
             return (
                 self._continue(admission) if self._pipeline.is_open(admission) else self._once_open(admission)

@@ -117,7 +117,7 @@ def test_a_client_that_leaves_before_its_body_is_there(own_stack):
 
 
 def test_a_body_larger_than_envoys_buffer(own_stack):
-    length = 11 * 2**20  # which nothing announces: else it were refused at once
+    length = 11 * 2**20
     token = warm_token(own_stack)
     with connect(own_stack) as client:
         client.sendall(head("POST", "/echo/large", token, "Transfer-Encoding: chunked"))

@@ -213,14 +213,3 @@ async def test_envoys_own_413_before_the_signature_stays_one_and_lets_nothing_pa
     assert seen.is_continue
     seen, last = await answer(stream, response_message("413"))
     assert (seen.status, last) == (413, True)
-
-
-@pytest.mark.parametrize("known", [False, True])
-async def test_a_body_that_announces_more_than_the_limit_is_refused_before_any_of_it_comes(known):
-    parts = Parts(max_body_bytes=1000)
-    if known:
-        for _ in range(3):
-            assert (await drive(parts, head(), body_message(CALL)))[-1].is_signed
-    (only,) = await drive(parts, head(length=("content-length", "1001")), body_message(CALL))
-    assert only.status == 413
-    assert (await drive(parts, head(length=("content-length", "1000")), body_message(CALL)))[-1].is_signed
