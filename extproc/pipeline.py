@@ -228,6 +228,7 @@ class Pipeline:
     async def _authorize(
         self, admission: Admission, inputs: Inputs, key: tuple[object, ...], record: Record
     ) -> Authorized:
+        session: Session | None = None
         try:
             async with asyncio.timeout(self._deadline):
                 session = self._living_session(admission)
@@ -242,7 +243,9 @@ class Pipeline:
                 await self._pause()
                 return await self._obtain(session, inputs, key, record)
         except TimeoutError:
-            raise Denied(Reason.STS_UNAVAILABLE, f"not authorized within {self._deadline} s") from None
+            # STS is asked for known users only; of nobody else is a refusal to wait for a body.
+            reason = Reason.KEYS_UNAVAILABLE if session is None else Reason.STS_UNAVAILABLE
+            raise Denied(reason, f"not authorized within {self._deadline} s") from None
 
     async def _pause(self) -> None:
         """Wait before a user who has too much under way is asked for again, or refused.

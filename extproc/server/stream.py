@@ -439,6 +439,7 @@ class Stream:
         head = self._record.head
         return (
             head is not None
+            and head.has_body  # or Envoy would take "continue" for the last word
             and self._held_back is None
             and self._body_is_buffered
             and not self._wants_body

@@ -95,13 +95,20 @@ def test_a_body_whose_coding_is_taken_off_is_needed_also_where_it_is_not_signed(
     assert (admission.chunked is not None, admission.needs_body) == (needs_body, needs_body)
 
 
-async def test_what_takes_longer_than_the_deadline_altogether_is_denied():
+@pytest.mark.parametrize(
+    ("known", "reason"), [(True, Reason.STS_UNAVAILABLE), (False, Reason.KEYS_UNAVAILABLE)]
+)
+async def test_what_takes_longer_than_the_deadline_altogether_is_denied(known, reason):
+    """By a reason that tells known users from others: a refusal of theirs may wait for a body."""
     parts = Parts()
     parts.exchange.gate.clear()
+    admission = admitted(parts)
+    if known:
+        await parts.pipeline.open(admission, Record())
     parts.pipeline._deadline = 0.0
     with pytest.raises(Denied) as denied:
-        await parts.pipeline.authorize(admitted(parts), NO_INPUTS, Record())
-    assert denied.value.reason is Reason.STS_UNAVAILABLE
+        await parts.pipeline.authorize(admission, NO_INPUTS, Record())
+    assert denied.value.reason is reason
 
 
 def test_an_error_that_was_never_raised_is_denied_all_the_same():

@@ -144,6 +144,14 @@ async def test_a_body_that_would_not_come_is_not_waited_for():
     assert only.status == 403
 
 
+@pytest.mark.parametrize("path", ["/nowhere/mcp", "/aws/mcp"])
+async def test_a_head_that_announces_a_body_and_ends_the_request_is_answered_at_once(path):
+    """Envoy does not pass on such a head; if it did, "continue" would be the last that it asks us for."""
+    target = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), prefix="/aws")
+    (only,) = await drive(refusing(targets=[target]), head(path=path, end_of_stream=True))
+    assert only.status in (403, 404)
+
+
 async def test_so_many_wait_and_no_more_and_whoever_leaves_makes_room():
     parts = refusing()
     parts.pipeline.held_back = HeldBack(max_bytes=1024, max_waiting=2)
