@@ -10,13 +10,11 @@ import threading
 from collections.abc import Iterator
 from typing import Literal
 
-from extproc.generations import Generations
 from extproc.values import TokenDigest
 
 Answers = Literal["first", "every", "never"]
 
 _ALL_OF_THE_FIRST = 8
-_REMEMBERED_FOR = 3600.0  # seconds; a forgotten session begins anew
 _AT_ONCE = 4096  # streams; a part of those that Envoy may hold open
 
 
@@ -30,9 +28,9 @@ class AnswerWatch:
     def __init__(self, which: Answers, *, max_sessions: int, at_once: int = _AT_ONCE) -> None:
         self._which = which
         self._at_once = at_once
-        self._requests: Generations[tuple[TokenDigest, str], Iterator[int]] = Generations(
-            size=max_sessions, seconds=_REMEMBERED_FOR
-        )
+        self._max_sessions = max_sessions
+        # Requests of each session and target. Not by age: a look would cost more than what it is for.
+        self._requests: dict[tuple[TokenDigest, str], Iterator[int]] = {}
         self._lock = threading.Lock()
         self.waiting = 0
 
@@ -41,10 +39,15 @@ class AnswerWatch:
 
         ``holds_body``: looking would have Envoy buffer a body that could go on as it comes.
         """
-        if self._which != "every" and (
-            self._which == "never" or holds_body or not self._is_due(digest, target)
-        ):
-            return False
+        if self._which != "every":
+            if self._which == "never" or holds_body:
+                return False
+            requests = self._requests.get((digest, target))
+            if requests is None:
+                requests = self._first_request(digest, target)
+            number = next(requests)
+            if number > _ALL_OF_THE_FIRST and number & (number - 1):
+                return False
         with self._lock:
             if self.waiting >= self._at_once:
                 return False
@@ -56,9 +59,8 @@ class AnswerWatch:
         with self._lock:
             self.waiting -= 1
 
-    def _is_due(self, digest: TokenDigest, target: str) -> bool:
-        requests = self._requests.get((digest, target))
-        if requests is None:
-            self._requests.put((digest, target), requests := itertools.count(1))
-        number = next(requests)
-        return number <= _ALL_OF_THE_FIRST or number & (number - 1) == 0
+    def _first_request(self, digest: TokenDigest, target: str) -> Iterator[int]:
+        if len(self._requests) >= self._max_sessions:
+            self._requests.clear()  # all begin anew, which costs a look at some more answers
+        self._requests[digest, target] = requests = itertools.count(1)
+        return requests
