@@ -51,6 +51,3 @@ def body_of(size: int) -> bytes:
 
 
 BODY_MESSAGE = body_message(BODY)
-
-UNLIMITED = {"max_connections": 100_000, "max_connections_per_subject": 100_000}
-"""Of a target: the quota of its service would have one user's load wait, which is not what is measured."""

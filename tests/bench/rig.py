@@ -12,7 +12,8 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from bench.identity import AUDIENCE
-from bench.messages import BODY_MESSAGE, UNLIMITED, head_message
+from bench.messages import BODY_MESSAGE, head_message
+from bench.world import UNLIMITED
 from extproc import config
 from extproc.app.lifecycle import App
 from extproc.server.stream import Answer, Stream

@@ -14,7 +14,6 @@ import yaml
 from bench import envoys
 from bench.identity import AUDIENCE, IdentityProvider
 from bench.load import http_request
-from bench.messages import UNLIMITED
 from bench.processes import Processes
 from extproc import config
 from extproc.demo.ports import free_ports
@@ -23,6 +22,10 @@ from extproc.demo.stack import find_program
 from extproc.server.completion_queue import internals
 
 _CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"%s"}}}'
+
+UNLIMITED = {"max_connections": 100_000, "max_connections_per_subject": 100_000}
+"""Of a target: the quota of its service would have one user's load wait, which is not what is measured."""
+
 BODY = _CALL % (b"x" * (152 - len(_CALL)))
 """150 bytes: a small tool call."""
 
