@@ -24,6 +24,7 @@ from support.envoys import further_envoy
 from support.http import raw
 from support.prometheus import RULES, prometheus
 from support.stacks import PatchedStack
+from support.streams import held
 
 PROGRAMS = os.environ.get("PROMETHEUS")
 RECORD = bool(os.environ.get("ALERT_SERIES"))
@@ -105,10 +106,11 @@ class Scene:
 class Broken:
     """One way to break the server: a generator function, each step of which breaks it some more."""
 
-    def __init__(self, function, alerts, *, settings=None, workers=1, patched=None):
+    def __init__(self, function, alerts, *, settings=None, target=None, workers=1, patched=None):
         self.function = function
         self.alerts = alerts
         self.settings = settings or {}
+        self.target = target or {}  # settings of the first target
         self.workers = workers
         self.patched = patched  # the server's bug, which shows once a file "broken" is there
 
@@ -116,6 +118,7 @@ class Broken:
         document = yaml.safe_load(text)
         for name, value in self.settings.items():
             document[name] = {**document.get(name, {}), **value}
+        document["targets"][0].update(self.target)
         return yaml.safe_dump(document)
 
 
@@ -294,6 +297,27 @@ def sts_is_slow(scene):
     while True:
         scene.at_once([scene.token() for _ in range(2)])
         yield
+
+
+@broken(
+    "ExtprocTargetBusy",
+    "ExtprocWaitingForTarget",
+    target={"max_connections": 3, "max_connections_per_subject": 3, "max_waiting": 12},
+)
+def users_hold_all_connections(scene):
+    with held(scene.stack, scene.token(), 3, "/sse?n=10&delay=50"):
+        while True:
+            scene.at_once([scene.token() for _ in range(3)])
+            yield
+
+
+@broken("ExtprocUserHoldsStreams", target={"max_connections": 8, "max_wait": 0.2})
+def one_user_opens_streams_without_end(scene):
+    greedy = scene.token(user="greedy")
+    with held(scene.stack, greedy, 4, "/sse?n=10&delay=50"):
+        while True:
+            scene.at_once([greedy] * 12)
+            yield
 
 
 SIGN = "from extproc.signing.signer import Signer; import time; sign = Signer.sign\ndef other(*a, **k):\n    "
