@@ -2,17 +2,20 @@
 
 Without it the answer is there, and hardly any client can tell which of its requests it is about. A wait is
 bounded: the token is verified, so nobody unknown has anything buffered; the length is announced, and small
-like that of a message that rules read; so many wait at once and no more, others are answered without an id;
-and Envoy's ``request_timeout`` ends those whose body does not come. Nothing is ever let through by waiting.
-For any thread.
+like that of a message that rules read; so many wait at once and no more, of one token an eighth of them, and
+others are answered without an id; and Envoy's ``request_timeout`` ends those whose body does not come. Nothing
+is ever let through by waiting. For any thread.
 """
 
 import re
 import threading
+from collections import Counter
 
 from extproc.errors import Denied, Reason
+from extproc.values import TokenDigest
 
 MAX_WAITING = 256
+MAX_OF_ONE_TOKEN = 32
 
 _LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
 _OF_KNOWN_USERS = frozenset(
@@ -47,16 +50,24 @@ class HeldBack:
     Args:
         max_bytes: the longest body that is waited for.
         max_waiting: denials that may wait at once.
+        max_of_one_token: the same, of requests with one token.
     """
 
-    def __init__(self, *, max_bytes: int, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        max_waiting: int = MAX_WAITING,
+        max_of_one_token: int = MAX_OF_ONE_TOKEN,
+    ) -> None:
         self._max_bytes = max_bytes
         self._max_waiting = max_waiting
-        self._waiting = 0
+        self._max_of_one_token = max_of_one_token
+        self._waiting: Counter[TokenDigest] = Counter()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return self._waiting
+        return self._waiting.total()
 
     def may_wait(self, error: BaseException, content_length: str | None) -> bool:
         """Return whether a denial is one that may wait for a body of the announced length."""
@@ -69,15 +80,17 @@ class HeldBack:
             and 0 < int(content_length) <= self._max_bytes
         )
 
-    def enter(self) -> bool:
-        """Return whether there is room for one more, and take it."""
+    def enter(self, token: TokenDigest) -> bool:
+        """Return whether there is room for one more with this token, and take it."""
         with self._lock:
-            if self._waiting >= self._max_waiting:
+            if len(self) >= self._max_waiting or self._waiting[token] >= self._max_of_one_token:
                 return False
-            self._waiting += 1
+            self._waiting[token] += 1
             return True
 
-    def leave(self) -> None:
+    def leave(self, token: TokenDigest) -> None:
         """Give up the room that ``enter`` took."""
         with self._lock:
-            self._waiting -= 1
+            self._waiting[token] -= 1
+            if not self._waiting[token]:
+                del self._waiting[token]

@@ -25,7 +25,7 @@ from extproc.authn.verifier import TokenVerifier
 from extproc.credentials.cache import CredentialSource, Entry
 from extproc.credentials.refusals import Cause, UpstreamResponse, refusal
 from extproc.credentials.revocation import RevocationCheck
-from extproc.credentials.sessions import SessionCache
+from extproc.credentials.sessions import SessionCache, token_digest
 from extproc.credentials.singleflight import SingleFlight
 from extproc.denials import Denials
 from extproc.errors import Denied, Reason
@@ -456,6 +456,10 @@ class Pipeline:
     def is_mcp(self, head: RequestHead, admission: Admission | None) -> bool:
         """Whether a request whose body is still to come is answered in MCP's form."""
         return self._message(head, admission, b"") is not None
+
+    def token_of(self, head: RequestHead, admission: Admission | None) -> TokenDigest:
+        """Return whose requests count together: those with one token, which is verified by now."""
+        return admission.digest if admission is not None else token_digest(bearer_token(head))
 
     async def identify(self, head: RequestHead) -> None:
         """Verify the token of a request that is refused anyway; it opens no session.

@@ -37,7 +37,7 @@ from extproc.signing.payload import Payload
 from extproc.streamslots import Slot
 from extproc.telemetry.observer import Decision
 from extproc.telemetry.record import Record
-from extproc.values import Allow, Authorized, Reply, RequestHead
+from extproc.values import Allow, Authorized, Reply, RequestHead, TokenDigest
 
 _log = structlog.get_logger(__name__)
 
@@ -98,6 +98,7 @@ class Stream:
         "_head_at",
         "_head_bytes",
         "_held_back",
+        "_held_for",
         "_inputs",
         "_over",
         "_pipeline",
@@ -124,6 +125,7 @@ class Stream:
         self._inputs: Inputs = NO_INPUTS
         self._body = b""
         self._held_back: Exception | None = None  # the denial that waits for the body
+        self._held_for: TokenDigest | None = None
         self._authorized: Authorized | None = None
         self._signed_with: Authorized | None = None
         self._response: UpstreamResponse | None = None  # one whose body tells what it says
@@ -427,7 +429,7 @@ class Stream:
             self._pipeline.heads.remember(head_bytes.key, admission)
 
     def _deny(self, error: Exception) -> Answer:
-        if self._may_wait(error) and self._pipeline.held_back.enter():
+        if self._may_wait(error) and self._enter_held_back():
             return self._hold_back(error)
         self._let_go()
         self._expect_no_answer()
@@ -448,6 +450,14 @@ class Stream:
             and self._pipeline.is_mcp(head, self._admission)
         )
 
+    def _enter_held_back(self) -> bool:
+        assert self._record.head is not None  # noqa: S101 - or nothing could wait
+        token = self._pipeline.token_of(self._record.head, self._admission)
+        if not self._pipeline.held_back.enter(token):
+            return False
+        self._held_for = token
+        return True
+
     def _hold_back(self, error: Exception) -> Answer:
         """Ask for the body of a request that is refused in any case, with nothing left on it."""
         assert self._record.head is not None  # noqa: S101 - or nothing could wait
@@ -462,9 +472,10 @@ class Stream:
         return Answer(codec.encode_continue(removed), last=False)
 
     def _let_go(self) -> None:
-        if self._held_back is not None:
-            self._held_back = None
-            self._pipeline.held_back.leave()
+        self._held_back = None
+        token, self._held_for = self._held_for, None
+        if token is not None:
+            self._pipeline.held_back.leave(token)
 
     def _decided(self, message: bytes, *, last: bool) -> Answer:
         """The deciding answer, with what Envoy's access log is to say of it."""

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from extproc.heldback import MAX_WAITING
+from extproc.heldback import MAX_OF_ONE_TOKEN
 from support.envoys import further_envoy
 from support.http import client, http2_exchange, raw
 
@@ -198,7 +198,7 @@ def test_nobody_unknown_is_waited_for(untouched, connect, token, path):
 def test_rooms_of_streams_that_were_reset_are_given_back_and_the_others_are_served(untouched, connect):
     token = untouched.token("demo-guest")
     for _ in range(2):
-        held = [connect() for _ in range(MAX_WAITING)]
+        held = [connect() for _ in range(MAX_OF_ONE_TOKEN)]
         for connection in held:
             connection.socket.sendall(head(token) + PART)
         one_more = raw_when_full(connect, token)

@@ -170,6 +170,24 @@ async def test_so_many_wait_and_no_more_and_whoever_leaves_makes_room():
     assert len(parts.pipeline.held_back) == 0
 
 
+async def test_one_token_takes_no_more_than_its_part_of_the_room():
+    parts = refusing()
+    parts.pipeline.held_back = HeldBack(max_bytes=1024, max_waiting=9, max_of_one_token=2)
+    waiting = [Stream(parts.pipeline, target_name=None) for _ in range(2)]
+    for stream, known in zip(
+        waiting, (True, False), strict=True
+    ):  # without an admission it is the same token
+        message = head() if known else head(("x-amz-target", "a.b"))
+        assert (await answer(stream, message))[0].is_continue
+    assert (await drive(parts, head(), body_message(CALL)))[0].status == 403
+    other = "eyJhbGciOiJub25lIn0.e30.b3RoZXI"
+    assert (await drive(parts, head(token=other), body_message(CALL)))[0].is_continue
+    waiting[1].abandon()
+    assert (await drive(parts, head(), body_message(CALL)))[0].is_continue
+    waiting[0].abandon()
+    assert len(parts.pipeline.held_back) == 0
+
+
 @pytest.mark.parametrize("message", [trailers_message(), head(), b"noise", b""], ids=str)
 async def test_whatever_comes_in_place_of_the_body_is_denied(message):
     parts = refusing()
