@@ -7,6 +7,9 @@ import socket
 import threading
 import time
 
+import h2.config
+import h2.connection
+
 
 class HeldStream:
     """One request over a connection of its own; ``status`` is there once it is answered."""
@@ -61,6 +64,31 @@ def held(stack, token, count, path, **options):
         for stream in streams:
             cleanup.callback(stream.leave)
         yield streams
+
+
+def open_and_reset(stack, token, path, count, *, held_for):
+    """Open so many streams on one HTTP/2 connection, and reset each after ``held_for`` seconds; how many were."""
+    host, _, port = stack.addresses.envoy.rpartition(":")
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+    head = [
+        (":method", "GET"), (":scheme", "http"), (":authority", "x"), (":path", path),
+        ("authorization", f"Bearer {token}"),
+    ]  # fmt: skip
+    done = 0
+    with socket.create_connection((host, int(port)), timeout=10) as link:
+        connection.initiate_connection()
+        # So many at a time that some are open, some wait, and some are not yet decided.
+        for _ in range(count // 25):
+            streams = [connection.get_next_available_stream_id() + 2 * number for number in range(25)]
+            for stream in streams:
+                connection.send_headers(stream, head, end_stream=True)
+            link.sendall(connection.data_to_send())
+            time.sleep(held_for)
+            for stream in streams:
+                connection.reset_stream(stream)
+            link.sendall(connection.data_to_send())
+            done += len(streams)
+    return done
 
 
 def counted(stack, kind, target="aws-mcp"):
