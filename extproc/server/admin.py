@@ -124,7 +124,7 @@ class AdminServer:
                 status_code=405,
                 headers={"allow": "OPTIONS,GET"},
             )
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        encode, content_type = _encoder(request.headers.get("accept", ""))
         names = request.query_params.getlist("name[]")
         registry: Any = self._registry.restricted_registry(names) if names else self._registry
         loop = asyncio.get_running_loop()
@@ -134,6 +134,13 @@ class AdminServer:
             body = gzip.compress(body, compresslevel=1)
             headers["content-encoding"] = "gzip"
         return Response(body, headers=headers)
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except Exception:  # noqa: BLE001 - it raises for some versions that are none; what may be wanted is a preference
+        return choose_encoder("")
 
 
 def _text(status: int, lines: list[str]) -> Response:

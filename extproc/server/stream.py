@@ -172,8 +172,9 @@ class Stream:
         self._pipeline.abandon(self._record, self._admission, phase)
 
     def release(self) -> None:
-        """Give back what the stream holds of its target. To be called once it is over, in whatever way."""
+        """Give back all that the stream holds. To be called once it is over, in whatever way."""
         self._over = True
+        self._expect_no_answer()
         if self._slot is not None:
             self._slot.leave()
 

@@ -197,6 +197,15 @@ def test_what_is_no_request_ends_its_connection_and_nothing_else(server, request
     assert_quiet(server, "bad_request")
 
 
+@pytest.mark.parametrize("version", ["x.y", '"\\', "", "1.0.0;version=x", "9" * 5000])
+def test_a_preference_that_makes_no_sense_gets_metrics_and_no_line(server, version):
+    accept = f"Accept: application/openmetrics-text; version={version}\r\nConnection".encode()
+    received = answer(server, PROBE.replace(b"healthz", b"metrics").replace(b"Connection", accept))
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"extproc_requests_total" in received
+    assert server.log == []
+
+
 def test_an_upgrade_is_not_taken_and_not_logged(server):
     request = PROBE.replace(b"Connection: close", b"Connection: upgrade, close\r\nUpgrade: websocket")
     assert answer(server, request).startswith(b"HTTP/1.1 200 OK\r\n")
