@@ -1,9 +1,18 @@
 """One request in three logs: ours, Envoy's, the upstream's, under one request id."""
 
 import json
+import re
+import shutil
+import subprocess
 import time
+from pathlib import Path
+
+import pytest
 
 from support.http import client
+from support.streams import HeldStream
+
+OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 
 
 def lines(stack, name):
@@ -25,6 +34,13 @@ def with_value(stack, name, key, value, *, within=10.0):
         if found or time.monotonic() - began > within:
             return found
         time.sleep(0.1)
+
+
+def run_documented_command(directory):
+    """The one of docs/operations.md that joins both logs, in a directory that has them."""
+    blocks = re.findall(r"```sh\n(.*?)```", OPERATIONS.read_text(), flags=re.DOTALL)
+    (command,) = [block for block in blocks if "access.log" in block]
+    return subprocess.run(["sh", "-c", command], cwd=directory, capture_output=True, text=True, check=False)
 
 
 async def ask(stack, path, *, token=None):
@@ -71,6 +87,37 @@ async def test_a_denied_request_is_in_ours_and_envoys_with_its_reason_and_not_up
         assert ours["access_key_id"] is envoys["access_key_id"] is None
         assert envoys["status"] == status
         assert with_value(stack, "mcp.log", "request_id", ours["request_id"], within=0) == []
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is missing: the documented command is jq's")
+async def test_what_became_of_an_allow_is_found_by_the_command_in_the_documentation(stack, tmp_path):
+    answered = await ask(stack, "/joined/answered", token=stack.token("demo-admin"))
+    left = HeldStream(stack, stack.token("demo-admin"), "/sse?n=2&delay=0.5", method="GET")
+    assert (answered, left.status) == (200, 200)
+    left.leave()
+    (ours,) = [
+        event for event in with_value(stack, "audit.log", "path", "/sse") if event["decision"] == "allow"
+    ]
+    assert with_value(stack, "envoy.log", "request_id", ours["request_id"])
+    for log, name in (
+        ("audit.log", "audit.log"),
+        ("envoy.log", "access.log"),
+    ):  # Envoy's own lines are no JSON
+        (tmp_path / name).write_text("".join(f"{json.dumps(line)}\n" for line in lines(stack, log)))
+    done = run_documented_command(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {line["request_id"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert found[ours["request_id"]] == {
+        "request_id": ours["request_id"],
+        "user": "demo-admin",
+        "status": 200,
+        "flags": "DC",
+        "details": found[ours["request_id"]]["details"],
+        "tool": ours["mcp_tool"],
+    }
+    allowed = {event["request_id"] for event in lines(stack, "audit.log") if event["decision"] == "allow"}
+    assert found.keys() <= allowed
+    assert len(found) < len(allowed)
 
 
 async def test_metrics_of_a_running_server_show_what_happened(stack):
