@@ -3,8 +3,8 @@
 Without it the answer is there, and hardly any client can tell which of its requests it is about. A wait is
 bounded: the token is verified, so nobody unknown has anything buffered; the length is announced, and small
 like that of a message that rules read; so many wait at once and no more, of one token an eighth of them, and
-others are answered without an id; and Envoy's ``request_timeout`` ends those whose body does not come. Nothing
-is ever let through by waiting. For any thread.
+others are answered without an id; and Envoy's ``request_timeout`` ends those whose body does not come.
+Nothing is ever let through by waiting. For any thread.
 """
 
 import re
