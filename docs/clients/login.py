@@ -18,6 +18,7 @@ from mcp import Client
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.exceptions import MCPError
 from pydantic import AnyUrl
 
 LOGIN_WITHIN = 300  # seconds
@@ -89,6 +90,12 @@ async def _open_browser(url: str) -> None:
     await asyncio.to_thread(webbrowser.open, url)
 
 
+def _reasons(refused: BaseExceptionGroup) -> str:
+    return "\n".join(
+        _reasons(each) if isinstance(each, BaseExceptionGroup) else str(each) for each in refused.exceptions
+    )
+
+
 async def main() -> None:
     """Log in as the command line says, and show what a tool answers."""
     parser = argparse.ArgumentParser()
@@ -125,4 +132,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except* MCPError as refused:
+        raise SystemExit(_reasons(refused)) from None

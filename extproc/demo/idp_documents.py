@@ -21,7 +21,7 @@ from extproc.demo.idp_errors import OAuthError
 
 MAX_DOCUMENT: Final = 10 * 1024  # bytes; the draft recommends five kilobytes at least
 MAX_URL: Final = 1000  # characters
-FETCH_TIMEOUT: Final = 5.0  # seconds, for each step
+FETCH_TIMEOUT: Final = 5.0  # seconds, for all of it
 FRESH: Final = 300.0  # seconds
 MAX_DOCUMENTS: Final = 200
 _SECRETS: Final = frozenset({"client_secret", "client_secret_expires_at"})
@@ -71,7 +71,8 @@ class ClientDocuments:
         if known is not None:
             return known
         try:
-            body = await self._get(client_id)
+            async with asyncio.timeout(FETCH_TIMEOUT):  # the client's count from one part to the next
+                body = await self._get(client_id)
         except (OSError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise _refused(
                 f"the document at {client_id} cannot be fetched ({type(error).__name__}); "

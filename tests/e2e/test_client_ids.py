@@ -146,6 +146,21 @@ def test_the_example_program_logs_in_by_the_browser(stack, documents, options):
     assert done.returncode == 0
 
 
+def test_the_example_program_shows_why_somebody_is_refused_and_no_traceback(stack):
+    browser = f"{sys.executable} -P {ROOT / 'tests/support/browser.py'} demo-guest %s"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs/clients/login.py"), stack.addresses.resource],
+        env={**os.environ, "BROWSER": browser},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Your account has no AWS role here for this request; ask " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.fixture
 def typescript(stack, tmp_path):
     """Run the example program for the TypeScript SDK; returns what it printed."""

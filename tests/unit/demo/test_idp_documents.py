@@ -1,10 +1,12 @@
 """Documents at URLs that anybody may name: what is fetched, and from where."""
 
+import asyncio
 import json
 
 import httpx2
 import pytest
 
+from extproc.demo import idp_documents
 from extproc.demo.idp_documents import MAX_DOCUMENT, ClientDocuments, _fetchable, is_document_url
 from extproc.demo.idp_errors import OAuthError
 
@@ -100,6 +102,19 @@ async def test_a_bad_document_is_refused_and_not_remembered(content):
         with pytest.raises(OAuthError, match="invalid_client"):
             await documents.fetch(ID)
     assert len(server.requests) == 2
+
+
+async def test_a_document_that_comes_in_drops_is_not_waited_for_longer_than_any_other(monkeypatch):
+    monkeypatch.setattr(idp_documents, "FETCH_TIMEOUT", 0.05)
+
+    async def drops():
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)  # sooner than the client's own limit, from one part to the next
+
+    server = httpx2.MockTransport(lambda _request: httpx2.Response(200, content=drops()))
+    with pytest.raises(OAuthError, match="cannot be fetched"):
+        await ClientDocuments(allow_loopback=False, transport=server).fetch(ID)
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 404, 500])
