@@ -10,6 +10,7 @@ import pytest
 
 from extproc.envoyconf.options import EnvoyOptions
 from support.http import client
+from support.served import served
 from support.stacks import ImpatientStack
 
 S3_ERROR = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>%b</Code><Message>%b</Message></Error>'
@@ -83,14 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def running():
-    service = Service()
-    thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield service
-    service.go_on.set()
-    service.shutdown()
-    thread.join()
-    service.server_close()
+    with served(Service()) as service:
+        yield service
+        service.go_on.set()
 
 
 @pytest.fixture(scope="module", params=["http", "upstream"])

@@ -12,6 +12,7 @@ from extproc.demo.stack import Stack
 from extproc.envoyconf.options import EnvoyOptions
 from support.envoys import further_envoy
 from support.http import client
+from support.served import served
 from support.supervised import until
 
 
@@ -44,14 +45,9 @@ class _SlowHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def slow():
-    service = SlowService()
-    thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield service
-    service.go_on.set()
-    service.shutdown()
-    thread.join()
-    service.server_close()
+    with served(SlowService()) as service:
+        yield service
+        service.go_on.set()
 
 
 @pytest.fixture(

@@ -1,12 +1,11 @@
 """An HTTPS server of client id metadata documents, with an authority of its own."""
 
-import contextlib
 import json
 import ssl
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from support.certificates import Authority, dns
+from support.served import served
 
 
 class DocumentServer(ThreadingHTTPServer):
@@ -52,15 +51,6 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextlib.contextmanager
 def serving_documents(directory, redirect_uris=("http://localhost/callback",)):
     """Serve documents with these redirect addresses while the context lasts."""
-    server = DocumentServer(directory, list(redirect_uris))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return served(DocumentServer(directory, list(redirect_uris)))

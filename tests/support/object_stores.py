@@ -6,13 +6,13 @@ import datetime as dt
 import hashlib
 import os
 import subprocess
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import urllib3
 
 from extproc.demo.ports import free_ports
+from support.served import served
 
 DIRECTORY = Path(os.environ.get("OBJECT_STORES", Path(__file__).parents[2] / ".object-stores"))
 KEYS = ("AKIAROOTEXAMPLE", "a-secret-of-at-least-forty-characters-0000")
@@ -125,12 +125,5 @@ class _Sts(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def fixed_sts():
     """An STS that gives the store's own keys to everybody: versitygw has none."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Sts)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), _Sts)) as server:
         yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

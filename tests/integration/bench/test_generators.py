@@ -2,11 +2,11 @@
 
 import http.server
 import shutil
-import threading
 
 import pytest
 
 from bench.load import Fallback, Wrk, http_request
+from support.served import served
 
 BODY = b"x" * 150
 WRK = shutil.which("wrk")
@@ -44,12 +44,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    with CountingServer() as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+    with served(CountingServer()) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 GENERATORS = [

@@ -1,6 +1,5 @@
 """The second hop: a role in another account, assumed with the credentials of the first."""
 
-import threading
 import time
 import urllib.parse
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from extproc.demo.sigv4_verifier import Endpoint, KnownCredential, ReceivedReque
 from extproc.errors import Denied, Reason
 from extproc.values import ChainedRole
 from support.credentials import grant
+from support.served import served
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FIRST = KnownCredential(
@@ -83,13 +83,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def sts():
-    server = Sts()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Sts()) as server:
+        yield server
 
 
 @pytest.fixture

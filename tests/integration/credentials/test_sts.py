@@ -19,6 +19,7 @@ from extproc.errors import Denied, Reason
 from extproc.values import Grant
 from support.certificates import Authority, dns
 from support.credentials import session
+from support.served import served
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
 GRANT = Grant(
@@ -95,14 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server():
-    server = FakeSts()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.go_on.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(FakeSts()) as server:
+        yield server
+        server.go_on.set()
 
 
 @pytest.fixture
@@ -446,18 +442,12 @@ async def test_over_tls_the_authority_of_the_environment_is_trusted_and_no_other
     context.load_cert_chain(pair.certificate, pair.key)
     server = FakeSts()
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with served(server):
         url = f"https://localhost:{server.server_address[1]}"
         assert (await denial_at(url)).detail == "SSLCertVerificationError"
         monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.certificate))
         with exchange_at(url) as exchange:
             assert (await exchange.exchange(SESSION, GRANT)).access_key_id == "ASIAEXAMPLE"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 async def test_a_refused_connection_means_unavailable():

@@ -33,6 +33,7 @@ from extproc.telemetry.sink import FileSink
 from extproc.telemetry.tracing import OtelTracer
 from support.envoy_messages import Seen, body_message, headers_message
 from support.pipelines import Parts
+from support.served import served
 
 TOKEN = "eyJhbGciOiJub25lIn0.e30.canary-token"
 CANARIES = ("canary", "eyJ")
@@ -71,13 +72,8 @@ class QuotingSts(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def sts_url():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), QuotingSts)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), QuotingSts)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.fixture
