@@ -58,6 +58,10 @@ _MAX_REQUEST_ID = 128
 _MAX_RECENT = 4096
 _MAX_PAUSING = 2048  # requests; a small part of the streams that Envoy may hold open
 
+# What an operator may do about a refusal of AWS's.
+_OF_SIGNATURES = "compare what was signed: extproc sign --compare"
+_OF_CREDENTIALS = "is the region enabled in the account, and of its partition?"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -383,7 +387,7 @@ class Pipeline:
                 error_type=refused.code,
                 access_key_id=authorized.credentials.access_key_id,
             )
-        elif refused.cause is not Cause.CREDENTIALS:
+        elif refused.cause is not Cause.CREDENTIALS or (refused.code and self._are_current(authorized)):
             _log.warning(
                 "upstream_refused_signature",
                 target=target.name,
@@ -396,8 +400,13 @@ class Pipeline:
                     "service": target.scope.service,
                 },
                 request_id=(record.header("x-request-id") or "")[:_MAX_REQUEST_ID],
-                hint="compare what was signed: extproc sign --compare",
+                hint=_OF_CREDENTIALS if refused.cause is Cause.CREDENTIALS else _OF_SIGNATURES,
             )
+
+    def _are_current(self, authorized: Authorized) -> bool:
+        """Whether credentials that AWS refused are kept, too new to be replaced: it is not their age then."""
+        kept = self._credentials.get(authorized.session, authorized.grant)
+        return kept is authorized.credentials
 
     def unanswered(self, admission: Admission) -> None:
         """Note that Envoy left without having shown an answer that was to be looked at."""

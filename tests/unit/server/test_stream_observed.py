@@ -358,15 +358,35 @@ async def test_what_looks_like_an_upstreams_answer_before_the_signature_does_not
     assert Seen(last.message).status == 500
 
 
-async def test_credentials_refused_a_moment_after_they_came_are_kept_and_it_is_counted(capsys):
+@pytest.mark.parametrize(
+    ("status", "named", "told"),
+    [("403", "UnrecognizedClientException", True), ("401", None, False)],
+    ids=["named by AWS", "perhaps of somebody else"],
+)
+async def test_new_credentials_that_are_refused_are_kept_and_it_is_counted(status, named, told, capsys):
     parts = Parts(answers="every")
-    refused = response_message("403", "ExpiredTokenException", headers=[("content-type", "application/json")])
-    body = response_body_message(b'{"__type":"ExpiredTokenException"}')
-    await drive(parts, headers_message(), body_message(), refused, body)
+    await drive(parts, headers_message(), body_message(), response_message(status, named))
     assert looked_at(parts, "credentials") == 1
-    assert "upstream_refused" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert ("upstream_refused_signature" in out) is told
+    assert ("UnrecognizedClientException" in out) is told
     await drive(parts, headers_message(), body_message())
     assert parts.exchange.calls == 1
+
+
+async def test_the_first_of_two_refusals_of_old_credentials_replaces_them_and_the_second_is_no_news(capsys):
+    parts = Parts(answers="every")
+    streams = [Stream(parts.pipeline, target_name=None) for _ in range(2)]
+    for stream in streams:
+        step = stream.receive(headers_message())
+        await step if inspect.isawaitable(step) else step
+        stream.receive(body_message())
+    parts.now += 60
+    for stream in streams:
+        assert stream.receive(response_message("403", "ExpiredToken")).last
+    out = capsys.readouterr().out
+    assert out.count("upstream_refused_credentials") == 1
+    assert "upstream_refused_signature" not in out
 
 
 async def test_an_answer_that_is_shown_twice_is_counted_once():
