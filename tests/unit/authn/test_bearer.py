@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.authn.bearer import bearer_token
+from extproc.authn.bearer import bearer_token, exchange_tokens
 from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
 
@@ -32,6 +32,7 @@ def _head(*values, path="/mcp", extra=()):
         (" \tBearer abc \t", "abc"),
         ("Bearer abc==", "abc=="),
         ("Bearer Bearer", "Bearer"),
+        ("Bearer X", "X"),
     ],
 )
 def test_one_token68_value_after_the_scheme_is_the_token(value, token):
@@ -117,3 +118,12 @@ def test_who_uses_another_scheme_is_told_no_more_than_who_sent_nothing(value):
     with pytest.raises(Denied) as caught:
         bearer_token(_head(value))
     assert caught.value.told == ""
+
+
+def test_of_the_headers_that_may_carry_a_token_for_sts_those_that_are_there_are_read():
+    head = _head(extra=(("x-b", "abc"), ("x-c", "def")))
+    assert exchange_tokens(head, ["x-a", "x-b", "x-c"]) == {"x-b": "abc", "x-c": "def"}
+    for values in (["abc", "abc"], ["a,b"], ["Bearer abc"], [""]):
+        with pytest.raises(Denied) as caught:
+            exchange_tokens(_head(extra=[("x-a", value) for value in values]), ["x-a"])
+        assert caught.value.reason is MALFORMED

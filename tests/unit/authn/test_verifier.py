@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from extproc.authn.claims import MAX_TIMESTAMP
 from extproc.authn.keys import SUPPORTED_ALGORITHMS, VerificationKey
-from extproc.authn.token import MAX_TOKEN_BYTES, TokenLimits, parse
+from extproc.authn.token import MAX_TOKEN_BYTES, TokenLimits, check_form, parse
 from extproc.authn.verifier import _check_signature
 from extproc.errors import Denied, Reason
 from support.tokens import (
@@ -636,6 +636,7 @@ def test_whatever_the_primitive_raises_is_an_invalid_signature():
 def test_a_limit_only_narrows_what_sts_takes(size):
     with pytest.raises(ValueError, match="a token has 1 to"):
         TokenLimits(size=size)
+    assert TokenLimits(size=1).size == 1
 
 
 def test_of_claims_that_are_taken_as_verified_only_what_is_there_is_checked():
@@ -651,3 +652,47 @@ def test_of_claims_that_are_taken_as_verified_only_what_is_there_is_checked():
     assert (identity.issuer, identity.subject, identity.expires_at) == ("", "", NOW)
     named = several.assume({"iss": ISSUER, "sub": "alice"}, expires_at=NOW)
     assert (named.issuer, named.subject) == (ISSUER, "alice")
+
+
+@pytest.mark.parametrize("part", [0, 1])
+async def test_each_part_of_a_token_is_one_json_object_within_the_limits(part):
+    deep, many = "x", {f"c{n}": n for n in range(20)}
+    for _ in range(10):
+        deep = [deep]
+    limits = TokenLimits(nesting=8, values=15)
+    for extra in ({"deep": deep}, many):
+        parts = [header(), claims()]
+        parts[part] = {**parts[part], **extra}
+        token = mint(parts[1], parts[0])
+        parse(token, TokenLimits(nesting=32, values=100))
+        if part == 0 and extra is many:
+            continue  # the head is bounded by the token's size
+        with pytest.raises(Denied) as denied:
+            parse(token, limits)
+        assert denied.value.reason is MALFORMED
+
+
+@pytest.mark.parametrize(
+    "token", ["a.b", "a", ".", "a.b.c.d", "..", "a.b.c=", "abcde.e30.e30", "e30.abcde.e30", "e30.e30.abcde"]
+)
+def test_what_has_not_three_parts_in_base64url_is_malformed(token):
+    with pytest.raises(Denied) as denied:
+        parse(token, TokenLimits())
+    assert denied.value.reason is MALFORMED
+    assert denied.value.detail
+
+
+@pytest.mark.parametrize(
+    ("limits", "wrong"),
+    [(TokenLimits(nesting=3), "deep"), (TokenLimits(values=3), "many"), (TokenLimits(), None)],
+    ids=["nesting", "values", "neither"],
+)
+def test_claims_that_came_in_no_token_have_its_limits(limits, wrong):
+    body = {"a": [[[1]]], "b": [1, 2, 3]}
+    if wrong is None:
+        check_form(body, limits)
+        return
+    with pytest.raises(Denied) as denied:
+        check_form(body, limits)
+    assert denied.value.reason is MALFORMED
+    assert denied.value.detail
