@@ -7,7 +7,6 @@ with one server goes round by owner, and neither one subject nor all subjects of
 keep the others waiting.
 """
 
-from collections import Counter
 from collections.abc import Hashable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -26,9 +25,9 @@ class FairQueue(Generic[Item]):
 
     def __init__(self) -> None:
         self._waiting: dict[Owner, dict[Item, None]] = {}
-        self._under_way: Counter[Owner] = Counter()
-        self._owners: Counter[str] = Counter()  # with anything waiting or under way, by issuer
-        self._served: dict[Owner | str, int] = {}  # the turn at which one was served last
+        self._under_way: dict[Owner, int] = {}
+        self._served: dict[Owner, int] = {}  # the turn at which one was served last
+        self._issuers: dict[str, int] = {}  # the same; kept, since there are no more than were configured
         self._turn = 0
         self._length = 0
 
@@ -38,26 +37,46 @@ class FairQueue(Generic[Item]):
 
     def outstanding(self, owner: Owner) -> int:
         """Return how many items of an owner wait or are under way."""
-        return len(self._waiting.get(owner, ())) + self._under_way[owner]
+        return len(self._waiting.get(owner, ())) + self._under_way.get(owner, 0)
 
     def ahead_of(self, owner: Owner) -> int:
         """Return how many waiting items would be served before a further one of this owner."""
         mine = self.outstanding(owner)
         return sum(
-            len(items) if other == owner else min(len(items), max(0, mine + 1 - self._under_way[other]))
+            len(items) if other == owner else min(len(items), max(0, mine + 1 - self.under_way(other)))
             for other, items in self._waiting.items()
         )
 
     def push(self, owner: Owner, item: Item) -> None:
         """Add an item to the line."""
-        if not self.outstanding(owner):
-            self._owners[owner.issuer] += 1
         self._waiting.setdefault(owner, {})[item] = None
         self._length += 1
 
     def under_way(self, owner: Owner) -> int:
         """Return how many items of an owner are under way."""
-        return self._under_way[owner]
+        return self._under_way.get(owner, 0)
+
+    def begin(self, owner: Owner, *, below: int | None = None) -> bool:
+        """Take note of an item that is under way without having waited, until ``done``.
+
+        Returns False, and takes none, if the owner has no less than ``below`` under way.
+        """
+        under_way = self._under_way.get(owner, 0)
+        if below is not None and under_way >= below:
+            return False
+        self._under_way[owner] = under_way + 1
+        self._turn += 1
+        self._served[owner] = self._issuers[owner.issuer] = self._turn
+        return True
+
+    def newest_of_most(self) -> tuple[Owner, Item]:
+        """Return whoever has the most waiting, and the last of it.
+
+        Raises:
+            ValueError: nothing waits.
+        """
+        owner = max(self._waiting, key=lambda waiting: len(self._waiting[waiting]))
+        return owner, next(reversed(self._waiting[owner]))
 
     def pop(self, *, below: int | None = None) -> tuple[Owner, Item] | None:
         """Take the next item, which is under way until ``done``; None if no item waits.
@@ -65,25 +84,24 @@ class FairQueue(Generic[Item]):
         Nor if all that wait belong to owners who have no less than ``below`` under way.
         """
         owner = min(self._waiting, key=self._rank, default=None)
-        if owner is None or (below is not None and self._under_way[owner] >= below):
+        if owner is None or (below is not None and self.under_way(owner) >= below):
             return None
         item = next(iter(self._waiting[owner]))
+        self.begin(owner)
         self._take(owner, item)
-        self._under_way[owner] += 1
-        self._turn += 1
-        self._served[owner] = self._served[owner.issuer] = self._turn
         return owner, item
 
     def _rank(self, owner: Owner) -> tuple[int, int, int]:
-        served = self._served
-        return self._under_way[owner], served.get(owner.issuer, 0), served.get(owner, 0)
+        return self.under_way(owner), self._issuers.get(owner.issuer, 0), self._served.get(owner, 0)
 
     def done(self, owner: Owner) -> None:
         """End one item of an owner that was under way."""
-        self._under_way[owner] -= 1
-        if not self._under_way[owner]:
+        left = self._under_way[owner] - 1
+        if left:
+            self._under_way[owner] = left
+        else:
             del self._under_way[owner]
-        self._forget_absent(owner)
+            self._forget_absent(owner)
 
     def remove(self, owner: Owner, item: Item) -> bool:
         """Take an item out of the line without serving it; return whether it still waited."""
@@ -101,11 +119,6 @@ class FairQueue(Generic[Item]):
             del self._waiting[owner]
 
     def _forget_absent(self, owner: Owner) -> None:
-        """Keep nothing of owners, and of issuers, that have nothing waiting or under way."""
-        if self.outstanding(owner):
-            return
-        self._served.pop(owner, None)
-        self._owners[owner.issuer] -= 1
-        if not self._owners[owner.issuer]:
-            del self._owners[owner.issuer]
-            self._served.pop(owner.issuer, None)
+        """Keep nothing of owners who have nothing waiting or under way."""
+        if owner not in self._waiting and owner not in self._under_way:
+            self._served.pop(owner, None)

@@ -29,7 +29,6 @@ from extproc.credentials.sessions import SessionCache, token_digest
 from extproc.credentials.singleflight import SingleFlight
 from extproc.denials import Denials
 from extproc.errors import Denied, Reason
-from extproc.fairqueue import Owner
 from extproc.headerlimits import HeaderLimits, check_room
 from extproc.headmemory import HeadMemory
 from extproc.heldback import HeldBack
@@ -316,8 +315,7 @@ class Pipeline:
         Raises:
             Denied: ``TARGET_BUSY`` or ``USER_STREAMS``, if there is no use in waiting.
         """
-        identity = authorized.session.identity
-        return self._slots.enter(admission.target.name, Owner(identity.issuer, identity.subject))
+        return self._slots.enter(admission.target.name, authorized.session.identity.owner)
 
     def allow(self, admission: Admission, authorized: Authorized, payload: Payload, record: Record) -> Allow:
         """Sign the request and say what Envoy must change in it.

@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from extproc.errors import Denied, Reason
 from extproc.fairqueue import FairQueue, Owner
@@ -58,28 +57,27 @@ class SlotCounts:
     outcomes: Mapping[str, int]
 
 
-class _State(Enum):
-    WAITING = auto()
-    OPEN = auto()
-    OVER = auto()
+_WAITING, _OPEN, _OVER = range(3)
+"""The states of a slot. Plain numbers: each request compares them, and members of an enum cost a call."""
 
 
 class Slot:
     """One request's slot, or its place in the line for one. Changes under the lock of its line."""
 
-    __slots__ = ("_event", "_line", "_loop", "owner", "state")
+    __slots__ = ("_event", "_line", "_loop", "owner", "refused", "state")
 
     def __init__(self, line: "_Line", owner: Owner) -> None:
         self._line = line
         self.owner = owner
-        self.state = _State.WAITING
+        self.state = _WAITING
+        self.refused: Denied | None = None
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the request may go upstream."""
-        return self.state is _State.OPEN
+        return self.state == _OPEN
 
     async def wait(self) -> None:
         """Wait until the slot is open. Whoever is cancelled meanwhile leaves.
@@ -89,7 +87,7 @@ class Slot:
         """
         event = asyncio.Event()
         with self._line.lock:
-            if self.state is _State.WAITING:
+            if self.state == _WAITING:
                 self._event, self._loop = event, asyncio.get_running_loop()
             else:
                 event.set()
@@ -101,8 +99,8 @@ class Slot:
         except asyncio.CancelledError:
             self.leave()
             raise
-        if self.state is not _State.OPEN:
-            raise Denied(Reason.TARGET_BUSY, "the request was over before it got a slot")
+        if self.state != _OPEN:
+            raise self.refused or Denied(Reason.TARGET_BUSY, "the request was over before it got a slot")
 
     def leave(self) -> None:
         """Give the slot back, or leave the line. Later calls do nothing."""
@@ -110,7 +108,15 @@ class Slot:
 
     def opened(self) -> None:
         """Take note that the slot is open, with the lock held."""
-        self.state = _State.OPEN
+        self.state = _OPEN
+        self._wake()
+
+    def crowded_out(self, refused: Denied) -> None:
+        """Take note that another takes the place in the line, with the lock held."""
+        self.refused = refused
+        self._wake()
+
+    def _wake(self) -> None:
         if self._loop is not None and self._event is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._event.set)
 
@@ -128,19 +134,33 @@ class _Line:
     def enter(self, owner: Owner) -> Slot:
         slot = Slot(self, owner)
         with self.lock:
-            self._queue.push(owner, slot)
+            queue, limit = self._queue, self.limit
+            if self._open < limit.open and not len(queue) and queue.begin(owner, below=limit.of_one):
+                self._open += 1
+                slot.state = _OPEN
+                return slot
+            queue.push(owner, slot)
             self._serve(entering=slot)
-            if slot.state is _State.WAITING:
+            if slot.state == _WAITING:
                 self._check(slot)
         return slot
 
     def _check(self, slot: Slot) -> None:
-        """Refuse at once whoever would wait in vain, or has others of its own waiting."""
-        limit = self.limit
-        waiting_of_one = self._queue.outstanding(slot.owner) - self._queue.under_way(slot.owner)
+        """Refuse at once whoever would wait in vain, or has others of its own waiting.
+
+        In a full line, whoever has the most waiting makes room: else two subjects could keep out all others,
+        who would be served before theirs.
+        """
+        limit, queue = self.limit, self._queue
+        waiting_of_one = queue.outstanding(slot.owner) - queue.under_way(slot.owner)
         most_of_one = max(limit.of_one, limit.waiting // 2)
-        if limit.seconds <= 0 or len(self._queue) > limit.waiting or waiting_of_one > most_of_one:
+        if limit.seconds <= 0 or waiting_of_one > most_of_one:
             raise self._refused(slot)
+        if len(queue) > limit.waiting:
+            most, newest = queue.newest_of_most()
+            if queue.outstanding(most) - queue.under_way(most) <= waiting_of_one:
+                raise self._refused(slot)
+            newest.crowded_out(self._refused(newest))
 
     def _serve(self, *, entering: Slot | None = None) -> None:
         while self._open < self.limit.open:
@@ -154,12 +174,12 @@ class _Line:
 
     def give_up(self, slot: Slot) -> None:
         with self.lock:
-            if slot.state is _State.WAITING:
+            if slot.state == _WAITING:
                 raise self._refused(slot)
 
     def _refused(self, slot: Slot) -> Denied:
         self._queue.remove(slot.owner, slot)
-        slot.state = _State.OVER
+        slot.state = _OVER
         limit = self.limit
         held = self._queue.under_way(slot.owner)
         if held >= limit.of_one:
@@ -170,12 +190,13 @@ class _Line:
 
     def leave(self, slot: Slot) -> None:
         with self.lock:
-            before, slot.state = slot.state, _State.OVER
-            if before is _State.OPEN:
+            before, slot.state = slot.state, _OVER
+            if before == _OPEN:
                 self._open -= 1
                 self._queue.done(slot.owner)
-                self._serve()
-            elif before is _State.WAITING:
+                if len(self._queue):
+                    self._serve()
+            elif before == _WAITING:
                 self._queue.remove(slot.owner, slot)
                 self._outcomes["left"] += 1
 

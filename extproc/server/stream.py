@@ -174,7 +174,8 @@ class Stream:
     def release(self) -> None:
         """Give back all that the stream holds. To be called once it is over, in whatever way."""
         self._over = True
-        self._expect_no_answer()
+        if self._expects_answer:
+            self._expect_no_answer()
         if self._slot is not None:
             self._slot.leave()
 

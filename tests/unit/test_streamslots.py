@@ -55,6 +55,33 @@ async def test_a_slot_given_back_goes_to_the_subject_with_the_fewest():
     assert [name for name, slot in waits.items() if slot.is_open] == ["carol"]
 
 
+async def test_in_a_full_line_a_newcomer_takes_the_place_of_whoever_has_the_most_waiting():
+    of = slots(open=2, of_one=1, waiting=4)
+    held = [of.enter("t", ALICE), of.enter("t", BOB)]
+    waiting = [of.enter("t", owner) for owner in (ALICE, BOB, ALICE, BOB)]
+    newcomer = of.enter("t", CAROL)
+    assert counts(of) == (2, 4)
+    with pytest.raises(Denied) as crowded_out:
+        await waiting[2].wait()
+    assert crowded_out.value.reason is Reason.USER_STREAMS
+    held[0].leave()
+    await newcomer.wait()
+    for slot in (*held, *waiting, newcomer):
+        slot.leave()
+    assert counts(of) == (0, 0)
+
+
+def test_in_a_full_line_of_as_many_subjects_a_further_request_is_refused():
+    of = slots(open=1, of_one=1, waiting=2)
+    of.enter("t", ALICE)
+    for owner in (BOB, CAROL):
+        of.enter("t", owner)
+    for owner in (ALICE, BOB):
+        with pytest.raises(Denied):
+            of.enter("t", owner)
+    assert counts(of) == (1, 2)
+
+
 async def test_a_full_target_refuses_after_the_wait_and_says_whose_fault_it_is():
     of = slots(seconds=0.01)
     for owner in (ALICE, ALICE, BOB):
