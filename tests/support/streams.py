@@ -9,6 +9,7 @@ import time
 
 import h2.config
 import h2.connection
+import h2.events
 
 
 class HeldStream:
@@ -88,7 +89,18 @@ def open_and_reset(stack, token, path, count, *, held_for):
                 connection.reset_stream(stream)
             link.sendall(connection.data_to_send())
             done += len(streams)
+        _until_seen(connection, link)
     return done
+
+
+def _until_seen(connection, link):
+    """Wait until the peer has read all that was sent, or has closed: what is unread would be lost with the link."""
+    connection.ping(b"all seen")
+    link.sendall(connection.data_to_send())
+    with contextlib.suppress(ConnectionError):
+        while chunk := link.recv(65536):
+            if any(isinstance(event, h2.events.PingAckReceived) for event in connection.receive_data(chunk)):
+                return
 
 
 def counted(stack, kind, target="aws-mcp"):

@@ -30,7 +30,9 @@ class Upstream:
 
 
 @contextlib.contextmanager
-def stack_with(directory, service, *, host, prefix, settings="", arguments=()):
+def stack_with(
+    directory, service, *, host, prefix, settings="", arguments=(), adjust_further=lambda text: text
+):
     """A stack with one more target for ``service`` at ``prefix``; ``settings``: further lines of the target."""
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
@@ -38,7 +40,7 @@ def stack_with(directory, service, *, host, prefix, settings="", arguments=()):
         f"- name: {service}\n  host: {host}\n  region: us-east-1\n  service: {service}\n  prefix: {prefix}\n"
         f"  endpoint_url: http://{address}\n{settings}"
     )
-    adjust = lambda text: text.replace("targets:\n", f"targets:\n{target}")  # noqa: E731
+    adjust = lambda text: adjust_further(text.replace("targets:\n", f"targets:\n{target}"))  # noqa: E731
     with Stack(directory, adjust=adjust) as stack, contextlib.ExitStack() as cleanup:
         command = [
             sys.executable, "-m", "extproc.demo.service", "mcp", "--listen", address, "--host", host,
