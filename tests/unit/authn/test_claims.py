@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from extproc.authn.claims import check_timestamps
 from extproc.errors import Denied, Reason
 from extproc.scopes import granted_scopes
 from support.tokens import claims, make_verifier, mint, rsa_key, trusted_issuer
@@ -135,3 +136,25 @@ async def test_claims_of_too_many_values_or_levels_are_refused():
     with pytest.raises(Denied) as caught:
         await verifier.verify(mint(claims(deep=nested)))
     assert (caught.value.reason, caught.value.detail) == (Reason.TOKEN_MALFORMED, "nested too deeply")
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", ["1", 1.5, True, -1, None])
+def test_each_time_that_is_there_is_an_integer(name, value):
+    check_timestamps({name: 1})
+    check_timestamps({})
+    with pytest.raises(Denied) as denied:
+        check_timestamps({name: value})
+    assert denied.value.reason is Reason.CLAIM_INVALID
+
+
+async def test_a_token_without_a_required_claim_is_refused_for_it():
+    denied = await _refusal(claims(), required_claims={"c": ("a",)})
+    assert (denied.reason, denied.detail) == (Reason.CLAIM_REQUIRED, "claim c is missing")
+
+
+async def test_who_lacks_scopes_is_told_which():
+    denied = await _refusal(claims(scope="a"), required_scopes=("a", "b", "c"))
+    assert denied.reason is Reason.SCOPE_MISSING
+    assert denied.detail == "without scope b c"
+    assert "b" in denied.told
