@@ -187,7 +187,7 @@ class CompletionQueueEngine:
             del self._waiting[call]
         if task.cancelled():
             call.end(NO_ANSWER)  # cancelled before it began, it could not do so itself
-            if inspect.iscoroutine(step):  # pragma: no branch - every step is one, which its type does not say
+            if inspect.iscoroutine(step):  # pragma: no branch - as every step is
                 step.close()
 
     def _leave(self, call: ProcessCall) -> None:
