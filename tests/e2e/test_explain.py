@@ -44,13 +44,6 @@ CASES = {
     "dot segments": ("demo-admin", {"method": "GET", "path": "/%2e%2e"}),
     "headers that differ": ("demo-admin", {"headers": {**JSON, "mcp-name": "echo"}, "body": call("whoami")}),
     "the metadata": (None, {"method": "GET", "path": "/.well-known/oauth-protected-resource/mcp"}),
-    "a preflight": (
-        None,
-        {
-            "method": "OPTIONS",
-            "headers": {"origin": "https://app.example", "access-control-request-method": "POST"},
-        },
-    ),
 }  # fmt: skip
 
 

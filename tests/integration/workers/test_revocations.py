@@ -42,6 +42,7 @@ async def running(tmp_path):
     revocations = Revocations(clock=time.time)
     worker = Worker(
         number=1,
+        of=1,
         share=Share((address,)),
         directory=tmp_path,
         command=[sys.executable, "-m", "extproc", "serve", "--config", str(path)],
