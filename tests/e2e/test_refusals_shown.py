@@ -21,6 +21,8 @@ SUPPORT = "the platform team in #aws-help"
 READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
 NOT_AT_STS = "https://not-at-sts.example"
 TYPESCRIPT_SDK = "@modelcontextprotocol/sdk@1.32.2"
+GO_SDK = "github.com/modelcontextprotocol/go-sdk@v1.8.0"
+PROGRAMS = Path(__file__).parent.parent / "support"
 
 
 def with_refusals(text, directory, status):
@@ -246,18 +248,46 @@ def typescript(tmp_path_factory):
         subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=120)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         pytest.skip("npm cannot install the TypeScript SDK here: what it shows is not looked at")
-    script = Path(__file__).parent.parent / "support" / "typescript" / "refused.mjs"
-    return Path(shutil.copy(script, directory))
+    return Path(shutil.copy(PROGRAMS / "typescript" / "refused.mjs", directory))
+
+
+@pytest.fixture(scope="session")
+def go(tmp_path_factory):
+    """Our program with the official Go SDK."""
+    if shutil.which("go") is None:
+        pytest.skip("Go is not installed: what the Go SDK shows is not looked at")
+    directory = tmp_path_factory.mktemp("go")
+    shutil.copy(PROGRAMS / "go" / "refused.go", directory)
+    try:
+        for command in (["mod", "init", "refused"], ["get", GO_SDK], ["mod", "tidy"], ["build", "."]):
+            subprocess.run(["go", *command], cwd=directory, check=True, capture_output=True, timeout=170)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip("go cannot build with the Go SDK here: what it shows is not looked at")
+    return directory / "refused"
+
+
+def shown_by(program, stack, case):
+    token = stack.token(case.account, **case.token)
+    url = f"http://{stack.addresses.envoy}{case.path}"
+    command = [*program, url, token, case.tool, json.dumps(case.arguments)]
+    with case.while_(stack):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout)["text"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)  # Go builds the SDK
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_go_sdk_shows_why(refusing, go, kind):
+    case = KINDS[kind]
+    shown = shown_by([str(go)], refusing, case)
+    if case.status >= 500 and refusing.denied_status is None:
+        assert "rejected by transport" in shown  # of a 5xx the SDK shows the status only
+    else:
+        assert case.reads in shown
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_typescript_sdk_shows_why(refusing, typescript, kind):
-    case = KINDS[kind]
-    token = refusing.token(case.account, **case.token)
-    url = f"http://{refusing.addresses.envoy}{case.path}"
-    command = ["node", str(typescript), url, token, case.tool, json.dumps(case.arguments)]
-    with case.while_(refusing):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    shown = json.loads(done.stdout)
-    assert case.reads in shown["text"]
+    assert KINDS[kind].reads in shown_by(["node", str(typescript)], refusing, KINDS[kind])
