@@ -43,6 +43,8 @@ _OF_KNOWN_USERS = frozenset(
 OF_THE_HEAD = frozenset({Reason.TARGET_UNKNOWN, Reason.HEADER_REFUSED, Reason.MCP_MALFORMED})
 """What is found before the token is verified, which therefore has to be done first."""
 
+_MAY_WAIT = _OF_KNOWN_USERS | OF_THE_HEAD
+
 
 class HeldBack:
     """Counts the denials that wait.
@@ -73,7 +75,7 @@ class HeldBack:
         """Return whether a denial is one that may wait for a body of the announced length."""
         return (
             isinstance(error, Denied)
-            and error.reason in _OF_KNOWN_USERS | OF_THE_HEAD
+            and error.reason in _MAY_WAIT
             and content_length is not None
             and _LENGTH.fullmatch(content_length) is not None
             # None at all would be an HTTP/2 request whose trailers may come in place of a body.

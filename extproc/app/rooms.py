@@ -235,10 +235,10 @@ def build_origins(settings: Settings, verifier: TokenVerifier) -> Origins:
     return Origins(frozenset(settings.origins), request_headers=verifier.exchange_headers)
 
 
-def build_denials(settings: Settings, origins: Origins) -> Denials:
+def build_denials(settings: Settings, resource: ProtectedResource, origins: Origins) -> Denials:
     """What writes the replies to refused requests."""
     return Denials(
-        resource=build_resource(settings),
+        resource=resource,
         origins=origins,
         support=settings.support,
         tell_with_200=settings.mcp.denied_status == 200,  # noqa: PLR2004 - the HTTP status
@@ -283,9 +283,10 @@ def build_pipeline(
     on_answer: Callable[[str, str], None] = lambda _target, _refused: None,
 ) -> Pipeline:
     """The pipeline of a configuration. The server's and ``extproc explain``'s are both made here."""
+    resource, origins = build_resource(settings), build_origins(settings, verifier)
     return Pipeline(
-        resource=build_resource(settings),
-        origins=build_origins(settings, verifier),
+        resource=resource,
+        origins=origins,
         targets=targets,
         verifier=verifier,
         policy=policy,
@@ -307,7 +308,7 @@ def build_pipeline(
         on_head_check=on_head_check,
         answers=AnswerWatch(settings.observe_upstream, max_sessions=settings.limits.sessions),
         on_answer=on_answer,
-        denials=build_denials(settings, build_origins(settings, verifier)),
+        denials=build_denials(settings, resource, origins),
         slots=slots,
     )
 

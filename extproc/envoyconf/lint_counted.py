@@ -10,10 +10,14 @@ from extproc.server.services import TARGET_METADATA
 _SENT = ("SEND", 1)
 
 
+def shows_ends(mode: object) -> bool:
+    """Whether in a processing mode Envoy keeps our stream for the trailers that may end a response."""
+    return isinstance(mode, dict) and mode.get("response_trailer_mode") in _SENT
+
+
 def keeps_streams(filter_config: dict[str, Any]) -> bool:
     """Whether a filter, or a route's overrides of it, have Envoy keep our stream to the end of a response."""
-    mode = filter_config.get("processing_mode")
-    return isinstance(mode, dict) and mode.get("response_trailer_mode") in _SENT
+    return shows_ends(filter_config.get("processing_mode"))
 
 
 def counted_findings(

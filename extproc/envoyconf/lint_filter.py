@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from extproc.envoyconf.lint_counted import shows_ends
 from extproc.envoyconf.lint_document import Node
 from extproc.envoyconf.lint_values import Expectations, Finding, is_true, seconds
 
@@ -55,7 +56,7 @@ def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding
 def _counted_answers(config: dict[str, Any], path: str) -> Iterator[Finding]:
     """Envoy passes over a mode that it does not know, so answers of counted targets would not be seen."""
     allowed = [mode for mode in config.get("allowed_override_modes") or [] if isinstance(mode, dict)]
-    if allowed and not any(mode.get("response_trailer_mode") in ("SEND", 1) for mode in allowed):
+    if allowed and not any(map(shows_ends, allowed)):
         yield Finding(
             f"{path}.allowed_override_modes",
             "none with response_trailer_mode SEND: extproc sees no answers of targets that have limits",

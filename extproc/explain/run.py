@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from extproc import strictjson
 from extproc.admission import Admission
-from extproc.app.rooms import build_denials, build_origins, build_pipeline
+from extproc.app.rooms import build_denials, build_origins, build_pipeline, build_resource
 from extproc.authn.token import TokenLimits, parse
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock
@@ -144,7 +144,8 @@ async def _of_token(
     stages[0] = StageResult(Stage.REQUEST, Result.NOT_TRIED, "none was given, so rules see nothing of one")
     explanation = _explanation(watcher, outcome, stages)
     if isinstance(outcome, Denied):
-        denials = build_denials(environment.settings, build_origins(environment.settings, watcher))
+        settings = environment.settings
+        denials = build_denials(settings, build_resource(settings), build_origins(settings, watcher))
         explanation = replace(explanation, told=denials.text(outcome))
     if decision is not None:
         explanation = await asyncio.to_thread(

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -70,7 +70,7 @@ class Counts:
     def expect(
         self,
         *,
-        targets: Iterable[str] = (),
+        targets: Collection[str] = (),
         issuers: Iterable[str] = (),
         exchange_outcomes: Iterable[tuple[str, str]] = (),
     ) -> None:
@@ -81,6 +81,7 @@ class Counts:
         """
         for (decision, reason), target in product(_ANSWERS, targets):
             self.requests[decision, reason, target] += 0
+        for target in targets:
             self.withheld[target] += 0
         for target, refused in product(targets, ANSWERS):
             self.answers[target, refused] += 0

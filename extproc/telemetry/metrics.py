@@ -6,7 +6,7 @@ than one counter of the client library; ``exposition`` shows them.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -55,7 +55,7 @@ class Metrics:
         """Show present values too."""
         self._exposition.sources = sources
 
-    def expect(self, *, targets: Iterable[str], issuers: Iterable[str]) -> None:
+    def expect(self, *, targets: Collection[str], issuers: Iterable[str]) -> None:
         """Show from now on, at 0 at first, all that can be counted of these targets and issuers."""
         with self._lock:
             self._counts.expect(targets=targets, issuers=issuers)

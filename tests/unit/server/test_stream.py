@@ -14,6 +14,7 @@ from extproc.credentials.revocation import Selector
 from extproc.errors import Denied, Reason
 from extproc.server.stream import LARGE_BODY, Stream
 from extproc.signing.targets import Scope, Target
+from support.driven import drive, step
 from support.envoy_messages import (
     BUFFERED,
     NO_BODY,
@@ -32,21 +33,8 @@ ORDINARY = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"))
 
 
 async def answer(stream, message):
-    step = stream.receive(message)
-    if inspect.isawaitable(step):
-        step = await step
-    return Seen(step.message), step.last
-
-
-async def drive(parts, *messages, target_name=None):
-    stream = Stream(parts.pipeline, target_name=target_name)
-    answers = []
-    for message in messages:
-        seen, last = await answer(stream, message)
-        answers.append(seen)
-        if last:
-            break
-    return answers
+    found = await step(stream, message)
+    return Seen(found.message), found.last
 
 
 async def test_a_post_gets_continue_and_then_a_signature_over_its_body():

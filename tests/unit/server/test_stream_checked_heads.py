@@ -1,6 +1,5 @@
 """Known heads are checked now and then: should one ever mean something else, it is denied and counted."""
 
-import inspect
 import json
 from dataclasses import replace
 
@@ -8,8 +7,8 @@ import pytest
 
 from extproc.headmemory import FORGOTTEN
 from extproc.server import heads
-from extproc.server.stream import Stream
-from support.envoy_messages import NO_BODY, Seen, body_message, headers_message
+from support.driven import drive
+from support.envoy_messages import NO_BODY, body_message, headers_message
 from support.pipelines import Parts
 
 
@@ -17,22 +16,10 @@ def head(request_id="id-1", **more):
     return headers_message(headers=[("x-request-id", request_id), ("accept", "*/*")], **more)
 
 
-async def answers(parts, *messages):
-    stream, seen = Stream(parts.pipeline, target_name=None), []
-    for message in messages:
-        step = stream.receive(message)
-        if inspect.isawaitable(step):
-            step = await step
-        seen.append(Seen(step.message))
-        if step.last:
-            break
-    return seen
-
-
 async def known(**more):
     parts = Parts(check_one_head_in=1, **more)
     for _ in range(2):
-        await answers(parts, head(), body_message())
+        await drive(parts, head(), body_message())
     assert len(parts.pipeline.heads) == 1
     return parts
 
@@ -47,7 +34,7 @@ def checks(parts):
 async def test_a_head_that_means_the_same_is_answered_as_ever():
     parts = await known()
     for number in range(3):
-        seen = await answers(parts, head(f"id-{number}"), body_message())
+        seen = await drive(parts, head(f"id-{number}"), body_message())
         assert seen[-1].is_signed
     assert checks(parts) == {"same": 3, "different": 0}
 
@@ -89,11 +76,11 @@ async def test_a_difference_is_denied_counted_and_ends_the_memory(what):
     memory = parts.pipeline.heads
     ((key, admission),) = memory._heads._young.items()
     memory._heads.put(key, CHANGES[what](admission))
-    (denied,) = await answers(parts, head("id-2"), body_message())
+    (denied,) = await drive(parts, head("id-2"), body_message())
     assert denied.status == 500
     assert checks(parts) == {"same": 0, "different": 1}
     assert not memory.enabled
-    served = await answers(parts, head("id-3"), body_message())
+    served = await drive(parts, head("id-3"), body_message())
     assert served[-1].is_signed
     assert checks(parts) == {"same": 0, "different": 1}
 
@@ -101,7 +88,7 @@ async def test_a_difference_is_denied_counted_and_ends_the_memory(what):
 async def test_nothing_is_remembered_where_the_configuration_says_so():
     parts = Parts(remember_heads=False)
     for number in range(4):
-        seen = await answers(parts, head(f"id-{number}"), body_message())
+        seen = await drive(parts, head(f"id-{number}"), body_message())
         assert seen[-1].is_signed
     assert len(parts.pipeline.heads) == 0
 
@@ -130,7 +117,7 @@ async def test_a_message_that_is_wrongly_known_is_denied(message):
     memory = parts.pipeline.heads
     ((_, admission),) = memory._heads._young.items()
     memory._heads.put(heads.look_at(message, None).key, admission)
-    (denied,) = await answers(parts, message)
+    (denied,) = await drive(parts, message)
     assert denied.status == 500
     assert checks(parts) == {"same": 0, "different": 1}
     assert not memory.enabled

@@ -1,12 +1,12 @@
 """Streams that are kept because their target's open requests are counted."""
 
 import asyncio
-import inspect
 
 import pytest
 
 from extproc.server.stream import Stream
 from extproc.streamslots import SlotLimit, StreamSlots
+from support.driven import step
 from support.envoy_messages import (
     NO_BODY,
     Seen,
@@ -31,11 +31,6 @@ def counting(*, open_=1, seconds=30.0, **options):
 def open_and_waiting(parts):
     counts = parts.slots.counts()["aws-mcp"]
     return counts.open, counts.waiting
-
-
-async def step(stream, message):
-    answer = stream.receive(message)
-    return await answer if inspect.isawaitable(answer) else answer
 
 
 async def opened(parts):
@@ -70,6 +65,15 @@ async def test_without_limits_the_stream_is_left_at_once():
     assert (answer.last, answer.may_end) == (True, False)
 
 
+async def in_line(parts):
+    """A stream whose request waits for a slot, and the answer to come."""
+    stream = Stream(parts.pipeline, target_name=None)
+    waiting = asyncio.ensure_future(stream.receive(GET))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return stream, waiting
+
+
 async def test_a_denied_request_holds_nothing():
     parts = counting()
     stream = Stream(parts.pipeline, target_name=None)
@@ -81,10 +85,7 @@ async def test_a_denied_request_holds_nothing():
 async def test_a_request_waits_for_a_slot_and_is_signed_then():
     parts = counting()
     first, _ = await opened(parts)
-    second = Stream(parts.pipeline, target_name=None)
-    waiting = asyncio.ensure_future(second.receive(GET))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    _, waiting = await in_line(parts)
     assert open_and_waiting(parts) == (1, 1)
     first.release()
     assert Seen((await waiting).message).is_signed
@@ -106,10 +107,7 @@ async def test_a_request_that_gets_none_is_denied_and_holds_nothing(seconds):
 async def test_a_client_that_leaves_while_it_waits_leaves_the_line():
     parts = counting()
     await opened(parts)
-    second = Stream(parts.pipeline, target_name=None)
-    waiting = asyncio.ensure_future(second.receive(GET))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    second, waiting = await in_line(parts)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -128,10 +126,7 @@ async def test_a_stream_that_is_over_before_it_enters_holds_nothing():
 async def test_a_session_that_ends_while_its_request_waits_is_not_signed_for():
     parts = counting()
     first, _ = await opened(parts)
-    second = Stream(parts.pipeline, target_name=None)
-    waiting = asyncio.ensure_future(second.receive(GET))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    second, waiting = await in_line(parts)
     parts.verifier.trusted = False
     first.release()
     answer = await waiting

@@ -1,6 +1,5 @@
 """A refusal of an MCP request waits for the body with its id: for verified users only, and within bounds."""
 
-import inspect
 import json
 
 import pytest
@@ -10,6 +9,7 @@ from extproc.errors import Denied, Reason
 from extproc.heldback import HeldBack
 from extproc.server.stream import Stream
 from extproc.signing.targets import Scope, Target
+from support.driven import drive, step
 from support.envoy_messages import (
     NO_BODY,
     Seen,
@@ -30,26 +30,14 @@ def head(*headers, length=LENGTH, **options):
 
 
 async def answer(stream, message):
-    step = stream.receive(message)
-    step = await step if inspect.isawaitable(step) else step
-    return Seen(step.message), step.last
+    found = await step(stream, message)
+    return Seen(found.message), found.last
 
 
 def refusing(reason=Reason.NO_ROLE, **options):
     parts = Parts(**options)
     parts.exchange.failure = Denied(reason, "for operators")
     return parts
-
-
-async def drive(parts, *messages):
-    stream = Stream(parts.pipeline, target_name=None)
-    answers = []
-    for message in messages:
-        seen, last = await answer(stream, message)
-        answers.append(seen)
-        if last:
-            break
-    return answers
 
 
 @pytest.mark.parametrize(

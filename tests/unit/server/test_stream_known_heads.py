@@ -1,6 +1,5 @@
 """Streams whose head came before, but for its request id: answered the same, told apart in the logs."""
 
-import inspect
 from functools import partial
 
 import pytest
@@ -12,11 +11,11 @@ from extproc.policy.matchers import cel_matcher
 from extproc.policy.rules import Policy, Rule
 from extproc.server import codec
 from extproc.server.heads import LONGEST
-from extproc.server.stream import Stream
 from extproc.signing.targets import Scope, Target
 from extproc.values import DIFFERENT_EACH_TIME
 from support.clock import Clock
-from support.envoy_messages import BUFFERED, NO_BODY, Seen, body_message, headers_message, with_claim
+from support.driven import drive
+from support.envoy_messages import BUFFERED, NO_BODY, body_message, headers_message, with_claim
 from support.pipelines import NOW, Parts
 from support.telemetry import ListAudit
 
@@ -26,19 +25,6 @@ ROLE = "arn:aws:iam::123456789012:role/Admin"
 def head(request_id="id-1", length=2, **more):
     own = [("x-request-id", request_id), ("content-length", str(length)), ("traceparent", f"of-{request_id}")]
     return headers_message(headers=[*own, *more.pop("headers", [])], **more)
-
-
-async def drive(parts, *messages, target_name=None):
-    stream = Stream(parts.pipeline, target_name=target_name)
-    answers = []
-    for message in messages:
-        step = stream.receive(message)
-        if inspect.isawaitable(step):
-            step = await step
-        answers.append(Seen(step.message))
-        if step.last:
-            break
-    return answers
 
 
 async def known(parts, *, body=b"{}", target_name=None, **more):

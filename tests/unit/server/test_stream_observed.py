@@ -14,6 +14,7 @@ from extproc.policy.rules import Policy, Rule, cel_matcher
 from extproc.server import codec
 from extproc.server.stream import Stream
 from extproc.telemetry.event import render
+from support.driven import answers_to
 from support.envoy_messages import (
     NO_BODY,
     Seen,
@@ -26,17 +27,6 @@ from support.pipelines import Parts, denial
 from support.telemetry import GRANT, ListAudit, identity, record
 
 ROLE = "arn:aws:iam::123456789012:role/Admin"
-
-
-async def drive(parts, *messages):
-    stream = Stream(parts.pipeline, target_name=None)
-    answers = []
-    for message in messages:
-        step = stream.receive(message)
-        answers.append(await step if inspect.isawaitable(step) else step)
-        if answers[-1].last:
-            break
-    return answers
 
 
 def observed(**options):
@@ -63,7 +53,7 @@ def counted(parts, **labels):
 
 async def test_an_allow_is_told_with_its_body_and_not_with_continue():
     parts, told = observed()
-    head, last = await drive(parts, headers_message(headers=[("x-request-id", "r1")]), body_message())
+    head, last = await answers_to(parts, headers_message(headers=[("x-request-id", "r1")]), body_message())
     assert metadata(head) is None
     (event,) = told()
     assert event["request_id"] == "r1"
@@ -85,10 +75,10 @@ async def test_an_allow_is_told_with_its_body_and_not_with_continue():
 async def test_the_cache_state_tells_what_had_to_be_obtained():
     parts, told = observed()
     for _ in range(2):
-        await drive(parts, headers_message(method="GET", end_of_stream=True, body_mode=NO_BODY))
+        await answers_to(parts, headers_message(method="GET", end_of_stream=True, body_mode=NO_BODY))
     parts.credentials.drop_where(lambda _session, _grant: True)
-    await drive(parts, headers_message(), body_message())
-    await drive(parts, headers_message(), body_message())
+    await answers_to(parts, headers_message(), body_message())
+    await answers_to(parts, headers_message(), body_message())
     assert [event["cache"] for event in told()] == ["miss", "hit", "session", "hit"]
     hit = told()[1]
     assert (hit["verify_us"], hit["policy_us"], hit["exchange_us"]) == (None, None, None)
@@ -105,7 +95,7 @@ async def test_where_the_body_decides_a_new_token_is_a_miss_and_a_known_one_a_hi
     parts, told = observed(policy=policy)
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "whoami"}}
     for _ in range(2):
-        await drive(parts, headers_message(), body_message(json.dumps(call).encode()))
+        await answers_to(parts, headers_message(), body_message(json.dumps(call).encode()))
     assert [event["cache"] for event in told()] == ["miss", "hit"]
     assert {(event["mcp_method"], event["mcp_tool"]) for event in told()} == {("tools/call", "whoami")}
 
@@ -124,7 +114,7 @@ async def test_where_the_body_decides_a_new_token_is_a_miss_and_a_known_one_a_hi
 )
 async def test_early_denials_are_told_too(message, reason):
     parts, told = observed()
-    (answer,) = await drive(parts, message)
+    (answer,) = await answers_to(parts, message)
     (event,) = told()
     assert (event["decision"], event["reason"], event["access_key_id"]) == ("deny", reason, None)
     assert metadata(answer)["reason"] == reason
@@ -134,7 +124,7 @@ async def test_early_denials_are_told_too(message, reason):
 async def test_a_failed_verification_names_nobody():
     parts, told = observed()
     parts.verifier.failure = denial(Reason.SIGNATURE_INVALID)
-    await drive(parts, headers_message(method="GET", end_of_stream=True))
+    await answers_to(parts, headers_message(method="GET", end_of_stream=True))
     (event,) = told()
     assert (event["subject"], event["issuer"], event["detail"]) == (None, None, "told to")
     assert event["verify_us"] is not None
@@ -147,7 +137,7 @@ async def test_a_refused_exchange_names_subject_and_role_to_all_who_waited_for_i
     message = headers_message(method="GET", end_of_stream=True)
     waiting = [Stream(parts.pipeline, target_name=None).receive(message) for _ in range(2)]
     parts.exchange.gate.set()
-    answers = [*await asyncio.gather(*waiting), *await drive(parts, message)]
+    answers = [*await asyncio.gather(*waiting), *await answers_to(parts, message)]
     assert parts.exchange.calls == 1
     for event, answer in zip(told(), answers, strict=True):
         assert (event["subject"], event["role_arn"], event["mapping"]) == ("alice", ROLE, "admins")
@@ -160,13 +150,13 @@ async def test_a_denial_by_policy_names_the_subject_also_when_it_is_remembered()
     parts, told = observed()
     parts.verifier.groups = ["nobody"]
     for _ in range(2):
-        await drive(parts, headers_message(method="GET", end_of_stream=True))
+        await answers_to(parts, headers_message(method="GET", end_of_stream=True))
     assert [(event["reason"], event["subject"]) for event in told()] == [("no_role", "alice")] * 2
 
 
 async def test_our_own_replies_are_told_as_such():
     parts, told = observed()
-    (answer,) = await drive(
+    (answer,) = await answers_to(
         parts, headers_message(method="GET", path="/.well-known/oauth-protected-resource/mcp", token=None)
     )
     assert Seen(answer.message).status == 200
@@ -178,7 +168,7 @@ async def test_our_own_replies_are_told_as_such():
 async def test_a_bug_is_told_by_type_and_place_without_its_message():
     parts, told = observed()
     parts.verifier.failure = RuntimeError("canary")
-    await drive(parts, headers_message(method="GET", end_of_stream=True))
+    await answers_to(parts, headers_message(method="GET", end_of_stream=True))
     (event,) = told()
     assert event["reason"] == "internal"
     assert event["detail"].startswith("RuntimeError at support.pipelines:")
@@ -192,17 +182,17 @@ class BrokenAudit:
 
 async def test_what_cannot_be_told_is_not_allowed_and_still_gets_its_answer():
     parts = Parts(audit=BrokenAudit())
-    answers = await drive(parts, headers_message(), body_message())
+    answers = await answers_to(parts, headers_message(), body_message())
     assert Seen(answers[-1].message).status == 500
     assert answers[-1].last
-    (denied,) = await drive(parts, headers_message(token=None))
+    (denied,) = await answers_to(parts, headers_message(token=None))
     assert Seen(denied.message).status == 401
 
 
 async def test_only_allows_are_sampled():
     parts, told = observed(sample_allows=0.0)
-    await drive(parts, headers_message(), body_message())
-    await drive(parts, headers_message(token=None))
+    await answers_to(parts, headers_message(), body_message())
+    await answers_to(parts, headers_message(token=None))
     assert [event["decision"] for event in told()] == ["deny"]
     assert counted(parts, decision="allow", reason="", target="aws-mcp") == 1
 
@@ -210,7 +200,7 @@ async def test_only_allows_are_sampled():
 async def test_an_observed_upstream_is_no_second_decision():
     parts, told = observed(answers="every")
     head = headers_message(method="GET", end_of_stream=True)
-    answers = await drive(parts, head, response_message("200"))
+    answers = await answers_to(parts, head, response_message("200"))
     assert [metadata(answer) is None for answer in answers] == [False, True]
     assert len(told()) == 1
 
@@ -267,11 +257,11 @@ def looked_at(parts, refused):
 
 async def test_the_answer_is_asked_for_with_the_answer_to_the_head():
     parts = Parts(answers="first")
-    first, second = await drive(parts, headers_message(), body_message())
+    first, second = await answers_to(parts, headers_message(), body_message())
     assert asks_for_the_answer(first)
     assert not asks_for_the_answer(second)
     assert second.may_end
-    (only,) = await drive(parts, headers_message(method="GET", end_of_stream=True))
+    (only,) = await answers_to(parts, headers_message(method="GET", end_of_stream=True))
     assert asks_for_the_answer(only)
     assert not only.last
 
@@ -279,7 +269,9 @@ async def test_the_answer_is_asked_for_with_the_answer_to_the_head():
 async def test_in_another_body_mode_no_answer_is_asked_for_whether_the_head_is_known_or_not():
     parts = Parts(answers="every")
     for _ in range(4):
-        (only,) = await drive(parts, headers_message(method="GET", end_of_stream=True, body_mode=NO_BODY))
+        (only,) = await answers_to(
+            parts, headers_message(method="GET", end_of_stream=True, body_mode=NO_BODY)
+        )
         assert not asks_for_the_answer(only)
         assert only.last
 
@@ -309,7 +301,7 @@ async def test_what_goes_wrong_with_looking_changes_no_answer(monkeypatch):
         raise RuntimeError("canary")
 
     monkeypatch.setattr(parts.pipeline, "_on_answer", broken)
-    answers = await drive(parts, headers_message(), body_message(), response_message("404"))
+    answers = await answers_to(parts, headers_message(), body_message(), response_message("404"))
     assert ProcessingResponse.parse(answers[-1].message).response_headers is not None
     assert answers[-1].last
     assert parts.answers.waiting == 0
@@ -334,7 +326,7 @@ async def test_a_signature_error_is_logged_without_anything_of_its_body(capsys):
     body = (
         b"<Code>SignatureDoesNotMatch</Code><CanonicalRequest>x-amz-security-token:canary</CanonicalRequest>"
     )
-    await drive(parts, headers_message(), body_message(), head, response_body_message(body))
+    await answers_to(parts, headers_message(), body_message(), head, response_body_message(body))
     told = capsys.readouterr().out
     assert "upstream_refused_signature" in told
     assert "extproc sign --compare" in told
@@ -345,7 +337,7 @@ async def test_a_signature_error_is_logged_without_anything_of_its_body(capsys):
 @pytest.mark.parametrize("status", ["408", "503"])
 async def test_a_reply_of_envoys_own_while_the_body_is_awaited_passes_and_is_no_violation(status):
     parts = Parts(answers="first", audit=(audit := ListAudit()))
-    _, last = await drive(parts, headers_message(), response_message(status))
+    _, last = await answers_to(parts, headers_message(), response_message(status))
     assert ProcessingResponse.parse(last.message).response_headers is not None
     assert last.last
     assert [(event.decision, event.detail) for event in audit.events] == [("abandoned", "body")]
@@ -354,7 +346,7 @@ async def test_a_reply_of_envoys_own_while_the_body_is_awaited_passes_and_is_no_
 
 async def test_what_looks_like_an_upstreams_answer_before_the_signature_does_not_pass():
     parts = Parts(answers="first")
-    _, last = await drive(parts, headers_message(), response_message("200"))
+    _, last = await answers_to(parts, headers_message(), response_message("200"))
     assert Seen(last.message).status == 500
 
 
@@ -365,12 +357,12 @@ async def test_what_looks_like_an_upstreams_answer_before_the_signature_does_not
 )
 async def test_new_credentials_that_are_refused_are_kept_and_it_is_counted(status, named, told, capsys):
     parts = Parts(answers="every")
-    await drive(parts, headers_message(), body_message(), response_message(status, named))
+    await answers_to(parts, headers_message(), body_message(), response_message(status, named))
     assert looked_at(parts, "credentials") == 1
     out = capsys.readouterr().out
     assert ("upstream_refused_signature" in out) is told
     assert ("UnrecognizedClientException" in out) is told
-    await drive(parts, headers_message(), body_message())
+    await answers_to(parts, headers_message(), body_message())
     assert parts.exchange.calls == 1
 
 

@@ -9,7 +9,8 @@ from extproc.policy.matchers import cel_matcher
 from extproc.policy.rules import Policy, Rule
 from extproc.server.stream import Stream
 from extproc.signing.targets import Scope, Target
-from support.envoy_messages import NO_BODY, STREAMED, Seen, body_message, headers_message
+from support.driven import drive
+from support.envoy_messages import NO_BODY, STREAMED, body_message, headers_message
 from support.pipelines import Parts
 
 ADMIN = "arn:aws:iam::123456789012:role/Admin"
@@ -33,19 +34,6 @@ def parts_with(*matchers, **options):
 def call(tool, identifier=1, **arguments):
     params = {"name": tool, "arguments": arguments}
     return json.dumps({"jsonrpc": "2.0", "id": identifier, "method": "tools/call", "params": params}).encode()
-
-
-async def drive(parts, *messages):
-    stream = Stream(parts.pipeline, target_name=None)
-    answers = []
-    for message in messages:
-        step = stream.receive(message)
-        if inspect.isawaitable(step):
-            step = await step
-        answers.append(Seen(step.message))
-        if step.last:
-            break
-    return answers
 
 
 async def test_a_tool_rule_is_decided_by_the_body_and_each_role_has_its_own_credentials():

@@ -1,6 +1,5 @@
 """Streams of clients whose tokens lack scopes: a challenge, the same each time, whichever way rules decide."""
 
-import inspect
 import json
 
 import pytest
@@ -9,7 +8,7 @@ from extproc.authn.challenge import ProtectedResource
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.rules import Policy, Rule
 from extproc.scopes import ScopeHierarchy
-from extproc.server.stream import Stream
+from support.driven import answers_to
 from support.envoy_messages import NO_BODY, Seen, body_message, headers_message
 from support.pipelines import Parts
 
@@ -38,13 +37,9 @@ def call(tool):
 
 
 async def drive(parts, *messages):
-    stream = Stream(parts.pipeline, target_name=None)
-    for message in messages:
-        step = stream.receive(message)
-        step = await step if inspect.isawaitable(step) else step
-        if step.last:
-            return Seen(step.message)
-    raise AssertionError("no last answer")
+    *_, last = await answers_to(parts, *messages)
+    assert last.last
+    return Seen(last.message)
 
 
 @pytest.fixture
