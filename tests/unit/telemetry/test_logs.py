@@ -108,3 +108,19 @@ def test_the_failure_of_a_thread_is_told_without_its_message(written):
     (line,) = written()
     assert (line["event"], line["thread"], line["error"]) == ("thread_failed", "worker", "ValueError")
     assert "canary" not in json.dumps(line)
+
+
+def test_a_line_and_its_end_are_one_write_so_that_workers_lines_do_not_mix(monkeypatch):
+    writes = []
+
+    class Unbuffered(io.StringIO):
+        def write(self, text):
+            writes.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Unbuffered())
+    logs.configure("info")
+    structlog.get_logger("t").info("stopped")
+    (only,) = writes
+    assert only.endswith("}\n")
+    assert json.loads(only)["event"] == "stopped"
