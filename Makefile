@@ -94,8 +94,8 @@ $(CURDIR)/.prometheus/usr/bin/promtool:
 
 # Every line and branch of the request path is run by some test (pyproject.toml lists what that is). Not by tests
 # that start processes, where nothing is seen of what runs.
-COVERING := tests/unit $(addprefix tests/integration/,authn/test_provider.py credentials) \
-  $(addprefix tests/integration/server/,test_grpc_server.py test_transport.py)
+COVERING := tests/unit $(addprefix tests/integration/,authn/test_provider.py sts) \
+  $(addprefix tests/integration/grpc_server/,test_grpc_server.py test_transport.py)
 coverage: $(STAMP)
 	@$(PYTEST) --quiet --cov=extproc $(ARGS) $(COVERING)
 
@@ -218,7 +218,7 @@ examples: $(STAMP)
 
 # The generated code of Envoy's messages and of the admin API is committed and never edited; a test compares it.
 protos: $(STAMP)
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. $(wildcard protos/extproc/server/envoy/*.proto)
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. $(wildcard protos/extproc/ext_proc/envoy/*.proto)
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. \
 	  extproc/admin/v1/admin.proto
 

@@ -115,7 +115,7 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 @_CONFIG
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
-    from extproc.app.rooms import build_policy, file_notes, file_warnings
+    from extproc.app.factories import build_policy, file_notes, file_warnings
     from extproc.commands import cel_check
     from extproc.policy import review
 
@@ -147,7 +147,7 @@ def import_toolhive(
     path: Path, issuer: str | None, audience: str | None, target: str | None, name: str | None
 ) -> None:
     """Print a ToolHive MCPExternalAuthConfig (type awsSts) as our YAML."""
-    from extproc import toolhive
+    from extproc.config import toolhive
 
     supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target, name=name)
     try:
@@ -161,14 +161,14 @@ def import_toolhive(
 
 def _notes(path: Path) -> list[str]:
     """What a ToolHive resource says that means nothing here."""
-    from extproc import toolhive
+    from extproc.config import toolhive
 
     return toolhive.notes(path, toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {})))
 
 
 def _loader(path: Path) -> Callable[[], config.Settings]:
     """What reads the configuration, as this command was told to."""
-    from extproc import toolhive
+    from extproc.config import toolhive
 
     supplement = toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
     return lambda: toolhive.load(path, supplement)

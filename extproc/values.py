@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from extproc.errors import Reason
-from extproc.fairqueue import Owner
+from extproc.fairness.queue import Owner
 
-DIFFERENT_EACH_TIME = ("x-request-id", "traceparent", "content-length")
+VOLATILE_HEADERS = ("x-request-id", "traceparent", "content-length")
 """Headers whose values differ from request to request, and which only logs read: unless a rule reads
 headers or a target signs one of these."""
 
@@ -146,7 +146,9 @@ class Session(_InMemoryOnly):
 
     digest: TokenDigest = field(repr=False)
     identity: Identity
-    unverified_for_sts: str = field(repr=False)  # the token that STS gets; kept to renew credentials
+    unverified_web_identity_token: str = field(
+        repr=False
+    )  # the token that STS gets; kept to renew credentials
 
 
 @dataclass(slots=True)
@@ -193,7 +195,7 @@ class Allow:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ImmediateResponse:
     """Answer the client ourselves; nothing is forwarded. ``reason``: why, if this is a denial."""
 
     status: int

@@ -1,1 +1,1 @@
-"""Generated from ``protos/extproc/admin``; ``extproc.adminapi`` is what serves it."""
+"""The admin API: its HTTP listener, its service, and what it shows of the running process."""

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from extproc.adminapi.server import AdminGrpcServer
-from extproc.adminapi.service import AdminService
+from extproc.admin.server import AdminGrpcServer
+from extproc.admin.service import AdminService
 from extproc.app import operations, snapshot
 from extproc.app.listeners import build_admin_transport, build_control_transport, build_transport
 from extproc.app.operations import AppOperations
+from extproc.app.process_state import ProcessState
 from extproc.app.reload import Reloader
-from extproc.app.shared import Shared
 from extproc.app.watch import changes
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
-from extproc.headmemory import KEPT_FOR
-from extproc.server import engine
-from extproc.telemetry.counts import Sources
+from extproc.grpc_server import engine
+from extproc.head_memory.memory import KEPT_FOR
+from extproc.telemetry.state import GaugeSources
 from extproc.workers.lifeline import Lifeline
-from extproc.workers.place import Place, Share
+from extproc.workers.spec import ListenSlice, WorkerSpec
 
 if TYPE_CHECKING:
-    from extproc.server.admin import AdminServer
+    from extproc.admin.http import AdminServer
 
 _log = structlog.get_logger(__name__)
 
@@ -46,12 +46,12 @@ class App:
         load: Callable[[], Settings] | None = None,
         files: Sequence[Path] = (),
         clock: Clock = system_clock,
-        place: Place | None = None,
+        place: WorkerSpec | None = None,
     ) -> None:
         self._listen = settings.listen
         self._files = files
         self._place = place
-        self._shared = Shared(settings, clock=clock)
+        self._shared = ProcessState(settings, clock=clock)
         self._reloader = Reloader(
             first=snapshot.build(settings, self._shared),
             shared=self._shared,
@@ -66,7 +66,7 @@ class App:
         stopped, at_once, reload_asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
         _on_signals(stopped, at_once, reload_asked)
         settings = self._reloader.current.settings
-        share = self._place.share if self._place else Share(tuple(self._listen.grpc_addresses))
+        share = self._place.share if self._place else ListenSlice(tuple(self._listen.grpc_addresses))
         transport = build_transport(settings, addresses=share.addresses, share_port=share.shares_port)
         if (certificates := transport.certificates) is not None:
             self._shared.metrics.follow_certificate(
@@ -139,7 +139,9 @@ class App:
         """Read the configuration again and go by it; returns why not, as ``path: message`` lines."""
         return await self._reloader.reload()
 
-    async def _let_in(self, place: Place, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack) -> bool:
+    async def _let_in(
+        self, place: WorkerSpec, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack
+    ) -> bool:
         """As a worker: answer the supervisor, and wait for its leave to take traffic."""
         answers = AdminGrpcServer(
             AdminService(self._operations(worker=place.number)),
@@ -149,12 +151,12 @@ class App:
         cleanup.push_async_callback(answers.stop)
         return await Lifeline(place.lifeline, stopped).may_serve()
 
-    def _sources(self) -> Sources:
+    def _sources(self) -> GaugeSources:
         """Where metrics ask for present values."""
         shared = self._shared
         audit = shared.audit
         caches: dict[str, Any] = {"sessions": shared.sessions, "credentials": shared.credentials}
-        return Sources(
+        return GaugeSources(
             ready=lambda: not self.unready(),
             entries={name: partial(len, cache) for name, cache in caches.items()},
             evictions={name: partial(getattr, cache, "evictions") for name, cache in caches.items()},
@@ -235,7 +237,7 @@ class App:
     def _start_admin(self) -> "AdminServer | None":
         if self._listen.admin is None or self._place is not None:
             return None  # a worker's supervisor has it
-        from extproc.server.admin import AdminServer  # noqa: PLC0415 - workers do without HTTP
+        from extproc.admin.http import AdminServer  # noqa: PLC0415 - workers do without HTTP
 
         host, _, port = self._listen.admin.rpartition(":")
         try:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from extproc.app.rooms import build_certificates
+from extproc.app.factories import build_certificates
 from extproc.config import Settings
 from extproc.config.listen import stays_local
-from extproc.server.sockets import SocketRights
-from extproc.server.transport import Limits, Transport
+from extproc.grpc_server.sockets import SocketRights
+from extproc.grpc_server.transport import Limits, Transport
 
 _HEADROOM = 1024 * 1024  # bytes of a message around the largest body
 _ADMIN_MESSAGE = 1024 * 1024  # bytes; claims and a request to explain

@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from extproc.adminapi.operations import (
+from extproc.admin.operations import (
     ConfigurationStatus,
     CredentialsView,
     KeySetStatus,
@@ -20,24 +20,24 @@ from extproc.adminapi.operations import (
     SessionView,
     Status,
 )
+from extproc.app.process_state import ProcessState
 from extproc.app.reload import Reloader
-from extproc.app.shared import Shared
 from extproc.authn.keys import KeyStore
 from extproc.authn.verifier import Verifier
 from extproc.clock import Clock
 from extproc.config import Settings
-from extproc.credentials import revocation
-from extproc.credentials.aws_clock import AwsClock
-from extproc.credentials.breaker import CircuitBreaker
-from extproc.credentials.cache import CredentialCache, Entry
-from extproc.credentials.exchange import StsExchange
-from extproc.credentials.revocation import Selector
-from extproc.credentials.sessions import SessionCache
 from extproc.explain.errors import BadInputError
 from extproc.explain.facts import facts
 from extproc.explain.run import Environment, explain_claims
 from extproc.policy.rules import Policy
+from extproc.sessions import revocation
+from extproc.sessions.cache import CredentialCache, Entry
+from extproc.sessions.revocation import Selector
+from extproc.sessions.sessions import SessionCache
 from extproc.signing.targets import TargetTable
+from extproc.sts.aws_clock import AwsClock
+from extproc.sts.breaker import CircuitBreaker
+from extproc.sts.exchange import StsExchange
 from extproc.values import Session, TokenDigest
 
 _ID_BYTES = 8
@@ -178,7 +178,7 @@ class AppOperations:
 
 def build(
     *,
-    shared: Shared,
+    shared: ProcessState,
     reloader: Reloader,
     unready: Callable[[], list[str]],
     degraded: Callable[[], list[str]],

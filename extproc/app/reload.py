@@ -8,8 +8,8 @@ import structlog
 
 from extproc.app import snapshot
 from extproc.app.changes import FIXED_AT_START, applicable, same
-from extproc.app.rooms import slot_limits
-from extproc.app.shared import Shared
+from extproc.app.factories import slot_limits
+from extproc.app.process_state import ProcessState
 from extproc.app.snapshot import Snapshot
 from extproc.authn.keys import KeyStore, RefreshPolicy
 from extproc.config import ConfigError, Settings
@@ -27,7 +27,7 @@ class Reloader:
     """
 
     def __init__(
-        self, *, first: Snapshot, shared: Shared, load: Callable[[], Settings], workers: int = 1
+        self, *, first: Snapshot, shared: ProcessState, load: Callable[[], Settings], workers: int = 1
     ) -> None:
         self._workers = workers
         self._current = first

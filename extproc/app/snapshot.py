@@ -8,13 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extproc.app.rooms import build_key_stores, build_pipeline, build_policy, build_targets, build_verifier
-from extproc.app.shared import Shared
+from extproc.app.factories import (
+    build_key_stores,
+    build_pipeline,
+    build_policy,
+    build_targets,
+    build_verifier,
+)
+from extproc.app.process_state import ProcessState
 from extproc.authn.keys import KeyStore
 from extproc.authn.verifier import Verifier
 from extproc.config import Settings
-from extproc.pipeline import Pipeline
 from extproc.policy.rules import Policy
+from extproc.request.pipeline import Pipeline
 from extproc.signing.targets import TargetTable
 
 
@@ -40,7 +46,7 @@ class Snapshot:
         }
 
 
-def build(settings: Settings, shared: Shared, *, before: Snapshot | None = None) -> Snapshot:
+def build(settings: Settings, shared: ProcessState, *, before: Snapshot | None = None) -> Snapshot:
     """Build a snapshot; compiles every rule, so better not in the event loop's thread.
 
     Key stores of issuers that stay as they are ``before`` are kept, with their keys.

@@ -7,7 +7,7 @@ from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 from extproc.errors import Reason
-from extproc.values import Reply
+from extproc.values import ImmediateResponse
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
@@ -64,9 +64,9 @@ class ProtectedResource:
             for face in (self._default, *(_Face.of(alias, document) for alias in aliases))
             for authority in face.authorities
         }
-        self._preflight = Reply(204, _PREFLIGHT, b"", None)
+        self._preflight = ImmediateResponse(204, _PREFLIGHT, b"", None)
 
-    def metadata_for(self, method: str, path: str, authority: str = "") -> Reply | None:
+    def metadata_for(self, method: str, path: str, authority: str = "") -> ImmediateResponse | None:
         """The RFC 9728 document, or leave to fetch it, if that is what is asked for; else None.
 
         The answer to HEAD has the document too: Envoy leaves it out and keeps its length.
@@ -120,7 +120,7 @@ class _Face:
     authorities: frozenset[str]
     metadata_url: str
     metadata_paths: frozenset[str]
-    metadata: Reply
+    metadata: ImmediateResponse
 
     @classmethod
     def of(cls, url: str, document: Mapping[str, object]) -> Self:
@@ -131,7 +131,7 @@ class _Face:
             authorities=_authorities(parts),
             metadata_url=f"{parts.scheme}://{parts.netloc}{_WELL_KNOWN}{suffix}",
             metadata_paths=frozenset({_WELL_KNOWN, _WELL_KNOWN + suffix}),
-            metadata=Reply(200, _DOCUMENT, body, None),
+            metadata=ImmediateResponse(200, _DOCUMENT, body, None),
         )
 
 

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from extproc import strictjson
+from extproc.authn.own_thread import in_own_thread
 from extproc.authn.rsa_weakness import weakness
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
-from extproc.ownthread import in_own_thread
 
 MAX_KID_LENGTH = 512
 MAX_KEYS = 200

@@ -5,7 +5,7 @@ no web page, and only its token counts. https://fetch.spec.whatwg.org/#http-cors
 """
 
 from extproc.errors import Denied, Reason
-from extproc.values import Reply, RequestHead
+from extproc.values import ImmediateResponse, RequestHead
 
 METHODS = "GET, POST, DELETE"
 REQUEST_HEADERS = (
@@ -38,7 +38,7 @@ class Origins:
         if origins and (len(origins) > 1 or origins[0] not in self._allowed):
             raise Denied(Reason.ORIGIN_REFUSED, "origin is not one of allowed_origins")
 
-    def preflight(self, head: RequestHead) -> Reply | None:
+    def preflight(self, head: RequestHead) -> ImmediateResponse | None:
         """The answer to a CORS preflight request of a checked origin, else None."""
         if head.method != "OPTIONS" or not head.values("access-control-request-method"):
             return None
@@ -50,7 +50,7 @@ class Origins:
             ("access-control-allow-headers", ", ".join(self._allowed_headers(head))),
             ("access-control-max-age", PREFLIGHT_LIFETIME),
         )
-        return Reply(204, headers, b"", None)
+        return ImmediateResponse(204, headers, b"", None)
 
     def response_headers(self, head: RequestHead | None) -> tuple[tuple[str, str], ...]:
         """What lets an allowed origin's page read our own answer; nothing for anybody else."""

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from extproc import strictjson
 from extproc.authn.keys import KeyDocument, KeyDocumentError
-from extproc.ownthread import in_own_thread
+from extproc.authn.own_thread import in_own_thread
 
 MAX_DOCUMENT_BYTES = 512 * 1024
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host

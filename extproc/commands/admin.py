@@ -59,9 +59,9 @@ def _calls(command: Callable[..., None]) -> Callable[..., None]:
         server_name: str | None,
         **options: Any,
     ) -> None:
-        from extproc.adminapi.client import AdminClient, CallError
-        from extproc.server.certificates import CertificateError
-        from extproc.server.channel import ClientTls, connect
+        from extproc.admin.client import AdminClient, CallError
+        from extproc.grpc_server.certificates import CertificateError
+        from extproc.grpc_server.channel import ClientTls, connect
 
         if (address is None) == (config_path is None):
             raise click.UsageError("exactly one of --address and --config is required")

@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 
-from extproc.app.rooms import build_key_stores, build_policy, build_targets, build_verifier
+from extproc.app.factories import build_key_stores, build_policy, build_targets, build_verifier
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
-from extproc.credentials.revocation import DenyList
 from extproc.explain.errors import BadInputError
 from extproc.explain.explanation import Explanation
 from extproc.explain.facts import facts
 from extproc.explain.run import Environment, explain_claims, explain_request, explain_token
 from extproc.explain.text import lines
+from extproc.sessions.revocation import DenyList
 
 _MAX_CLAIMS_BYTES = 1024 * 1024
 _MAX_REQUEST_BYTES = 256 * 1024 * 1024  # the largest body there can be, as base64 and with room

@@ -7,8 +7,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.config import Listen
-from extproc.server.certificates import CertificateError
-from extproc.server.channel import ClientTls, connect, towards_ourselves
+from extproc.grpc_server.certificates import CertificateError
+from extproc.grpc_server.channel import ClientTls, connect, towards_ourselves
 
 ANSWER_WITHIN = 2.0  # seconds
 HEALTHY, UNHEALTHY = 0, 1

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from extproc.config import Settings
-from extproc.server import engine_choice
+from extproc.grpc_server import engine_choice
 from extproc.telemetry import logs
-from extproc.workers.place import Place, Share, share_out
+from extproc.workers.spec import ListenSlice, WorkerSpec, share_out
 
 _SWITCH_AFTER = 0.0005  # seconds that a thread may go on while another wants to
 
@@ -38,7 +38,7 @@ def run(
         return 2
     try:
         if as_worker is not None:
-            asyncio.run(_serve(settings, load, files, Place.from_json(as_worker)))
+            asyncio.run(_serve(settings, load, files, WorkerSpec.from_json(as_worker)))
         elif workers > 1:
             asyncio.run(_supervise(settings, shares))
         else:
@@ -50,7 +50,7 @@ def run(
 
 
 async def _serve(
-    settings: Settings, load: Callable[[], Settings], files: Sequence[Path], place: Place | None
+    settings: Settings, load: Callable[[], Settings], files: Sequence[Path], place: WorkerSpec | None
 ) -> None:
     engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
     from extproc.app.lifecycle import App  # noqa: PLC0415
@@ -69,7 +69,7 @@ async def _serve(
     await app.run()
 
 
-async def _supervise(settings: Settings, shares: list[Share]) -> None:
+async def _supervise(settings: Settings, shares: list[ListenSlice]) -> None:
     # A worker needs neither.
     from extproc.app.listeners import build_admin_transport  # noqa: PLC0415
     from extproc.workers.supervisor import Supervisor  # noqa: PLC0415

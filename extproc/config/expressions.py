@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from extproc.config.settings import Settings
-from extproc.policy.cel import Condition, Text
+from extproc.policy.cel import BoolExpression, StringExpression
 from extproc.policy.claims_schema import REGISTERED, Schema
 from extproc.policy.matchers import account_expression, cel_matcher, name_expression
 from extproc.policy.types import did_you_mean, findings
@@ -21,7 +21,7 @@ def problems(settings: Settings) -> Iterator[str]:
     yield from _named_claims(settings, schema)
 
 
-def expressions(settings: Settings) -> Iterator[tuple[str, Condition | Text]]:
+def expressions(settings: Settings) -> Iterator[tuple[str, BoolExpression | StringExpression]]:
     """Yield all expressions, compiled, each with its path."""
     for section, entries in (("role_mappings", settings.role_mappings), ("ceilings", settings.ceilings)):
         for position, entry in enumerate(entries):

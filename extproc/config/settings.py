@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from extproc.answerwatch import Answers
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, Sts
@@ -28,6 +27,7 @@ from extproc.policy.cel import DEFAULT_COST_LIMIT
 from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
 from extproc.policy.types import did_you_mean
+from extproc.request.response_sampling import Answers
 from extproc.scopes import ScopeHierarchy
 from extproc.signing.headers import matches
 from extproc.values import MAX_CHAINED_DURATION

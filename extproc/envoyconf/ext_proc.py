@@ -29,8 +29,8 @@ from envoy_data_plane.google.protobuf import Any
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
 from extproc.authn.keys import RefreshPolicy
 from extproc.config import Settings, Target
-from extproc.server.codec import DECISION_NAMESPACE
-from extproc.server.services import TARGET_METADATA
+from extproc.ext_proc.codec import DECISION_NAMESPACE
+from extproc.grpc_server.services import TARGET_METADATA
 
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 EXTPROC_CLUSTER = "extproc"

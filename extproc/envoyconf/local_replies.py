@@ -34,9 +34,9 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import Settings
-from extproc.denials import ANYBODY, RPC_BASE
 from extproc.errors import Reason
-from extproc.server.codec import DETAILS_PREFIX
+from extproc.ext_proc.codec import DETAILS_PREFIX
+from extproc.request.refusal import ANYBODY, RPC_BASE
 
 # As long as Envoy makes them. It replaces clients' own, but for clients on an internal network.
 _REQUEST_ID = "%REQ(X-REQUEST-ID):36%"

@@ -15,7 +15,7 @@ from typing import Any
 
 from extproc import strictjson
 from extproc.explain.errors import BadInputError
-from extproc.server import envoy_side
+from extproc.ext_proc import envoy_side
 
 MEMBERS = frozenset({"method", "path", "headers", "body", "body_base64", "trailers", "target", "jwt_payload"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # RFC 9110 5.6.2

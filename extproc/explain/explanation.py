@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from extproc.admission import Admission
 from extproc.errors import Denied
 from extproc.explain.asked import AskedRequest
 from extproc.explain.stand_ins import Answered, StepResult
@@ -11,6 +10,7 @@ from extproc.policy.ceilings import Ceiling
 from extproc.policy.mappings import Rule
 from extproc.policy.mcp import McpMessage
 from extproc.policy.rules import Decision
+from extproc.request.admission import Admission
 from extproc.values import Grant
 
 

@@ -14,15 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from extproc import strictjson
-from extproc.admission import Admission
-from extproc.app.rooms import build_denials, build_origins, build_pipeline, build_resource
+from extproc.app.factories import build_denials, build_origins, build_pipeline, build_resource
 from extproc.authn.token import TokenLimits, parse
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock
 from extproc.config import Settings
-from extproc.credentials.revocation import RevocationCheck
-from extproc.credentials.sessions import SessionCache
-from extproc.denials import shown_text
 from extproc.errors import Denied, Reason
 from extproc.explain import asked
 from extproc.explain.asked import AskedRequest
@@ -40,19 +36,23 @@ from extproc.explain.stand_ins import (
     NoCredentials,
     WatchedVerifier,
 )
-from extproc.pipeline import Pipeline
+from extproc.ext_proc import envoy_side
+from extproc.fairness.stream_slots import StreamSlots
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import Budget, EvaluationError
 from extproc.policy.inputs import NO_INPUTS, Inputs
 from extproc.policy.mappings import Rule
 from extproc.policy.rules import Decision, Policy
 from extproc.policy.why import why
-from extproc.server import envoy_side
-from extproc.server.stream import Stream
+from extproc.request.admission import Admission
+from extproc.request.pipeline import Pipeline
+from extproc.request.refusal import shown_text
+from extproc.request.stream import Stream
+from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.sessions import SessionCache
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
-from extproc.streamslots import StreamSlots
-from extproc.telemetry.record import Record
+from extproc.telemetry.record import RequestRecord
 from extproc.values import Grant, Identity
 
 _PLACEHOLDER = "claims.instead.of-a-token"
@@ -212,7 +212,9 @@ async def _drive(pipeline: Pipeline, request: AskedRequest) -> tuple[int, bytes]
     raise RuntimeError("the stream did not decide")  # it answers a whole request
 
 
-def _admitted(pipeline: Pipeline, record: Record, request: AskedRequest) -> tuple[Admission | None, Inputs]:
+def _admitted(
+    pipeline: Pipeline, record: RequestRecord, request: AskedRequest
+) -> tuple[Admission | None, Inputs]:
     """What the pipeline made of the request's head and body; asked once more, as it keeps neither."""
     try:
         admission = pipeline.admit(record.head) if record.head is not None else None
@@ -221,14 +223,14 @@ def _admitted(pipeline: Pipeline, record: Record, request: AskedRequest) -> tupl
     except Denied:
         return None, NO_INPUTS
     try:
-        return admission, pipeline.read(admission, request.body, Record())
+        return admission, pipeline.read(admission, request.body, RequestRecord())
     except Denied:
         return admission, NO_INPUTS
 
 
 def _failed_at(
     outcome: Grant | Denied | Answered,
-    record: Record,
+    record: RequestRecord,
     watcher: _Watcher,
     admission: Admission | None,
     decision: Decision | None,

@@ -8,10 +8,10 @@ from typing import Any
 
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock
-from extproc.credentials.cache import Entry
 from extproc.errors import Denied, Reason
+from extproc.sessions.cache import Entry
 from extproc.telemetry.observer import Decision
-from extproc.telemetry.record import Record
+from extproc.telemetry.record import RequestRecord
 from extproc.values import Authorized, Credentials, Grant, Identity, Session
 
 _LIFETIME = 3600.0  # seconds
@@ -161,17 +161,19 @@ class DecisionNotes:
     """The observer of one request."""
 
     def __init__(self) -> None:
-        self._noted: tuple[Record, Decision, str, str] | None = None
+        self._noted: tuple[RequestRecord, Decision, str, str] | None = None
 
-    def abandoned(self, record: Record, phase: str) -> None:
+    def on_abandoned(self, record: RequestRecord, phase: str) -> None:
         """Nobody leaves an explanation."""
 
-    def decided(self, record: Record, decision: Decision, reason: str = "", detail: str = "") -> None:
+    def on_decision(
+        self, record: RequestRecord, decision: Decision, reason: str = "", detail: str = ""
+    ) -> None:
         """Take note of the decision."""
         record.decision, record.reason = decision.value, reason
         self._noted = record, decision, reason, detail
 
-    def outcome(self, status: int | None) -> tuple[Record, Grant | Denied | Answered]:
+    def outcome(self, status: int | None) -> tuple[RequestRecord, Grant | Denied | Answered]:
         """Return what the request came to; ``status``: of the answer to the client, if there was one."""
         if self._noted is None:
             raise RuntimeError("nothing was decided")

@@ -11,9 +11,9 @@ from functools import partial
 
 from cachetools import LRUCache
 
+from extproc.caching.locked import LockedCache
 from extproc.errors import Denied, Reason
-from extproc.fairpool import Busy, BusyError, FairPool
-from extproc.lockedcache import LockedCache
+from extproc.fairness.pool import Busy, BusyError, FairPool
 from extproc.policy.inputs import Inputs, decision_key
 from extproc.policy.rules import Policy
 from extproc.values import Grant, Session, TokenDigest

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from extproc.policy.cel import Path, Text
+from extproc.policy.cel import Path, StringExpression
 from extproc.policy.matchers import Matcher
 from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
 from extproc.scopes import NO_SCOPES, RequiredScopes
@@ -11,10 +11,10 @@ from extproc.values import ChainedRole
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenAccount:
+class AccountSelector:
     """The account of a chained role, chosen by an expression out of a list."""
 
-    expression: Text
+    expression: StringExpression
     role_arns: Mapping[str, str]  # by account
 
     @property
@@ -43,7 +43,7 @@ class Rule:
     chain: ChainedRole | None = None
     session_policy: SessionPolicy = UNRESTRICTED
     session_duration: int | None = None
-    account: ChosenAccount | None = None
+    account: AccountSelector | None = None
     issuers: frozenset[str] | None = None
     message: str = ""
     require_scopes: RequiredScopes = NO_SCOPES

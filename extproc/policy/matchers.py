@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from extproc.policy import mcp
 from extproc.policy.cel import (
+    BoolExpression,
     Budget,
-    Condition,
     EvaluationError,
     ExpressionError,
     MissingMemberError,
     Path,
-    Text,
+    StringExpression,
     compile_condition,
     compile_text,
     shown,
@@ -88,21 +88,21 @@ class ClaimContains:
         return self.value in (budget or Budget()).texts(values).known
 
 
-def cel_matcher(source: str) -> Condition:
+def cel_matcher(source: str) -> BoolExpression:
     """Compile a ``matcher``; raises ``ExpressionError``."""
     condition = compile_condition(source, variables=VARIABLES)
     _check_members(condition)
     return condition
 
 
-def account_expression(source: str) -> Text:
+def account_expression(source: str) -> StringExpression:
     """Compile what chooses the account of a chained role; raises ``ExpressionError``."""
     text = compile_text(source, variables=VARIABLES)
     _check_members(text)
     return text
 
 
-def name_expression(source: str) -> Text:
+def name_expression(source: str) -> StringExpression:
     """Compile a ``session_name``; raises ``ExpressionError``.
 
     Over the token only: a caller must not choose how the audit trail names him.
@@ -110,7 +110,7 @@ def name_expression(source: str) -> Text:
     return compile_text(source, variables=OF_THE_TOKEN)
 
 
-def _check_members(expression: Condition | Text) -> None:
+def _check_members(expression: BoolExpression | StringExpression) -> None:
     for variable, *rest in sorted(expression.reads):
         members = _MEMBERS.get(variable)
         if members is not None and rest and rest[0] not in members:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from extproc.policy.ceilings import Ceiling
-from extproc.policy.cel import Condition, Path, shown
+from extproc.policy.cel import BoolExpression, Path, shown
 from extproc.policy.mappings import Rule
 from extproc.policy.matchers import Matcher
 from extproc.policy.rules import Policy
@@ -127,7 +127,7 @@ def notes(policy: Policy) -> Iterator[str]:
 
 
 def _unguarded(matcher: Matcher) -> list[Path]:
-    return unguarded(matcher.source) if isinstance(matcher, Condition) else sorted(matcher.reads)
+    return unguarded(matcher.source) if isinstance(matcher, BoolExpression) else sorted(matcher.reads)
 
 
 def _always(entry: Rule | Ceiling) -> bool:

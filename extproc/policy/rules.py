@@ -26,7 +26,7 @@ from extproc.policy.cel import (
     Budget,
     EvaluationError,
     Path,
-    Text,
+    StringExpression,
     to_cel,
 )
 from extproc.policy.claims_schema import Schema, mismatch
@@ -84,7 +84,7 @@ class Policy:
         session_name_claim: str,
         session_duration: int,
         ceilings: Sequence[Ceiling] = (),
-        session_name: Text | None = None,
+        session_name: StringExpression | None = None,
         reject_session_names: bool = False,
         claims_schema: Schema | None = None,
         cost_limit: int = DEFAULT_COST_LIMIT,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from extproc.policy.cel import (
+    BoolExpression,
     Budget,
-    Condition,
     EvaluationError,
     MissingMemberError,
     Path,
@@ -47,7 +47,7 @@ def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(matcher, ClaimContains):
         reasons = _why_claim(matcher, entry, variables)
     else:
-        assert isinstance(matcher, Condition)  # noqa: S101 - there is no third kind
+        assert isinstance(matcher, BoolExpression)  # noqa: S101 - there is no third kind
         whole = parts(matcher.source)
         if entry.error:
             reasons = _why_error(whole, variables)

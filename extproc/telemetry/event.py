@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from extproc.telemetry.record import Record
+from extproc.telemetry.record import RequestRecord
 from extproc.values import Grant, Identity
 
 SHORT, LONG = 256, 1024
@@ -44,7 +44,7 @@ class Event(NamedTuple):
     stages: Mapping[str, tuple[float, float]]
 
 
-def event_of(record: Record, detail: str, at: float) -> Event:
+def event_of(record: RequestRecord, detail: str, at: float) -> Event:
     """What the log keeps of a record. Without the head, which holds the token."""
     head = record.head
     request_id = parent = None

@@ -14,9 +14,9 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from extproc.telemetry.counts import Counts, Sources
-from extproc.telemetry.exposition import Exposition
-from extproc.telemetry.record import Record
+from extproc.telemetry.collector import MetricsCollector
+from extproc.telemetry.record import RequestRecord
+from extproc.telemetry.state import GaugeSources, MetricsState
 
 _AT_ONCE = 64
 
@@ -41,17 +41,17 @@ class Metrics:
     def __init__(self, *, exchange_outcomes: Iterable[tuple[str, str]] = ()) -> None:
         self.registry = CollectorRegistry()
         self._lock = threading.Lock()
-        self._counts = Counts()
+        self._counts = MetricsState()
         self._counts.expect(exchange_outcomes=exchange_outcomes)
         self._uncounted: deque[_Decided] = deque()
         self._total, self._sign = self._counts.durations["total"], self._counts.durations["sign"]
-        self._exposition = Exposition(self._counts, self._lock, settle=self._count)
+        self._exposition = MetricsCollector(self._counts, self._lock, settle=self._count)
         self.registry.register(self._exposition)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    def follow(self, sources: Sources) -> None:
+    def follow(self, sources: GaugeSources) -> None:
         """Show present values too."""
         self._exposition.sources = sources
 
@@ -66,7 +66,7 @@ class Metrics:
         """Show when the listener's certificate begins and ends, and whether its files cannot be used."""
         self._exposition.certificate = (valid_between, broken)
 
-    def decided(self, record: Record) -> None:
+    def decided(self, record: RequestRecord) -> None:
         """Count a decision, and how long its parts took."""
         self._uncounted.append(
             _Decided(

@@ -9,7 +9,7 @@ from typing import Protocol
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.event import event_of
 from extproc.telemetry.metrics import Metrics
-from extproc.telemetry.record import Record
+from extproc.telemetry.record import RequestRecord
 
 
 class Decision(StrEnum):
@@ -24,7 +24,7 @@ class Decision(StrEnum):
 class Tracer(Protocol):
     """Where traces go; ``telemetry.tracing`` has the one there is, for those who installed it."""
 
-    def trace(self, record: Record, *, ended_at: int) -> None:
+    def trace(self, record: RequestRecord, *, ended_at: int) -> None:
         """Tell of a decision; ``ended_at``: nanoseconds since the epoch."""
         ...
 
@@ -36,11 +36,13 @@ class Tracer(Protocol):
 class DecisionObserver(Protocol):
     """Receives each decision before the response is sent."""
 
-    def decided(self, record: Record, decision: Decision, reason: str = "", detail: str = "") -> None:
+    def on_decision(
+        self, record: RequestRecord, decision: Decision, reason: str = "", detail: str = ""
+    ) -> None:
         """Take note of a decision."""
         ...
 
-    def abandoned(self, record: Record, phase: str) -> None:
+    def on_abandoned(self, record: RequestRecord, phase: str) -> None:
         """Take note of a stream that Envoy left without an answer."""
         ...
 
@@ -63,14 +65,16 @@ class Observer:
         self._tracer = tracer
         self._random_share = random_share
 
-    def decided(self, record: Record, decision: Decision, reason: str = "", detail: str = "") -> None:
+    def on_decision(
+        self, record: RequestRecord, decision: Decision, reason: str = "", detail: str = ""
+    ) -> None:
         """Tell of a decision. No I/O: the audit log and traces are written by threads of their own."""
         record.pause()
         record.decision, record.reason = decision.value, reason
         self._metrics.decided(record)
         self._tell(record, decision, detail)
 
-    def abandoned(self, record: Record, phase: str) -> None:
+    def on_abandoned(self, record: RequestRecord, phase: str) -> None:
         """Count a stream that Envoy left; in the audit log and traces if a request was in it. No I/O."""
         self._metrics.abandoned(phase)
         if record.head is not None:
@@ -78,7 +82,7 @@ class Observer:
             record.decision = Decision.ABANDONED.value
             self._tell(record, Decision.ABANDONED, phase)
 
-    def _tell(self, record: Record, decision: Decision, detail: str) -> None:
+    def _tell(self, record: RequestRecord, decision: Decision, detail: str) -> None:
         if self._audit is not None and (
             decision is not Decision.ALLOW
             or self._sample_allows >= 1.0

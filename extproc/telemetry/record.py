@@ -12,7 +12,7 @@ HIT, SESSION, MISS = "hit", "session", "miss"
 decision had to be obtained; neither was known. Empty where a request was decided before that mattered."""
 
 
-class Record:
+class RequestRecord:
     """One request. ``own``: seconds that it spent with us, waiting included; Envoy's buffering is not.
 
     ``stages``: what was worked out for this very request, as (began, ended) by name. A request

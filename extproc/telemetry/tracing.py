@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from extproc.errors import Reason
-from extproc.telemetry.record import Record
+from extproc.telemetry.record import RequestRecord
 
 _PATH = "/v1/traces"  # OTLP 1.x, "OTLP/HTTP Request"
 _CLOSE_WITHIN = 3.0  # seconds
@@ -52,7 +52,7 @@ class OtelTracer:
         self._tracer = provider.get_tracer("extproc")
         self._propagator = TraceContextTextMapPropagator()
 
-    def trace(self, record: Record, *, ended_at: int) -> None:
+    def trace(self, record: RequestRecord, *, ended_at: int) -> None:
         """Tell of a decision; ``ended_at``: nanoseconds since the epoch."""
         offset = ended_at / _NANO - time.perf_counter()  # from the stages' clock to the epoch
         span = self._tracer.start_span(
@@ -84,11 +84,11 @@ class OtelTracer:
         sending.join(_CLOSE_WITHIN)
 
 
-def _carrier(record: Record) -> dict[str, str]:
+def _carrier(record: RequestRecord) -> dict[str, str]:
     return {name: value for name in ("traceparent", "tracestate") if (value := record.header(name))}
 
 
-def _attributes(record: Record) -> Mapping[str, str | float]:
+def _attributes(record: RequestRecord) -> Mapping[str, str | float]:
     head, identity, grant = record.head, record.identity, record.grant
     attributes: dict[str, str | float | None] = {
         "extproc.decision": record.decision,

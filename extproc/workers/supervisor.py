@@ -11,18 +11,18 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
+from extproc.admin.http import AdminServer
+from extproc.admin.server import AdminGrpcServer
 from extproc.admin.v1 import admin_pb2
-from extproc.adminapi.server import AdminGrpcServer
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
-from extproc.server.admin import AdminServer
-from extproc.server.transport import Transport
+from extproc.grpc_server.transport import Transport
 from extproc.workers.control import ANSWER_WITHIN
 from extproc.workers.fanout import FanOut
 from extproc.workers.metrics import WorkerHealth, WorkerMetrics
-from extproc.workers.place import Share
 from extproc.workers.ports import refuse_ports_in_use
 from extproc.workers.revocations import Revocations
+from extproc.workers.spec import ListenSlice
 from extproc.workers.worker import Worker, told
 
 _MARGIN = 5.0
@@ -41,7 +41,7 @@ class Supervisor:
         self,
         *,
         settings: Settings,
-        shares: list[Share],
+        shares: list[ListenSlice],
         command: Sequence[str],
         admin_transport: Transport | None = None,
         clock: Clock = system_clock,

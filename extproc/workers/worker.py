@@ -14,8 +14,8 @@ from extproc.admin.v1 import admin_pb2
 from extproc.workers.backoff import BackOff
 from extproc.workers.control import Control, NoAnswerError
 from extproc.workers.lifeline import SERVE
-from extproc.workers.place import Place, Share
 from extproc.workers.revocations import Revocations
+from extproc.workers.spec import ListenSlice, WorkerSpec
 
 START_WITHIN = 60.0
 """Seconds until a new process must answer on its control channel."""
@@ -40,7 +40,7 @@ class Worker:
         *,
         number: int,
         of: int,
-        share: Share,
+        share: ListenSlice,
         directory: Path,
         command: Sequence[str],
         revocations: Revocations,
@@ -109,7 +109,9 @@ class Worker:
         self._socket.unlink(missing_ok=True)
         self._reload_is_due = False
         reads, writes = os.pipe()
-        place = Place(self.number, self._share, control=f"unix:{self._socket}", lifeline=reads, of=self._of)
+        place = WorkerSpec(
+            self.number, self._share, control=f"unix:{self._socket}", lifeline=reads, of=self._of
+        )
         try:
             try:
                 process = await asyncio.create_subprocess_exec(

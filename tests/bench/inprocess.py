@@ -28,12 +28,13 @@ from bench.messages import BODY_MESSAGE, body_message, body_of, head_message
 from bench.rig import ROLE, Rig
 from bench.stats import Spread, spread
 from bench.world import BODY
+from extproc.ext_proc import codec
+from extproc.head_memory.fingerprint import fingerprint
 from extproc.policy.inputs import NO_INPUTS
 from extproc.policy.matchers import ClaimContains, cel_matcher
 from extproc.policy.mcp import parse_message
 from extproc.policy.rules import Policy, Rule
-from extproc.server import codec, heads
-from extproc.telemetry.record import Record
+from extproc.telemetry.record import RequestRecord
 from extproc.values import Identity
 
 _ROUNDS = 7
@@ -82,20 +83,24 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
     read = codec.decode(head, target_name=None).head
     rig.request(head)  # the second time: from now on it is known
     admission = pipeline.admit(read)
-    authorized = pipeline.recall(admission, NO_INPUTS, Record())
+    authorized = pipeline.recall(admission, NO_INPUTS, RequestRecord())
     payload = pipeline.payload(admission, BODY)
-    allow = pipeline.allow(admission, authorized, payload, Record())
+    allow = pipeline.allow(admission, authorized, payload, RequestRecord())
     identity, policy, verifier = authorized.session.identity, pipeline._decisions._policy, pipeline._verifier
 
     def know_the_head() -> None:
-        assert pipeline.heads.find(heads.look_at(head, None).key), "the head should be known"
+        assert pipeline.heads.find(fingerprint(head, None).key), "the head should be known"
 
     steps: dict[str, Callable[[], object]] = {
         "know the head": know_the_head,
         "parse body": lambda: codec.decode(BODY_MESSAGE, target_name=None),
-        "look up (session, decision, credentials)": lambda: pipeline.recall(admission, NO_INPUTS, Record()),
+        "look up (session, decision, credentials)": lambda: pipeline.recall(
+            admission, NO_INPUTS, RequestRecord()
+        ),
         "hash the body": lambda: pipeline.payload(admission, BODY),
-        "sign (and list what changes)": lambda: pipeline.allow(admission, authorized, payload, Record()),
+        "sign (and list what changes)": lambda: pipeline.allow(
+            admission, authorized, payload, RequestRecord()
+        ),
         "encode": lambda: codec.encode_allow(allow, to_body=True),
         "whole warm request: head and body": lambda: rig.request(head),
         "new head only: parse": lambda: codec.decode(head, target_name=None),
@@ -195,7 +200,7 @@ async def growth(directory: Path, seconds: float, *, most_users: int, most_mappi
         await some.open(token)
         head = head_message(token)
         admission = some.pipeline.admit(codec.decode(head, target_name=None).head)
-        identity = some.pipeline.recall(admission, NO_INPUTS, Record()).session.identity
+        identity = some.pipeline.recall(admission, NO_INPUTS, RequestRecord()).session.identity
         warm = microseconds(lambda some=some, head=head: some.request(head), seconds)
         policy = some.pipeline._decisions._policy
         cold = microseconds(lambda policy=policy, identity=identity: policy.decide(identity), seconds)
@@ -227,7 +232,8 @@ async def memory(directory: Path, count: int, *, traced: bool) -> dict[str, Any]
     entries = list(rig.app._shared.credentials._entries.values())[-count:]
     assert len(entries) == count, "sessions were evicted"
     tokens = sum(
-        sys.getsizeof(entry.session.unverified_for_sts) + sys.getsizeof(entry.credentials.session_token)
+        sys.getsizeof(entry.session.unverified_web_identity_token)
+        + sys.getsizeof(entry.credentials.session_token)
         for entry in entries
     )
     return {"sessions": count, "held": held, "tokens": tokens, "traced": traced}

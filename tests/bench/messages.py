@@ -1,14 +1,14 @@
 """What Envoy says to us about the request of the benchmark, as it says it."""
 
 from bench.world import BODY
-from extproc.server.envoy.base_pb2 import HeaderMap, HeaderValue
-from extproc.server.envoy.external_processor_pb2 import (
+from extproc.ext_proc.envoy.base_pb2 import HeaderMap, HeaderValue
+from extproc.ext_proc.envoy.external_processor_pb2 import (
     HttpBody,
     HttpHeaders,
     ProcessingRequest,
     ProtocolConfiguration,
 )
-from extproc.server.envoy.processing_mode_pb2 import ProcessingMode
+from extproc.ext_proc.envoy.processing_mode_pb2 import ProcessingMode
 
 _HEADERS = (
     (":authority", "mcp.example"),

@@ -16,7 +16,7 @@ from bench.messages import BODY_MESSAGE, head_message
 from bench.world import UNLIMITED
 from extproc import config
 from extproc.app.lifecycle import App
-from extproc.server.stream import Answer, Stream
+from extproc.request.stream import Answer, Stream
 from extproc.values import Credentials
 
 ROLE = "arn:aws:iam::123456789012:role/Developer"

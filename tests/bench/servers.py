@@ -10,20 +10,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from extproc.server import engine_choice
+from extproc.grpc_server import engine_choice
 
 KIND, ENGINE, ARGUMENT = sys.argv[1:]
 engine_choice.prepare(ENGINE)  # before anything imports gRPC
 
 from extproc import config
 from extproc.app.lifecycle import App
-from extproc.pipeline import Admission, Pipeline
+from extproc.ext_proc import codec
+from extproc.grpc_server import aio_engine, engine
+from extproc.grpc_server.completion_queue import engine as queue_engine
+from extproc.grpc_server.transport import Limits, Transport
 from extproc.policy.inputs import Inputs
-from extproc.server import aio_engine, codec, engine
-from extproc.server.completion_queue import engine as queue_engine
-from extproc.server.stream import Answer
-from extproc.server.transport import Limits, Transport
-from extproc.telemetry.record import Record
+from extproc.request.pipeline import Admission, Pipeline
+from extproc.request.stream import Answer
+from extproc.telemetry.record import RequestRecord
 from extproc.values import Authorized, Grant
 
 _HEAD = Answer(codec.encode_continue(()), last=False)
@@ -53,14 +54,16 @@ class NoOpStream:
 class Uncached(Pipeline):
     """Knows nobody: an exchange for each request, which shares it with no other."""
 
-    def recall(self, _admission: Admission, _inputs: Inputs, _record: Record) -> None:
+    def recall(self, _admission: Admission, _inputs: Inputs, _record: RequestRecord) -> None:
         """Nothing."""
 
-    def authorize(self, admission: Admission, inputs: Inputs, record: Record) -> asyncio.Future[Authorized]:
+    def authorize(
+        self, admission: Admission, inputs: Inputs, record: RequestRecord
+    ) -> asyncio.Future[Authorized]:
         """Verify, decide and exchange, whatever was before."""
         return asyncio.ensure_future(self._anew(admission, inputs, record))
 
-    async def _anew(self, admission: Admission, inputs: Inputs, record: Record) -> Authorized:
+    async def _anew(self, admission: Admission, inputs: Inputs, record: RequestRecord) -> Authorized:
         session = await self._open(admission, record)
         grant = self._decisions._policy.decide(session.identity, inputs).outcome
         if not isinstance(grant, Grant):

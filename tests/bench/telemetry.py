@@ -11,12 +11,12 @@ import timeit
 
 import structlog
 
-from extproc.server import codec
-from extproc.server.stream import Stream
+from extproc.ext_proc import codec
+from extproc.request.stream import Stream
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.event import event_of, render
 from extproc.telemetry.metrics import Metrics
-from extproc.telemetry.record import Record
+from extproc.telemetry.record import RequestRecord
 from support.envoy_messages import body_message, headers_message
 from support.pipelines import Parts
 from support.telemetry import GRANT, head, identity, record
@@ -69,7 +69,7 @@ async def main():
     metrics, event = Metrics(), event_of(known, "", time.time())
 
     def recorded():
-        made = Record()
+        made = RequestRecord()
         made.resume()
         made.pause()
         made.resume()

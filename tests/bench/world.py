@@ -19,7 +19,7 @@ from extproc import config
 from extproc.demo.ports import free_ports
 from extproc.demo.settings import DEVELOPER_ROLE, SIGNING_HOST
 from extproc.demo.stack import find_program
-from extproc.server.completion_queue import internals
+from extproc.grpc_server.completion_queue import internals
 
 _CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"%s"}}}'
 

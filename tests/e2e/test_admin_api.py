@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from extproc.adminapi.server import SERVICE
+from extproc.admin.server import SERVICE
 from extproc.demo.stack import find_program
 from support.http import client
 from support.stacks import Stack

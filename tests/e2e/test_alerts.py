@@ -338,7 +338,7 @@ def the_signer_has_a_bug(scene):
 @broken(
     "ExtprocRememberedHeadDiffers",
     settings={"head_memory": {"check_one_in": 1}},
-    patched="import os, extproc.headmemory as memory; same = memory._same\n"
+    patched="import os, extproc.head_memory.memory as memory; same = memory._same\n"
     "memory._same = lambda *a: not os.path.exists({flag!r}) and same(*a)",
 )
 def the_head_memory_has_a_bug(scene):

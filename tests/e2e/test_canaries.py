@@ -18,7 +18,7 @@ CANARIES = {
 }
 # A bug of ours that has everything at hand, and says it.
 _CRASHING = """
-from extproc.pipeline import Pipeline
+from extproc.request.pipeline import Pipeline
 allow = Pipeline.allow
 def crash(self, admission, authorized, payload, record):
     if admission.head.values("x-crash"):

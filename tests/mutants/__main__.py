@@ -19,11 +19,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("extproc", "tests", "envoy", "docs", "protos", "README.md", "LICENSE")
-MORE_TESTS = {
-    "credentials": ["tests/unit/test_fairpool.py", "tests/unit/test_fairqueue.py"],
-    "server": ["tests/unit/test_headmemory.py"],
-}
-"""Unit tests of a room outside of its folder."""
 
 _DETAIL = re.compile(r""", (?:None|f?"(?:[^"\\]|\\.)*")?\)$""")
 _STRING = re.compile(r"""f?("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
@@ -95,7 +90,7 @@ def prepare(copy: Path, room: str) -> None:
         "only_mutate": [f"extproc/{room}" if room.endswith(".py") else f"extproc/{room}/*"],
         "also_copy": list(COPIED),
         "pytest_add_cli_args": ["-p", "no:cacheprovider"],
-        "pytest_add_cli_args_test_selection": [f"tests/unit/{folder}", *MORE_TESTS.get(folder, [])],
+        "pytest_add_cli_args_test_selection": [f"tests/unit/{folder}"],
     }
     lines = "".join(f"{name} = {value!r}\n" for name, value in configuration.items())
     (copy / "pyproject.toml").write_text(f"{(ROOT / 'pyproject.toml').read_text()}\n[tool.mutmut]\n{lines}")

@@ -33,7 +33,7 @@ class Arrived:
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerSpec:
     """A service as extproc's targets name it."""
 
     host: str
@@ -52,13 +52,13 @@ class Place:
 
 
 PLACES = {
-    "s3": Place("s3.us-east-1.amazonaws.com", "s3"),
-    "dynamodb": Place("dynamodb.us-east-1.amazonaws.com", "dynamodb"),
-    "sqs": Place("sqs.us-east-1.amazonaws.com", "sqs"),
-    "sns": Place("sns.us-east-1.amazonaws.com", "sns"),
-    "lambda": Place("lambda.us-east-1.amazonaws.com", "lambda"),
-    "bedrock-runtime": Place("bedrock-runtime.us-east-1.amazonaws.com", "bedrock"),
-    "bedrock": Place("bedrock.us-east-1.amazonaws.com", "bedrock"),
+    "s3": WorkerSpec("s3.us-east-1.amazonaws.com", "s3"),
+    "dynamodb": WorkerSpec("dynamodb.us-east-1.amazonaws.com", "dynamodb"),
+    "sqs": WorkerSpec("sqs.us-east-1.amazonaws.com", "sqs"),
+    "sns": WorkerSpec("sns.us-east-1.amazonaws.com", "sns"),
+    "lambda": WorkerSpec("lambda.us-east-1.amazonaws.com", "lambda"),
+    "bedrock-runtime": WorkerSpec("bedrock-runtime.us-east-1.amazonaws.com", "bedrock"),
+    "bedrock": WorkerSpec("bedrock.us-east-1.amazonaws.com", "bedrock"),
 }
 
 

@@ -4,8 +4,8 @@ import asyncio
 import itertools
 from dataclasses import dataclass
 
-from extproc.credentials.sessions import token_digest
 from extproc.errors import Denied
+from extproc.sessions.sessions import token_digest
 from extproc.values import Credentials, Grant, Identity, Session
 
 START = 1_790_000_000.0
@@ -64,7 +64,7 @@ class FakeExchange:
         self.gate.set()
 
     async def exchange(self, opened, granted):
-        self.calls.append((opened.unverified_for_sts, granted))
+        self.calls.append((opened.unverified_web_identity_token, granted))
         await self.gate.wait()
         await asyncio.sleep(0)
         if self.failure is not None:

@@ -2,7 +2,7 @@
 
 import inspect
 
-from extproc.server.stream import Stream
+from extproc.request.stream import Stream
 from support.envoy_messages import Seen
 
 

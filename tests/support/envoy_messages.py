@@ -16,7 +16,7 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import (
     ProtocolConfiguration,
 )
 
-from extproc.server.envoy import external_processor_pb2
+from extproc.ext_proc.envoy import external_processor_pb2
 
 BUFFERED = ProcessingModeBodySendMode.BUFFERED
 NO_BODY = ProcessingModeBodySendMode.NONE

@@ -2,18 +2,18 @@
 
 import asyncio
 
-from extproc.answerwatch import AnswerWatch
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
-from extproc.credentials.cache import CachePolicy, CredentialCache
-from extproc.credentials.revocation import DenyList, Revocation
-from extproc.credentials.sessions import SessionCache
 from extproc.errors import Denied, Reason
-from extproc.pipeline import Pipeline
+from extproc.fairness.stream_slots import StreamSlots
 from extproc.policy.rules import ClaimContains, Policy, Rule
+from extproc.request.pipeline import Pipeline
+from extproc.request.response_sampling import AnswerWatch
+from extproc.sessions.cache import CachePolicy, CredentialCache
+from extproc.sessions.revocation import DenyList, Revocation
+from extproc.sessions.sessions import SessionCache
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Scope, Target, TargetTable
-from extproc.streamslots import StreamSlots
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.observer import Observer
 from extproc.values import Credentials, Identity

@@ -1,14 +1,14 @@
 """Records as the pipeline would have filled them, and where events go in tests."""
 
-from extproc.streamslots import OUTCOMES, SlotCounts
-from extproc.telemetry.counts import Sources
-from extproc.telemetry.record import Record
+from extproc.fairness.stream_slots import OUTCOMES, SlotCounts
+from extproc.telemetry.record import RequestRecord
+from extproc.telemetry.state import GaugeSources
 from extproc.values import Grant, Identity, RequestHead
 from support.pipelines import NOW
 
 GRANT = Grant("arn:aws:iam::123456789012:role/Admin", "alice", 900, "admins")
 
-SOURCES = Sources(
+SOURCES = GaugeSources(
     ready=lambda: True,
     entries={"sessions": lambda: 3, "credentials": lambda: 2},
     evictions={"sessions": lambda: 1, "credentials": lambda: 0},
@@ -34,7 +34,7 @@ def identity(subject="alice", **claims):
 
 
 def record(*, decision="allow", reason="", **fields):
-    made = Record()
+    made = RequestRecord()
     made.decision, made.reason = decision, reason
     for name, value in {"head": head(), "target": "aws-mcp", **fields}.items():
         setattr(made, name, value)

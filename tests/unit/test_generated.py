@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PROTO = "extproc/admin/v1/admin.proto"
 
 
-ENVOY = "extproc/server/envoy"
+ENVOY = "extproc/ext_proc/envoy"
 
 
 def test_the_committed_code_is_what_make_protos_generates(tmp_path):

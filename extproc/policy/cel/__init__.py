@@ -24,13 +24,13 @@ from extproc.policy.cel.values import CelType, to_cel
 __all__ = [
     "DEFAULT_COST_LIMIT",
     "MAX_EXPRESSION_LENGTH",
+    "BoolExpression",
     "Budget",
-    "Condition",
     "EvaluationError",
     "ExpressionError",
     "MissingMemberError",
     "Path",
-    "Text",
+    "StringExpression",
     "Value",
     "compile_any",
     "compile_condition",
@@ -79,7 +79,7 @@ class _Expression:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition(_Expression):
+class BoolExpression(_Expression):
     """An expression that is to be true or false."""
 
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
@@ -96,7 +96,7 @@ class Condition(_Expression):
 
 
 @dataclass(frozen=True, slots=True)
-class Text(_Expression):
+class StringExpression(_Expression):
     """An expression that is to be a string."""
 
     def value(self, variables: Mapping[str, Any], budget: Budget | None = None) -> str:
@@ -120,7 +120,7 @@ class Value(_Expression):
         return self._evaluate(variables, budget)
 
 
-def compile_condition(source: str, *, variables: frozenset[str]) -> Condition:
+def compile_condition(source: str, *, variables: frozenset[str]) -> BoolExpression:
     """Compile a boolean expression over the declared variables.
 
     Raises:
@@ -129,13 +129,13 @@ def compile_condition(source: str, *, variables: frozenset[str]) -> Condition:
     """
     code, rest = _compiled(source, variables, CelType.BOOL)
     constant = code.constant if type(code.constant) is bool else None
-    return Condition(source, rest.reads, constant, rest.faults, code, rest.places, rest.size)
+    return BoolExpression(source, rest.reads, constant, rest.faults, code, rest.places, rest.size)
 
 
-def compile_text(source: str, *, variables: frozenset[str]) -> Text:
+def compile_text(source: str, *, variables: frozenset[str]) -> StringExpression:
     """Compile an expression that gives a string; raises ``ExpressionError`` like ``compile_condition``."""
     code, rest = _compiled(source, variables, CelType.STRING)
-    return Text(source, rest.reads, None, rest.faults, code, rest.places, rest.size)
+    return StringExpression(source, rest.reads, None, rest.faults, code, rest.places, rest.size)
 
 
 def compile_any(source: str, *, variables: frozenset[str], checked: bool = True) -> Value:

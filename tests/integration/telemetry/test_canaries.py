@@ -21,12 +21,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import generate_latest
 
-from extproc.credentials.breaker import CircuitBreaker
-from extproc.credentials.exchange import StsExchange
-from extproc.credentials.sts import StsClient
-from extproc.server import engine
-from extproc.server.services import EXT_PROC_SERVICE
-from extproc.server.transport import Limits, Transport
+from extproc.grpc_server import engine
+from extproc.grpc_server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.transport import Limits, Transport
+from extproc.sts.breaker import CircuitBreaker
+from extproc.sts.client import StsClient
+from extproc.sts.exchange import StsExchange
 from extproc.telemetry import logs
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.sink import FileSink

@@ -6,7 +6,7 @@ import inspect
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from extproc.server.stream import Stream
+from extproc.request.stream import Stream
 from extproc.telemetry.tracing import OtelTracer, otlp_provider
 from support.envoy_messages import body_message, headers_message
 from support.pipelines import TOKEN, Parts

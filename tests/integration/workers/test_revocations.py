@@ -12,10 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from extproc.admin.v1 import admin_pb2
 from extproc.demo.ports import free_ports
-from extproc.server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.services import EXT_PROC_SERVICE
 from extproc.workers.control import RefusedError
-from extproc.workers.place import Share
 from extproc.workers.revocations import Revocations
+from extproc.workers.spec import ListenSlice
 from extproc.workers.worker import Worker
 from support.envoy_messages import Seen, headers_message
 from support.supervised import PATIENCE, settings, token, until
@@ -43,7 +43,7 @@ async def running(tmp_path):
     worker = Worker(
         number=1,
         of=1,
-        share=Share((address,)),
+        share=ListenSlice((address,)),
         directory=tmp_path,
         command=[sys.executable, "-m", "extproc", "serve", "--config", str(path)],
         revocations=revocations,

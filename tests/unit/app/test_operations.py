@@ -6,13 +6,13 @@ import json
 import pytest
 
 from extproc import config
-from extproc.adminapi.operations import RefusedError
+from extproc.admin.operations import RefusedError
 from extproc.app.operations import _digest
 from extproc.authn.keys import KeyDocument, KeyDocumentError, KeyStore, RefreshPolicy
-from extproc.credentials.revocation import Selector
-from extproc.credentials.sessions import token_digest
+from extproc.sessions.revocation import Selector
+from extproc.sessions.sessions import token_digest
 from extproc.values import ChainedRole, Grant, Identity, Session
-from support.adminapi import ROLE, SETTINGS, operations
+from support.admin import ROLE, SETTINGS, operations
 from support.pipelines import NOW, Parts
 from support.tokens import ec_key, key_set, public_jwk
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from extproc import config
-from extproc.admission import Admission
 from extproc.app import reload as reload_module
 from extproc.app import snapshot
 from extproc.app.changes import applicable, same
+from extproc.app.process_state import ProcessState
 from extproc.app.reload import Reloader
-from extproc.app.shared import Shared
 from extproc.config import ConfigError
 from extproc.config.listen import Listen
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import NO_INPUTS
-from extproc.telemetry.record import Record
+from extproc.request.admission import Admission
+from extproc.telemetry.record import RequestRecord
 from extproc.values import Credentials, RequestHead
 from support.tokens import AUDIENCE, ISSUER, KID, NOW, FakeClock, claims, key_set, mint, public_jwk, rsa_key
 
@@ -59,7 +59,7 @@ class Running:
         }
         self.sts = CountingSts()
         settings = self.load()
-        self.shared = Shared(settings, clock=FakeClock(), sts=self.sts)
+        self.shared = ProcessState(settings, clock=FakeClock(), sts=self.sts)
         self.reloader = Reloader(
             first=snapshot.build(settings, self.shared), shared=self.shared, load=self.load
         )
@@ -87,7 +87,7 @@ class Running:
         )
         admission = pipeline.admit(head)
         assert isinstance(admission, Admission)
-        record = Record()
+        record = RequestRecord()
         return pipeline.recall(admission, NO_INPUTS, record) or await pipeline.authorize(
             admission, NO_INPUTS, record
         )

@@ -13,11 +13,11 @@ import pytest
 
 from extproc import config
 from extproc.app import snapshot
-from extproc.app.shared import Shared
+from extproc.app.process_state import ProcessState
 from extproc.explain.facts import facts
 from extproc.explain.run import Environment, explain_claims, explain_request, explain_token
 from extproc.explain.text import WIDTH, lines
-from extproc.server.stream import Stream
+from extproc.request.stream import Stream
 from extproc.values import Credentials
 from support.envoy_messages import Seen, body_message, headers_message, trailers_message, with_jwt_payload
 from support.tokens import AUDIENCE, ISSUER, KID, NOW, FakeClock, claims, key_set, mint, public_jwk, rsa_key
@@ -266,7 +266,7 @@ def settings(tmp_path_factory):
 
 @pytest.fixture
 def shared(settings):
-    return Shared(settings, clock=FakeClock(), sts=AnySts())
+    return ProcessState(settings, clock=FakeClock(), sts=AnySts())
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.app.rooms import build_policy
+from extproc.app.factories import build_policy
 from extproc.config import ConfigError
 from extproc.errors import Reason
 from extproc.policy.claims_schema import mismatch, parse_schema

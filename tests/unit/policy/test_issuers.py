@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.app.rooms import build_policy
+from extproc.app.factories import build_policy
 from extproc.config import ConfigError, validate
 from extproc.errors import Denied, Reason
 from extproc.policy.agents import MAX_AGENTS, ActError, agents_of

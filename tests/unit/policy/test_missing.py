@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.app.rooms import build_policy
+from extproc.app.factories import build_policy
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import Inputs
 from extproc.values import Identity

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc import config
-from extproc.app.rooms import build_policy
+from extproc.app.factories import build_policy
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import Inputs
 from extproc.policy.review import warnings

@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as TheirHistogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from extproc.credentials.sts_errors import _REASONS as STS_CODES
-from extproc.credentials.sts_errors import denied
 from extproc.errors import Reason
-from extproc.streamslots import OUTCOMES
-from extproc.telemetry.counts import ABANDONED_IN, EXCHANGE_REFUSALS, SECONDS
+from extproc.fairness.stream_slots import OUTCOMES
+from extproc.sts.errors import _REASONS as STS_CODES
+from extproc.sts.errors import denied
 from extproc.telemetry.histogram import Histogram
 from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.state import ABANDONED_IN, EXCHANGE_REFUSALS, SECONDS
 from support.telemetry import GRANT, SOURCES, head, identity, record
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from extproc.credentials.exchange import EXCHANGE_OUTCOMES
+from extproc.sts.exchange import EXCHANGE_OUTCOMES
 from extproc.telemetry.metrics import Metrics
 from extproc.workers.metrics import WorkerHealth
 from support.telemetry import SOURCES

@@ -1,0 +1,80 @@
+"""The listener of the admin API: its service, health and reflection, so that grpcurl needs no proto files."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from extproc.admin.operations import RefusedError
+from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
+from extproc.grpc_server.transport import Transport
+
+SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
+
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_AT_A_TIME = 16  # calls; further ones are turned away
+_GRACE = 1.0  # seconds for calls under way
+
+_log = structlog.get_logger(__name__)
+
+
+class AdminGrpcServer:
+    """Serves a servicer of the admin API over a transport. Belongs to the event loop it is started in."""
+
+    def __init__(self, servicer: admin_pb2_grpc.AdminServicer, *, transport: Transport) -> None:
+        self._health = health_aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[_Guard(transport)], options=transport.options, maximum_concurrent_rpcs=_AT_A_TIME
+        )
+        admin_pb2_grpc.add_AdminServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), self._server)
+        self.ports = transport.bind(self._server.add_secure_port)
+
+    async def start(self) -> None:
+        """Listen, and say so to health's clients."""
+        for service in ("", SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Finish the calls under way, and close."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(_GRACE)
+
+
+class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Admits clients, and turns what goes wrong into a status that tells no more than they may know."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        """Wrap the methods of the admin API; health and reflection are for every client."""
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith(f"/{SERVICE}/"):
+            return handler
+
+        async def guarded(request: Any, context: Any) -> Any:
+            if not self._transport.admits(context.auth_context):
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "client not allowed")
+            try:
+                return await handler.unary_unary(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except RefusedError as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except Exception as error:  # noqa: BLE001 - its message may quote a secret
+                _log.error("admin_call_failed", method=details.method, error=type(error).__name__)
+                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+
+        return grpc.unary_unary_rpc_method_handler(
+            guarded,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )

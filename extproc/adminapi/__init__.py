@@ -1,1 +1,0 @@
-"""The admin API: gRPC for operators, on a listener of its own."""

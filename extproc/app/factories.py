@@ -1,0 +1,358 @@
+"""What the settings say, as the objects of the rooms."""
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from extproc.authn.audience import Audiences
+from extproc.authn.challenge import ProtectedResource
+from extproc.authn.claims import ClaimValue
+from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
+from extproc.authn.origin import Origins
+from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, is_loopback
+from extproc.authn.token import TokenLimits
+from extproc.authn.verifier import TokenVerifier, TrustedIssuer, Verifier
+from extproc.clock import Clock
+from extproc.config import Ceiling, Issuer, Limits, Refresh, RoleMapping, Settings, Tls
+from extproc.fairness.stream_slots import SlotLimit, StreamSlots
+from extproc.grpc_server.certificates import CertificateError, CertificateFiles
+from extproc.policy import ceilings
+from extproc.policy.mappings import AccountSelector, Rule
+from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
+from extproc.policy.rules import Policy
+from extproc.request.header_limits import HeaderLimits
+from extproc.request.pipeline import Pipeline
+from extproc.request.refusal import Denials
+from extproc.request.response_sampling import AnswerWatch
+from extproc.scopes import RequiredScopes, ScopeHierarchy
+from extproc.sessions.cache import CredentialSource
+from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.sessions import SessionCache
+from extproc.signing.signer import Signer
+from extproc.signing.targets import Target, TargetTable
+from extproc.telemetry.observer import DecisionObserver
+from extproc.values import ChainedRole
+
+NOTHING_KEPT: Mapping[Hashable, KeyStore] = MappingProxyType({})
+
+
+def build_policy(settings: Settings) -> Policy:
+    """The role mappings and ceilings as a policy."""
+    hierarchy = scope_hierarchy(settings)
+    return Policy(
+        rules=[
+            Rule(
+                name=name,
+                matcher=_matcher(mapping, settings.role_claim),
+                role_arn=mapping.role_arn,
+                priority=mapping.priority,
+                chain=_chain(mapping),
+                session_policy=mapping.session_policy,
+                session_duration=mapping.session_duration,
+                account=_account(mapping),
+                issuers=_issuers(mapping),
+                message=mapping.message or "",
+                require_scopes=hierarchy.require(mapping.require_scopes),
+            )
+            for name, mapping in zip(settings.mapping_names, settings.role_mappings, strict=True)
+        ],
+        ceilings=[
+            ceilings.Ceiling(
+                name=ceiling.name,
+                matcher=_matcher(ceiling, settings.role_claim),
+                priority=ceiling.priority,
+                max_mapping=ceiling.max_mapping,
+                session_policy=ceiling.session_policy,
+                issuers=_issuers(ceiling),
+                message=ceiling.message or "",
+                require_scopes=hierarchy.require(ceiling.require_scopes),
+            )
+            for ceiling in settings.ceilings
+        ],
+        session_name=name_expression(settings.session_name) if settings.session_name else None,
+        reject_session_names=settings.session_name_invalid == "reject",
+        fallback_role_arn=settings.fallback_role_arn,
+        session_name_claim=settings.session_name_claim,
+        session_duration=settings.session_duration,
+        claims_schema=settings.claims_schema,
+        cost_limit=settings.limits.policy_cost,
+    )
+
+
+def _issuers(entry: RoleMapping | Ceiling) -> frozenset[str] | None:
+    return None if entry.issuers is None else frozenset(entry.issuers)
+
+
+def _matcher(entry: RoleMapping | Ceiling, role_claim: str) -> Matcher:
+    if entry.claim is not None:
+        return ClaimContains(claim=role_claim, value=entry.claim)
+    return cel_matcher(entry.matcher or "")
+
+
+def _chain(mapping: RoleMapping) -> ChainedRole | None:
+    chain = mapping.chain
+    return ChainedRole(chain.role_arn, chain.external_id) if chain else None
+
+
+def _account(mapping: RoleMapping) -> AccountSelector | None:
+    chain = mapping.chain
+    if chain is None or chain.account is None:
+        return None
+    return AccountSelector(account_expression(chain.account), chain.role_arns)
+
+
+def build_key_stores(
+    settings: Settings,
+    clock: Clock,
+    kept: Mapping[Hashable, KeyStore] = NOTHING_KEPT,
+    on_fetch: Callable[[str, bool], None] = lambda _issuer, _ok: None,
+) -> dict[str, KeyStore]:
+    """One key store an issuer, but for those whose tokens Envoy verifies.
+
+    ``kept``: stores by their ``terms``, each taken over where an issuer still has the same.
+    ``on_fetch`` is told the issuer, and whether a fetch of its keys brought some.
+    """
+    documents = HttpDocuments()
+    stores = {}
+    for issuer in settings.issuers:
+        if issuer.verified_by == "extproc":
+            terms = _key_terms(issuer, settings)
+            stores[issuer.issuer] = kept.get(terms) or KeyStore(
+                issuer=issuer.issuer,
+                source=_key_source(issuer, documents),
+                clock=clock,
+                refresh=_refresh_policy(issuer.refresh or settings.refresh),
+                terms=terms,
+                on_fetch=partial(on_fetch, issuer.issuer),
+            )
+    return stores
+
+
+def _key_terms(issuer: Issuer, settings: Settings) -> Hashable:
+    """All that a key store is built from."""
+    refresh = issuer.refresh or settings.refresh
+    return (issuer.issuer, issuer.jwks_uri, issuer.jwks_file, issuer.allow_insecure_http, refresh)
+
+
+def _refresh_policy(refresh: Refresh) -> RefreshPolicy:
+    return RefreshPolicy(
+        interval=refresh.interval,
+        shortest=refresh.shortest,
+        longest=refresh.longest,
+        cooldown=refresh.cooldown,
+        max_staleness=refresh.max_staleness,
+    )
+
+
+def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
+    if issuer.jwks_file:
+        return JwksFile(Path(issuer.jwks_file))
+    allow_http = issuer.allow_insecure_http or is_loopback(issuer.issuer)
+    if issuer.jwks_uri:
+        allow_http = issuer.allow_insecure_http or is_loopback(issuer.jwks_uri)
+        return JwksUri(uri=issuer.jwks_uri, documents=documents, allow_http=allow_http)
+    return Discovery(issuer=issuer.issuer, documents=documents, allow_http=allow_http)
+
+
+def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock) -> Verifier:
+    """The verifier of all configured issuers."""
+    hierarchy = scope_hierarchy(settings)
+    required = {issuer.issuer: hierarchy.require(issuer.required_scopes) for issuer in settings.issuers}
+    return Verifier(
+        issuers=[
+            TrustedIssuer(
+                issuer=issuer.issuer,
+                audiences=Audiences(issuer.audiences, ignore_slash=issuer.ignore_audience_slash),
+                algorithms=frozenset(issuer.algorithms),
+                token_types=frozenset(token_type.lower() for token_type in issuer.token_types),
+                leeway=issuer.leeway,
+                keys=stores.get(issuer.issuer),
+                required_claims={
+                    name: _values(required) for name, required in issuer.required_claims.items()
+                },
+                required_scopes=required[issuer.issuer],
+                exchange_header=issuer.sts_token_header,
+                exchange_audiences=Audiences(
+                    issuer.sts_token_audiences or issuer.audiences, ignore_slash=issuer.ignore_audience_slash
+                ),
+                terms=_terms(issuer, settings.limits, required[issuer.issuer]),
+            )
+            for issuer in settings.issuers
+        ],
+        clock=clock,
+        limits=TokenLimits(
+            size=settings.limits.token_bytes,
+            nesting=settings.limits.claims_depth,
+            values=settings.limits.claims_values,
+        ),
+    )
+
+
+def scope_hierarchy(settings: Settings) -> ScopeHierarchy:
+    """``scopes``, and all scopes that some section requires."""
+    return ScopeHierarchy(settings.scopes, (*_baseline_scopes(settings), *_rules_scopes(settings)))
+
+
+def _baseline_scopes(settings: Settings) -> Iterator[str]:
+    for issuer in settings.issuers:
+        yield from issuer.required_scopes
+
+
+def _rules_scopes(settings: Settings) -> Iterator[str]:
+    for entry in (*settings.role_mappings, *settings.ceilings):
+        yield from entry.require_scopes
+
+
+def _terms(issuer: Issuer, limits: Limits, required: RequiredScopes) -> bytes:
+    """SHA-256 over all that verifying an issuer's tokens goes by."""
+    of_tokens = limits.model_dump_json(include={"token_bytes", "claims_depth", "claims_values"})
+    scopes = [sorted(enough) for enough in required.sufficient]
+    return hashlib.sha256(
+        f"{issuer.model_dump_json(exclude={'refresh'})}{of_tokens}{scopes}".encode()
+    ).digest()
+
+
+def _values(required: ClaimValue | list[ClaimValue]) -> tuple[ClaimValue, ...]:
+    return tuple(required) if isinstance(required, list) else (required,)
+
+
+def build_resource(settings: Settings) -> ProtectedResource:
+    """The resource as clients see it, with the scopes of all issuers and of all rules."""
+    return ProtectedResource(
+        url=settings.resource.url,
+        aliases=settings.resource.aliases,
+        authorization_servers=[issuer.issuer for issuer in settings.issuers],
+        name=settings.resource.name,
+        scopes=list(dict.fromkeys(_baseline_scopes(settings))),
+        step_up_scopes=list(dict.fromkeys(_rules_scopes(settings))),
+    )
+
+
+def build_origins(settings: Settings, verifier: TokenVerifier) -> Origins:
+    """The web pages that may call."""
+    return Origins(frozenset(settings.origins), request_headers=verifier.exchange_headers)
+
+
+def build_denials(settings: Settings, resource: ProtectedResource, origins: Origins) -> Denials:
+    """What writes the replies to refused requests."""
+    return Denials(
+        resource=resource,
+        origins=origins,
+        support=settings.support,
+        tell_with_200=settings.mcp.denied_status == 200,  # noqa: PLR2004 - the HTTP status
+    )
+
+
+def build_targets(settings: Settings) -> TargetTable:
+    """The targets by name, prefix and host."""
+    return TargetTable(
+        [
+            Target(
+                name=target.name,
+                host=target.host,
+                scope=target.scope,
+                payload=target.payload_mode,
+                prefix=target.prefix,
+                sign_headers=frozenset(target.sign_headers),
+                withhold_headers=frozenset(target.withhold_headers),
+                default_aws_region=target.default_aws_region,
+                aws_chunked=target.aws_chunked_mode,
+                mcp=target.mcp,
+            )
+            for target in settings.targets
+        ]
+    )
+
+
+def build_pipeline(
+    settings: Settings,
+    *,
+    verifier: TokenVerifier,
+    policy: Policy,
+    targets: TargetTable,
+    sessions: SessionCache,
+    credentials: CredentialSource,
+    revocation: RevocationCheck,
+    signer: Signer,
+    observer: DecisionObserver,
+    slots: StreamSlots,
+    on_policy_cost: Callable[[int], None] = lambda _cost: None,
+    on_head_check: Callable[[bool], None] = lambda _same: None,
+    on_answer: Callable[[str, str], None] = lambda _target, _refused: None,
+) -> Pipeline:
+    """The pipeline of a configuration. The server's and ``extproc explain``'s are both made here."""
+    resource, origins = build_resource(settings), build_origins(settings, verifier)
+    return Pipeline(
+        resource=resource,
+        origins=origins,
+        targets=targets,
+        verifier=verifier,
+        policy=policy,
+        sessions=sessions,
+        credentials=credentials,
+        revocation=revocation,
+        deadline=settings.sts.deadline + RefreshPolicy().wait,
+        signer=signer,
+        observer=observer,
+        max_body_bytes=settings.limits.request_body_bytes,
+        max_mcp_bytes=settings.limits.mcp_body_bytes,
+        header_limits=HeaderLimits(
+            count=settings.limits.request_headers, size=settings.limits.request_headers_kib * 1024
+        ),
+        max_sessions=settings.limits.sessions,
+        remember_heads=settings.head_memory.enabled,
+        check_one_head_in=settings.head_memory.check_one_in,
+        on_policy_cost=on_policy_cost,
+        on_head_check=on_head_check,
+        answers=AnswerWatch(settings.observe_upstream, max_sessions=settings.limits.sessions),
+        on_answer=on_answer,
+        denials=build_denials(settings, resource, origins),
+        slots=slots,
+    )
+
+
+def slot_limits(settings: Settings, *, workers: int = 1) -> dict[str, SlotLimit]:
+    """Return one process's limits of open requests, by target; those without any are not in it."""
+    return {
+        target.name: SlotLimit(
+            open=target.connection_limit,
+            of_one=target.limit_of_one_subject,
+            waiting=target.waiting_limit,
+            seconds=target.max_wait,
+        ).divided(workers)
+        for target in settings.targets
+        if target.counts_streams
+    }
+
+
+def file_warnings(settings: Settings) -> list[str]:
+    """What of the listener's files is not usable here."""
+    tls = settings.listen.tls
+    if tls is None or not Path(tls.certificate).parent.is_dir():
+        return []
+    try:
+        build_certificates(tls)
+    except CertificateError as error:
+        return [f"listen.tls: {error}"]
+    return []
+
+
+def file_notes(settings: Settings) -> list[str]:
+    """What of the listener's files was not looked at, since their folder is on another machine."""
+    tls = settings.listen.tls
+    if tls is None or Path(tls.certificate).parent.is_dir():
+        return []
+    return [
+        f"listen.tls: {Path(tls.certificate).parent} is not on this machine; its files were not looked at"
+    ]
+
+
+def build_certificates(tls: Tls) -> CertificateFiles:
+    """The files of ``listen.tls``, read; raises ``CertificateError``."""
+    return CertificateFiles(
+        certificate=Path(tls.certificate),
+        private_key=Path(tls.private_key),
+        client_ca=Path(tls.client_ca) if tls.client_ca else None,
+    )

@@ -1,0 +1,77 @@
+"""What outlives every reload: sessions, credentials, the way to STS, clocks, metrics."""
+
+from extproc.app.observation import build_audit, build_tracer
+from extproc.clock import Clock
+from extproc.config import Settings
+from extproc.fairness.stream_slots import StreamSlots
+from extproc.sessions.cache import CachePolicy, CredentialCache
+from extproc.sessions.revocation import DenyList, Revocation
+from extproc.sessions.sessions import SessionCache
+from extproc.signing.signer import Signer
+from extproc.sts.aws_clock import AwsClock
+from extproc.sts.breaker import CircuitBreaker
+from extproc.sts.client import StsClient
+from extproc.sts.exchange import EXCHANGE_OUTCOMES, Sts, StsExchange
+from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.observer import Observer
+
+
+class ProcessState:
+    """Built once, from the settings at start; ``app.changes`` knows which of them this ties down.
+
+    ``sts``: who is asked for credentials, if not the endpoint in the settings.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock, sts: Sts | None = None) -> None:
+        self.clock = clock
+        self.metrics = Metrics(exchange_outcomes=EXCHANGE_OUTCOMES)
+        self.audit = build_audit(settings)
+        self.tracer = build_tracer(settings)
+        self.observer = Observer(
+            metrics=self.metrics,
+            audit=self.audit,
+            sample_allows=settings.audit.sample_allows,
+            tracer=self.tracer,
+        )
+        self.aws_clock = AwsClock(system=clock)
+        self.signer = Signer(self.aws_clock)
+        self.breaker = CircuitBreaker(
+            failures=settings.sts.breaker_failures, open_for=settings.sts.breaker_seconds, clock=clock
+        )
+        self.exchange = StsExchange(
+            sts=sts
+            or StsClient(
+                region=settings.sts_region,
+                endpoint_url=settings.sts.endpoint_url,
+                timeout=settings.sts.timeout,
+                connections=settings.sts.workers,
+                on_date=self.aws_clock.observe,
+                clock=self.aws_clock,
+            ),
+            breaker=self.breaker,
+            deadline=settings.sts.deadline,
+            workers=settings.sts.workers,
+            max_waiting=settings.sts.max_waiting,
+            max_of_one=settings.sts.max_waiting_per_subject,
+            on_outcome=self.metrics.exchanged,
+            on_refusal=self.metrics.exchange_refused,
+        )
+        self.slots = StreamSlots()
+        """Open requests by target. ``Reloader`` has it go by each new configuration."""
+        self.sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
+        self.credentials = CredentialCache(
+            exchange=self.exchange,
+            clock=self.aws_clock,
+            policy=CachePolicy(
+                max_entries=settings.limits.sessions,
+                margin=settings.cache.margin,
+                negative_ttl=settings.cache.negative_ttl,
+                reuse_by_identity=settings.cache.reuse == "identity",
+            ),
+        )
+        self.revocation = Revocation(
+            sessions=self.sessions,
+            credentials=self.credentials,
+            deny_list=DenyList(clock=clock),
+            clock=clock,
+        )

@@ -1,0 +1,1 @@
+"""Bounded caches, and work shared by those who ask for the same."""

@@ -1,1 +1,0 @@
-"""From a grant to temporary AWS credentials, and keeping them."""

@@ -1,0 +1,1 @@
+"""Envoy's messages: read, and written."""

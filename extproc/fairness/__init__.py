@@ -1,0 +1,1 @@
+"""Limits that no user can use up for others."""

@@ -1,0 +1,1 @@
+"""The gRPC listener and the engines behind it."""

@@ -1,0 +1,223 @@
+"""The server: one thread takes gRPC's events and answers what memory can answer.
+
+What has to wait (verification, decisions, exchanges, large bodies) goes to the event loop,
+which sends the answer itself: gRPC's core takes operations from any thread.
+"""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from grpc._cython import cygrpc
+from grpc_health.v1 import health_pb2
+
+from extproc.ext_proc.envoy import external_processor_pb2
+from extproc.grpc_server.completion_queue.calls import NO_ANSWER, Onlookers, ProcessCall, RefusedCall, Status
+from extproc.grpc_server.completion_queue.side_calls import SideServices
+from extproc.grpc_server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
+from extproc.grpc_server.transport import Transport
+from extproc.request.pipeline import Pipeline
+from extproc.request.stream import Answer, Stream
+
+_PROCESS = f"/{EXT_PROC_SERVICE}/Process"
+_NOT_ALLOWED: Status = (cygrpc.StatusCode.permission_denied, b"client not allowed")
+_CALLS_ASKED_FOR = 16
+"""New calls that gRPC may hand over at a time; each is asked for again when it comes."""
+
+_UNTIL_CANCELLED = 5.0  # seconds for cancelled calls to end
+
+_log = structlog.get_logger(__name__)
+
+
+class CompletionQueueEngine:
+    """Serves ``ExternalProcessor/Process`` over the given transport.
+
+    ``pipeline`` is asked once a stream, so that a new configuration applies to new requests.
+    """
+
+    def __init__(self, *, transport: Transport, pipeline: Callable[[], Pipeline]) -> None:
+        self._transport = transport
+        self._pipeline = pipeline
+        self._side = SideServices()
+        self._queue = cygrpc.CompletionQueue()
+        self._server = cygrpc.Server(transport.options, False)  # noqa: FBT003 - without xDS
+        self._server.register_completion_queue(self._queue)
+        self.ports = transport.bind(self._add_port)
+        # The descriptor of our service is found in the default pool, where this import put it.
+        assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
+        self._thread = threading.Thread(target=self._poll, name="grpc", daemon=True)
+        self._onlookers = Onlookers()
+        self._waiting: dict[ProcessCall, asyncio.Task[None]] = {}
+        # Not whether the thread lives: it lives on for a moment after it has failed.
+        self._polling = False
+        self._stopping = False
+        self._calls_ended, self._hurry = asyncio.Event(), asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._failed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen; health says NOT_SERVING until ``set_serving``."""
+        self._loop = asyncio.get_running_loop()
+        await self.set_serving(serving=False)
+        self._server.start()
+        for _ in range(_CALLS_ASKED_FOR):
+            self._request_call()
+        self._polling = True
+        self._thread.start()
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """Tell the health service's clients, Envoy among them."""
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for service in HEALTH_SERVICES:
+            self._side.health.set(service, status)
+
+    async def failed(self) -> None:
+        """Return when the polling thread has ended by itself."""
+        await self._failed.wait()
+
+    async def stop(self, *, grace: float) -> None:
+        """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close.
+
+        Called again, it cancels those that are left.
+        """
+        if self._stopping:
+            self._hurry.set()
+            await self._stopped.wait()
+            return
+        self._stopping = True
+        self._side.stop()
+        if not self._polling:  # nobody would take the events that the end brings
+            self._stopped.set()
+            return
+        self._server.shutdown(self._queue, self._on_shutdown)
+        self._onlookers.send_away()
+        try:
+            await asyncio.wait_for(self._ended_or_hurried(), grace)
+        except TimeoutError:
+            self._hurry.set()
+        if self._hurry.is_set() and not self._calls_ended.is_set():
+            self._server.cancel_all_calls()
+            for task in self._waiting.values():
+                task.cancel()
+            await asyncio.wait_for(self._calls_ended.wait(), _UNTIL_CANCELLED)
+        # In this thread, as cancelling is: a server that is destroyed must not be told to cancel.
+        self._server.destroy()
+        self._queue.shutdown()
+        await asyncio.to_thread(self._thread.join)
+        self._stopped.set()
+
+    async def _ended_or_hurried(self) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._calls_ended, self._hurry)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _add_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        port: int = self._server.add_http2_port(address.encode(), credentials._credentials)  # noqa: SLF001
+        if port == 0:
+            raise RuntimeError(address)
+        return port
+
+    def _poll(self) -> None:
+        try:
+            while (event := self._queue.poll()).completion_type != cygrpc.CompletionType.queue_shutdown:
+                try:
+                    event.tag(event)
+                except Exception as error:  # noqa: BLE001 - one call must not end all others
+                    _log.error("event_failed", error=type(error).__name__)
+                # Kept while waiting for the next one, it would keep its call from being freed.
+                del event
+        except BaseException as error:  # noqa: BLE001 - nothing may end this thread unseen
+            _log.critical("engine_failed", error=type(error).__name__)
+        finally:
+            self._polling = False
+            if not self._stopping:
+                self._in_loop(self._failed.set)
+
+    def _request_call(self) -> None:
+        try:
+            self._server.request_call(self._queue, self._queue, self._begin)
+        except ValueError:
+            if not self._stopping:
+                raise
+
+    def _begin(self, event: Any) -> None:
+        if not event.success:
+            return  # stopping
+        self._request_call()
+        method = event.call_details.method.decode("latin-1")
+        if method != _PROCESS:
+            self._side.begin(method, event.call)
+        elif not self._transport.admits(lambda: _peer(event.call)):
+            RefusedCall(event.call, _NOT_ALLOWED).receive()
+        else:
+            self._begin_process(event)
+
+    def _begin_process(self, event: Any) -> None:
+        target_name = None
+        for name, value in event.invocation_metadata:
+            if name == TARGET_METADATA:
+                target_name = value
+        try:
+            stream = Stream(self._pipeline(), target_name=target_name)
+        except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
+            _log.error("stream_failed", error=type(error).__name__)
+            RefusedCall(event.call, NO_ANSWER).receive()
+            return
+        ProcessCall(event.call, stream, self._later, self._leave, self._onlookers).receive()
+
+    def _later(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
+        self._loop.call_soon_threadsafe(self._spawn, call, step)
+
+    def _spawn(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
+        task = self._loop.create_task(_finish(call, step))
+        self._waiting[call] = task
+        task.add_done_callback(lambda done: self._forget(call, step, done))
+
+    def _forget(self, call: ProcessCall, step: Awaitable[Answer], task: asyncio.Task[None]) -> None:
+        if self._waiting.get(call) is task:  # pragma: no branch - or the call's next message waits already
+            del self._waiting[call]
+        if task.cancelled():
+            call.end(NO_ANSWER)  # cancelled before it began, it could not do so itself
+            if inspect.iscoroutine(step):  # pragma: no branch - as every step is
+                step.close()
+
+    def _leave(self, call: ProcessCall) -> None:
+        self._in_loop(lambda: self._cancel(call))
+
+    def _cancel(self, call: ProcessCall) -> None:
+        """Envoy has gone. What others may wait for too goes on: the stream shields it."""
+        task = self._waiting.get(call)
+        if task is not None:
+            task.cancel()
+
+    def _on_shutdown(self, _event: Any) -> None:
+        """All calls have ended."""
+        self._in_loop(self._calls_ended.set)
+
+    def _in_loop(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(callback)
+
+
+async def _finish(call: ProcessCall, step: Awaitable[Answer]) -> None:
+    try:
+        call.answer(await step)
+    except asyncio.CancelledError:
+        call.end(NO_ANSWER)
+        raise
+    except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
+        _log.error("stream_failed", error=type(error).__name__)
+        call.end(NO_ANSWER)
+
+
+def _peer(call: Any) -> dict[str, Any]:
+    """Who the client has proved to be, by the names that public interfaces use."""
+    return {key.decode(): values for key, values in cygrpc.auth_context(call).items()}

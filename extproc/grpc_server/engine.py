@@ -1,0 +1,63 @@
+"""What drives the streams: gRPC's completion queue directly, or grpc.aio. Both give the same answers.
+
+The completion queue answers a known session in the thread that took its message: no
+coroutine, no hand-off between threads. It uses parts of grpcio that are not public, so it
+is checked for before it is used, and ``auto`` falls back to grpc.aio.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from extproc.grpc_server.aio_engine import AioEngine
+from extproc.grpc_server.completion_queue import internals
+from extproc.grpc_server.completion_queue.engine import CompletionQueueEngine
+from extproc.grpc_server.engine_choice import EngineName
+from extproc.grpc_server.transport import Transport
+from extproc.request.pipeline import Pipeline
+
+_log = structlog.get_logger(__name__)
+
+
+class Engine(Protocol):
+    """A gRPC server of the external processor, health and reflection. Belongs to one event loop."""
+
+    ports: list[int]
+
+    async def start(self) -> None:
+        """Listen; health says NOT_SERVING until ``set_serving``."""
+        ...
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """Tell the health service's clients, Envoy among them."""
+        ...
+
+    async def stop(self, *, grace: float) -> None:
+        """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close."""
+        ...
+
+    async def failed(self) -> None:
+        """Return when the engine has broken down and can only be stopped; else never."""
+        ...
+
+
+class NoSuchEngineError(RuntimeError):
+    """The engine that was asked for does not run with this grpcio."""
+
+
+def build(name: EngineName, *, transport: Transport, pipeline: Callable[[], Pipeline]) -> Engine:
+    """The engine of that name, bound to its addresses.
+
+    Raises:
+        NoSuchEngineError: ``completion_queue`` was asked for and does not run here.
+        OSError: cannot listen at an address.
+    """
+    if name != "aio":
+        missing = internals.missing()
+        if missing is None:
+            return CompletionQueueEngine(transport=transport, pipeline=pipeline)
+        if name == "completion_queue":
+            raise NoSuchEngineError(f"listen.engine: completion_queue: {missing}")
+        _log.warning("engine_fallback", engine="aio", slower_because=missing)
+    return AioEngine(transport=transport, pipeline=pipeline)

@@ -1,0 +1,1 @@
+"""Request heads that come again: parsed and admitted once."""

@@ -1,0 +1,156 @@
+"""What was made of heads that come again and again, so that they are not parsed and checked each time.
+
+The keys are ``server.heads``'s: equal keys, equal meaning but for the values of ``VOLATILE_HEADERS``.
+One in so many known heads is decoded and admitted all the same. Should that ever give anything
+else than was remembered, the request is denied, and nothing is remembered any more.
+For any thread.
+"""
+
+import random
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import fields, replace
+from typing import Any, NoReturn, cast
+
+import structlog
+
+from extproc.caching.two_generations import TwoGenerationCache
+from extproc.errors import Denied, Reason
+from extproc.request.admission import Admission
+from extproc.values import VOLATILE_HEADERS, ImmediateResponse
+
+_MAX_HEADS = 2048
+KEPT_FOR = 60.0
+"""Seconds; heads hold tokens, so they are not kept longer than clients pause between two calls."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _Forgotten:
+    """Stands for a header's value that is not kept: whoever reads it gets an exception, not some value."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<forgotten>"
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise LookupError("a header's value was read that is not remembered")
+
+    __getattr__ = __str__ = __format__ = __bool__ = __len__ = __iter__ = __contains__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _refuse
+    __getitem__ = __add__ = __radd__ = __mul__ = __mod__ = _refuse
+
+
+FORGOTTEN = cast("str", _Forgotten())
+
+
+class HeadMemory:
+    """Admissions by the keys of their heads.
+
+    Attributes:
+        enabled: whether anything is remembered at all.
+        not_kept: names of headers whose values are not kept: they differ, or are kept elsewhere.
+        check_one_in: of so many known heads one is decoded all the same.
+        on_check: receives whether such a head meant the same.
+    """
+
+    def __init__(
+        self,
+        *,
+        enabled: bool,
+        not_kept: frozenset[str],
+        check_one_in: int,
+        on_check: Callable[[bool], None] = lambda _same: None,
+        random_share: Callable[[], float] = random.random,
+    ) -> None:
+        self.enabled = enabled
+        self._not_kept = not_kept
+        self._checked = 1 / check_one_in
+        self._on_check = on_check
+        self._random_share = random_share
+        self._heads: TwoGenerationCache[Hashable, Admission] = TwoGenerationCache(
+            size=_MAX_HEADS, seconds=KEPT_FOR
+        )
+        # No larger than that: what comes again so seldom would be gone before it comes a third time.
+        self._seen: TwoGenerationCache[Hashable, bool] = TwoGenerationCache(size=_MAX_HEADS, seconds=KEPT_FOR)
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def find(self, key: Hashable) -> Admission | None:
+        """Return what ``admit`` made of a head with this key a moment ago."""
+        return self._heads.get(key)
+
+    def comes_again(self, key: Hashable) -> bool:
+        """Return whether a head of this key came before, with a verified token; this one counts as come.
+
+        Many heads come once and never again, those with a trace in a header of its own for instance.
+        """
+        if self._seen.get(key):
+            return True
+        self._seen.put(key, True)  # noqa: FBT003 - the value that says so
+        return False
+
+    def remember(self, key: Hashable, admission: Admission) -> None:
+        """Keep an admission for the next head of its key, without a second copy of the tokens it holds."""
+        if not self.enabled:
+            return
+        head = admission.head
+        headers = tuple(
+            (sys.intern(name), FORGOTTEN if name in self._not_kept else value) for name, value in head.headers
+        )
+        self._heads.put(key, replace(admission, head=replace(head, headers=headers)))
+
+    def forget_idle(self) -> None:
+        """To be called now and then: heads hold tokens, and are not to stay where no request comes."""
+        self._heads.age()
+        self._seen.age()
+
+    def is_due(self) -> bool:
+        """Return whether the known head at hand is one to be checked."""
+        return self._random_share() < self._checked
+
+    def check(
+        self,
+        known: Admission,
+        own: Mapping[str, str],
+        admit: Callable[[], Admission | ImmediateResponse | None],
+    ) -> None:
+        """Compare a known head with what ``admit`` makes of it now.
+
+        ``own``: the values in which it differs. ``admit`` returns None for what is no head.
+
+        Raises:
+            Denied: it does not mean the same.
+        """
+        try:
+            same = _same(known, own, admit())
+        except Exception:  # noqa: BLE001 - it was admitted before
+            same = False
+        self._on_check(same)
+        if not same:
+            self.enabled = False
+            _log.critical("remembered_head_differs")  # nothing of the head: it holds a token
+            raise Denied(Reason.INTERNAL, "a remembered head does not mean what this one does")
+
+
+def _same(known: Admission, own: Mapping[str, str], now: Admission | ImmediateResponse | None) -> bool:
+    if not isinstance(now, Admission):
+        return False
+    ours, theirs = known.head, now.head
+    return (
+        _all_equal(known, now, without="head")
+        and _all_equal(ours, theirs, without="headers")
+        and len(ours.headers) == len(theirs.headers)
+        and all(
+            name == other and (value is FORGOTTEN or value == given)
+            for (name, value), (other, given) in zip(ours.headers, theirs.headers, strict=True)
+        )
+        and own == {name: value for name, value in theirs.headers if name in VOLATILE_HEADERS}
+    )
+
+
+def _all_equal(one: Any, other: Any, *, without: str) -> bool:
+    names = [field.name for field in fields(one) if field.compare and field.name != without]
+    return all(getattr(one, name) == getattr(other, name) for name in names)

@@ -1,0 +1,1 @@
+"""The way of a request, from Envoy's message to the answer."""

@@ -1,1 +1,0 @@
-"""The wire: gRPC, protobuf, health, admin HTTP."""

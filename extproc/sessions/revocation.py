@@ -1,0 +1,205 @@
+"""Ending sessions before their time: by whose they are, and for how long nobody like that may come back."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from extproc.clock import Clock
+from extproc.errors import Denied, Reason
+from extproc.sessions.cache import CredentialCache
+from extproc.sessions.sessions import SessionCache
+from extproc.values import Grant, Identity, Session
+
+MAX_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Whose sessions: all conditions given must hold. With none, everybody's."""
+
+    issuer: str | None = None
+    subject: str | None = None
+    token_id: str | None = None  # jti
+    role_arn: str | None = None
+
+    def matches_identity(self, identity: Identity) -> bool:
+        """Whether the identity meets the conditions on issuer, subject and token id."""
+        return (
+            self.issuer in (None, identity.issuer)
+            and self.subject in (None, identity.subject)
+            and (self.token_id is None or identity.claims.get("jti") == self.token_id)
+        )
+
+    def matches(self, session: Session, grant: Grant) -> bool:
+        """Whether the session and what it is granted meet all conditions; of chained roles either counts."""
+        roles = (grant.role_arn, grant.chain.role_arn if grant.chain else None)
+        return self.matches_identity(session.identity) and (self.role_arn is None or self.role_arn in roles)
+
+
+class RevocationCheck(Protocol):
+    """What the pipeline asks before it opens a session and before it signs."""
+
+    def refuse(self, identity: Identity) -> None:
+        """Let the identity pass.
+
+        Raises:
+            Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
+        """
+        ...
+
+
+class DenyList:
+    """Identities that are refused until a time, although their tokens are valid. Bounded.
+
+    ``refuses`` is for any thread, all else for the event loop.
+    """
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        # Filed under what a token will show, so that a lookup costs the same however long the list is.
+        # The inner ones are replaced and never changed: another thread may be reading them.
+        self._until: dict[tuple[str, str], Mapping[Selector, float]] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        self._sweep()
+        return self._size
+
+    def add(self, selector: Selector, *, until: float) -> None:
+        """Refuse whom the selector names until ``until`` (seconds since the epoch).
+
+        Raises:
+            ValueError: it names nobody in particular, or the list is full.
+        """
+        if selector.token_id is not None:
+            place = ("jti", selector.token_id)
+        elif selector.subject is not None:
+            place = ("sub", selector.subject)
+        elif selector.issuer is not None:
+            place = ("iss", selector.issuer)
+        else:
+            raise ValueError("a deny list entry needs an issuer, a subject or a token id")
+        if self._size >= MAX_ENTRIES:
+            self._sweep()
+        if self._size >= MAX_ENTRIES:
+            # Forgetting an older entry would let somebody back in.
+            raise ValueError("the deny list is full")
+        entries = self._until.get(place, {})
+        self._size += selector not in entries
+        self._until[place] = {**entries, selector: max(until, entries.get(selector, until))}
+
+    def refuses(self, identity: Identity) -> bool:
+        """Whether the identity is on the list now. Asked for every request that is signed."""
+        return bool(self._until) and bool(self._entries(identity))
+
+    def refuse(self, identity: Identity) -> None:
+        """Let the identity pass.
+
+        Raises:
+            Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
+        """
+        if self.refuses(identity):
+            token_only = all(selector.token_id is not None for selector in self._entries(identity))
+            reason = Reason.TOKEN_REVOKED if token_only else Reason.REVOKED
+            raise Denied(reason, "the deny list names this identity")
+
+    def _entries(self, identity: Identity) -> list[Selector]:
+        now = self._clock()
+        # A jti that is no text names nothing on the list (and might not even be hashable).
+        jti = str(identity.claims.get("jti"))
+        places = (("sub", identity.subject), ("jti", jti), ("iss", identity.issuer))
+        return [
+            selector
+            for place in places
+            for selector, until in self._until.get(place, {}).items()
+            if until > now and selector.matches_identity(identity)
+        ]
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        living = {
+            place: {selector: until for selector, until in entries.items() if until > now}
+            for place, entries in self._until.items()
+        }
+        self._until = {place: entries for place, entries in living.items() if entries}
+        self._size = sum(map(len, self._until.values()))
+
+
+def revocation_policy(*, issued_before: float) -> str:
+    """The inline role policy that ends credentials which were already handed out.
+
+    ``issued_before``: seconds since the epoch. STS credentials cannot be recalled; IAM can
+    refuse those issued before an instant:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
+    """
+    # The next whole second: what was issued in this one must not survive.
+    instant = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(math.ceil(issued_before)))
+    statement = {
+        "Effect": "Deny",
+        "Action": ["*"],
+        "Resource": ["*"],
+        "Condition": {"DateLessThan": {"aws:TokenIssueTime": instant}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, indent=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What a revocation dropped, and the policy that ends what AWS has handed out."""
+
+    sessions: int
+    credentials: int
+    role_policy: str
+
+
+class Revocation:
+    """Ends sessions by whose they are, and keeps their owners out if asked to."""
+
+    def __init__(
+        self, *, sessions: SessionCache, credentials: CredentialCache, deny_list: DenyList, clock: Clock
+    ) -> None:
+        self._sessions = sessions
+        self._credentials = credentials
+        self._deny_list = deny_list
+        self._clock = clock
+
+    def refuses(self, identity: Identity) -> bool:
+        """Whether the identity is kept out now."""
+        return self._deny_list.refuses(identity)
+
+    def refuse(self, identity: Identity) -> None:
+        """Let the identity pass.
+
+        Raises:
+            Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
+        """
+        self._deny_list.refuse(identity)
+
+    @property
+    def entries(self) -> int:
+        """How many entries keep somebody out now."""
+        return len(self._deny_list)
+
+    def revoke(self, selector: Selector, *, deny_until: float | None = None) -> Revoked:
+        """Drop the selected sessions with their credentials; with ``deny_until``, keep their owners out.
+
+        A role is of the grant, not of the session: with one only credentials end.
+
+        Raises:
+            ValueError: ``deny_until`` for a selector that names a role, or nobody in particular.
+        """
+        if deny_until is not None:
+            if selector.role_arn is not None:
+                raise ValueError("whom to keep out is told by issuer, subject or token id, not by role")
+            # First: who is dropped must not be back before the list knows of it.
+            self._deny_list.add(selector, until=deny_until)
+        sessions = 0
+        if selector.role_arn is None:
+            sessions = len(
+                self._sessions.drop_where(lambda session: selector.matches_identity(session.identity))
+            )
+        credentials = self._credentials.drop_where(selector.matches)
+        return Revoked(sessions, credentials, revocation_policy(issued_before=self._clock()))

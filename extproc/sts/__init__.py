@@ -1,0 +1,1 @@
+"""Exchanges of tokens for credentials at AWS STS."""

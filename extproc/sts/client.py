@@ -1,0 +1,228 @@
+"""AWS STS: the user's own token for temporary credentials, by AssumeRoleWithWebIdentity.
+
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
+
+The call is not signed; the token is the proof. An optional second hop (AssumeRole with the
+credentials of the first) leads into another account. The only module that touches botocore, which
+knows the endpoints, writes the requests and parses the answers; ``https`` sends them, since
+botocore's own timeouts bound single reads only. Everything here blocks; ``exchange`` runs it in threads.
+"""
+
+import os
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore import UNSIGNED
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.httpsession import get_cert_path
+
+from extproc.clock import Clock
+from extproc.errors import Denied, Reason
+from extproc.sts import answer as sts_answer
+from extproc.sts import errors as sts_errors
+from extproc.sts.https import HttpError, HttpOrigin
+from extproc.values import MAX_CHAINED_DURATION, ChainedRole, Credentials, Grant
+
+# In botocore's form: key in the configuration file, environment variable, default, conversion.
+_BLIND_TO_THE_MACHINE = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+    "sts_regional_endpoints": (None, None, "regional", None),
+}
+
+
+_ATTEMPTS = 2
+_PASSING = {
+    Reason.STS_UNAVAILABLE: (0.05, 0.15),
+    Reason.STS_PROVIDER_UNREACHABLE: (0.05, 0.15),
+    Reason.STS_THROTTLED: (0.5, 1.0),
+}
+"""What another attempt may change, and the shortest and longest pause before it, in seconds."""
+
+
+class StsClient:
+    """Talks to one STS endpoint. For any thread.
+
+    Attributes:
+        timeout: seconds for one attempt in all, from the name of the host to the end of the answer.
+        connections: kept open between exchanges.
+        on_date: receives the ``Date`` of every answer, in the calling thread.
+        clock: STS's time, by which the end of credentials is judged.
+        pause: waits for so many seconds between attempts.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        endpoint_url: str | None,
+        timeout: float,
+        connections: int,
+        on_date: Callable[[str | None], None],
+        clock: Clock = time.time,
+        ca_file: str | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        # A fresh session, blind to profiles and credentials of the machine; addresses come
+        # from our configuration alone, never from AWS_ENDPOINT_URL* or AWS_USE_*_ENDPOINT.
+        self._session = botocore.session.Session(session_vars=_BLIND_TO_THE_MACHINE)
+        self._on_date = on_date
+        self._timeout = timeout
+        self._clock = clock
+        self._pause = pause
+        self._attempt = threading.local()
+        self._session.register("before-send.sts", self._send)
+        self._options: dict[str, Any] = {
+            "region_name": region,
+            "endpoint_url": endpoint_url,
+        }
+        self._settings: dict[str, Any] = {
+            # botocore would sleep for as long as an answer says.
+            "retries": {"mode": "standard", "total_max_attempts": 1},
+            "ignore_configured_endpoint_urls": True,
+            "use_fips_endpoint": False,
+            "use_dualstack_endpoint": False,
+            "user_agent_appid": "extproc",
+        }
+        config = Config(signature_version=UNSIGNED, **self._settings)
+        self._client = self._session.create_client("sts", config=config, **self._options)
+        self._origin = HttpOrigin(
+            self._client.meta.endpoint_url,
+            max_idle=connections,
+            tls=_tls(ca_file or self._session.get_config_variable("ca_bundle")),
+        )
+
+    def assume(self, unverified_web_identity_token: str, grant: Grant, until: float) -> Credentials:
+        """Exchange a token under a grant, over both hops if it has two, by ``until`` (monotonic seconds).
+
+        Raises:
+            Denied: with an STS reason, and a detail that never quotes STS's message.
+        """
+        credentials = self._call(
+            until,
+            self._client.assume_role_with_web_identity,
+            RoleArn=grant.role_arn,
+            RoleSessionName=grant.session_name,
+            WebIdentityToken=unverified_web_identity_token,
+            DurationSeconds=grant.duration,
+            **_session_policy(grant.policy_arns, grant.policy),
+        )
+        return credentials if grant.chain is None else self._chained(credentials, grant, grant.chain, until)
+
+    def _chained(self, first: Credentials, grant: Grant, chain: ChainedRole, until: float) -> Credentials:
+        # Source identity and transitive tags come along by themselves; they cannot be changed here.
+        client = self._session.create_client(
+            "sts",
+            aws_access_key_id=first.access_key_id,
+            aws_secret_access_key=first.secret_access_key,
+            aws_session_token=first.session_token,
+            config=Config(**self._settings),
+            **self._options,
+        )
+        try:
+            return self._call(
+                until,
+                client.assume_role,
+                RoleArn=chain.role_arn,
+                RoleSessionName=grant.session_name,
+                DurationSeconds=min(grant.duration, MAX_CHAINED_DURATION),
+                **({"ExternalId": chain.external_id} if chain.external_id else {}),
+                **_session_policy(chain.policy_arns, chain.policy),
+            )
+        finally:
+            client.close()
+
+    def _call(self, until: float, operation: Callable[..., dict[str, Any]], **parameters: Any) -> Credentials:
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._attempt.until = min(until, time.monotonic() + self._timeout)
+            try:
+                return self._ask(operation, parameters)
+            except Denied as denied:
+                pause = random.uniform(*_PASSING.get(denied.reason, (0.0, 0.0)))  # noqa: S311 - to spread load
+                if attempt == _ATTEMPTS or not pause or time.monotonic() + pause >= until:
+                    raise
+                self._pause(pause)
+        raise AssertionError("the last attempt returns or raises")  # pragma: no cover - for the type checker
+
+    def _ask(self, operation: Callable[..., dict[str, Any]], parameters: dict[str, Any]) -> Credentials:
+        try:
+            answer = operation(**parameters)
+            self._on_date(_date(answer))
+            return sts_answer.credentials(
+                answer,
+                session_name=parameters["RoleSessionName"],
+                asked=parameters["DurationSeconds"],
+                now=self._clock(),
+            )
+        except ClientError as error:
+            self._on_date(_date(error.response))
+            raise sts_errors.denied(error.response) from None
+        except HttpError as error:
+            raise Denied(Reason.STS_UNAVAILABLE, str(error)) from None
+        except sts_answer.UnusableAnswerError as error:
+            raise Denied(Reason.STS_UNAVAILABLE, f"unusable answer: {error}") from None
+        except Exception as error:  # noqa: BLE001 - KeyError for HTML, ResponseParserError for empty errors
+            raise Denied(Reason.STS_UNAVAILABLE, f"unusable answer ({type(error).__name__})") from None
+
+    def _send(self, request: Any, **_: Any) -> AWSResponse:
+        """Send what botocore has prepared, in its place: a handler of "before-send" may answer."""
+        url = urlsplit(request.url)
+        target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+        body = request.body or b""
+        answer = self._origin.post(
+            target,
+            {name: _text(value) for name, value in request.headers.items()},
+            body.encode() if isinstance(body, str) else body,
+            until=self._attempt.until,
+        )
+        sts_answer.check_document(answer.body)
+        return AWSResponse(request.url, answer.status, answer.headers, _Raw(answer.body))
+
+    def close(self) -> None:
+        """Close connections."""
+        self._client.close()
+        self._origin.close()
+
+
+def _session_policy(policy_arns: tuple[str, ...], policy: str | None) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    if policy_arns:
+        parameters["PolicyArns"] = [{"arn": arn} for arn in policy_arns]
+    if policy is not None:
+        parameters["Policy"] = policy
+    return parameters
+
+
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    if ca_file is None and not context.get_ca_certs():  # a machine without certificates of its own
+        context.load_verify_locations(get_cert_path(verify=True))
+    return context
+
+
+class _Raw:
+    """A body as botocore reads it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._body
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _date(answer: dict[str, Any]) -> str | None:
+    headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers.get("date")

@@ -1,0 +1,172 @@
+"""The admin API's messages: nothing is lost on the way, and what cannot be told is refused."""
+
+import json
+import math
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.admin import messages
+from extproc.admin.operations import (
+    ConfigurationStatus,
+    KeySetStatus,
+    RefusedError,
+    SessionView,
+    Status,
+)
+from extproc.admin.v1 import admin_pb2
+from extproc.sessions.revocation import Selector
+from extproc.sts.breaker import State
+
+NOW = 1_790_000_000.0
+INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
+FRACTIONS = st.floats(allow_nan=False, allow_infinity=False, max_value=2.0**52, min_value=-(2.0**52)).filter(
+    lambda number: not number.is_integer()
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | INTEGERS | FRACTIONS | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def view(number, **fields):
+    given = {"worker": 0, "issuer": "i", "subject": "s", "jti": None, "expires_at": NOW, "credentials": ()}
+    return SessionView(id=f"{number:016x}", **{**given, **fields})
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_an_object_comes_out_of_a_struct_as_it_went_in(document):
+    struct = Struct()
+    struct.update(document)
+    told = json.loads(messages.json_of(struct, "claims"))
+    # As texts: in Python 1, 1.0 and True are equal.
+    assert json.dumps(told, sort_keys=True) == json.dumps(document, sort_keys=True)
+
+
+@pytest.mark.parametrize("number", [2.0**53, -(2.0**53), 1e300, math.inf, math.nan])
+def test_a_number_that_a_double_cannot_tell_exactly_is_refused(number):
+    struct = Struct()
+    struct.update({"a": [{"b": number}]})
+    with pytest.raises(RefusedError, match="claims: a number is too large"):
+        messages.json_of(struct, "claims")
+
+
+@given(
+    numbers=st.sets(st.integers(0, 2**64 - 1), max_size=12),
+    size=st.integers(1, 5),
+    come_and_go=st.sets(st.integers(0, 2**64 - 1), max_size=3),
+)
+def test_pages_have_every_session_once_whatever_comes_and_goes_meanwhile(numbers, size, come_and_go):
+    seen, token = [], ""
+    for turn in range(len(numbers) + len(come_and_go) + 1):
+        others = come_and_go - numbers if turn % 2 else set()
+        views = [view(number) for number in numbers | others]
+        page = messages.page(admin_pb2.ListSessionsRequest(page_size=size, page_token=token), views)
+        assert len(page.sessions) <= size
+        seen += [session.id for session in page.sessions]
+        token = page.next_page_token
+        if not token:
+            break
+    assert not token
+    assert len(seen) == len(set(seen))
+    assert {f"{number:016x}" for number in numbers} <= set(seen)
+
+
+def test_a_page_has_100_sessions_unless_asked_otherwise_and_never_more_than_1000():
+    views = [view(number) for number in range(1500)]
+    for asked, got in ((0, 100), (1, 1), (1000, 1000), (1001, 1000)):
+        assert len(messages.page(admin_pb2.ListSessionsRequest(page_size=asked), views).sessions) == got
+
+
+@pytest.mark.parametrize("wrong", [{"page_size": -1}, {"page_token": "x"}, {"page_token": "0" * 15}])
+def test_a_page_that_cannot_be_is_refused(wrong):
+    with pytest.raises(RefusedError, match=next(iter(wrong))):
+        messages.page(admin_pb2.ListSessionsRequest(**wrong), [])
+
+
+@pytest.mark.parametrize("condition", ["issuer", "subject", "jti", "role_arn"])
+def test_a_condition_that_is_empty_is_refused_and_not_taken_for_none(condition):
+    request = admin_pb2.RevokeRequest(**{"subject": "alice", condition: ""})
+    with pytest.raises(RefusedError, match=f"{condition}: must not be empty"):
+        messages.selector(request)
+
+
+def test_conditions_that_are_given_are_those_that_must_hold():
+    assert messages.selector(admin_pb2.RevokeRequest()) == Selector()
+    request = admin_pb2.ListSessionsRequest(issuer="i", subject="s", jti="j", role_arn="r", page_size=3)
+    assert messages.selector(request) == Selector(issuer="i", subject="s", token_id="j", role_arn="r")
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({"subject": "a"}, 86_400.0),
+        ({"subject": "a", "duration": Duration()}, 0.0),
+        ({"subject": "a", "duration": Duration(seconds=5, nanos=500_000_000)}, 5.5),
+        ({"role_arn": "r"}, 0.0),
+        ({"role_arn": "r", "duration": Duration(seconds=5)}, 5.0),
+    ],
+)
+def test_a_revocation_refuses_for_a_day_unless_it_says_otherwise_or_names_a_role(fields, seconds):
+    assert messages.refuse_for(admin_pb2.RevokeRequest(**fields)) == seconds
+
+
+def test_nobody_is_refused_for_less_than_nothing():
+    with pytest.raises(RefusedError, match="duration"):
+        messages.refuse_for(admin_pb2.RevokeRequest(subject="a", duration=Duration(nanos=-1)))
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_time_can_be_told(seconds):
+    told = messages.timestamp(seconds)
+    told.ToJsonString()  # raises for what RFC 3339 cannot say
+    if 0 < seconds < 253_402_300_798:
+        assert abs(told.ToMilliseconds() / 1000 - seconds) <= 0.001
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_of_the_breaker_has_a_name(state):
+    status = messages.status(make_status(breaker=state.name))
+    assert admin_pb2.BreakerState.Name(status.breaker) == f"BREAKER_STATE_{state.name}"
+
+
+def make_status(**fields):
+    given = {
+        "worker": 2,
+        "pid": 7,
+        "version": "1.2.3",
+        "now": NOW,
+        "started_at": NOW - 90,
+        "unready": (),
+        "degraded": ("stale",),
+        "configuration": ConfigurationStatus("ab", NOW - 80, ("x: no",)),
+        "sessions": 3,
+        "credentials": 4,
+        "revocations": 5,
+        "exchanges_waiting": 6,
+        "breaker": "CLOSED",
+        "clock_offset": -7.5,
+        "key_sets": (
+            KeySetStatus("i1", usable=True, keys=2, fetched_at=NOW - 30, failure=None),
+            KeySetStatus("i2", usable=False, keys=0, fetched_at=None, failure="HTTP 500"),
+        ),
+    }
+    return Status(**{**given, **fields})
+
+
+def test_a_status_is_told_whole():
+    told = messages.status(make_status())
+    assert (told.worker, told.pid, told.version, told.ready) == (2, 7, "1.2.3", True)
+    assert (told.sessions, told.credentials, told.revocations, told.exchanges_waiting) == (3, 4, 5, 6)
+    assert list(told.degraded) == ["stale"]
+    assert told.uptime.ToSeconds() == 90
+    assert told.clock_offset.ToMilliseconds() == -7500
+    assert (told.configuration.digest, list(told.configuration.problems)) == ("ab", ["x: no"])
+    first, second = told.key_sets
+    assert (first.issuer, first.usable, first.keys, first.age.ToSeconds()) == ("i1", True, 2, 30)
+    assert (second.usable, second.failure, second.HasField("age")) == (False, "HTTP 500", False)
+    assert not messages.status(make_status(unready=("draining",))).ready

@@ -1,0 +1,125 @@
+"""What requests at the same time share, and what the pipeline remembers of them."""
+
+import asyncio
+from unittest.mock import Mock
+
+import pytest
+
+from extproc.errors import Denied, Reason
+from extproc.policy.inputs import NO_INPUTS
+from extproc.request import pipeline
+from extproc.signing.targets import Scope, Target
+from extproc.telemetry.record import RequestRecord
+from extproc.values import RequestHead
+from support.pipelines import TOKEN, Parts
+
+
+def admitted(parts, token=TOKEN, jwt_payload=None):
+    headers = (("authorization", f"Bearer {token}"),)
+    head = RequestHead("POST", "/mcp", "mcp.example", headers, has_body=False, jwt_payload=jwt_payload)
+    return parts.pipeline.admit(head)
+
+
+class GatedVerifier:
+    """Waits for ``gate`` in each verification; ``both`` is set when two have begun."""
+
+    def __init__(self, parts):
+        self._verify = parts.verifier.verify
+        self.payloads = []
+        self.gate = asyncio.Event()
+        self.both = asyncio.Event()
+
+    async def verify(self, unverified_token, *, jwt_payload=None):
+        self.payloads.append(jwt_payload)
+        if len(self.payloads) == 2:
+            self.both.set()
+        await self.gate.wait()
+        return await self._verify(unverified_token, jwt_payload=jwt_payload)
+
+
+@pytest.mark.parametrize("step", ["open", "authorize"])
+async def test_a_token_without_envoys_word_never_joins_the_verification_of_one_with_it(step):
+    parts = Parts()
+    gated = GatedVerifier(parts)
+    parts.verifier.verify = gated.verify
+    payload = {"sub": "alice"}
+
+    def begin(jwt_payload):
+        admission = admitted(parts, jwt_payload=jwt_payload)
+        if step == "open":
+            return parts.pipeline.open(admission, RequestRecord())
+        return parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
+
+    flights = [begin(payload), begin(None), begin(payload), begin(None)]
+    assert flights[0] is flights[2]
+    assert flights[1] is flights[3]
+    assert flights[0] is not flights[1]
+    await asyncio.wait_for(gated.both.wait(), 10)
+    gated.gate.set()
+    await asyncio.gather(*flights)
+    assert gated.payloads == [payload, None]
+
+
+async def test_what_was_used_a_moment_ago_is_remembered_for_so_many_only(monkeypatch):
+    monkeypatch.setattr(pipeline, "_MAX_RECENT", 4)
+    parts = Parts()
+    sizes = []
+    for number in range(20):
+        admission = admitted(parts, token=f"{TOKEN}{number}")
+        await parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
+        assert parts.pipeline.recall(admission, NO_INPUTS, RequestRecord()) is not None
+        sizes.append(len(parts.pipeline._recent))
+    assert max(sizes) == 4
+
+
+async def test_what_was_used_a_moment_ago_is_forgotten_with_its_credentials():
+    parts = Parts()
+    admission = admitted(parts)
+    await parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
+    parts.pipeline.recall(admission, NO_INPUTS, RequestRecord())
+    assert len(parts.pipeline._recent) == 1
+    parts.credentials.drop_where(lambda _session, _grant: True)
+    assert len(parts.pipeline._recent) == 0
+
+
+@pytest.mark.parametrize(("coding", "needs_body"), [("aws-chunked", True), ("gzip", False)])
+def test_a_body_whose_coding_is_taken_off_is_needed_also_where_it_is_not_signed(coding, needs_body):
+    gateway = Target(
+        name="s3", host="s3.us-east-1.amazonaws.com", scope=Scope("us-east-1", "s3"), payload="unsigned"
+    )
+    headers = [("authorization", f"Bearer {TOKEN}"), ("content-encoding", coding)]
+    if coding == "aws-chunked":
+        headers.append(("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"))
+    head = RequestHead("PUT", "/bucket/key", "s3", tuple(headers), has_body=True)
+    admission = Parts(targets=[gateway]).pipeline.admit(head)
+    assert (admission.chunked is not None, admission.needs_body) == (needs_body, needs_body)
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"), [(True, Reason.STS_UNAVAILABLE), (False, Reason.KEYS_UNAVAILABLE)]
+)
+async def test_what_takes_longer_than_the_deadline_altogether_is_denied(known, reason):
+    """By a reason that tells known users from others: a refusal of theirs may wait for a body."""
+    parts = Parts()
+    parts.exchange.gate.clear()
+    admission = admitted(parts)
+    if known:
+        await parts.pipeline.open(admission, RequestRecord())
+    parts.pipeline._deadline = 0.0
+    with pytest.raises(Denied) as denied:
+        await parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
+    assert denied.value.reason is reason
+
+
+def test_an_error_that_was_never_raised_is_denied_all_the_same():
+    reply = Parts().pipeline.deny(ValueError("secret"), record=RequestRecord(), admission=None)
+    assert (reply.status, reply.reason) == (500, Reason.INTERNAL)
+    assert b"secret" not in reply.body
+
+
+@pytest.mark.parametrize("admission", [True, False], ids=["with its head", "before its head"])
+def test_a_stream_that_is_left_is_no_error_even_if_nothing_can_be_told_of_it(admission):
+    parts = Parts()
+    parts.pipeline.observer.on_abandoned = Mock(side_effect=OSError)
+    parts.pipeline.abandon(RequestRecord(), admitted(parts) if admission else None, "opened")
+    parts.pipeline.observer.on_abandoned.assert_called_once()

@@ -1,0 +1,580 @@
+"""Credentials by session and grant: one exchange for all who wait, renewed before they end, shared by nobody."""
+
+import asyncio
+import threading
+
+import pytest
+
+from extproc.errors import Denied, Reason
+from extproc.sessions import cache
+from extproc.sessions.cache import CachePolicy, CredentialCache
+from extproc.values import Authorized, ChainedRole, Credentials
+from support.credentials import HOUR, START, FakeClock, FakeExchange, grant, held, session
+
+
+class Parts:
+    def __init__(self, *, lifetime=HOUR, share=0.5, **policy):
+        self.clock = FakeClock()
+        self.exchange = FakeExchange(self.clock, lifetime)
+        self.cache = CredentialCache(
+            exchange=self.exchange,
+            clock=self.clock,
+            policy=CachePolicy(**policy),
+            random_share=lambda: share,
+        )
+
+    @property
+    def calls(self):
+        return len(self.exchange.calls)
+
+    async def obtain(self, wanted=None):
+        return await asyncio.shield(self.cache.obtain(*held(wanted or session())))
+
+    async def tick(self, to):
+        self.clock.now = to
+        self.cache.refresh_due()
+        while self.cache._refreshing:  # noqa: ASYNC110 - each turn lets the exchanges go on
+            await asyncio.sleep(0)
+
+
+async def test_1000_concurrent_first_requests_of_a_session_are_one_exchange():
+    parts = Parts()
+    futures = [parts.cache.obtain(*held(session())) for _ in range(1000)]
+    credentials = await asyncio.gather(*(asyncio.shield(future) for future in futures))
+    assert parts.calls == 1
+    assert len({id(entry) for entry in credentials}) == 1
+
+
+async def test_100_users_with_100_requests_each_are_100_exchanges():
+    parts = Parts()
+    users = [session(f"token.of.{n}", subject=f"user{n}") for n in range(100)]
+    futures = [parts.cache.obtain(*held(user)) for _ in range(100) for user in users]
+    credentials = await asyncio.gather(*(asyncio.shield(future) for future in futures))
+    assert parts.calls == 100
+    for position, user in enumerate(users):
+        assert {entry.access_key_id for entry in credentials[position::100]} == {
+            parts.cache.get(*held(user)).access_key_id
+        }
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        session("a.b.d"),
+        session(granted=grant(role_arn="arn:aws:iam::123456789012:role/Admin")),
+        session(granted=grant(session_name="bob")),
+        session(granted=grant(duration=900)),
+        session(granted=grant(mapping="other")),
+        session(granted=grant(policy="{}")),
+        session(granted=grant(policy_arns=("arn:aws:iam::aws:policy/ReadOnlyAccess",))),
+        session(granted=grant(chain=ChainedRole("arn:aws:iam::210987654321:role/X"))),
+        session(granted=grant(chain=ChainedRole("arn:aws:iam::210987654321:role/X", "external"))),
+    ],
+)
+async def test_nothing_is_shared_when_the_token_or_any_part_of_the_grant_differs(other):
+    parts = Parts()
+    mine = await parts.obtain(session(granted=grant()))
+    assert parts.cache.get(*held(other)) is None
+    theirs = await parts.obtain(other)
+    assert theirs.access_key_id != mine.access_key_id
+    assert parts.cache.get(*held(session(granted=grant()))) is mine
+
+
+async def test_credentials_are_not_used_within_the_margin_of_their_end():
+    parts = Parts()
+    await parts.obtain()
+    parts.clock.now = START + HOUR - 60.1
+    assert parts.cache.get(*held(session())) is not None
+    parts.clock.now = START + HOUR - 60
+    assert parts.cache.get(*held(session())) is None
+
+
+async def test_credentials_end_with_their_token_although_aws_would_take_them_longer():
+    parts = Parts()
+    short = session(expires_at=START + 300)
+    await parts.obtain(short)
+    parts.clock.now = START + 299
+    assert parts.cache.get(*held(short)) is not None
+    parts.clock.now = START + 300
+    assert parts.cache.get(*held(short)) is None
+
+
+async def test_one_who_leaves_does_not_take_the_exchange_from_the_others():
+    parts = Parts()
+    parts.exchange.gate.clear()
+    first, second = (
+        asyncio.ensure_future(asyncio.shield(parts.cache.obtain(*held(session())))) for _ in range(2)
+    )
+    await asyncio.sleep(0)
+    first.cancel()
+    parts.exchange.gate.set()
+    assert (await second).access_key_id == "ASIA1"
+    assert parts.calls == 1
+
+
+async def test_followers_get_the_leaders_error_and_a_passing_one_is_not_remembered():
+    parts = Parts()
+    parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
+    futures = [asyncio.shield(parts.cache.obtain(*held(session()))) for _ in range(10)]
+    outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert {outcome.reason for outcome in outcomes} == {Reason.STS_UNAVAILABLE}
+    assert parts.calls == 1
+    parts.exchange.failure = None
+    assert await parts.obtain()
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED, Reason.STS_TOKEN_EXPIRED]
+)
+async def test_a_definite_refusal_is_remembered_for_a_while_and_for_this_key_only(reason):
+    parts = Parts()
+    parts.exchange.failure = Denied(reason, "STS answered 403 AccessDenied")
+    with pytest.raises(Denied):
+        await parts.obtain()
+    for _ in range(100):
+        with pytest.raises(Denied) as denied:
+            await parts.obtain()
+        assert denied.value.reason is reason
+    assert parts.calls == 1
+    parts.exchange.failure = None
+    assert await parts.obtain(session("another.users.token"))
+    parts.clock.now = START + 30
+    assert await parts.obtain()
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED, Reason.STS_MISCONFIGURED]
+)
+async def test_whatever_sts_calls_it_a_token_that_ended_within_our_leeway_has_expired(reason):
+    parts = Parts()
+    parts.exchange.failure = Denied(reason, "STS answered 403 AccessDenied", code="AccessDenied")
+    for detail in ("STS answered 403 AccessDenied; the token has expired", None):
+        with pytest.raises(Denied) as denied:
+            await parts.obtain(session(expires_at=START))
+        assert denied.value.reason is Reason.STS_TOKEN_EXPIRED
+        assert denied.value.detail == detail or "(remembered)" in denied.value.detail
+    assert parts.calls == 1
+    with pytest.raises(Denied) as denied:
+        await parts.obtain(session("x.y.z", expires_at=START + 1))
+    assert denied.value.reason is reason
+
+
+async def test_an_sts_that_is_away_says_nothing_about_an_expired_token():
+    parts = Parts()
+    parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
+    with pytest.raises(Denied) as denied:
+        await parts.obtain(session(expires_at=START))
+    assert denied.value.reason is Reason.STS_UNAVAILABLE
+
+
+async def test_remembered_refusals_are_bounded():
+    parts = Parts(max_entries=10)
+    parts.exchange.failure = Denied(Reason.STS_ACCESS_DENIED)
+    for n in range(50):
+        with pytest.raises(Denied):
+            await parts.obtain(session(f"t.o.{n}"))
+    assert len(parts.cache._refused) == 10
+
+
+async def test_a_session_in_use_is_renewed_at_80_percent_without_anybody_waiting():
+    parts = Parts()
+    old = await parts.obtain()
+    await parts.tick(START + 0.79 * HOUR)
+    assert parts.calls == 1
+    parts.cache.get(*held(session()))
+    parts.clock.now = START + 0.8 * HOUR
+    parts.exchange.gate.clear()
+    started = parts.cache.refresh_due()
+    assert len(started) == 1
+    await asyncio.sleep(0)
+    assert parts.cache.get(*held(session())) is old  # while the renewal hangs
+    parts.exchange.gate.set()
+    await asyncio.gather(*started)
+    assert parts.cache.get(*held(session())).access_key_id == "ASIA2"
+
+
+@pytest.mark.parametrize(("share", "begins"), [(0.0, 0.75), (1.0, 0.85)])
+async def test_renewals_are_spread_so_that_sessions_do_not_move_in_step(share, begins):
+    parts = Parts(share=share)
+    await parts.obtain()
+    await parts.tick(START + (begins - 0.001) * HOUR)
+    assert parts.calls == 1
+    parts.cache.get(*held(session()))
+    await parts.tick(START + begins * HOUR)
+    assert parts.calls == 2
+
+
+async def test_a_session_that_nobody_uses_is_not_renewed():
+    parts = Parts()
+    await parts.obtain()
+    for step in range(80, 100):
+        await parts.tick(START + step / 100 * HOUR)
+    assert parts.calls == 1
+    assert len(parts.cache) == 0
+
+
+async def test_a_session_used_again_after_its_time_had_come_is_still_renewed_before_its_end():
+    parts = Parts()
+    await parts.obtain()
+    await parts.tick(START + 0.8 * HOUR)
+    assert parts.calls == 1
+    parts.clock.now = START + 0.85 * HOUR
+    parts.cache.get(*held(session()))
+    await parts.tick(START + 0.9 * HOUR)
+    assert parts.calls == 2
+
+
+async def test_nothing_is_renewed_that_the_token_will_not_outlive():
+    parts = Parts()
+    ending = session(expires_at=START + HOUR)
+    await parts.obtain(ending)
+    for step in range(80, 100):
+        parts.cache.get(*held(ending))
+        await parts.tick(START + step / 100 * HOUR)
+    assert parts.calls == 1
+
+
+async def test_a_renewal_that_fails_is_tried_again_while_the_old_credentials_serve():
+    parts = Parts()
+    old = await parts.obtain()
+    parts.cache.get(*held(session()))
+    parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
+    parts.clock.now = START + 0.7 * HOUR
+    parts.cache.get(*held(session()))
+    await parts.tick(START + 0.8 * HOUR)
+    assert parts.cache.get(*held(session())) is old
+    await parts.tick(START + 0.81 * HOUR)
+    assert parts.calls == 2
+    parts.exchange.failure = None
+    await parts.tick(START + 0.85 * HOUR)
+    assert parts.cache.get(*held(session())).access_key_id == "ASIA2"
+
+
+async def test_the_least_recently_used_credentials_make_room():
+    parts = Parts(max_entries=2)
+    first, second, third = (session(f"t.o.{n}") for n in range(3))
+    await parts.obtain(first)
+    await parts.obtain(second)
+    parts.cache.get(*held(first))
+    await parts.obtain(third)
+    assert parts.cache.get(*held(second)) is None
+    assert parts.cache.get(*held(first))
+    assert len(parts.cache) == 2
+
+
+async def test_the_plan_of_renewals_does_not_grow_with_users_long_gone():
+    parts = Parts(max_entries=10)
+    for n in range(500):
+        await parts.obtain(session(f"t.o.{n}"))
+    assert len(parts.cache) == 10
+    assert len(parts.cache._due) <= 2 * 10 + 1
+
+
+async def test_what_has_ended_is_swept_out_of_memory():
+    parts = Parts()
+    for n in range(20):
+        await parts.obtain(session(f"t.o.{n}", expires_at=START + 100))
+    await parts.tick(START + 101)
+    assert len(parts.cache) == 0
+    assert parts.cache._due == []
+
+
+async def test_by_default_a_refreshed_token_is_exchanged_anew():
+    parts = Parts()
+    await parts.obtain(session("first.token.x"))
+    await parts.obtain(session("second.token.x"))
+    assert parts.calls == 2
+
+
+async def test_credentials_can_be_taken_over_by_a_refreshed_token_of_the_same_identity():
+    parts = Parts(reuse_by_identity=True)
+    first = await parts.obtain(session("first.token.x", claims={"jti": "1", "groups": ["a"]}))
+    second = await parts.obtain(session("second.token.x", claims={"jti": "2", "groups": ["a"]}))
+    assert second is first
+    assert parts.calls == 1
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash", "s_hash"])
+async def test_a_claim_that_every_token_has_anew_makes_no_other_identity(claim):
+    parts = Parts(reuse_by_identity=True)
+    first = await parts.obtain(session("first.token.x", claims={claim: "1"}))
+    assert await parts.obtain(session("second.token.x", claims={claim: "2"})) is first
+    assert await parts.obtain(session("third.token.x")) is first
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"groups": ["b"]},
+        {"groups": ["a"], "azp": "agent"},
+        {"groups": ["a"], "aud": ["x", "y"]},
+        {"groups": ["a"], "amr": ["pwd"]},
+        {"groups": ["a"], "https://aws.amazon.com/tags": {"principal_tags": {"team": ["x"]}}},
+        {"groups": ["a"], "https://aws.amazon.com/source_identity": "someone"},
+        {"groups": ["a"], "sub": "bob"},
+    ],
+)
+async def test_a_token_that_differs_in_any_lasting_claim_takes_nothing_over(claims):
+    parts = Parts(reuse_by_identity=True)
+    await parts.obtain(session("first.token.x", claims={"groups": ["a"]}))
+    await parts.obtain(session("second.token.x", claims=claims))
+    assert parts.calls == 2
+
+
+async def test_taken_over_credentials_end_with_the_new_token():
+    parts = Parts(reuse_by_identity=True)
+    await parts.obtain(session("first.token.x", expires_at=START + 8 * HOUR))
+    taker = session("second.token.x", expires_at=START + 600)
+    await parts.obtain(taker)
+    parts.clock.now = START + 600
+    assert parts.cache.get(*held(taker)) is None
+
+
+async def test_credentials_that_aws_refused_are_dropped_once_they_are_not_brand_new():
+    parts = Parts()
+    refused = Authorized(*held(session()), await parts.obtain())
+    assert not parts.cache.forget_stale(refused)
+    parts.clock.now = START + 30
+    assert parts.cache.forget_stale(refused)
+    assert parts.cache.get(*held(session())) is None
+
+
+async def test_credentials_obtained_meanwhile_are_not_dropped_for_their_predecessors_fault():
+    parts = Parts()
+    refused = Authorized(*held(session()), await parts.obtain())
+    parts.clock.now = START + 30
+    assert parts.cache.forget_stale(refused)
+    newer = await parts.obtain()
+    parts.clock.now = START + 90
+    assert not parts.cache.forget_stale(refused)
+    assert parts.cache.get(*held(session())) is newer
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+async def test_credentials_that_aws_refused_are_not_taken_over_from_another_token(refused):
+    parts = Parts(reuse_by_identity=True)
+    tokens = [session("first.token.x"), session("second.token.x")]
+    shared = await parts.obtain(tokens[0])
+    assert await parts.obtain(tokens[1]) is shared
+    parts.clock.now = START + 60
+    assert parts.cache.forget_stale(Authorized(*held(tokens[refused]), shared))
+    # The other token still holds them, whichever was last: none gets them from it again.
+    for token in (tokens[refused], session("third.token.x")):
+        assert await parts.obtain(token) is not shared
+
+
+async def test_a_day_of_200_users_with_one_hour_tokens_makes_one_exchange_a_token():
+    parts = Parts()
+    waited = 0
+    for minute in range(0, 24 * 60, 5):
+        now = START + minute * 60
+        await parts.tick(now)
+        for user in range(200):
+            # Each user's token is renewed every hour, at the user's own minute.
+            generation = (minute + user % 60) // 60
+            token = f"user{user}.generation{generation}.x"
+            began = START + (generation * 60 - user % 60) * 60
+            current = session(token, subject=f"user{user}", expires_at=began + HOUR)
+            if parts.cache.get(*held(current)) is None:
+                waited += 1
+                await parts.obtain(current)
+    tokens_issued = len({token for token, _ in parts.exchange.calls})
+    assert parts.calls == tokens_issued
+    # Who waits is a user whose token is new; nobody waits for a renewal.
+    assert waited == tokens_issued
+
+
+async def test_a_day_of_users_with_day_long_tokens_lets_nobody_wait_after_the_first_request():
+    parts = Parts()
+    users = [session(f"u.{n}.x", subject=f"u{n}", expires_at=START + 25 * HOUR) for n in range(50)]
+    for user in users:
+        await parts.obtain(user)
+    for minute in range(24 * 60):
+        await parts.tick(START + minute * 60)
+        for user in users:
+            assert parts.cache.get(*held(user)) is not None
+    assert parts.calls <= 50 * 24 / 0.75 + 50
+    assert len(parts.cache._due) <= 2 * 50
+
+
+async def test_a_reader_never_sees_parts_of_two_exchanges():
+    parts = Parts(lifetime=2.0, margin=0.0)
+    mine = session()
+    await parts.obtain(mine)
+    stop, torn, reads = threading.Event(), [], []
+
+    def read():
+        while not stop.is_set():
+            seen = parts.cache._entries.get((mine.digest, mine.grant))
+            if seen is not None:
+                key = seen.credentials
+                serial = key.access_key_id.removeprefix("ASIA")
+                reads.append(serial)
+                if (key.secret_access_key, key.session_token) != (f"secret{serial}", f"token{serial}"):
+                    torn.append(key)
+
+    threads = [threading.Thread(target=read) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for step in range(200):
+        parts.cache.get(*held(mine))
+        await parts.tick(START + step)
+        if parts.cache.get(*held(mine)) is None:
+            await parts.obtain(mine)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert torn == []
+    assert len(set(reads)) > 3
+
+
+class Gated:
+    """An exchange that notes whose turn it is, and lets one through at a time."""
+
+    def __init__(self, clock):
+        self._clock = clock
+        self.turns = []
+        self._waiting = []
+
+    async def exchange(self, opened, _granted):
+        self.turns.append(opened.identity.subject)
+        gate = asyncio.get_running_loop().create_future()
+        self._waiting.append(gate)
+        await gate
+        return Credentials(f"ASIA{len(self.turns)}", "s", "t", self._clock() + HOUR)
+
+    async def let_through(self):
+        self._waiting.pop(0).set_result(None)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+async def obtained(parts, opened):
+    obtaining = asyncio.ensure_future(parts.obtain(opened))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    while not obtaining.done():
+        await parts.exchange.let_through()
+
+
+def gated():
+    parts = Parts()
+    parts.exchange = parts.cache._exchange = Gated(parts.clock)
+    return parts
+
+
+async def test_renewals_of_one_user_do_not_make_those_of_others_late():
+    parts = gated()
+    for n in range(20):
+        await obtained(parts, session(f"of.greedy.{n}", subject="greedy"))
+    for n in range(3):
+        await obtained(parts, session(f"of.other.{n}", subject=f"other{n}"))
+    parts.clock.now = START + 0.7 * HOUR
+    for opened in parts.cache.values():
+        parts.cache.get(opened.session, opened.grant)  # all are in use
+    parts.exchange.turns.clear()
+    parts.clock.now = START + 0.85 * HOUR
+    parts.cache.refresh_due()
+    await asyncio.sleep(0)
+    assert parts.exchange.turns == ["greedy", "greedy", "other0", "other1"]
+    while parts.exchange._waiting:
+        await parts.exchange.let_through()
+    assert parts.exchange.turns.count("greedy") == 20
+    assert set(parts.exchange.turns[:6]) == {"greedy", "other0", "other1", "other2"}
+    assert not parts.cache._held
+    assert not parts.cache._refreshing
+
+
+async def test_renewals_that_are_no_longer_worth_it_leave_none_of_the_user_behind():
+    parts = gated()
+    opened = [session(f"of.greedy.{n}", subject="greedy") for n in range(12)]
+    for each in opened:
+        await obtained(parts, each)
+    for each in (*opened[:2], *opened[10:]):
+        parts.clock.now = START + 0.7 * HOUR
+        parts.cache.get(*held(each))  # these are in use, those between them are not
+    parts.exchange.turns.clear()
+    parts.clock.now = START + 0.85 * HOUR
+    parts.cache.refresh_due()
+    await asyncio.sleep(0)
+    while parts.exchange._waiting:
+        await parts.exchange.let_through()
+    assert len(parts.exchange.turns) == 4
+    assert not parts.cache._held
+
+
+async def test_after_a_change_of_policy_only_what_is_used_again_is_renewed():
+    parts = Parts()
+    used, idle = session("used.token.x"), session("idle.token.x", subject="bob")
+    await parts.obtain(used)
+    await parts.obtain(idle)
+    parts.clock.now = START + 0.7 * HOUR  # late enough that both count as used when they are due
+    assert parts.cache.get(*held(used))
+    assert parts.cache.get(*held(idle))
+    parts.clock.now += 1
+    parts.cache.renew_only_what_is_used_again()
+    parts.clock.now += 1
+    assert parts.cache.get(*held(used))
+    await parts.tick(START + 0.86 * HOUR)
+    assert [token for token, _ in parts.exchange.calls[2:]] == ["used.token.x"]
+
+
+async def test_the_memories_of_the_cache_hold_no_more_than_they_may():
+    parts = Parts(max_entries=8, reuse_by_identity=True)
+    for number in range(40):
+        taken = session(f"token.of.{number}", subject=f"user{number}")
+        credentials = await parts.obtain(taken)
+        parts.clock.now += 40
+        assert parts.cache.forget_stale(Authorized(*held(taken), credentials))
+        await parts.obtain(taken)
+    assert len(parts.cache) == 8
+    assert len(parts.cache._by_identity) == 8
+    assert len(parts.cache._refused_by_aws) == 8
+
+
+async def test_whoever_holds_an_entry_that_is_dropped_may_not_take_it_again():
+    parts = Parts()
+    await parts.obtain()
+    entry = parts.cache.find(*held(session()))
+    assert parts.cache.still_good(entry)
+    assert parts.cache.drop_where(lambda _session, _grant: True) == 1
+    assert not parts.cache.still_good(entry)
+
+
+async def test_credentials_that_another_thread_drops_meanwhile_are_not_healed_twice():
+    parts = Parts()
+    held_by = session()
+    await parts.obtain(held_by)
+    authorized = Authorized(*held(held_by), parts.cache.get(*held(held_by)))
+    parts.clock.now += 120
+
+    def dropping():
+        parts.cache.drop_where(lambda _session, _grant: True)
+        return parts.clock.now
+
+    parts.cache._clock = dropping
+    assert not parts.cache.forget_stale(authorized)
+    assert len(parts.cache) == 0
+
+
+async def test_credentials_that_had_to_make_room_are_counted():
+    parts = Parts(max_entries=2)
+    for number in range(5):
+        await parts.obtain(session(f"token.{number}", subject=f"user{number}"))
+    assert (len(parts.cache), parts.cache.evictions) == (2, 3)
+
+
+async def test_what_is_due_is_renewed_by_itself_until_that_is_cancelled(monkeypatch):
+    monkeypatch.setattr(cache, "_TICK", 0)
+    parts = Parts()
+    user = session()
+    await parts.obtain(user)
+    parts.clock.now = START + 0.95 * HOUR
+    assert parts.cache.get(*held(user)) is not None
+    keeping = asyncio.ensure_future(parts.cache.keep_fresh())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert parts.calls == 2
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping

@@ -1,0 +1,188 @@
+"""Ending sessions before their time."""
+
+import asyncio
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+
+from extproc.errors import Denied, Reason
+from extproc.sessions.cache import CachePolicy, CredentialCache
+from extproc.sessions.revocation import MAX_ENTRIES, DenyList, Revocation, Selector, revocation_policy
+from extproc.sessions.sessions import SessionCache
+from extproc.values import ChainedRole
+from support.credentials import HOUR, ROLE, START, FakeClock, FakeExchange, grant, held, session
+
+ADMIN = "arn:aws:iam::123456789012:role/Admin"
+ALICE = session("a.l.1", claims={"jti": "j1"})
+ALICES_OTHER = session("a.l.2", claims={"jti": "j2"}, granted=grant(role_arn=ADMIN))
+BOB = session("b.o.b", subject="bob", claims={"jti": "j3"})
+
+
+class Parts:
+    def __init__(self):
+        self.clock = FakeClock()
+        self.sessions = SessionCache(max_sessions=10, clock=self.clock)
+        self.exchange = FakeExchange(self.clock)
+        self.credentials = CredentialCache(exchange=self.exchange, clock=self.clock, policy=CachePolicy())
+        self.revocation = Revocation(
+            sessions=self.sessions,
+            credentials=self.credentials,
+            deny_list=DenyList(clock=self.clock),
+            clock=self.clock,
+        )
+
+    async def open(self):
+        for opened in (ALICE, ALICES_OTHER, BOB):
+            self.sessions.put(opened)
+            await self.credentials.obtain(*held(opened))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("selector", "ended"),
+    [
+        (Selector(subject="alice"), {ALICE.digest, ALICES_OTHER.digest}),
+        (Selector(token_id="j2"), {ALICES_OTHER.digest}),
+        (Selector(role_arn=ADMIN), {ALICES_OTHER.digest}),
+        (Selector(issuer="https://idp.example", subject="bob"), {BOB.digest}),
+        (Selector(issuer="https://other.example"), set()),
+        (Selector(), {ALICE.digest, ALICES_OTHER.digest, BOB.digest}),
+    ],
+)
+async def test_the_selected_sessions_end_with_their_credentials_and_no_others(selector, ended):
+    parts = await Parts().open()
+    done = parts.revocation.revoke(selector)
+    assert (done.sessions, done.credentials) == (len(ended) if selector.role_arn is None else 0, len(ended))
+    for opened in (ALICE, ALICES_OTHER, BOB):
+        # A role is of the grant: the session itself goes on, and is granted what policy says.
+        session_ends = selector.role_arn is None and opened.digest in ended
+        assert (parts.sessions.get(opened.digest) is None) == session_ends
+        assert (parts.credentials.get(*held(opened)) is None) == (opened.digest in ended)
+
+
+async def test_the_owners_are_kept_out_until_the_time_given():
+    parts = await Parts().open()
+    parts.revocation.revoke(Selector(subject="alice"), deny_until=START + 100)
+    assert parts.revocation.refuses(ALICE.identity)
+    assert not parts.revocation.refuses(BOB.identity)
+    parts.clock.now = START + 100
+    assert not parts.revocation.refuses(ALICE.identity)
+
+
+async def test_nobody_in_particular_cannot_be_kept_out():
+    parts = await Parts().open()
+    with pytest.raises(ValueError, match="an issuer, a subject or a token id"):
+        parts.revocation.revoke(Selector(), deny_until=START + 100)
+    with pytest.raises(ValueError, match="not by role"):
+        parts.revocation.revoke(Selector(subject="alice", role_arn=ADMIN), deny_until=START + 100)
+
+
+async def test_all_of_an_issuer_can_be_kept_out():
+    parts = await Parts().open()
+    parts.revocation.revoke(Selector(issuer="https://idp.example"), deny_until=START + 100)
+    assert parts.revocation.refuses(ALICE.identity)
+    assert parts.revocation.refuses(BOB.identity)
+    assert not parts.revocation.refuses(replace(BOB.identity, issuer="https://other.example"))
+
+
+async def test_all_conditions_must_hold_for_somebody_to_be_kept_out():
+    parts = await Parts().open()
+    parts.revocation.revoke(Selector(issuer="https://other.example", subject="alice"), deny_until=START + 9)
+    parts.revocation.revoke(Selector(subject="bob", token_id="j1"), deny_until=START + 9)
+    assert not parts.revocation.refuses(ALICE.identity)
+    assert not parts.revocation.refuses(BOB.identity)
+
+
+async def test_of_chained_roles_either_ends_the_credentials():
+    for role in (ROLE, ADMIN):
+        parts = Parts()
+        chained = session("c.h.a", granted=grant(role_arn=ROLE, chain=ChainedRole(ADMIN)))
+        await parts.credentials.obtain(*held(chained))
+        assert parts.revocation.revoke(Selector(role_arn=role)).credentials == 1
+
+
+@pytest.mark.parametrize("renewal", [False, True])
+async def test_an_exchange_under_way_does_not_bring_back_what_is_dropped_meanwhile(renewal):
+    parts = Parts()
+    if renewal:
+        await parts.credentials.obtain(*held(ALICE))
+        parts.clock.now = START + 0.9 * HOUR
+        parts.credentials.get(*held(ALICE))
+    parts.exchange.gate.clear()
+    under_way = parts.credentials.refresh_due() if renewal else [parts.credentials.obtain(*held(ALICE))]
+    await asyncio.sleep(0)
+    others = parts.credentials.obtain(*held(BOB))
+    await asyncio.sleep(0)
+    parts.revocation.revoke(Selector(subject="alice"))
+    parts.exchange.gate.set()
+    assert len(await asyncio.gather(*under_way, others)) == 2
+    assert parts.credentials.get(*held(ALICE)) is None
+    assert parts.credentials.get(*held(BOB)) is not None
+
+
+def test_the_list_can_be_read_while_it_grows():
+    clock = FakeClock()
+    deny_list = DenyList(clock=clock)
+    deny_list.add(Selector(subject="alice", token_id="other"), until=START + 10)
+    growing = threading.Event()
+
+    def grow():
+        for n in range(3000):
+            deny_list.add(Selector(issuer=f"i{n}", subject="alice"), until=START + 10)
+        growing.set()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    while not growing.is_set():
+        assert not deny_list.refuses(ALICE.identity)
+    thread.join()
+
+
+def test_a_later_shorter_ban_does_not_shorten_an_earlier_one():
+    clock = FakeClock()
+    deny_list = DenyList(clock=clock)
+    deny_list.add(Selector(subject="alice"), until=START + 100)
+    deny_list.add(Selector(subject="alice"), until=START + 10)
+    clock.now = START + 50
+    assert deny_list.refuses(ALICE.identity)
+
+
+def test_a_full_list_refuses_rather_than_forget_somebody():
+    clock = FakeClock()
+    deny_list = DenyList(clock=clock)
+    for n in range(MAX_ENTRIES):
+        deny_list.add(Selector(subject=f"s{n}"), until=START + 10)
+    with pytest.raises(ValueError, match="full"):
+        deny_list.add(Selector(subject="one more"), until=START + 10)
+    clock.now = START + 10
+    deny_list.add(Selector(subject="one more"), until=START + 20)
+
+
+@pytest.mark.parametrize("revoked_at", [1_440_938_160, 1_440_938_159.001])
+def test_the_role_policy_ends_credentials_that_aws_has_handed_out(revoked_at):
+    # AWS's times are whole seconds: what was issued in the second of the revocation must end too.
+    policy = json.loads(revocation_policy(issued_before=revoked_at))
+    (statement,) = policy["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"DateLessThan": {"aws:TokenIssueTime": "2015-08-30T12:36:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("selector", "reason"),
+    [
+        (Selector(subject=ALICE.identity.subject), Reason.REVOKED),
+        (Selector(issuer=ALICE.identity.issuer), Reason.REVOKED),
+        (Selector(token_id="j1"), Reason.TOKEN_REVOKED),
+        (Selector(subject=ALICE.identity.subject, token_id="j1"), Reason.TOKEN_REVOKED),
+    ],
+)
+def test_whoever_cannot_come_back_with_another_token_is_not_sent_to_log_in(selector, reason):
+    deny_list = DenyList(clock=lambda: START)
+    deny_list.refuse(ALICE.identity)
+    deny_list.add(selector, until=START + 60)
+    with pytest.raises(Denied) as denied:
+        deny_list.refuse(ALICE.identity)
+    assert denied.value.reason is reason
+    assert (reason.outcome.status == 401) is (reason is Reason.TOKEN_REVOKED)

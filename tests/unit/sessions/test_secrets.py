@@ -1,0 +1,48 @@
+"""Credentials stay in memory: no repr, no pickle."""
+
+import copy
+import pickle
+from types import MappingProxyType
+
+import pytest
+
+from extproc.values import Authorized, Credentials, Grant, Identity, Session
+
+CREDENTIALS = Credentials(
+    access_key_id="ASIAEXAMPLE",
+    secret_access_key="hunter2",
+    session_token="tok3n",
+    expires_at=1_800_000_000.0,
+)
+SESSION = Session(
+    identity=Identity("https://idp.example.com/", "alice", 1.0, MappingProxyType({"email": "cl41m"}), b"k3y"),
+    digest=b"d1gest",
+    unverified_web_identity_token="eyJ.tok3n.x",
+)
+GRANT = Grant("arn:aws:iam::123456789012:role/R", "alice", 900, None)
+AUTHORIZED = Authorized(SESSION, GRANT, CREDENTIALS)
+
+
+@pytest.mark.parametrize("value", [CREDENTIALS, SESSION, [SESSION], {"s": SESSION}, AUTHORIZED])
+@pytest.mark.parametrize(
+    "show", [repr, str, "{}".format, "%s".__mod__], ids=["repr", "str", "format", "percent"]
+)
+def test_no_secret_shows(value, show):
+    text = show((value,)) if show.__name__ == "__mod__" else show(value)
+    assert "ASIAEXAMPLE" in text or "alice" in text
+    for secret in ("hunter2", "tok3n", "cl41m", "k3y", "d1gest"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("value", [CREDENTIALS, SESSION, AUTHORIZED])
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_credentials_refuse_to_be_pickled(value, protocol):
+    with pytest.raises(TypeError):
+        pickle.dumps(value, protocol)
+
+
+def test_credentials_refuse_to_be_copied():
+    with pytest.raises(TypeError):
+        copy.copy(CREDENTIALS)
+    with pytest.raises(TypeError):
+        copy.deepcopy(SESSION)
