@@ -64,7 +64,7 @@ class RequestHead:
 class Identity:
     """Who the verified token speaks for. ``expires_at``: seconds since the epoch (the ``exp`` claim).
 
-    ``terms``: of the issuer's configuration under which it was verified.
+    ``config_digest``: SHA-256 of the issuer's configuration that it was verified with.
     """
 
     issuer: str
@@ -73,7 +73,7 @@ class Identity:
     claims: Mapping[str, object] = field(repr=False)
     key_thumbprint: bytes | None = field(repr=False)  # SHA-256 of the verifying key; None: Envoy verified
     exchange_key_thumbprint: bytes | None = field(default=None, repr=False)  # of a separate token for STS
-    terms: bytes = field(default=b"", repr=False)
+    config_digest: bytes = field(default=b"", repr=False)
 
     @property
     def owner(self) -> Owner:

@@ -111,27 +111,27 @@ def build_key_stores(
 ) -> dict[str, KeyStore]:
     """One key store an issuer, but for those whose tokens Envoy verifies.
 
-    ``kept``: stores by their ``terms``, each taken over where an issuer still has the same.
+    ``kept``: stores by their ``source_key``; one is reused where an issuer still has the same.
     ``on_fetch`` is told the issuer, and whether a fetch of its keys brought some.
     """
     documents = HttpDocuments()
     stores = {}
     for issuer in settings.issuers:
         if issuer.verified_by == "extproc":
-            terms = _key_terms(issuer, settings)
-            stores[issuer.issuer] = kept.get(terms) or KeyStore(
+            source_key = _source_key(issuer, settings)
+            stores[issuer.issuer] = kept.get(source_key) or KeyStore(
                 issuer=issuer.issuer,
                 source=_key_source(issuer, documents),
                 clock=clock,
                 refresh=_refresh_policy(issuer.refresh or settings.refresh),
-                terms=terms,
+                source_key=source_key,
                 on_fetch=partial(on_fetch, issuer.issuer),
             )
     return stores
 
 
-def _key_terms(issuer: Issuer, settings: Settings) -> Hashable:
-    """All that a key store is built from."""
+def _source_key(issuer: Issuer, settings: Settings) -> Hashable:
+    """Return what a key store is built from, as a key."""
     refresh = issuer.refresh or settings.refresh
     return (issuer.issuer, issuer.jwks_uri, issuer.jwks_file, issuer.allow_insecure_http, refresh)
 
@@ -177,7 +177,7 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
                 exchange_audiences=Audiences(
                     issuer.sts_token_audiences or issuer.audiences, ignore_slash=issuer.ignore_audience_slash
                 ),
-                terms=_terms(issuer, settings.limits, required[issuer.issuer]),
+                config_digest=_config_digest(issuer, settings.limits, required[issuer.issuer]),
             )
             for issuer in settings.issuers
         ],
@@ -205,8 +205,8 @@ def _rules_scopes(settings: Settings) -> Iterator[str]:
         yield from entry.require_scopes
 
 
-def _terms(issuer: Issuer, limits: Limits, required: RequiredScopes) -> bytes:
-    """SHA-256 over all that verifying an issuer's tokens goes by."""
+def _config_digest(issuer: Issuer, limits: Limits, required: RequiredScopes) -> bytes:
+    """Return the SHA-256 of all settings that verifying an issuer's tokens depends on."""
     of_tokens = limits.model_dump_json(include={"token_bytes", "claims_depth", "claims_values"})
     scopes = [sorted(enough) for enough in required.sufficient]
     return hashlib.sha256(

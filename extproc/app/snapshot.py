@@ -51,7 +51,7 @@ def build(settings: Settings, shared: ProcessState, *, before: Snapshot | None =
 
     Key stores of issuers that stay as they are ``before`` are kept, with their keys.
     """
-    kept = {store.terms: store for store in before.key_stores.values()} if before else {}
+    kept = {store.source_key: store for store in before.key_stores.values()} if before else {}
     key_stores = build_key_stores(settings, shared.clock, kept, shared.metrics.fetched)
     verifier = build_verifier(settings, key_stores, shared.clock)
     policy, targets = build_policy(settings), build_targets(settings)

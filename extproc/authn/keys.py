@@ -197,7 +197,7 @@ class RefreshPolicy:
 class KeyStore:
     """The current key set of one issuer. Belongs to one event loop.
 
-    ``terms``: what it was configured with; a store with equal terms can take its place.
+    ``source_key``: what it was built from; a store with an equal one can be reused.
     ``on_fetch`` is told of each fetch whether it brought keys.
     """
 
@@ -208,10 +208,10 @@ class KeyStore:
         source: KeySource,
         clock: Clock,
         refresh: RefreshPolicy,
-        terms: Hashable = None,
+        source_key: Hashable = None,
         on_fetch: Callable[[bool], None] = lambda _ok: None,
     ) -> None:
-        self.terms = terms
+        self.source_key = source_key
         self._issuer = issuer
         self._source = source
         self._clock = clock

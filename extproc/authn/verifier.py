@@ -74,7 +74,7 @@ class TrustedIssuer:
 
     ``keys`` None: Envoy's jwt_authn verifies this issuer's tokens. ``exchange_header``: the
     header with the token that goes to STS in the bearer token's place, for ``exchange_audiences``.
-    ``terms`` stands for all of this and the limits on tokens: it differs if anything of that does.
+    ``config_digest``: SHA-256 of the issuer's configuration; changes when any setting does.
     """
 
     issuer: str
@@ -87,7 +87,7 @@ class TrustedIssuer:
     required_scopes: RequiredScopes = NO_SCOPES
     exchange_header: str | None = None
     exchange_audiences: Audiences = NO_AUDIENCES
-    terms: bytes = field(default=b"", repr=False)
+    config_digest: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         """Emptiness never means "anything goes"."""
@@ -285,13 +285,13 @@ class Verifier:
             expires_at=expires_at,
             claims=_sharing_texts(claims),
             key_thumbprint=key.thumbprint if key else None,
-            terms=trusted.terms,
+            config_digest=trusted.config_digest,
         )
 
     def knows(self, identity: Identity) -> bool:
-        """Whether the identity was verified under the terms that its issuer has here."""
+        """Return whether the identity was verified under the present configuration of its issuer."""
         trusted = self._issuers.get(identity.issuer)
-        return trusted is not None and trusted.terms == identity.terms
+        return trusted is not None and trusted.config_digest == identity.config_digest
 
     def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
         """Whether what verified this identity still would. Does no I/O.
@@ -301,7 +301,7 @@ class Verifier:
         it must have verified again for this request.
         """
         trusted = self._issuers.get(identity.issuer)
-        if trusted is None or trusted.terms != identity.terms:
+        if trusted is None or trusted.config_digest != identity.config_digest:
             return False
         if trusted.keys is None:
             return jwt_payload is not None and is_same_token(identity.claims, jwt_payload)

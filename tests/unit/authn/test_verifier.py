@@ -620,7 +620,7 @@ async def test_an_identity_shows_no_claims():
 async def test_an_identity_of_another_configuration_of_its_issuer_is_not_trusted():
     verifier = make_verifier()
     identity = await verifier.verify(mint())
-    for known, trusted in ((identity, True), (replace(identity, terms=b"other"), False)):
+    for known, trusted in ((identity, True), (replace(identity, config_digest=b"other"), False)):
         assert verifier.still_trusted(known, None) is trusted
         assert verifier.knows(known) is trusted
 
