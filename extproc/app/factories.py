@@ -11,13 +11,14 @@ from extproc.authn.challenge import ProtectedResource
 from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
 from extproc.authn.origin import Origins
-from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri, is_loopback
+from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri
 from extproc.authn.token import TokenLimits
 from extproc.authn.verifier import TokenVerifier, TrustedIssuer, Verifier
 from extproc.clock import Clock
 from extproc.config import Ceiling, Issuer, Limits, Refresh, RoleMapping, Settings, Tls
 from extproc.fairness.stream_slots import SlotLimit, StreamSlots
 from extproc.grpc_server.certificates import CertificateError, CertificateFiles
+from extproc.loopback import is_loopback_url
 from extproc.policy import ceilings
 from extproc.policy.mappings import AccountSelector, Rule
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
@@ -149,9 +150,9 @@ def _refresh_policy(refresh: Refresh) -> RefreshPolicy:
 def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
     if issuer.jwks_file:
         return JwksFile(Path(issuer.jwks_file))
-    allow_http = issuer.allow_insecure_http or is_loopback(issuer.issuer)
+    allow_http = issuer.allow_insecure_http or is_loopback_url(issuer.issuer)
     if issuer.jwks_uri:
-        allow_http = issuer.allow_insecure_http or is_loopback(issuer.jwks_uri)
+        allow_http = issuer.allow_insecure_http or is_loopback_url(issuer.jwks_uri)
         return JwksUri(uri=issuer.jwks_uri, documents=documents, allow_http=allow_http)
     return Discovery(issuer=issuer.issuer, documents=documents, allow_http=allow_http)
 

@@ -22,7 +22,6 @@ MAX_DOCUMENT_BYTES = 512 * 1024
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host
 TOTAL_TIMEOUT = 5.0  # seconds, for one document
 _DIRECTIVE = re.compile(r"""([\w!#$%&'*+.^`|~-]+)(?:=("(?:[^"\\]|\\.)*"|[^\s,;"]*))?""", re.ASCII)
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class HttpDocuments:
@@ -198,8 +197,3 @@ class JwksFile:
         if len(body) > MAX_DOCUMENT_BYTES:
             raise KeyDocumentError(f"{self._path}: larger than {MAX_DOCUMENT_BYTES} bytes")
         return body
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine by name or address."""
-    return urlsplit(url).hostname in _LOOPBACK

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from extproc.authn.provider import is_loopback
+from extproc.loopback import is_loopback_url
 from extproc.policy.arn import validate_any_role_arn
 from extproc.policy.cel import ExpressionError
 from extproc.policy.matchers import cel_matcher
@@ -50,7 +50,7 @@ def _http_url(value: str) -> str:
 
 def is_plaintext(url: str | None) -> bool:
     """Whether a URL leads to another machine without encryption."""
-    return url is not None and url.startswith("http:") and not is_loopback(url)
+    return url is not None and url.startswith("http:") and not is_loopback_url(url)
 
 
 def expression(compile_: Callable[[str], object]) -> Callable[[str], str]:

@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 
 from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import SUPPORTED_ALGORITHMS
-from extproc.authn.provider import is_loopback
 from extproc.authn.verifier import NEVER_ACCEPTED_TYPES
 from extproc.config.fields import Scope, Section, TokenHeader, Url
+from extproc.loopback import is_loopback_url
 
 
 class Resource(Section):
@@ -90,7 +90,7 @@ class Issuer(Section):
         if (
             not self.jwks_file
             and url.startswith("http:")
-            and not (is_loopback(url) or self.allow_insecure_http)
+            and not (is_loopback_url(url) or self.allow_insecure_http)
         ):
             raise ValueError("keys are fetched over HTTPS only; allow_insecure_http: true is for tests")
         return self

@@ -12,12 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from extproc.authn.audience import Audiences, canonical_audience
-from extproc.authn.provider import is_loopback
 from extproc.config.expressions import expressions
 from extproc.config.issuers import Issuer
 from extproc.config.listen import stays_local
 from extproc.config.settings import Settings
 from extproc.config.targets import Target
+from extproc.loopback import is_loopback_url
 from extproc.policy.arn import is_aws_endpoint
 from extproc.policy.compared import compared
 from extproc.policy.types import did_you_mean
@@ -80,7 +80,7 @@ def _resource(settings: Settings) -> Iterator[str]:
     urls = {"resource.url": settings.resource.url}
     urls |= {f"resource.aliases[{i}]": alias for i, alias in enumerate(settings.resource.aliases)}
     for name, url in urls.items():
-        if url.startswith("http:") and not is_loopback(url):
+        if url.startswith("http:") and not is_loopback_url(url):
             yield f"{name}: http:// sends tokens over the network in clear text"
         for position, issuer in enumerate(settings.issuers):
             if url not in Audiences(issuer.audiences, ignore_slash=issuer.ignore_audience_slash):
@@ -88,7 +88,7 @@ def _resource(settings: Settings) -> Iterator[str]:
                 path = f"issuers[{position}].audiences"
                 yield f"{path}: {name} is not among them, which MCP clients ask for{hint}"
     for position, origin in enumerate(settings.allowed_origins):
-        if origin.startswith("http:") and not is_loopback(origin):
+        if origin.startswith("http:") and not is_loopback_url(origin):
             yield f"allowed_origins[{position}]: anybody on the way can change a page that comes over http://"
     yield from _repeated("allowed_origins", settings.allowed_origins)
 

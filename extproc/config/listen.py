@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from extproc.authn.provider import is_loopback
 from extproc.config.fields import GrpcAddress, HostPort, Section, grpc_address
+from extproc.loopback import is_loopback_url
 
 _MODE = re.compile(r"0?[0-7]{3}")
 _OWNER = re.compile(
@@ -20,7 +20,7 @@ _CLIENT_DNS = re.compile(
 
 def stays_local(address: str) -> bool:
     """Whether a gRPC address can only be reached from this machine."""
-    return address.startswith("unix:") or is_loopback(f"http://{address}")
+    return address.startswith("unix:") or is_loopback_url(f"http://{address}")
 
 
 def _mode(value: object) -> object:

@@ -29,6 +29,7 @@ from extproc.demo.idp_errors import OAuthError
 from extproc.demo.idp_keys import ALGORITHMS, KeyRing
 from extproc.demo.idp_page import account_page
 from extproc.demo.idp_refresh import Login, RefreshTokens
+from extproc.loopback import is_loopback_url
 
 ACCOUNTS: Final[Mapping[str, tuple[str, ...]]] = {
     "demo-admin": ("admins",),
@@ -94,7 +95,7 @@ class Provider:
             "authorization_code": self._code_grant,
             "refresh_token": self._refresh_grant,
         }
-        loopback = urlsplit(settings.issuer).hostname in ("localhost", "127.0.0.1", "::1")
+        loopback = is_loopback_url(settings.issuer)
         documents = ClientDocuments(allow_loopback=loopback) if settings.client_documents else None
         self._clients = Clients(documents)
         self._codes = CodeFlow(issuer=settings.issuer)

@@ -16,12 +16,12 @@ from cachetools import TTLCache
 
 from extproc.demo.idp_documents import ClientDocuments, is_document_url
 from extproc.demo.idp_errors import OAuthError
+from extproc.loopback import is_loopback
 
 MAX_CLIENTS: Final = 1000
 CLIENT_LIFETIME: Final = 86_400.0  # seconds
 MAX_REDIRECT_URIS: Final = 10
 MAX_URI: Final = 1000  # characters
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # RFC 8252 7.1 asks for names like com.example.app; editors have shorter ones.
 _EDITORS: Final = frozenset({"cursor", "vscode", "vscode-insiders", "windsurf"})
 _REVERSE_DOMAIN: Final = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
@@ -161,7 +161,7 @@ def _split(uri: str) -> SplitResult | None:
 
 
 def _is_loopback(parts: SplitResult) -> bool:
-    return parts.scheme == "http" and parts.hostname in _LOOPBACK and "@" not in parts.netloc
+    return parts.scheme == "http" and is_loopback(parts.hostname) and "@" not in parts.netloc
 
 
 def _redirectable(uri: object) -> bool:

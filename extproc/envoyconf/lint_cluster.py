@@ -1,11 +1,11 @@
 """Faults of the cluster that leads to extproc: who may read or answer what crosses the network."""
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
 from extproc.envoyconf.lint_document import Node, nodes
 from extproc.envoyconf.lint_values import Expectations, Finding
+from extproc.loopback import is_loopback
 
 _VALIDATION = (
     "validation_context",
@@ -44,11 +44,7 @@ def _addresses(cluster: Node) -> set[str]:
 
 
 def _is_local(address: str) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address == "localhost"
-    return parsed.is_loopback or parsed.is_unspecified
+    return is_loopback(address) or address in ("0.0.0.0", "::")  # noqa: S104 - looked for, not listened at
 
 
 def _validates(config: dict[str, Any]) -> bool:

@@ -26,7 +26,6 @@ from extproc.authn.provider import (
     JwksFile,
     JwksUri,
     _Call,
-    is_loopback,
 )
 from support.served import served
 from support.tokens import ec_key, key_set, key_store, public_jwk
@@ -343,24 +342,6 @@ async def test_other_addresses_are_refused(url, allow_http):
 async def test_an_address_that_http_cannot_carry_is_refused(idp, path):
     assert await _failure(idp, path)
     assert idp.requests == []
-
-
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("http://127.0.0.1:8080/x", True),
-        ("http://localhost", True),
-        ("http://LOCALHOST:1", True),
-        ("http://[::1]:8080", True),
-        ("http://localhost.example", False),
-        ("http://127.0.0.1.example", False),
-        ("http://localhost@idp.example", False),
-        ("http://0.0.0.0:8080", False),
-        ("http://idp.example/127.0.0.1", False),
-    ],
-)
-def test_only_this_machine_is_loopback(url, local):
-    assert is_loopback(url) is local
 
 
 # TLS.
