@@ -51,14 +51,14 @@ class App:
         self._listen = settings.listen
         self._files = files
         self._place = place
-        self._shared = ProcessState(settings, clock=clock)
+        self._state = ProcessState(settings, clock=clock)
         self._reloader = Reloader(
-            first=snapshot.build(settings, self._shared),
-            shared=self._shared,
+            first=snapshot.build(settings, self._state),
+            state=self._state,
             load=load or (lambda: settings),
             workers=place.of if place else 1,
         )
-        self._shared.metrics.follow(self._sources())
+        self._state.metrics.follow(self._sources())
         self._listening = self._draining = False
 
     async def run(self) -> None:
@@ -69,17 +69,17 @@ class App:
         share = self._place.share if self._place else ListenSlice(tuple(self._listen.grpc_addresses))
         transport = build_transport(settings, addresses=share.addresses, share_port=share.shares_port)
         if (certificates := transport.certificates) is not None:
-            self._shared.metrics.follow_certificate(
+            self._state.metrics.follow_certificate(
                 valid_between=certificates.valid_between, broken=certificates.broken
             )
         async with contextlib.AsyncExitStack() as cleanup:
             # First in, last out: what is decided while draining is written too.
-            if self._shared.tracer is not None:
-                cleanup.push_async_callback(asyncio.to_thread, self._shared.tracer.close)
-            if self._shared.audit is not None:
-                self._shared.audit.start()
-                cleanup.push_async_callback(asyncio.to_thread, self._shared.audit.close)
-            cleanup.callback(self._shared.exchange.close)
+            if self._state.tracer is not None:
+                cleanup.push_async_callback(asyncio.to_thread, self._state.tracer.close)
+            if self._state.audit is not None:
+                self._state.audit.start()
+                cleanup.push_async_callback(asyncio.to_thread, self._state.audit.close)
+            cleanup.callback(self._state.exchange.close)
             cleanup.callback(self._reloader.close)
             admin = self._start_admin()
             if admin is not None:
@@ -89,7 +89,7 @@ class App:
                 cleanup.push_async_callback(admin_grpc.stop)
             self._reloader.start()
             for work in (
-                self._shared.credentials.keep_fresh(),
+                self._state.credentials.keep_fresh(),
                 self._forget_idle_heads(),
                 self._reload_on_change(reload_asked),
                 self._reload_when_asked(reload_asked),
@@ -153,18 +153,18 @@ class App:
 
     def _sources(self) -> GaugeSources:
         """Where metrics ask for present values."""
-        shared = self._shared
-        audit = shared.audit
-        caches: dict[str, Any] = {"sessions": shared.sessions, "credentials": shared.credentials}
+        state = self._state
+        audit = state.audit
+        caches: dict[str, Any] = {"sessions": state.sessions, "credentials": state.credentials}
         return GaugeSources(
             ready=lambda: not self.unready(),
             entries={name: partial(len, cache) for name, cache in caches.items()},
             evictions={name: partial(getattr, cache, "evictions") for name, cache in caches.items()},
-            refreshes=lambda: shared.credentials.refreshes,
-            breaker=lambda: shared.breaker.state,
-            clock_offset=lambda: shared.aws_clock.offset,
-            slots=shared.slots.counts,
-            exchanges_waiting=lambda: shared.exchange.waiting,
+            refreshes=lambda: state.credentials.refreshes,
+            breaker=lambda: state.breaker.state,
+            clock_offset=lambda: state.aws_clock.offset,
+            slots=state.slots.counts,
+            exchanges_waiting=lambda: state.exchange.waiting,
             jwks_ages=lambda: {
                 issuer: store.age for issuer, store in self._reloader.current.key_stores.items()
             },
@@ -227,7 +227,7 @@ class App:
 
     def _operations(self, *, worker: int = 0) -> AppOperations:
         return operations.build(
-            shared=self._shared,
+            state=self._state,
             reloader=self._reloader,
             unready=self.unready,
             degraded=self.degraded,
@@ -244,7 +244,7 @@ class App:
             admin = AdminServer(
                 host=host.strip("[]"),
                 port=int(port),
-                registry=self._shared.metrics.registry,
+                registry=self._state.metrics.registry,
                 unready=self.unready,
                 degraded=self.degraded,
             )

@@ -178,7 +178,7 @@ class AppOperations:
 
 def build(
     *,
-    shared: ProcessState,
+    state: ProcessState,
     reloader: Reloader,
     unready: Callable[[], list[str]],
     degraded: Callable[[], list[str]],
@@ -203,14 +203,14 @@ def build(
         unready=unready,
         degraded=degraded,
         reload=reloader.reload,
-        sessions=shared.sessions,
-        credentials=shared.credentials,
-        revoker=shared.revocation,
-        exchange=shared.exchange,
-        breaker=shared.breaker,
-        aws_clock=shared.aws_clock,
-        registry=shared.metrics.registry,
-        clock=shared.clock,
+        sessions=state.sessions,
+        credentials=state.credentials,
+        revoker=state.revocation,
+        exchange=state.exchange,
+        breaker=state.breaker,
+        aws_clock=state.aws_clock,
+        registry=state.metrics.registry,
+        clock=state.clock,
         worker=worker,
     )
 

@@ -27,19 +27,19 @@ class Reloader:
     """
 
     def __init__(
-        self, *, first: Snapshot, shared: ProcessState, load: Callable[[], Settings], workers: int = 1
+        self, *, first: Snapshot, state: ProcessState, load: Callable[[], Settings], workers: int = 1
     ) -> None:
         self._workers = workers
         self._current = first
-        self._shared = shared
+        self._state = state
         self._load = load
         self._at_start = self._last_read = first.settings
         self._problems: list[str] = []
         self._waiting: list[str] = []
         self._one_at_a_time = asyncio.Lock()
         self._fetching: dict[KeyStore, asyncio.Task[None]] = {}
-        shared.slots.apply(slot_limits(first.settings, workers=workers))
-        shared.metrics.started(at=shared.clock())
+        state.slots.apply(slot_limits(first.settings, workers=workers))
+        state.metrics.started(at=state.clock())
         self._expect(first)
 
     @property
@@ -96,7 +96,7 @@ class Reloader:
                 outcome, self._problems = "failed", [f"document: cannot be used ({type(error).__name__})"]
             for problem in self._problems:
                 _log.error("config_not_reloaded", problem=problem)
-            self._shared.metrics.reloaded(outcome, at=self._shared.clock())
+            self._state.metrics.reloaded(outcome, at=self._state.clock())
             await _fetch(self._current.key_stores[name] for name in self._current.key_files)
             return list(self._problems)
 
@@ -107,11 +107,11 @@ class Reloader:
         before = self._current
         settings, waiting = applicable(wanted, self._at_start)
         # In a thread: compiling rules takes a while, and must not hold up requests.
-        after = await asyncio.to_thread(snapshot.build, settings, self._shared, before=before)
+        after = await asyncio.to_thread(snapshot.build, settings, self._state, before=before)
         # With its keys at hand: else the first requests under it would have to wait for them.
         await _fetch(set(after.key_stores.values()) - set(before.key_stores.values()))
         self._current, self._last_read, self._waiting = after, wanted, waiting
-        self._shared.slots.apply(slot_limits(settings, workers=self._workers))
+        self._state.slots.apply(slot_limits(settings, workers=self._workers))
         asyncio.get_running_loop().call_later(FINISH_WITHIN, before.pipeline.retire)
         self._expect(after)
         self._keep_fresh(after.key_stores.values())
@@ -123,7 +123,7 @@ class Reloader:
 
     def _expect(self, snapshot: Snapshot) -> None:
         """Have what can be counted under a snapshot shown before it happens."""
-        self._shared.metrics.expect(
+        self._state.metrics.expect(
             targets=[target.name for target in snapshot.settings.targets], issuers=snapshot.key_stores
         )
 
@@ -133,11 +133,11 @@ class Reloader:
         For memory's sake: ``Verifier.still_trusted`` refuses such sessions by itself, also those
         that a request under the older configuration is only about to open.
         """
-        shared = self._shared
-        dropped = shared.sessions.drop_where(lambda session: not after.verifier.knows(session.identity))
+        state = self._state
+        dropped = state.sessions.drop_where(lambda session: not after.verifier.knows(session.identity))
         issuers = {issuer.issuer for issuer in after.settings.issuers}
-        shared.credentials.drop_where(lambda session, _grant: session.identity.issuer not in issuers)
-        shared.credentials.renew_only_what_is_used_again()
+        state.credentials.drop_where(lambda session, _grant: session.identity.issuer not in issuers)
+        state.credentials.renew_only_what_is_used_again()
         return len(dropped)
 
     def _keep_fresh(self, stores: Iterable[KeyStore]) -> None:

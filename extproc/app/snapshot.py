@@ -1,7 +1,7 @@
 """One configuration as one immutable object: everything that requests are decided with.
 
 A stream takes the snapshot that counts when it begins, and keeps it to its end. What
-outlives a configuration is in ``app.shared``.
+outlives a configuration is in ``app.process_state``.
 """
 
 from collections.abc import Mapping
@@ -46,28 +46,28 @@ class Snapshot:
         }
 
 
-def build(settings: Settings, shared: ProcessState, *, before: Snapshot | None = None) -> Snapshot:
+def build(settings: Settings, state: ProcessState, *, before: Snapshot | None = None) -> Snapshot:
     """Build a snapshot; compiles every rule, so better not in the event loop's thread.
 
     Key stores of issuers that stay as they are ``before`` are kept, with their keys.
     """
     kept = {store.source_key: store for store in before.key_stores.values()} if before else {}
-    key_stores = build_key_stores(settings, shared.clock, kept, shared.metrics.fetched)
-    verifier = build_verifier(settings, key_stores, shared.clock)
+    key_stores = build_key_stores(settings, state.clock, kept, state.metrics.fetched)
+    verifier = build_verifier(settings, key_stores, state.clock)
     policy, targets = build_policy(settings), build_targets(settings)
     pipeline = build_pipeline(
         settings,
         verifier=verifier,
         policy=policy,
         targets=targets,
-        sessions=shared.sessions,
-        credentials=shared.credentials,
-        revocation=shared.revocation,
-        signer=shared.signer,
-        observer=shared.observer,
-        slots=shared.slots,
-        on_policy_cost=shared.metrics.evaluated,
-        on_head_check=shared.metrics.head_checked,
-        on_answer=shared.metrics.answered,
+        sessions=state.sessions,
+        credentials=state.credentials,
+        revocation=state.revocation,
+        signer=state.signer,
+        observer=state.observer,
+        slots=state.slots,
+        on_policy_cost=state.metrics.evaluated,
+        on_head_check=state.metrics.head_checked,
+        on_answer=state.metrics.answered,
     )
-    return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=shared.clock())
+    return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=state.clock())

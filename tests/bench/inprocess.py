@@ -229,7 +229,7 @@ async def memory(directory: Path, count: int, *, traced: bool) -> dict[str, Any]
         await rig.open(rig.token("ES256"))
     gc.collect()
     held = tracemalloc.get_traced_memory()[0] if traced else psutil.Process().memory_info().rss - before
-    entries = list(rig.app._shared.credentials._entries.values())[-count:]
+    entries = list(rig.app._state.credentials._entries.values())[-count:]
     assert len(entries) == count, "sessions were evicted"
     tokens = sum(
         sys.getsizeof(entry.session.unverified_web_identity_token)

@@ -65,7 +65,7 @@ class Rig:
         path = directory / "extproc.yaml"
         path.write_text(yaml.safe_dump(document), encoding="ascii")
         self.app: Any = App(config.load(path))
-        self.app._shared.credentials._exchange = InstantExchange()
+        self.app._state.credentials._exchange = InstantExchange()
         self.pipeline = self.app._reloader.current.pipeline
         self._users = itertools.count()
 

@@ -59,10 +59,8 @@ class Running:
         }
         self.sts = CountingSts()
         settings = self.load()
-        self.shared = ProcessState(settings, clock=FakeClock(), sts=self.sts)
-        self.reloader = Reloader(
-            first=snapshot.build(settings, self.shared), shared=self.shared, load=self.load
-        )
+        self.state = ProcessState(settings, clock=FakeClock(), sts=self.sts)
+        self.reloader = Reloader(first=snapshot.build(settings, self.state), state=self.state, load=self.load)
 
     def load(self):
         if isinstance(self.document, Exception):
@@ -74,7 +72,7 @@ class Running:
         return self.reloader.current.pipeline
 
     def metric(self, name, **labels):
-        return self.shared.metrics.registry.get_sample_value(f"extproc_config_{name}", labels)
+        return self.state.metrics.registry.get_sample_value(f"extproc_config_{name}", labels)
 
     async def authorized(self, token, pipeline=None):
         pipeline = pipeline or self.pipeline
@@ -97,7 +95,7 @@ class Running:
 async def running(tmp_path):
     running = Running(tmp_path)
     with contextlib.ExitStack() as cleanup:
-        cleanup.callback(running.shared.exchange.close)
+        cleanup.callback(running.state.exchange.close)
         cleanup.callback(running.reloader.close)
         running.reloader.start()
         yield running
@@ -180,7 +178,7 @@ async def test_a_session_of_an_issuer_that_changed_is_verified_again(running, ch
     theirs = await running.authorized(THEIRS)
     running.document["issuers"][0].update(change)
     await running.reloader.reload()
-    assert len(running.shared.sessions) == 1
+    assert len(running.state.sessions) == 1
     with pytest.raises(Denied):
         await running.authorized(MINE)
     assert (await running.authorized(THEIRS)).session is theirs.session
@@ -211,7 +209,7 @@ async def test_an_issuer_that_is_removed_takes_its_sessions_and_credentials_alon
     await running.authorized(MINE)
     del running.document["issuers"][0]
     await running.reloader.reload()
-    assert (len(running.shared.sessions), len(running.shared.credentials)) == (0, 0)
+    assert (len(running.state.sessions), len(running.state.credentials)) == (0, 0)
     with pytest.raises(Denied) as denied:
         await running.authorized(MINE)
     assert denied.value.reason is Reason.ISSUER_UNKNOWN
@@ -230,7 +228,7 @@ async def test_a_session_that_an_older_request_opens_late_is_verified_again_by_n
     running.document["issuers"][0]["audiences"] = ["https://another.example"]
     await running.reloader.reload()
     await running.authorized(MINE, older)  # puts a session that the newer configuration would refuse
-    assert len(running.shared.sessions) == 1
+    assert len(running.state.sessions) == 1
     with pytest.raises(Denied) as denied:
         await running.authorized(MINE)
     assert denied.value.reason is Reason.AUDIENCE_WRONG
@@ -252,10 +250,10 @@ async def test_credentials_that_nobody_asks_for_any_more_are_not_renewed(running
     long_token = mint(claims(exp=NOW + 8000))
     await running.authorized(long_token)
     running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
-    running.shared.clock.advance(1)
+    running.state.clock.advance(1)
     await running.reloader.reload()
-    running.shared.clock.advance(800)
-    assert running.shared.credentials.refresh_due() == []
+    running.state.clock.advance(800)
+    assert running.state.credentials.refresh_due() == []
 
 
 @pytest.mark.parametrize(
@@ -323,8 +321,8 @@ async def test_what_can_change_must_fit_what_waits_for_a_restart(running):
     with_identity.document["cache"] = {"reuse": "identity"}
     settings = with_identity.load()
     reloader = Reloader(
-        first=snapshot.build(settings, with_identity.shared),
-        shared=with_identity.shared,
+        first=snapshot.build(settings, with_identity.state),
+        state=with_identity.state,
         load=with_identity.load,
     )
     with_identity.document["cache"] = {"reuse": "token"}
@@ -332,7 +330,7 @@ async def test_what_can_change_must_fit_what_waits_for_a_restart(running):
     problems = await reloader.reload()
     assert "exclude each other (with cache as before)" in problems[0]
     reloader.close()
-    with_identity.shared.exchange.close()
+    with_identity.state.exchange.close()
 
 
 async def test_key_stores_of_issuers_that_stay_are_kept_and_others_are_fetched_before_they_count(running):
@@ -381,7 +379,7 @@ def test_every_kind_of_settings_can_be_put_together_with_those_of_the_start(exam
 
 
 async def test_what_can_be_counted_is_shown_at_0_before_it_happens(running):
-    shown = running.shared.metrics.registry.get_sample_value
+    shown = running.state.metrics.registry.get_sample_value
     refused = {"decision": "deny", "reason": "no_role", "target": "new"}
     assert shown("extproc_requests_total", {**refused, "target": "aws-mcp"}) == 0
     assert shown("extproc_jwks_fetches_total", {"issuer": ISSUER, "outcome": "failed"}) == 0
