@@ -53,7 +53,6 @@ from extproc.values import (
     TokenDigest,
 )
 
-_MAX_REQUEST_ID = 128
 _MAX_RECENT = 4096
 _MAX_PAUSING = 2048  # requests; a small part of the streams that Envoy may hold open
 
@@ -401,7 +400,7 @@ class Pipeline:
                     "region": target.scope.region,
                     "service": target.scope.service,
                 },
-                request_id=(record.header("x-request-id") or "")[:_MAX_REQUEST_ID],
+                request_id=record.request_id or "",
                 hint=_OF_CREDENTIALS if refused.cause is Cause.CREDENTIALS else _OF_SIGNATURES,
             )
 
@@ -428,8 +427,7 @@ class Pipeline:
         ``body``: the request's, if it came; an MCP message in it is answered in its own form.
         """
         head = record.head
-        request_id = record.header("x-request-id")
-        request_id = request_id[:_MAX_REQUEST_ID] if request_id else None
+        request_id = record.request_id
         if isinstance(error, Denied):
             reason, detail = error.reason, error.detail
             _log.debug("request_denied", reason=reason.value, detail=detail, request_id=request_id)

@@ -14,7 +14,6 @@ from extproc.values import Grant, Identity
 SHORT, LONG = 256, 1024
 """Characters kept of texts that others choose."""
 
-_REQUEST_ID = 128
 _TRACEPARENT = 64
 _METHOD = 32
 _MAX_ACTORS = 4  # levels of `act`
@@ -51,7 +50,7 @@ def event_of(record: RequestRecord, detail: str, at: float) -> Event:
     method = path = ""
     mcp_method, mcp_name = record.mcp_method, record.mcp_name
     if head is not None:
-        request_id, parent = record.header("x-request-id"), record.header("traceparent")
+        request_id, parent = record.request_id, record.header("traceparent")
         # The query stays out: it may hold what does not belong into logs.
         method, path = head.method[:_METHOD], head.path[:LONG].partition("?")[0]
         if mcp_method is None:
@@ -61,7 +60,7 @@ def event_of(record: RequestRecord, detail: str, at: float) -> Event:
         record.decision,
         record.reason,
         detail[:SHORT],
-        request_id and request_id[:_REQUEST_ID],
+        request_id,
         parent and parent[:_TRACEPARENT],
         method,
         path,

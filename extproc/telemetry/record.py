@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from extproc.values import Authorized, Grant, Identity, RequestHead
 
+_MAX_REQUEST_ID = 128  # characters; a client may choose it
+
 HIT, SESSION, MISS = "hit", "session", "miss"
 """Where credentials came from: both were known; the session was known, and its credentials or the
 decision had to be obtained; neither was known. Empty where a request was decided before that mattered."""
@@ -46,6 +48,12 @@ class RequestRecord:
         if name in self.own_values:
             return self.own_values[name]
         return self.head.get(name) if self.head is not None else None
+
+    @property
+    def request_id(self) -> str | None:
+        """Envoy's id of the request, cut to what logs and answers keep; None without one."""
+        value = self.header("x-request-id")
+        return value[:_MAX_REQUEST_ID] if value else None
 
     def resume(self) -> None:
         """Envoy's next message has come."""

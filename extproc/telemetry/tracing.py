@@ -17,12 +17,12 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from extproc.errors import Reason
+from extproc.telemetry.event import LONG, SHORT
 from extproc.telemetry.record import RequestRecord
 
 _PATH = "/v1/traces"  # OTLP 1.x, "OTLP/HTTP Request"
 _CLOSE_WITHIN = 3.0  # seconds
 _NANO = 1_000_000_000
-_SHORT, _LONG = 256, 1024
 
 
 def otlp_provider(endpoint: str | None) -> TracerProvider:
@@ -99,10 +99,10 @@ def _attributes(record: RequestRecord) -> Mapping[str, str | float]:
         "extproc.mapping": grant.mapping if grant else None,
         "extproc.role_arn": grant.assumed_role_arn if grant else None,
         "extproc.access_key_id": record.access_key_id,
-        "enduser.id": identity.subject[:_SHORT] if identity else None,
+        "enduser.id": identity.subject[:SHORT] if identity else None,
     }
     if head is not None:
         attributes["http.request.method"] = head.method[:32]
-        attributes["url.path"] = head.path[:_LONG].partition("?")[0]
-        attributes["extproc.request_id"] = (record.header("x-request-id") or "")[:128]
+        attributes["url.path"] = head.path[:LONG].partition("?")[0]
+        attributes["extproc.request_id"] = record.request_id or ""
     return {name: value for name, value in attributes.items() if value is not None}
