@@ -13,7 +13,8 @@ from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
 from extproc.authn.origin import Origins
 from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri
 from extproc.authn.token import TokenLimits
-from extproc.authn.verifier import TokenVerifier, TrustedIssuer, Verifier
+from extproc.authn.trusted_issuer import TrustedIssuer
+from extproc.authn.verifier import TokenVerifier, Verifier
 from extproc.clock import Clock
 from extproc.config import Ceiling, Issuer, Limits, Refresh, RoleMapping, Settings, Tls
 from extproc.fairness.stream_slots import SlotLimit, StreamSlots

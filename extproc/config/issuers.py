@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from extproc.authn.claims import ClaimValue
 from extproc.authn.keys import SUPPORTED_ALGORITHMS
-from extproc.authn.verifier import NEVER_ACCEPTED_TYPES
+from extproc.authn.trusted_issuer import NEVER_ACCEPTED_TYPES
 from extproc.config.fields import Scope, Section, TokenHeader, Url
 from extproc.loopback import is_loopback_url
 

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from extproc.authn.audience import Audiences
 from extproc.authn.keys import KeyDocument, KeyDocumentError, KeyStore, RefreshPolicy
-from extproc.authn.verifier import TrustedIssuer, Verifier
+from extproc.authn.trusted_issuer import TrustedIssuer
+from extproc.authn.verifier import Verifier
 from extproc.scopes import ScopeHierarchy
 
 NOW = 1_790_000_000

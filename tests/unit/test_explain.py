@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from extproc.authn.keys import parse_key_set
+from extproc.authn.signature import check_signature
 from extproc.authn.token import TokenLimits, parse
-from extproc.authn.verifier import Step, _check_signature
+from extproc.authn.verifier import Step
 from extproc.cli import main
 from extproc.errors import Denied
 from support.tokens import (
@@ -189,13 +190,13 @@ A3 = (
 @pytest.mark.parametrize(("token", "key", "alg"), [(A2, A2_KEY, "RS256"), (A3, A3_KEY, "ES256")])
 def test_the_examples_of_rfc_7515_verify_and_only_they(token, key, alg):
     (admitted,) = parse_key_set(key_set(key)).keys
-    _check_signature(parse(token, TokenLimits()), admitted, alg)
+    check_signature(parse(token, TokenLimits()), admitted, alg)
     head, payload, signature = token.split(".")
     raw = bytearray(base64.urlsafe_b64decode(signature + "=="))
     for position in range(len(raw)):
         raw[position] ^= 1
         with pytest.raises(Denied):
-            _check_signature(parse(f"{head}.{payload}.{segment(bytes(raw))}", TokenLimits()), admitted, alg)
+            check_signature(parse(f"{head}.{payload}.{segment(bytes(raw))}", TokenLimits()), admitted, alg)
         raw[position] ^= 1
 
 

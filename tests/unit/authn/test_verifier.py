@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import serialization
 
 from extproc.authn.claims import MAX_TIMESTAMP
 from extproc.authn.keys import SUPPORTED_ALGORITHMS, VerificationKey
+from extproc.authn.signature import check_signature
 from extproc.authn.token import MAX_TOKEN_BYTES, TokenLimits, check_form, parse
-from extproc.authn.verifier import _check_signature
 from extproc.errors import Denied, Reason
 from support.tokens import (
     AUDIENCE,
@@ -628,7 +628,7 @@ async def test_an_identity_of_another_configuration_of_its_issuer_is_not_trusted
 def test_whatever_the_primitive_raises_is_an_invalid_signature():
     key = VerificationKey(KID, frozenset({"RS256"}), ec_key().public_key(), b"")
     with pytest.raises(Denied) as denied:
-        _check_signature(parse(mint(), TokenLimits()), key, "RS256")
+        check_signature(parse(mint(), TokenLimits()), key, "RS256")
     assert denied.value.reason is Reason.SIGNATURE_INVALID
 
 
