@@ -1,8 +1,7 @@
 """A small OpenID Connect provider for the demo: discovery, JWKS, clients, authorization, tokens.
 
-Three built-in accounts. Whoever opens the authorization page picks one and is logged in, or is it at once if
-``login_hint`` names it: nobody is asked for a password there. The password grant is not for production (OAuth
-2.1 drops it); here it lets a shell script log in.
+There are three built-in accounts. The authorization page asks for no password: choosing an account logs in,
+and so does a request whose ``login_hint`` names one.
 """
 
 import asyncio
@@ -10,7 +9,6 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -26,19 +24,11 @@ from extproc.demo.idp_clients import Clients
 from extproc.demo.idp_codes import CodeFlow
 from extproc.demo.idp_documents import ClientDocuments
 from extproc.demo.idp_errors import OAuthError
+from extproc.demo.idp_grants import ACCOUNTS, DEFAULT_LIFETIME, MAX_LIFETIME, Grants, TokenRequest
 from extproc.demo.idp_keys import ALGORITHMS, KeyRing
 from extproc.demo.idp_page import account_page
-from extproc.demo.idp_refresh import Login, RefreshTokens
 from extproc.loopback import is_loopback_url
 
-ACCOUNTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "demo-admin": ("admins",),
-    "demo-developer": ("developers",),
-    "demo-guest": (),
-}
-PASSWORD: Final = "demo"  # noqa: S105 - printed in the demo's instructions
-DEFAULT_LIFETIME: Final = 3600
-MAX_LIFETIME: Final = 30 * 86400
 FAULTS: Final = (None, "error", "hang", "malformed")
 HANG_SECONDS: Final = 30.0  # longer than any sensible client waits
 FORM_LIMIT: Final = 64 * 1024
@@ -67,40 +57,19 @@ class IdpSettings:
             raise ValueError("audience must not be empty")
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """What a token is to say, whichever grant asked for it."""
-
-    subject: str
-    groups: tuple[str, ...]
-    audience: str
-    client_id: str
-    scope: str
-    lifetime: int
-    algorithm: str
-    refresh_token: str | None = None
-
-
 class Provider:
-    """The provider's state and endpoints. A new grant or endpoint adds a method and a route."""
+    """The provider's state and endpoints. A new endpoint adds a method and a route."""
 
     def __init__(self, settings: IdpSettings) -> None:
         self._settings = settings
         self._keys = KeyRing()
         self._faults: dict[str, str | None] = {"jwks": None, "discovery": None}
         self._hits: Counter[str] = Counter()
-        # One entry for each grant_type; discovery publishes the names.
-        self._grants = {
-            "password": self._password_grant,
-            "authorization_code": self._code_grant,
-            "refresh_token": self._refresh_grant,
-        }
         loopback = is_loopback_url(settings.issuer)
         documents = ClientDocuments(allow_loopback=loopback) if settings.client_documents else None
         self._clients = Clients(documents)
         self._codes = CodeFlow(issuer=settings.issuer)
-        self._refresh_tokens = RefreshTokens()
-        self._lifetime = DEFAULT_LIFETIME
+        self._grants = Grants(audience=settings.audience, codes=self._codes)
 
     def metadata(self) -> dict[str, Any]:
         """Return the document of OpenID Connect Discovery section 3, which RFC 8414 shares."""
@@ -109,7 +78,7 @@ class Provider:
             "issuer": issuer,
             "jwks_uri": f"{issuer}/jwks.json",
             "token_endpoint": f"{issuer}/token",
-            "grant_types_supported": sorted(self._grants),
+            "grant_types_supported": self._grants.types,
             "authorization_endpoint": f"{issuer}/authorize",
             "registration_endpoint": f"{issuer}/register",
             "client_id_metadata_document_supported": self._settings.client_documents,
@@ -158,7 +127,7 @@ class Provider:
         """Answer the token endpoint (RFC 6749 sections 4.3, 5.1 and 5.2)."""
         self._count(request)
         try:
-            wanted = self._granted(await read_form(request, limit=FORM_LIMIT))
+            wanted = self._grants.accept(await read_form(request, limit=FORM_LIMIT))
         except FormError as error:
             return _oauth_error(OAuthError("invalid_request", str(error)))
         except OAuthError as error:
@@ -230,7 +199,7 @@ class Provider:
             seconds = None
         if type(seconds) is not int or not 0 < seconds <= MAX_LIFETIME:
             return JSONResponse({"error": f"expected seconds from 1 to {MAX_LIFETIME}"}, 400)
-        self._lifetime = seconds
+        self._grants.lifetime = seconds
         return JSONResponse({"seconds": seconds})
 
     async def stats(self, _request: Request) -> Response:
@@ -252,83 +221,10 @@ class Provider:
             case _:
                 return None
 
-    def _granted(self, form: Mapping[str, str]) -> TokenRequest:
-        grant = self._grants.get(_required(form, "grant_type"))
-        if grant is None:
-            raise OAuthError("unsupported_grant_type", f"use one of {sorted(self._grants)}")
-        return grant(form)
-
-    def _password_grant(self, form: Mapping[str, str]) -> TokenRequest:
-        username, password = _required(form, "username"), _required(form, "password")
-        if username not in ACCOUNTS or password != PASSWORD:
-            raise OAuthError("invalid_grant", "unknown user or wrong password")
-        algorithm = form.get("alg", ALGORITHMS[0])
-        if algorithm not in ALGORITHMS:
-            raise OAuthError("invalid_request", f"alg must be one of {ALGORITHMS}")
-        audience = form.get("audience") or form.get("resource") or self._settings.audience
-        groups = ACCOUNTS[username]
-        if "groups" in form:
-            groups = tuple(group for group in form["groups"].split(",") if group)
-        return TokenRequest(
-            subject=form.get("user") or username,
-            groups=groups,
-            audience=audience,
-            client_id=form.get("client_id") or "demo-cli",
-            scope=form.get("scope") or "openid mcp",
-            lifetime=_lifetime(form.get("lifetime")),
-            algorithm=algorithm,
-        )
-
-    def _code_grant(self, form: Mapping[str, str]) -> TokenRequest:
-        authorized = self._codes.redeem(form)
-        asked = authorized.request
-        login = Login(
-            account=authorized.account,
-            client_id=asked.client.client_id,
-            audience=asked.resource or self._settings.audience,
-            scope=asked.scope,
-        )
-        return self._for_login(login, self._refresh_tokens.begin(login) if asked.client.refreshes else None)
-
-    def _refresh_grant(self, form: Mapping[str, str]) -> TokenRequest:
-        _required(form, "refresh_token")
-        return self._for_login(*self._refresh_tokens.rotate(form))
-
-    def _for_login(self, login: Login, refresh_token: str | None) -> TokenRequest:
-        return TokenRequest(
-            subject=login.account,
-            groups=ACCOUNTS[login.account],
-            audience=login.audience,
-            client_id=login.client_id,
-            scope=login.scope,
-            lifetime=self._lifetime,
-            algorithm=ALGORITHMS[0],
-            refresh_token=refresh_token,
-        )
-
 
 def _oauth_error(error: OAuthError) -> Response:
     body = {"error": error.error, "error_description": error.description}
     return JSONResponse(body, status_code=error.status, headers={"cache-control": "no-store"})
-
-
-def _required(form: Mapping[str, str], name: str) -> str:
-    value = form.get(name)
-    if not value:
-        raise OAuthError("invalid_request", f"{name} is missing")
-    return value
-
-
-def _lifetime(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_LIFETIME
-    try:
-        seconds = int(text)
-    except ValueError:
-        raise OAuthError("invalid_request", "lifetime must be a whole number of seconds") from None
-    if abs(seconds) > MAX_LIFETIME:
-        raise OAuthError("invalid_request", f"lifetime must be within {MAX_LIFETIME} seconds")
-    return seconds
 
 
 def create_app(settings: IdpSettings) -> Starlette:

@@ -26,15 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from extproc.demo.mcp_tools import SCOPE_KEY, build_server, caller_of
 from extproc.demo.request_log import RequestLog, concluded, describe
-from extproc.demo.sigv4_verifier import (
-    Endpoint,
-    KnownCredential,
-    ReceivedRequest,
-    SignatureRejected,
-    VerifiedRequest,
-    unverified_access_key_id,
-    verify,
-)
+from extproc.demo.sigv4_request import ReceivedRequest, SignatureRejected, unverified_access_key_id
+from extproc.demo.sigv4_verifier import Endpoint, KnownCredential, VerifiedRequest, verify
 
 CREDENTIAL_TTL: Final = 30.0  # seconds; a credential never changes, so this only bounds memory and staleness
 LOOKUP_TIMEOUT: Final = 5.0  # seconds

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from extproc.demo.sigv4_verifier import ReceivedRequest
+from extproc.demo.sigv4_request import ReceivedRequest
 
 CAPACITY: Final = 2000
 # A JWT's header is JSON, so its base64url form starts with that of '{"'.

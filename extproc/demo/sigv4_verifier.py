@@ -16,20 +16,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-ALGORITHM: Final = "AWS4-HMAC-SHA256"
-TERMINATOR: Final = "aws4_request"
+from extproc.demo.sigv4_canonical import canonical_request
+from extproc.demo.sigv4_request import (
+    ALGORITHM,
+    TERMINATOR,
+    Authorization,
+    ReceivedRequest,
+    SignatureRejected,
+    parse_authorization,
+)
+
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 
 # "The request must reach AWS within five minutes of the time stamp in the request."
 DEFAULT_WINDOW: Final = timedelta(minutes=5)
 
-# RFC 3986 unreserved characters, the only ones UriEncode() leaves alone (urllib adds letters and digits).
-_UNRESERVED: Final = "-_.~"
-
-_FIELD: Final = re.compile(r"(Credential|SignedHeaders|Signature)=([^\s,=]+)", re.ASCII)
-_SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _AMZ_DATE: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
 _SINGLE_HEADERS: Final = (
     "host",
@@ -38,22 +40,6 @@ _SINGLE_HEADERS: Final = (
     "x-amz-content-sha256",
     "content-type",
 )
-
-Headers = Sequence[tuple[bytes, bytes]]
-
-
-class SignatureRejected(Exception):  # noqa: N818 - the term of the domain: AWS rejects a signature
-    """The request is not authentic.
-
-    Attributes:
-        code: AWS's error code, e.g. ``SignatureDoesNotMatch``.
-        message: a sentence for the caller; it never holds key material.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +52,6 @@ class KnownCredential:
     expiration: datetime
     arn: str
     session_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedRequest:
-    """A request exactly as it arrived: nothing decoded, header names lower case, order kept.
-
-    ``raw_query`` has no leading question mark; ``body`` is the de-chunked content.
-    """
-
-    method: str
-    raw_path: bytes
-    raw_query: bytes
-    headers: Headers = field(repr=False)
-    body: bytes = field(repr=False)
-
-    def values(self, name: str) -> list[bytes]:
-        """Return every value of one header, in order of arrival."""
-        wanted = name.encode("ascii")
-        return [value for key, value in self.headers if key.lower() == wanted]
-
-    def names(self) -> set[str]:
-        """Return the lower-case names present."""
-        return {key.lower().decode("latin-1") for key, _ in self.headers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,25 +87,6 @@ class VerifiedRequest:
     signed_headers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Authorization:
-    access_key_id: str
-    date: str
-    region: str
-    service: str
-    signed_headers: tuple[str, ...]
-    signature: str
-
-
-def unverified_access_key_id(request: ReceivedRequest) -> str:
-    """Return the access key id the request claims, so that a caller can fetch its secret.
-
-    Raises:
-        SignatureRejected: the Authorization header is missing or not understood.
-    """
-    return _parse_authorization(request).access_key_id
-
-
 def verify(
     request: ReceivedRequest,
     *,
@@ -156,7 +100,7 @@ def verify(
         SignatureRejected: at the first check that fails. The steps are numbered in the order they run.
     """
     # 1. Exactly one Authorization header, in the form SigV4 gives it.
-    claim = _parse_authorization(request)
+    claim = parse_authorization(request)
     # 2. The headers a verifier reads one value of are there once.
     _require_single_headers(request, endpoint)
     # 3. The scope is ours and of the day of X-Amz-Date, which is close to now.
@@ -189,116 +133,6 @@ def verify(
     )
 
 
-def canonical_request(
-    request: ReceivedRequest, *, signed_headers: Sequence[str], payload_hash: str, s3_style: bool
-) -> bytes:
-    """Build the canonical request: method, URI, query, headers, signed header names, payload hash."""
-    lines = [
-        request.method.encode("ascii"),
-        canonical_path(request.raw_path, s3_style=s3_style),
-        canonical_query(request.raw_query),
-    ]
-    for name in signed_headers:
-        joined = b",".join(_trim_all(value) for value in request.values(name))
-        lines.append(name.encode("ascii") + b":" + joined)
-    lines += [b"", ";".join(signed_headers).encode("ascii"), payload_hash.encode("ascii")]
-    return b"\n".join(lines)
-
-
-def canonical_path(raw_path: bytes, *, s3_style: bool) -> bytes:
-    """Return the canonical URI of a path as received.
-
-    "Normalize URI paths according to RFC 3986 by removing redundant and relative path components. Each path
-    segment must be URI-encoded twice (except for Amazon S3, which only gets URI-encoded once)." What arrives
-    was encoded once by the client, so it is encoded once more here. A path that ends in a dot segment keeps
-    no trailing slash; the documents do not settle that case and SDKs differ.
-    """
-    if s3_style:
-        segments = raw_path.split(b"/")
-        return b"/".join(_uri_encode(unquote_to_bytes(segment)) for segment in segments) or b"/"
-    kept: list[bytes] = []
-    for segment in raw_path.split(b"/"):
-        if segment == b"..":
-            del kept[-1:]
-        elif segment not in (b"", b"."):
-            kept.append(segment)
-    trailing = b"/" if kept and raw_path.endswith(b"/") else b""
-    return b"/" + b"/".join(_uri_encode(segment) for segment in kept) + trailing
-
-
-def canonical_query(raw_query: bytes) -> bytes:
-    """Return the canonical query string: every name and value decoded, encoded strictly, then sorted.
-
-    A plus sign is a plus sign ("a space is %20, not +"); ``name`` and ``name=`` are the same parameter.
-    """
-    pairs = []
-    for part in raw_query.split(b"&"):
-        if not part:
-            continue
-        name, _, value = part.partition(b"=")
-        pairs.append((_uri_encode(unquote_to_bytes(name)), _uri_encode(unquote_to_bytes(value))))
-    return b"&".join(name + b"=" + value for name, value in sorted(pairs))
-
-
-def _uri_encode(value: bytes) -> bytes:
-    return quote_from_bytes(value, safe=_UNRESERVED).encode("ascii")
-
-
-def _trim_all(value: bytes) -> bytes:
-    return re.sub(rb"[ \t]+", b" ", value).strip(b" ")
-
-
-def _parse_authorization(request: ReceivedRequest) -> _Authorization:
-    fields = _authorization_fields(request)
-    # An access key id has no slash, so a credential has exactly five parts.
-    credential = fields["Credential"].split("/")
-    if len(credential) != 5 or credential[4] != TERMINATOR or "" in credential:  # noqa: PLR2004 - see above
-        raise SignatureRejected(
-            "IncompleteSignature", "Credential must have exactly 5 slash-delimited elements."
-        )
-    if _SIGNATURE.fullmatch(fields["Signature"]) is None:
-        raise SignatureRejected("IncompleteSignature", "Signature must be 64 lower-case hexadecimal digits.")
-    signed = tuple(fields["SignedHeaders"].split(";"))
-    if list(signed) != sorted(set(signed)) or any(not name or name != name.lower() for name in signed):
-        raise SignatureRejected(
-            "SignatureDoesNotMatch", "SignedHeaders must be sorted, unique and lower case."
-        )
-    return _Authorization(
-        access_key_id=credential[0],
-        date=credential[1],
-        region=credential[2],
-        service=credential[3],
-        signed_headers=signed,
-        signature=fields["Signature"],
-    )
-
-
-def _authorization_fields(request: ReceivedRequest) -> dict[str, str]:
-    values = request.values("authorization")
-    if not values:
-        raise SignatureRejected("MissingAuthenticationToken", "Request is missing Authentication Token")
-    if len(values) > 1:
-        raise SignatureRejected("IncompleteSignature", "More than one Authorization header was sent.")
-    try:
-        text = values[0].decode("ascii").strip(" \t")
-    except UnicodeDecodeError:
-        raise SignatureRejected("IncompleteSignature", "The Authorization header is not ASCII.") from None
-    scheme, _, rest = text.partition(" ")
-    if scheme != ALGORITHM:
-        # The value itself is not echoed: it may be somebody's bearer token.
-        raise SignatureRejected("IncompleteSignature", f"Unsupported AWS 'algorithm'; use {ALGORITHM}.")
-    fields: dict[str, str] = {}
-    for part in rest.split(","):
-        match = _FIELD.fullmatch(part.strip(" \t"))
-        if match is None or match[1] in fields:
-            raise SignatureRejected("IncompleteSignature", "The Authorization header is not understood.")
-        fields[match[1]] = match[2]
-    missing = {"Credential", "SignedHeaders", "Signature"} - fields.keys()
-    if missing:
-        raise SignatureRejected("IncompleteSignature", f"Authorization header requires {sorted(missing)}.")
-    return fields
-
-
 def _require_single_headers(request: ReceivedRequest, endpoint: Endpoint) -> None:
     for name in _SINGLE_HEADERS:
         if len(request.values(name)) > 1:
@@ -308,7 +142,7 @@ def _require_single_headers(request: ReceivedRequest, endpoint: Endpoint) -> Non
 
 
 def _check_scope_and_time(
-    request: ReceivedRequest, claim: _Authorization, endpoint: Endpoint, now: datetime
+    request: ReceivedRequest, claim: Authorization, endpoint: Endpoint, now: datetime
 ) -> str:
     dates = request.values("x-amz-date")
     if not dates:
@@ -356,7 +190,7 @@ def _check_signed_headers(request: ReceivedRequest, signed: Sequence[str]) -> No
 
 def _check_credential(
     request: ReceivedRequest,
-    claim: _Authorization,
+    claim: Authorization,
     lookup: Callable[[str], KnownCredential | None],
     now: datetime,
 ) -> KnownCredential:
@@ -390,7 +224,7 @@ def _payload_hash(request: ReceivedRequest, endpoint: Endpoint) -> str:
     return actual
 
 
-def _signature(secret: str, claim: _Authorization, string_to_sign: str) -> str:
+def _signature(secret: str, claim: Authorization, string_to_sign: str) -> str:
     key = b"AWS4" + secret.encode("utf-8")
     for part in (claim.date, claim.region, claim.service, TERMINATOR):
         key = hmac.digest(key, part.encode("utf-8"), "sha256")

@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
-from extproc.demo.sigv4_verifier import ReceivedRequest
+from extproc.demo.sigv4_request import ReceivedRequest
 from support.aws_inputs import has_event_stream_input, parameters
 
 SESSION = botocore.session.Session()

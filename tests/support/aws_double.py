@@ -10,14 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import urllib3
 
-from extproc.demo.sigv4_verifier import (
-    Endpoint,
-    KnownCredential,
-    ReceivedRequest,
-    SignatureRejected,
-    unverified_access_key_id,
-    verify,
-)
+from extproc.demo.sigv4_request import ReceivedRequest, SignatureRejected, unverified_access_key_id
+from extproc.demo.sigv4_verifier import Endpoint, KnownCredential, verify
 
 REGION = "us-east-1"
 

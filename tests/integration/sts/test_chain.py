@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from extproc.demo.sigv4_verifier import Endpoint, KnownCredential, ReceivedRequest, verify
+from extproc.demo.sigv4_request import ReceivedRequest
+from extproc.demo.sigv4_verifier import Endpoint, KnownCredential, verify
 from extproc.errors import Denied, Reason
 from extproc.sts.client import StsClient
 from extproc.values import ChainedRole

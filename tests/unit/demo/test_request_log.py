@@ -1,5 +1,5 @@
 from extproc.demo.request_log import CAPACITY, RequestLog, concluded, describe
-from extproc.demo.sigv4_verifier import ReceivedRequest
+from extproc.demo.sigv4_request import ReceivedRequest
 
 JWT = b"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 

@@ -12,16 +12,9 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.demo.sigv4_verifier import (
-    Endpoint,
-    KnownCredential,
-    ReceivedRequest,
-    SignatureRejected,
-    canonical_path,
-    canonical_query,
-    unverified_access_key_id,
-    verify,
-)
+from extproc.demo.sigv4_canonical import canonical_path, canonical_query
+from extproc.demo.sigv4_request import ReceivedRequest, SignatureRejected, unverified_access_key_id
+from extproc.demo.sigv4_verifier import Endpoint, KnownCredential, verify
 
 HOST = "aws-mcp.us-east-1.api.aws"
 ENDPOINT = Endpoint(host=HOST, region="us-east-1", service="aws-mcp")
