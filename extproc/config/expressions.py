@@ -6,7 +6,8 @@ from extproc.config.settings import Settings
 from extproc.policy.cel import BoolExpression, StringExpression
 from extproc.policy.claims_schema import REGISTERED, Schema
 from extproc.policy.matchers import account_expression, cel_matcher, name_expression
-from extproc.policy.types import did_you_mean, findings
+from extproc.policy.types import findings
+from extproc.spelling import did_you_mean
 
 _NEVER_NAMES = frozenset({"aud", "exp", "iat", "iss", "nbf"})
 """Registered claims that are no strings, or name no user (RFC 7519 4.1)."""

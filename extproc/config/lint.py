@@ -20,11 +20,11 @@ from extproc.config.targets import Target
 from extproc.loopback import is_loopback_url
 from extproc.policy.arn import is_aws_endpoint
 from extproc.policy.compared import compared
-from extproc.policy.types import did_you_mean
 from extproc.scopes import ScopeHierarchy
 from extproc.signing.headers import HeaderPolicy, Treatment
 from extproc.signing.hosts import infer_scope
 from extproc.signing.profiles import profile_of
+from extproc.spelling import did_you_mean
 
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 _REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")

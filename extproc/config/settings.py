@@ -26,10 +26,10 @@ from extproc.policy.arn import is_aws_endpoint, validate_role_arn
 from extproc.policy.cel import DEFAULT_COST_LIMIT
 from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
-from extproc.policy.types import did_you_mean
 from extproc.request.response_sampling import Answers
 from extproc.scopes import ScopeHierarchy
 from extproc.signing.headers import matches
+from extproc.spelling import did_you_mean
 from extproc.values import MAX_CHAINED_DURATION
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from extproc.policy.cel.errors import Path
-from extproc.policy.cel.syntax import Tree, arguments, is_tree, literal_of, parse, path_of
+from extproc.policy.cel.syntax import Tree, arguments, is_tree, parse, path_of, string_literal
 
 
 def compared(source: str, member: Path) -> list[str]:
@@ -24,9 +24,9 @@ def _compared(tree: Tree, member: Path) -> Iterator[str]:
             left, right = right, left
         if path_of(left) == member:
             listed = operator.data == "relation_in" and right.data == "list_lit"
-            for entry in arguments((*right.children, None)[0]) if listed else [right]:
-                value = literal_of(entry) if entry.data == "literal" else None
-                if isinstance(value, str):
+            for entry in arguments(right) if listed else [right]:
+                value = string_literal(entry)
+                if value is not None:
                     yield value
     for child in tree.children:
         if is_tree(child):

@@ -13,8 +13,8 @@ from extproc.policy.cel import (
     MissingMemberError,
     Path,
     StringExpression,
-    compile_condition,
-    compile_text,
+    compile_bool,
+    compile_string,
     shown,
 )
 from extproc.policy.inputs import REQUEST_MEMBERS
@@ -85,19 +85,19 @@ class ClaimContains:
         values = claims[self.claim]
         if not isinstance(values, list):
             raise EvaluationError("the role claim is not a list")
-        return self.value in (budget or Budget()).texts(values).known
+        return self.value in (budget or Budget()).strings_of(values).distinct
 
 
 def cel_matcher(source: str) -> BoolExpression:
     """Compile a ``matcher``; raises ``ExpressionError``."""
-    condition = compile_condition(source, variables=VARIABLES)
+    condition = compile_bool(source, variables=VARIABLES)
     _check_members(condition)
     return condition
 
 
 def account_expression(source: str) -> StringExpression:
     """Compile what chooses the account of a chained role; raises ``ExpressionError``."""
-    text = compile_text(source, variables=VARIABLES)
+    text = compile_string(source, variables=VARIABLES)
     _check_members(text)
     return text
 
@@ -107,7 +107,7 @@ def name_expression(source: str) -> StringExpression:
 
     Over the token only: a caller must not choose how the audit trail names him.
     """
-    return compile_text(source, variables=OF_THE_TOKEN)
+    return compile_string(source, variables=OF_THE_TOKEN)
 
 
 def _check_members(expression: BoolExpression | StringExpression) -> None:

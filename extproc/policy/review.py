@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import BoolExpression, Path, shown
+from extproc.policy.guards import unguarded
 from extproc.policy.mappings import Rule
 from extproc.policy.matchers import Matcher
 from extproc.policy.rules import Policy
 from extproc.policy.search import restricts
-from extproc.policy.types import unguarded
 
 
 def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:

@@ -6,13 +6,22 @@ are: a misspelt claim, a comparison between types that are never equal, a functi
 Where nothing is known, nothing is found.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from extproc.policy.cel.errors import Path, shown
-from extproc.policy.cel.syntax import Tree, arguments, identifier, is_tree, literal_of, parse, where
+from extproc.policy.cel.errors import shown
+from extproc.policy.cel.syntax import (
+    Tree,
+    arguments,
+    identifier,
+    literal_of,
+    parse,
+    path_of,
+    string_literal,
+    where,
+)
 from extproc.policy.claims_schema import ANY, REGISTERED, ClaimType, Schema
 from extproc.policy.inputs import is_hidden
+from extproc.spelling import did_you_mean
 
 _BOOL, _INT, _STRING = ClaimType("bool"), ClaimType("int"), ClaimType("string")
 _NUMBERS = frozenset({"int", "uint", "double"})
@@ -37,7 +46,7 @@ _CONVERTED = {
 }
 """What each conversion takes."""
 _HEADERS = "names are in lower case, without credentials and x-amz-*"
-_TEXT_TESTS = frozenset({"contains", "endsWith", "startsWith", "matches"})
+_STRING_TESTS = frozenset({"contains", "endsWith", "startsWith", "matches"})
 _RELATIONS = {
     "relation_lt": "<", "relation_le": "<=", "relation_gt": ">", "relation_ge": ">=",
     "relation_eq": "==", "relation_ne": "!=", "relation_in": "in",
@@ -77,80 +86,6 @@ def findings(source: str, schema: Schema | None) -> list[str]:
     return list(dict.fromkeys(checker.found))
 
 
-def unguarded(source: str) -> list[Path]:
-    """Return the claims that an expression reads without ``has()`` or ``in``.
-
-    Of a claim inside another the outermost one without is named.
-    """
-    tree = parse(source)
-    guards = set(_guards(tree))
-    open_ones = set()
-    for path in _selections(tree):
-        for end in range(2, len(path) + 1):
-            if path[:end] not in guards and path[:end] not in _ALWAYS_THERE:
-                open_ones.add(path[:end])
-                break
-    return sorted(open_ones)
-
-
-_ALWAYS_THERE = frozenset({("claims", "iss"), ("claims", "sub"), ("claims", "aud"), ("claims", "exp")})
-"""What the verifier makes sure of."""
-
-
-def _guards(tree: Tree) -> Iterator[tuple[str, ...]]:
-    for node in _nodes(tree):
-        if node.data == "ident_arg" and str(node.children[0].value) == "has":
-            path = _path(arguments(node.children[1])[0])
-        elif node.data == "relation" and node.children[0].data == "relation_in":
-            member, container = _literal_text(node.children[0].children[0]), _path(node.children[1])
-            path = (*container, member) if container is not None and member is not None else None
-        else:
-            path = None
-        if path is not None:
-            yield path
-
-
-def _selections(tree: Tree) -> Iterator[tuple[str, ...]]:
-    """The longest paths below ``claims`` that are read for their value, not by ``has()``."""
-    path = _path(tree)
-    if path is not None:
-        if path[0] == "claims" and len(path) > 1:
-            yield path
-    elif tree.data == "ident_arg" and str(tree.children[0].value) == "has":
-        inner = _path(arguments(tree.children[1])[0])
-        if inner is not None and inner[0] == "claims" and len(inner) > 2:  # noqa: PLR2004 - a member of a claim
-            yield inner[:-1]
-    else:
-        for child in tree.children:
-            if is_tree(child):
-                yield from _selections(child)
-
-
-def _nodes(tree: Tree) -> Iterator[Tree]:
-    yield tree
-    for child in tree.children:
-        if is_tree(child):
-            yield from _nodes(child)
-
-
-def _path(tree: Tree) -> tuple[str, ...] | None:
-    if tree.data in ("ident", "dot_ident"):
-        return (str(tree.children[0].value),)
-    if tree.data == "member_dot":
-        member: str | None = str(tree.children[1].value)
-    elif tree.data == "member_index":
-        member = _literal_text(tree.children[1])
-    else:
-        return None
-    operand = _path(tree.children[0]) if member is not None else None
-    return None if operand is None or member is None else (*operand, member)
-
-
-def _literal_text(tree: Tree) -> str | None:
-    value = literal_of(tree) if tree.data == "literal" else None
-    return value if isinstance(value, str) else None
-
-
 class _Checker:
     """Finds the type of each part, from the leaves up. ``any`` is what is not known."""
 
@@ -180,7 +115,7 @@ class _Checker:
 
     def _member_index(self, tree: Tree, scope: Schema) -> ClaimType:
         container, index = (self.type_of(child, scope) for child in tree.children)
-        name = _literal_text(tree.children[1])
+        name = string_literal(tree.children[1])
         if name is not None:
             return self._member(tree, container, name)
         if container.kind == "list" and index.kind not in (*_NUMBERS, "any"):
@@ -191,7 +126,7 @@ class _Checker:
         if container.kind == "object":
             return self._declared(tree, container.members, name)
         if container.kind == "map":
-            if _path(tree.children[0]) == ("request", "headers") and is_hidden(name):
+            if path_of(tree.children[0]) == ("request", "headers") and is_hidden(name):
                 self._note(tree, f"request.headers never has {name!r}: {_HEADERS}")
             return container.of or ANY
         if container.kind != "any":
@@ -201,7 +136,7 @@ class _Checker:
     def _declared(self, tree: Tree, members: Schema, name: str) -> ClaimType:
         if name in members:
             return members[name]
-        place = shown((*(_path(tree.children[0]) or ("?",)), name))
+        place = shown((*(path_of(tree.children[0]) or ("?",)), name))
         self._note(tree, f"{place} is not declared in claims{did_you_mean(name, members)}")
         return ANY
 
@@ -244,7 +179,7 @@ class _Checker:
 
     def _contained(self, tree: Tree, item: Tree, left: ClaimType, right: ClaimType) -> None:
         self._want(tree, right, _CONTAINERS, "in")
-        name = _literal_text(item)
+        name = string_literal(item)
         if right.kind == "object" and name is not None:
             self._declared_key(tree, right.members, name)
         wanted = _STRING if right.kind in ("map", "object") else right.of or ANY
@@ -253,7 +188,7 @@ class _Checker:
 
     def _declared_key(self, tree: Tree, members: Schema, name: str) -> None:
         if name not in members:
-            place = shown((*(_path(tree.children[1]) or ("?",)), name))
+            place = shown((*(path_of(tree.children[1]) or ("?",)), name))
             self._note(tree, f"{place} is not declared in claims{did_you_mean(name, members)}")
 
     def _addition(self, tree: Tree, scope: Schema) -> ClaimType:
@@ -274,8 +209,8 @@ class _Checker:
     # Calls, collections, macros.
 
     def _ident_arg(self, tree: Tree, scope: Schema) -> ClaimType:
-        name, given = str(tree.children[0].value), arguments((*tree.children, None)[1])
-        types = [self.type_of(entry, scope) for entry in given]
+        name = str(tree.children[0].value)
+        types = [self.type_of(entry, scope) for entry in arguments(tree)]
         if name == "size":
             self._want(tree, types[0], _SIZED, "size()")
             return _INT
@@ -288,13 +223,13 @@ class _Checker:
     _dot_ident_arg = _ident_arg
 
     def _member_dot_arg(self, tree: Tree, scope: Schema) -> ClaimType:
-        receiver, token, given = (*tree.children, None)[:3]
-        name, expressions = str(token.value), arguments(given)
+        receiver, token = tree.children[:2]
+        name, expressions = str(token.value), arguments(tree)
         values = self.type_of(receiver, scope)
         if name == "size":
             self._want(tree, values, _SIZED, "size()")
             return _INT
-        if name in _TEXT_TESTS:
+        if name in _STRING_TESTS:
             for kind in (values, *(self.type_of(entry, scope) for entry in expressions)):
                 self._want(tree, kind, {"string"}, f"{name}()")
             return _BOOL
@@ -309,10 +244,10 @@ class _Checker:
         return _BOOL
 
     def _list_lit(self, tree: Tree, scope: Schema) -> ClaimType:
-        return ClaimType("list", of=self._common(arguments((*tree.children, None)[0]), scope))
+        return ClaimType("list", of=self._common(arguments(tree), scope))
 
     def _map_lit(self, tree: Tree, scope: Schema) -> ClaimType:
-        parts = arguments((*tree.children, None)[0])
+        parts = arguments(tree)
         names = self._common(parts[::2], scope)
         values = self._common(parts[1::2], scope)
         return ClaimType("map", of=values) if names.kind == "string" else ANY
@@ -338,16 +273,10 @@ def _may_be_equal(left: ClaimType, right: ClaimType) -> bool:
 
 def _that(*trees: Tree) -> str:
     """Name the claims that are compared."""
-    named = [shown(path) for path in map(_path, trees) if path is not None]
+    named = [shown(path) for path in map(path_of, trees) if path is not None]
     return f" ({', '.join(named)})" if named else ""
 
 
 def _shown(tree: Tree) -> str:
-    path = _path(tree)
+    path = path_of(tree)
     return shown(path) if path else "it"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the known name that is most like ``name``; empty if none is."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -13,7 +13,7 @@ from extproc.policy.cel import (
     EvaluationError,
     MissingMemberError,
     Path,
-    compile_condition,
+    compile_bool,
 )
 from extproc.policy.cel.parts import Part, parts
 from extproc.policy.matchers import VARIABLES, ClaimContains
@@ -112,7 +112,7 @@ def _decisive(part: Part, variables: Mapping[str, Any]) -> list[Part]:
 
 def _verdict(part: Part, variables: Mapping[str, Any]) -> _Verdict:
     try:
-        return _Verdict(compile_condition(part.source, variables=VARIABLES).matches(variables, Budget()))
+        return _Verdict(compile_bool(part.source, variables=VARIABLES).matches(variables, Budget()))
     except MissingMemberError as error:
         return _Verdict(None, missing=error.member)
     except (EvaluationError, ValueError) as error:  # an operand need not be a condition by itself

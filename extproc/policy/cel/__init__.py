@@ -12,7 +12,7 @@ specification's engines differ, the result is an error, and an error denies:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from extproc.policy.cel.budget import DEFAULT_COST_LIMIT, Budget
 from extproc.policy.cel.code import Code, cost_at
@@ -33,8 +33,8 @@ __all__ = [
     "StringExpression",
     "Value",
     "compile_any",
-    "compile_condition",
-    "compile_text",
+    "compile_bool",
+    "compile_string",
     "shown",
     "to_cel",
 ]
@@ -76,6 +76,9 @@ class _Expression:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it means "cannot tell"
             raise EvaluationError(type(error).__name__) from None
+
+
+_E = TypeVar("_E", bound=_Expression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,45 +123,33 @@ class Value(_Expression):
         return self._evaluate(variables, budget)
 
 
-def compile_condition(source: str, *, variables: frozenset[str]) -> BoolExpression:
+def compile_bool(source: str, *, variables: frozenset[str]) -> BoolExpression:
     """Compile a boolean expression over the declared variables.
 
     Raises:
-        ExpressionError: syntax, an undeclared variable, an unknown or refused function, a regular
-            expression that is none, a result that is never a bool.
+        ExpressionError: syntax, an undeclared variable, an unknown or refused function, an invalid
+            regular expression, a result that is never a bool.
     """
-    code, rest = _compiled(source, variables, CelType.BOOL)
-    constant = code.constant if type(code.constant) is bool else None
-    return BoolExpression(source, rest.reads, constant, rest.faults, code, rest.places, rest.size)
+    return _compiled(BoolExpression, source, variables, CelType.BOOL)
 
 
-def compile_text(source: str, *, variables: frozenset[str]) -> StringExpression:
-    """Compile an expression that gives a string; raises ``ExpressionError`` like ``compile_condition``."""
-    code, rest = _compiled(source, variables, CelType.STRING)
-    return StringExpression(source, rest.reads, None, rest.faults, code, rest.places, rest.size)
+def compile_string(source: str, *, variables: frozenset[str]) -> StringExpression:
+    """Compile an expression that gives a string; raises ``ExpressionError`` like ``compile_bool``."""
+    return _compiled(StringExpression, source, variables, CelType.STRING)
 
 
 def compile_any(source: str, *, variables: frozenset[str], checked: bool = True) -> Value:
-    """Compile an expression of any type; raises ``ExpressionError`` like ``compile_condition``.
+    """Compile an expression of any type; raises ``ExpressionError`` like ``compile_bool``.
 
     Without ``checked`` an unknown name is an error of the evaluation, as it is in CEL without its
     check; rules are never compiled so.
     """
-    code, rest = _compiled(source, variables, None, checked=checked)
-    return Value(source, rest.reads, None, rest.faults, code, rest.places, rest.size)
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    reads: frozenset[Path]
-    faults: tuple[str, ...]
-    places: Mapping[str, int]
-    size: int
+    return _compiled(Value, source, variables, None, checked=checked)
 
 
 def _compiled(
-    source: str, variables: frozenset[str], wanted: CelType | None, *, checked: bool = True
-) -> tuple[Code, _Compiled]:
+    kind: type[_E], source: str, variables: frozenset[str], wanted: CelType | None, *, checked: bool = True
+) -> _E:
     compiler = Compiler(variables, checked=checked)
     try:
         tree = parse(source)
@@ -169,5 +160,12 @@ def _compiled(
         raise ExpressionError(f"the result is {code.type.value}, never {wanted.value}")
     read = frozenset(reads(tree, variables))
     used = {path[0] for path in read}
-    places = {name: place for name, place in places.items() if name in used}
-    return code, _Compiled(read, tuple(compiler.faults), places, compiler.places)
+    return kind(
+        source,
+        read,
+        code.constant if type(code.constant) is bool else None,
+        tuple(compiler.faults),
+        code,
+        {name: place for name, place in places.items() if name in used},
+        compiler.places,
+    )

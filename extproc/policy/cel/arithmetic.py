@@ -17,7 +17,7 @@ from extproc.policy.cel.values import (
     Uint,
     compared,
     no_overload,
-    spend_text,
+    spend_characters,
 )
 
 _LIST_SHIFT = 2  # four references cost one unit to copy
@@ -45,7 +45,7 @@ def add(left: Any, right: Any, budget: Budget) -> Any:
         if kind is int:
             return int64(left + right)
         if kind is str or kind is bytes:
-            spend_text(budget, len(left) + len(right))
+            spend_characters(budget, len(left) + len(right))
             return left + right
         if kind is float:
             return left + right
@@ -135,7 +135,7 @@ def _order(name: str, holds: Callable[[int], bool]) -> Callable[[Any, Any, Budge
             return holds(order)
         if kind is type(right) and kind in _ORDERED:
             if kind is not bool:
-                spend_text(budget, min(len(left), len(right)))
+                spend_characters(budget, min(len(left), len(right)))
             return holds((left > right) - (left < right))
         raise no_overload(name, left, right)
 

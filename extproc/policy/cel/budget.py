@@ -32,7 +32,7 @@ class Budget:
         limit: units in all.
     """
 
-    __slots__ = ("_ends_at", "_look_at", "_seconds", "_texts", "limit", "spent")
+    __slots__ = ("_ends_at", "_look_at", "_seconds", "_strings", "limit", "spent")
 
     def __init__(self, limit: int = DEFAULT_COST_LIMIT) -> None:
         self.limit = limit
@@ -40,7 +40,7 @@ class Budget:
         self._look_at = min(_STRIDE, limit)
         self._seconds = max(_LEAST_SECONDS, limit * _SECONDS_A_UNIT)
         self._ends_at = time.thread_time() + self._seconds
-        self._texts: dict[int, Texts] = {}
+        self._strings: dict[int, Strings] = {}
 
     def spend(self, units: int) -> None:
         """Count ``units``.
@@ -59,40 +59,40 @@ class Budget:
             raise EvaluationError(f"too costly: more than {self._seconds:g} s of CPU time")
         self._look_at = min(self.spent + _STRIDE, self.limit)
 
-    def texts(self, values: list[Any]) -> "Texts":
+    def strings_of(self, values: list[Any]) -> "Strings":
         """Return the strings of a list, told apart once for all rules of the decision."""
-        known = self._texts.get(id(values))
+        known = self._strings.get(id(values))
         if known is None:
             self.spend(_LIST_COST + len(values))
-            known = Texts(values)
-            if len(self._texts) < _MAX_LISTS:
-                self._texts[id(values)] = known
+            known = Strings(values)
+            if len(self._strings) < _MAX_LISTS:
+                self._strings[id(values)] = known
         return known
 
 
-class Texts:
+class Strings:
     """The strings of one list, in the forms that the fast ways need.
 
     Attributes:
-        strings: in order.
-        known: the same, for look-ups.
-        alone: whether there is nothing but strings.
+        ordered: the strings in the order of the list.
+        distinct: the same as a set, for look-ups.
+        complete: whether the list holds nothing but strings.
         length: characters of all together.
     """
 
-    __slots__ = ("_encoded", "_values", "alone", "known", "length", "strings")
+    __slots__ = ("_encoded", "_values", "complete", "distinct", "length", "ordered")
 
     def __init__(self, values: list[Any]) -> None:
         self._values = values  # held, so that its id stays its own
-        self.strings = [value for value in values if type(value) is str]
-        self.known = frozenset(self.strings)
-        self.alone = len(self.strings) == len(values)
-        self.length = sum(map(len, self.strings))
+        self.ordered = [value for value in values if type(value) is str]
+        self.distinct = frozenset(self.ordered)
+        self.complete = len(self.ordered) == len(values)
+        self.length = sum(map(len, self.ordered))
         self._encoded: list[bytes] | None = None
 
     @property
     def encoded(self) -> list[bytes]:
         """The strings in UTF-8, as regular expressions read them."""
         if self._encoded is None:
-            self._encoded = [string.encode() for string in self.strings]
+            self._encoded = [string.encode() for string in self.ordered]
         return self._encoded

@@ -4,11 +4,10 @@ Only declared variables, the standard functions and macros are known. ``duration
 ``timestamp`` are refused: policies have no clock. Messages are, for there are none.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from extproc.policy.cel import arithmetic, functions, logic, macros, regex
+from extproc.policy.cel import arithmetic, functions, logic, macros, members, regex
 from extproc.policy.cel.budget import Budget
 from extproc.policy.cel.code import (
     CONVERSION_COST,
@@ -17,8 +16,6 @@ from extproc.policy.cel.code import (
     Code,
     Cost,
     Frame,
-    for_each,
-    total,
 )
 from extproc.policy.cel.conversions import CONVERSIONS
 from extproc.policy.cel.errors import CelError, ExpressionError
@@ -29,7 +26,6 @@ from extproc.policy.cel.operations import (
     constant_code,
     equality_of,
     joined,
-    missing_member,
     operation_of,
     variable_at,
 )
@@ -54,7 +50,7 @@ _OPERATORS: dict[str, tuple[str, Operation]] = {
     "multiplication_div": ("/", arithmetic.divide),
     "multiplication_mod": ("%", arithmetic.modulo),
 }
-_TEXT_TESTS: dict[str, Operation] = {
+_STRING_TESTS: dict[str, Operation] = {
     "contains": functions.contains,
     "endsWith": functions.ends_with,
     "startsWith": functions.starts_with,
@@ -205,44 +201,18 @@ class Compiler:
             qualified = ".".join(path)
             if qualified in self._globals:  # a variable whose name has dots
                 return self._globals[qualified]
-        return self._selected(self._compile(tree.children[0], scope), name)
-
-    def _selected(self, operand: Code, name: str) -> Code:
-        path = (*operand.path, name) if operand.path is not None else None
-        missing = missing_member(path, operand.depends)
-        run = logic.strict(operand.run) if operand.mixed else operand.run
-
-        def select(frame: Frame) -> Any:
-            value = run(frame)
-            if type(value) is not dict:
-                raise no_overload(f".{name}", value)
-            try:
-                return value[name]
-            except KeyError:
-                raise missing() from None
-
-        return Code(select, operand.nodes + 1, operand.more, path=path, depends=operand.depends)
+        return members.member(self._compile(tree.children[0], scope), name)
 
     def _rule_member_index(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         operand, index = (self._compile(child, scope) for child in tree.children)
         if isinstance(index.constant, str) and operand.path is not None:
-            return self._selected(operand, index.constant)
-        path = (*operand.path, "[]") if operand.path is not None else None
-        missing = missing_member(path, operand.depends | index.depends)
-
-        def indexed(container: Any, wanted: Any, _budget: Budget) -> Any:
-            try:
-                return functions.indexed(container, wanted)
-            except KeyError:
-                raise missing() from None
-
-        code = joined(logic.both(operand.run, index.run, indexed), operand, index, type=None)
-        return self._folded(tree, dataclasses.replace(code, path=path), operand, index)
+            return members.member(operand, index.constant)
+        return self._folded(tree, members.element(operand, index), operand, index)
 
     # Calls.
 
     def _rule_ident_arg(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
-        name, expressions = str(tree.children[0].value), arguments((*tree.children, None)[1])
+        name, expressions = str(tree.children[0].value), arguments(tree)
         if name == "has":
             return self._has(tree, expressions, scope)
         if name == "matches" and len(expressions) == 2:  # noqa: PLR2004 - the string and the pattern
@@ -254,20 +224,20 @@ class Compiler:
     _rule_dot_ident_arg = _rule_ident_arg
 
     def _rule_member_dot_arg(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
-        receiver, token, given = (*tree.children, None)[:3]
-        name, expressions = str(token.value), arguments(given)
+        receiver, token = tree.children[:2]
+        name, expressions = str(token.value), arguments(tree)
         if name in _MACROS:
             return self._macro(token, receiver, expressions, scope)
         if name == "size":
             return self._unary_call(tree, name, [receiver, *expressions], scope)
-        if name not in _TEXT_TESTS and name != "matches":
+        if name not in _STRING_TESTS and name != "matches":
             return self._unknown(token, "unknown function")
         if len(expressions) != 1:
             raise ExpressionError(f"{where(token)}{name}() takes one argument")
         if name == "matches":
             return self._matches(tree, receiver, expressions[0], scope)
         text, part = self._compile(receiver, scope), self._compile(expressions[0], scope)
-        run = operation_of(_TEXT_TESTS[name], text.run, part.run)
+        run = operation_of(_STRING_TESTS[name], text.run, part.run)
         return self._folded(tree, joined(run, text, part, type=_BOOL), text, part)
 
     def _unary_call(self, tree: Tree, name: str, expressions: list[Tree], scope: Mapping[str, Code]) -> Code:
@@ -305,27 +275,20 @@ class Compiler:
             raise ExpressionError(
                 f"{where(tree.children[0])}has() needs one member, as in has(claims.groups)"
             )
-        operand = self._compile(expressions[0].children[0], scope)
-        name, run = str(expressions[0].children[1].value), operand.run
-
-        def has(frame: Frame) -> bool:
-            value = run(frame)
-            if type(value) is not dict:
-                raise no_overload("has()", value)
-            return name in value
-
-        return joined(has, operand, type=_BOOL)
+        return members.has_member(
+            self._compile(expressions[0].children[0], scope), str(expressions[0].children[1].value)
+        )
 
     # Collections.
 
     def _rule_list_lit(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
-        elements = [self._compile(child, scope) for child in arguments((*tree.children, None)[0])]
+        elements = [self._compile(child, scope) for child in arguments(tree)]
         runs = tuple(element.run for element in elements)
         code = joined(lambda frame: [run(frame) for run in runs], *elements, type=CelType.LIST)
         return self._folded(tree, code, *elements)
 
     def _rule_map_lit(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
-        parts = [self._compile(child, scope) for child in arguments((*tree.children, None)[0])]
+        parts = [self._compile(child, scope) for child in arguments(tree)]
         pairs = tuple((name.run, value.run) for name, value in zip(parts[::2], parts[1::2], strict=True))
 
         def make(frame: Frame) -> dict[Any, Any]:
@@ -350,16 +313,9 @@ class Compiler:
         path = (*values.path, "[]") if values.path is not None else None
         inner = {**scope, variable: Code(variable_at(place), path=path, depends=values.depends)}
         bodies = [self._compile(expression, inner) for expression in expressions[1:]]
-        each = 1 + sum(body.nodes for body in bodies)
-        slow = _loop(name, bodies, place, each)
-        fast = fast_exists(expressions[1], variable, slow) if name == "exists" else None
-        run = macros.over(values.run, fast or slow)
-        # Of a fast way: an element, and that its characters are searched, of which there are some 32.
-        rounds = (each,) if fast is None else (1,) if expressions[1].data == "relation" else (2,)
-        more = total(values.more, for_each(total(rounds, *(body.more for body in bodies))))
-        kind = _BOOL if name in ("all", "exists", "exists_one") else CelType.LIST
-        depends = values.depends.union(*(body.depends for body in bodies))
-        return Code(run, values.nodes + 1, more, type=kind, depends=depends, mixed=len(depends) > 1)
+        loop = macros.loop_of(name, bodies, place)
+        fast = fast_exists(expressions[1], variable, loop) if name == "exists" else None
+        return macros.macro(name, values, bodies, *(fast or (loop, macros.round_units(bodies))))
 
     def _folded(self, tree: Tree, code: Code, *operands: Code) -> Code:
         """The value of a part whose operands are all constant, and that it is an error if it is one."""
@@ -370,13 +326,3 @@ class Compiler:
         except CelError as error:
             self.faults.append(f"{where(tree)}always an error: {error}")
             return code
-
-
-def _loop(name: str, bodies: list[Code], place: int, nodes: int) -> macros.Loop:
-    last = bodies[-1].run
-    if name in ("all", "exists"):
-        return macros.quantifier(last, place=place, nodes=nodes, decisive=name == "exists")
-    if name == "map":
-        condition = bodies[0].run if len(bodies) > 1 else None
-        return macros.mapping(condition, last, place=place, nodes=nodes)
-    return macros.selection(last, place=place, nodes=nodes, name=name)

@@ -20,7 +20,7 @@ from extproc.policy.cel.values import (
     CelType,
     Uint,
     no_overload,
-    spend_text,
+    spend_characters,
 )
 
 _INT = re.compile(r"([+-]?)0*([0-9]{1,20})", re.ASCII)
@@ -114,7 +114,7 @@ def to_string(value: Any, budget: Budget) -> str:
     if kind is float:
         return _formatted(value, budget)
     if kind is bytes:
-        spend_text(budget, len(value))
+        spend_characters(budget, len(value))
         try:
             return str(value, "utf-8")
         except UnicodeDecodeError:
@@ -155,7 +155,7 @@ CONVERSIONS: dict[str, tuple[Callable[[Any, Budget], Any], CelType | None]] = {
 
 
 def _scanned(text: str, budget: Budget) -> str:
-    spend_text(budget, len(text))
+    spend_characters(budget, len(text))
     return text
 
 

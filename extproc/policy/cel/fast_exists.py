@@ -4,11 +4,11 @@ The result is that of the macro, errors among them.
 """
 
 from extproc.policy.cel import macros, regex
-from extproc.policy.cel.syntax import Tree, arguments, identifier, literal_of
+from extproc.policy.cel.syntax import Tree, arguments, identifier, string_literal
 
 
-def fast_exists(body: Tree, variable: str, slow: macros.Loop) -> macros.Loop | None:
-    """Return the fast way of ``exists(variable, body)``, or None if there is none.
+def fast_exists(body: Tree, variable: str, slow: macros.Loop) -> tuple[macros.Loop, int] | None:
+    """Return a fast loop for ``exists(variable, body)``, and its units for an element; None if there is none.
 
     ``slow``: the macro itself, for maps and for errors.
     """
@@ -16,20 +16,21 @@ def fast_exists(body: Tree, variable: str, slow: macros.Loop) -> macros.Loop | N
         wanted = _wanted(body, variable)
         if wanted is None:
             return None
-        return macros.exists_text(macros.equality_search(wanted), slow=slow, strict=False)
+        return macros.exists_string(macros.equality_search(wanted), slow=slow, strict=False), 1
     if body.data != "member_dot_arg" or identifier(body.children[0]) != variable:
         return None
-    function, given = str(body.children[1].value), arguments((*body.children, None)[2])
-    part = _string(given[0]) if len(given) == 1 else None
+    function, given = str(body.children[1].value), arguments(body)
+    part = string_literal(given[0]) if len(given) == 1 else None
     if part is None:
         return None
     if function == "matches":
         search = macros.regex_search(regex.compile_regex(part))
-    elif function in macros.TEXT_SEARCHES:
-        search = macros.text_search(function, part)
+    elif function in macros.STRING_SEARCHES:
+        search = macros.string_search(function, part)
     else:
         return None
-    return macros.exists_text(search, slow=slow, strict=True)
+    # Each element, and a search of its characters, of which there are some 32.
+    return macros.exists_string(search, slow=slow, strict=True), 2
 
 
 def _wanted(body: Tree, variable: str) -> frozenset[str] | None:
@@ -39,15 +40,10 @@ def _wanted(body: Tree, variable: str) -> frozenset[str] | None:
     if operator.data == "relation_eq":
         if identifier(right) == variable:
             left, right = right, left
-        strings = [_string(right)]
+        strings = [string_literal(right)]
     elif operator.data == "relation_in" and right.data == "list_lit":
-        strings = [_string(entry) for entry in arguments((*right.children, None)[0])]
+        strings = [string_literal(entry) for entry in arguments(right)]
     else:
         return None
     wanted = frozenset(string for string in strings if string is not None)
     return wanted if identifier(left) == variable and None not in strings else None
-
-
-def _string(tree: Tree) -> str | None:
-    value = literal_of(tree) if tree.data == "literal" else None
-    return value if isinstance(value, str) else None

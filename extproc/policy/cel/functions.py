@@ -4,7 +4,15 @@ from typing import Any
 
 from extproc.policy.cel.budget import Budget
 from extproc.policy.cel.errors import CelError
-from extproc.policy.cel.values import COMPARISON_COST, NUMBERS, Uint, equal, key, no_overload, spend_text
+from extproc.policy.cel.values import (
+    COMPARISON_COST,
+    NUMBERS,
+    Uint,
+    equal,
+    key,
+    no_overload,
+    spend_characters,
+)
 
 _SIZED = frozenset({str, bytes, list, dict})
 
@@ -20,7 +28,7 @@ def contains(text: Any, part: Any, budget: Budget) -> bool:
     """``text.contains(part)``."""
     if type(text) is str and type(part) is str:
         # Twice what copying costs: searching for a part that nearly fits takes that long.
-        spend_text(budget, 2 * (len(text) + len(part)))
+        spend_characters(budget, 2 * (len(text) + len(part)))
         return part in text
     raise no_overload("contains()", text, part)
 
@@ -44,7 +52,7 @@ def contained(item: Any, container: Any, budget: Budget) -> bool:
     kind = type(container)
     if kind is list:
         if type(item) is str:
-            return item in budget.texts(container).known
+            return item in budget.strings_of(container).distinct
         budget.spend(COMPARISON_COST * len(container))
         return any(equal(item, element, budget) for element in container)
     if kind is dict:

@@ -4,15 +4,15 @@
 A string is no list, at any depth.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from extproc.policy.cel import regex
-from extproc.policy.cel.budget import Budget, Texts
-from extproc.policy.cel.code import Frame, Run
+from extproc.policy.cel.budget import Budget, Strings
+from extproc.policy.cel.code import Code, Frame, Run, for_each, total
 from extproc.policy.cel.errors import CelError, graver
 from extproc.policy.cel.logic import ERROR_COST
-from extproc.policy.cel.values import TEXT_SHIFT, key_value, no_overload
+from extproc.policy.cel.values import CHARACTERS_SHIFT, CelType, key_value, no_overload
 
 
 def elements(values: Any, name: str) -> Iterable[Any]:
@@ -29,9 +29,36 @@ Loop = Callable[[Frame, Any], Any]
 """A macro over the value that it goes through."""
 
 
-def over(values: Run, loop: Loop) -> Run:
-    """Return the macro over what ``values`` gives."""
-    return lambda frame: loop(frame, values(frame))
+def macro(name: str, values: Code, bodies: Sequence[Code], loop: Loop, units: int) -> Code:
+    """Return a macro over ``values``. ``units``: what one round of the loop costs."""
+    run = values.run
+    more = total(values.more, for_each(total((units,), *(body.more for body in bodies))))
+    kind = CelType.BOOL if name in ("all", "exists", "exists_one") else CelType.LIST
+    depends = values.depends.union(*(body.depends for body in bodies))
+    return Code(
+        lambda frame: loop(frame, run(frame)),
+        values.nodes + 1,
+        more,
+        type=kind,
+        depends=depends,
+        mixed=len(depends) > 1,
+    )
+
+
+def round_units(bodies: Sequence[Code]) -> int:
+    """Return the units of one round of a macro."""
+    return 1 + sum(body.nodes for body in bodies)
+
+
+def loop_of(name: str, bodies: Sequence[Code], place: int) -> Loop:
+    """Return the loop of a macro whose variable has this place in the frame."""
+    body, nodes = bodies[-1].run, round_units(bodies)
+    if name in ("all", "exists"):
+        return quantifier(body, place=place, nodes=nodes, decisive=name == "exists")
+    if name == "map":
+        condition = bodies[0].run if len(bodies) > 1 else None
+        return mapping(condition, body, place=place, nodes=nodes)
+    return selection(body, place=place, nodes=nodes, name=name)
 
 
 def quantifier(body: Run, *, place: int, nodes: int, decisive: bool) -> Loop:
@@ -100,10 +127,10 @@ def mapping(condition: Run | None, body: Run, *, place: int, nodes: int) -> Loop
     return loop
 
 
-Search = Callable[[Texts, Budget], bool]
+Search = Callable[[Strings, Budget], bool]
 
 
-def exists_text(search: Search, *, slow: Loop, strict: bool) -> Loop:
+def exists_string(search: Search, *, slow: Loop, strict: bool) -> Loop:
     """Return ``exists`` with one test of each string, over a list without a step for each element.
 
     ``strict``: the test is an error for elements that are no strings. ``slow``: the same as a
@@ -114,20 +141,20 @@ def exists_text(search: Search, *, slow: Loop, strict: bool) -> Loop:
         if type(values) is not list:
             return slow(frame, values)
         budget = frame[0]
-        texts = budget.texts(values)
-        if search(texts, budget):
+        strings = budget.strings_of(values)
+        if search(strings, budget):
             return True
-        return slow(frame, values) if strict and not texts.alone else False
+        return slow(frame, values) if strict and not strings.complete else False
 
     return loop
 
 
 def equality_search(wanted: frozenset[str]) -> Search:
     """Return the test of ``g == wanted`` and ``g in wanted``."""
-    return lambda texts, _budget: not wanted.isdisjoint(texts.known)
+    return lambda strings, _budget: not wanted.isdisjoint(strings.distinct)
 
 
-TEXT_SEARCHES: dict[str, Callable[[list[str], str], bool]] = {
+STRING_SEARCHES: dict[str, Callable[[list[str], str], bool]] = {
     "startsWith": lambda strings, part: any(string.startswith(part) for string in strings),
     "endsWith": lambda strings, part: any(string.endswith(part) for string in strings),
     "contains": lambda strings, part: any(part in string for string in strings),
@@ -135,14 +162,14 @@ TEXT_SEARCHES: dict[str, Callable[[list[str], str], bool]] = {
 """Whether one of some strings passes the test."""
 
 
-def text_search(function: str, part: str) -> Search:
+def string_search(function: str, part: str) -> Search:
     """Return the test of ``g.startsWith(part)``, ``endsWith`` or ``contains``."""
-    found = TEXT_SEARCHES[function]
+    found = STRING_SEARCHES[function]
     searches = function == "contains"
 
-    def search(texts: Texts, budget: Budget) -> bool:
-        budget.spend(len(texts.strings) + ((2 * texts.length) >> TEXT_SHIFT if searches else 0))
-        return found(texts.strings, part)
+    def search(strings: Strings, budget: Budget) -> bool:
+        budget.spend(len(strings.ordered) + ((2 * strings.length) >> CHARACTERS_SHIFT if searches else 0))
+        return found(strings.ordered, part)
 
     return search
 
@@ -150,8 +177,8 @@ def text_search(function: str, part: str) -> Search:
 def regex_search(pattern: Callable[[bytes], bool]) -> Search:
     """Return the test of ``g.matches(pattern)``."""
 
-    def search(texts: Texts, budget: Budget) -> bool:
-        budget.spend(regex.COST * len(texts.strings) + (texts.length >> regex.BYTES_SHIFT))
-        return any(map(pattern, texts.encoded))
+    def search(strings: Strings, budget: Budget) -> bool:
+        budget.spend(regex.COST * len(strings.ordered) + (strings.length >> regex.BYTES_SHIFT))
+        return any(map(pattern, strings.encoded))
 
     return search

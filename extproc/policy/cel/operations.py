@@ -6,7 +6,6 @@ from typing import Any
 from extproc.policy.cel import logic
 from extproc.policy.cel.budget import Budget
 from extproc.policy.cel.code import Code, Cost, Run, total
-from extproc.policy.cel.errors import MissingMemberError, Path, shown
 from extproc.policy.cel.values import TYPES, CelType, equal
 
 REQUEST_VARIABLES = frozenset({"request", "mcp"})
@@ -58,10 +57,3 @@ def joined(
         run, mixed = logic.strict(run), False
     cost = total(more, *(part.more for part in parts))
     return Code(run, nodes, cost, type=type, depends=depends, mixed=mixed)
-
-
-def missing_member(path: Path | None, depends: frozenset[str]) -> Callable[[], MissingMemberError]:
-    """Return what makes the error of a member that is not there."""
-    member = shown(path) if path else "a member"
-    of_request = bool(depends) and depends <= REQUEST_VARIABLES
-    return lambda: MissingMemberError(member, applies=not of_request)

@@ -29,6 +29,8 @@ _PASSED_THROUGH = frozenset(
 )  # fmt: skip
 """What the grammar puts between an expression and its only operand."""
 _CHAINS = frozenset({"conditionalor", "conditionaland"})
+_BEFORE_ARGUMENTS = {"list_lit": 0, "map_lit": 0, "ident_arg": 1, "dot_ident_arg": 1, "member_dot_arg": 2}
+"""How many children of a node come before its argument list, which is left out where it is empty."""
 
 Tree = Any
 """A ``lark.Tree``, which has no types. Leaves are tokens."""
@@ -75,6 +77,12 @@ def literal_of(tree: Tree, sign: str = "") -> Any:
         raise ExpressionError(f"{where(token)}{error}") from None
 
 
+def string_literal(tree: Tree) -> str | None:
+    """Return the string in a node that is nothing but a string literal; None for any other node."""
+    value = literal_of(tree) if tree.data == "literal" else None
+    return value if isinstance(value, str) else None
+
+
 def negative_of(tree: Tree) -> int:
     """Return the value of an int literal behind a minus sign; raises ``ExpressionError``.
 
@@ -97,9 +105,10 @@ def _variable(tree: Tree) -> str | None:
     return str(tree.children[0].value) if tree.data in ("ident", "dot_ident") else None
 
 
-def arguments(node: Tree) -> list[Tree]:
-    """Return the expressions of an argument list, which is absent if there is none."""
-    return list(node.children) if is_tree(node) else []
+def arguments(tree: Tree) -> list[Tree]:
+    """Return the expressions in a call, a list or a map; a map's keys and values take turns."""
+    given = tree.children[_BEFORE_ARGUMENTS[tree.data] :]
+    return list(given[0].children) if given and is_tree(given[0]) else []
 
 
 def reads(tree: Tree, variables: frozenset[str]) -> Iterator[Path]:
@@ -130,10 +139,7 @@ def path_of(tree: Tree) -> Path | None:
             return (name, *reversed(members))
         if tree.data == "member_dot":
             members.append(str(tree.children[1].value))
-        elif tree.data == "member_index" and tree.children[1].data == "literal":
-            member = literal_of(tree.children[1])
-            if not isinstance(member, str):
-                return None
+        elif tree.data == "member_index" and (member := string_literal(tree.children[1])) is not None:
             members.append(member)
         else:
             return None

@@ -21,14 +21,14 @@ from extproc.policy.cel.errors import CelError, EvaluationError
 
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 MAX_UINT = 2**64 - 1
-TEXT_SHIFT = 6  # 64 characters cost one unit
+CHARACTERS_SHIFT = 6  # 64 characters cost one unit
 COMPARISON_COST = 3
 """Units of comparing one element or member with another."""
 
 
-def spend_text(budget: Budget, length: int) -> None:
+def spend_characters(budget: Budget, length: int) -> None:
     """Count what is copied, compared or searched; short strings are part of their node."""
-    units = length >> TEXT_SHIFT
+    units = length >> CHARACTERS_SHIFT
     if units:
         budget.spend(units)
 
@@ -85,7 +85,7 @@ def to_cel(value: Any, budget: Budget | None = None) -> Any:
 def _converted(value: Any, budget: Budget) -> Any:
     kind = type(value)
     if kind is str:
-        budget.spend(1 + (len(value) >> TEXT_SHIFT))
+        budget.spend(1 + (len(value) >> CHARACTERS_SHIFT))
         if "\0" in value:
             raise EvaluationError("a string with U+0000")  # where other programs end it
         if not value.isascii():
@@ -163,7 +163,7 @@ def equal(left: Any, right: Any, budget: Budget) -> bool:
             name in right and equal(value, right[name], budget) for name, value in left.items()
         )
     if kind is str or kind is bytes:
-        spend_text(budget, min(len(left), len(right)))
+        spend_characters(budget, min(len(left), len(right)))
     return bool(left == right)
 
 

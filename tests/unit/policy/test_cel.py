@@ -14,7 +14,7 @@ from extproc.policy.cel import (
     ExpressionError,
     MissingMemberError,
     compile_any,
-    compile_condition,
+    compile_bool,
     to_cel,
 )
 
@@ -22,12 +22,12 @@ VARIABLES = frozenset({"claims"})
 
 
 def matches(source, claims):
-    return compile_condition(source, variables=VARIABLES).matches({"claims": to_cel(claims)})
+    return compile_bool(source, variables=VARIABLES).matches({"claims": to_cel(claims)})
 
 
 def load_error(source):
     with pytest.raises(ExpressionError) as error:
-        compile_condition(source, variables=VARIABLES)
+        compile_bool(source, variables=VARIABLES)
     return str(error.value)
 
 
@@ -135,7 +135,7 @@ def test_an_expression_is_either_refused_at_load_or_evaluates(nesting):
         if len(source) > MAX_EXPRESSION_LENGTH:
             break
         try:
-            condition = compile_condition(source, variables=VARIABLES)
+            condition = compile_bool(source, variables=VARIABLES)
         except ExpressionError:
             assert load_error(source) == "nested too deeply"
             refused = True
@@ -419,8 +419,8 @@ def test_an_error_never_tells_a_value_not_even_to_the_loggers(caplog):
 
 def test_evaluations_in_eight_threads_do_not_mix():
     conditions = [
-        compile_condition('"sre" in claims.groups && !has(claims.act)', variables=VARIABLES),
-        compile_condition('claims.groups.exists(g, g == "sre") && !has(claims.act)', variables=VARIABLES),
+        compile_bool('"sre" in claims.groups && !has(claims.act)', variables=VARIABLES),
+        compile_bool('claims.groups.exists(g, g == "sre") && !has(claims.act)', variables=VARIABLES),
     ]
     inputs = [
         ({"groups": ["sre"]}, True),
@@ -443,7 +443,7 @@ def test_evaluations_in_eight_threads_do_not_mix():
 
 def test_a_chain_of_filters_costs_as_much_as_its_links():
     def visits(length):
-        condition = compile_condition("[1]" + ".filter(x, x > 0)" * length + " == [1]", variables=VARIABLES)
+        condition = compile_bool("[1]" + ".filter(x, x > 0)" * length + " == [1]", variables=VARIABLES)
         variables = {"claims": to_cel({})}
         started = time.process_time()
         assert condition.matches(variables)
@@ -536,7 +536,7 @@ def test_what_is_not_json_is_no_cel_value(claims, kind):
 )
 def test_a_value_that_to_cel_never_made_is_an_error_all_the_same(source, value):
     with pytest.raises(EvaluationError):
-        compile_condition(source, variables=VARIABLES).matches({"claims": {"v": value}})
+        compile_bool(source, variables=VARIABLES).matches({"claims": {"v": value}})
 
 
 def test_a_variable_may_have_dots_in_its_name():
@@ -561,7 +561,7 @@ def test_an_expression_too_deep_for_the_stack_that_is_left_is_refused_as_too_dee
 
     def load():
         try:
-            compile_condition(NESTINGS["lists"](60), variables=VARIABLES)
+            compile_bool(NESTINGS["lists"](60), variables=VARIABLES)
         except ExpressionError as error:
             return str(error)
         return "loaded"

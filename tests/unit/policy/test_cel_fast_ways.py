@@ -34,8 +34,8 @@ def outcome(condition, values):
 @settings(max_examples=60)
 @given(values=VALUES)
 def test_the_fast_way_has_the_result_of_the_slow_one(test, values):
-    fast = cel.compile_condition(f"claims.v.exists(g, {test})", variables=VARIABLES)
-    slow = cel.compile_condition(f"claims.v.exists(g, false || ({test}))", variables=VARIABLES)
+    fast = cel.compile_bool(f"claims.v.exists(g, {test})", variables=VARIABLES)
+    slow = cel.compile_bool(f"claims.v.exists(g, false || ({test}))", variables=VARIABLES)
     assert outcome(fast, values) == outcome(slow, values)
 
 
@@ -45,7 +45,7 @@ def test_the_fast_way_is_taken(test):
     costs = []
     for body in (test, f"{test} && claims.v != []"):
         budget = cel.Budget()
-        cel.compile_condition(f"claims.v.exists(g, {body})", variables=VARIABLES).matches(claims, budget)
+        cel.compile_bool(f"claims.v.exists(g, {body})", variables=VARIABLES).matches(claims, budget)
         costs.append(budget.spent)
     fast, slow = costs
     assert fast < slow - 3000

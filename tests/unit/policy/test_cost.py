@@ -106,7 +106,7 @@ def test_what_is_hostile_ends_at_the_limit_or_before(source):
     began = time.thread_time()
     budget = Budget()
     with contextlib.suppress(cel.EvaluationError):
-        cel.compile_condition(source, variables=frozenset({"claims"})).matches(
+        cel.compile_bool(source, variables=frozenset({"claims"})).matches(
             {"claims": cel.to_cel(claims, budget)}, budget
         )
     assert budget.spent < cel.DEFAULT_COST_LIMIT + 20_000
@@ -122,7 +122,7 @@ def test_a_spent_budget_is_absorbed_by_nothing():
         f"!({hostile} && claims.l == [])",
         f"[1].exists(i, {hostile} || i == 1)",
     ):
-        condition = cel.compile_condition(source, variables=frozenset({"claims"}))
+        condition = cel.compile_bool(source, variables=frozenset({"claims"}))
         with pytest.raises(cel.EvaluationError, match="too costly"):
             condition.matches({"claims": cel.to_cel(claims)})
 
@@ -174,4 +174,4 @@ def test_check_warns_where_many_groups_need_more_than_there_is():
 def test_the_strings_of_so_many_lists_only_are_remembered():
     budget = Budget()
     cost('claims.lists.all(l, l.exists(g, g == "a"))', {"lists": [["a"] for _ in range(200)]}, budget)
-    assert len(budget._texts) == 64
+    assert len(budget._strings) == 64

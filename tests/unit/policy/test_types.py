@@ -7,7 +7,8 @@ from extproc.policy import types
 from extproc.policy.cel import shown
 from extproc.policy.cel.compiler import Compiler
 from extproc.policy.claims_schema import parse_schema
-from extproc.policy.types import findings, unguarded
+from extproc.policy.guards import unguarded
+from extproc.policy.types import findings
 from support.settings import minimal_settings
 
 DECLARED = {

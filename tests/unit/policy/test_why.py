@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.policy.cel import Budget, EvaluationError, compile_condition
+from extproc.policy.cel import Budget, EvaluationError, compile_bool
 from extproc.policy.cel.parts import parts
 from extproc.policy.inputs import Inputs
 from extproc.policy.matchers import VARIABLES, ClaimContains, cel_matcher
@@ -135,7 +135,7 @@ def leaves(part):
 def meaning(source):
     """What it comes to for some claims, errors included."""
     outcomes = []
-    condition = compile_condition(source, variables=VARIABLES)
+    condition = compile_bool(source, variables=VARIABLES)
     for claims in ({}, {"a": "&&"}, {"a": "\\", "b": True}, {"b": False, "c": 1}):
         try:
             outcomes.append(condition.matches({**EMPTY, "claims": claims}))
