@@ -15,7 +15,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from extproc import strictjson
-from extproc.authn.keys import KeyDocument, KeyDocumentError
+from extproc.authn.jwks import KeyDocumentError
+from extproc.authn.keys import KeyDocument
 from extproc.authn.own_thread import in_own_thread
 
 MAX_DOCUMENT_BYTES = 512 * 1024

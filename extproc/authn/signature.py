@@ -5,7 +5,7 @@ from typing import Any
 
 import jwt
 
-from extproc.authn.keys import MAX_KID_LENGTH, SUPPORTED_ALGORITHMS, VerificationKey
+from extproc.authn.jwks import MAX_KID_LENGTH, SUPPORTED_ALGORITHMS, VerificationKey
 from extproc.authn.token import UnverifiedToken
 from extproc.authn.trusted_issuer import TrustedIssuer
 from extproc.errors import Denied, Reason

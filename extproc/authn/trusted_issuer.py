@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from extproc.authn.audience import NO_AUDIENCES, Audiences
 from extproc.authn.claims import ClaimValue
-from extproc.authn.keys import SUPPORTED_ALGORITHMS, KeyStore
+from extproc.authn.jwks import SUPPORTED_ALGORITHMS
+from extproc.authn.keys import KeyStore
 from extproc.scopes import NO_SCOPES, RequiredScopes
 
 NEVER_ACCEPTED_TYPES = frozenset(

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from extproc.authn.claims import ClaimValue
-from extproc.authn.keys import SUPPORTED_ALGORITHMS
+from extproc.authn.jwks import SUPPORTED_ALGORITHMS
 from extproc.authn.trusted_issuer import NEVER_ACCEPTED_TYPES
 from extproc.config.fields import Scope, Section, TokenHeader, Url
 from extproc.loopback import is_loopback_url

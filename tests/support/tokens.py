@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from extproc.authn.audience import Audiences
-from extproc.authn.keys import KeyDocument, KeyDocumentError, KeyStore, RefreshPolicy
+from extproc.authn.jwks import KeyDocumentError
+from extproc.authn.keys import KeyDocument, KeyStore, RefreshPolicy
 from extproc.authn.trusted_issuer import TrustedIssuer
 from extproc.authn.verifier import Verifier
 from extproc.scopes import ScopeHierarchy

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from extproc.authn.keys import parse_key_set
+from extproc.authn.jwks import parse_key_set
 from extproc.authn.signature import check_signature
 from extproc.authn.token import TokenLimits, parse
 from extproc.authn.verifier import Step

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from extproc.authn import provider
-from extproc.authn.keys import KeyDocumentError
+from extproc.authn.jwks import KeyDocumentError
 from extproc.authn.provider import (
     MAX_DOCUMENT_BYTES,
     Discovery,

@@ -8,7 +8,8 @@ import pytest
 from extproc import config
 from extproc.admin.operations import RefusedError
 from extproc.app.operations import _digest
-from extproc.authn.keys import KeyDocument, KeyDocumentError, KeyStore, RefreshPolicy
+from extproc.authn.jwks import KeyDocumentError
+from extproc.authn.keys import KeyDocument, KeyStore, RefreshPolicy
 from extproc.sessions.revocation import Selector
 from extproc.sessions.sessions import token_digest
 from extproc.values import ChainedRole, Grant, Identity, Session

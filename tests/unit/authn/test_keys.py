@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 import structlog
 
-from extproc.authn.keys import KeyDocumentError, RefreshPolicy, parse_key_set
+from extproc.authn.jwks import KeyDocumentError, parse_key_set
+from extproc.authn.keys import RefreshPolicy
 from extproc.errors import Denied, Reason
 from support.tokens import (
     NOW,

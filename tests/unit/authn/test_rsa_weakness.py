@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.authn.keys import KeyDocumentError, parse_key_set
+from extproc.authn.jwks import KeyDocumentError, parse_key_set
 from extproc.authn.rsa_weakness import weakness
 from support.tokens import rsa_key
 

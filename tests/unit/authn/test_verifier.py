@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from extproc.authn.claims import MAX_TIMESTAMP
-from extproc.authn.keys import SUPPORTED_ALGORITHMS, VerificationKey
+from extproc.authn.jwks import SUPPORTED_ALGORITHMS, VerificationKey
 from extproc.authn.signature import check_signature
 from extproc.authn.token import MAX_TOKEN_BYTES, TokenLimits, check_form, parse
 from extproc.errors import Denied, Reason
