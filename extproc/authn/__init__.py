@@ -1,1 +1,1 @@
-"""Who is asking: from a bearer token to a verified identity."""
+"""Authentication: from a bearer token to a verified identity."""

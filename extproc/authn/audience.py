@@ -1,21 +1,21 @@
-"""Audiences: whether what a token is for and what is accepted are the same resource.
+"""Comparison of a token's audiences with the accepted ones.
 
-RFC 3986 has a ladder of comparisons (section 6.2); the higher the rung, the more of them are guesses
-about a server. Only the lowest needed are taken, and only for ``http`` and ``https``:
+RFC 3986 section 6.2 lists ways to compare URIs; each further one guesses more about the server. Two
+differences are ignored, and only in ``http`` and ``https`` URLs:
 
-* 6.2.2.1: scheme and host are compared without case, as MCP asks ("Canonical Server URI").
-* One slash at the end of the path makes no difference, if the issuer's configuration says so.
+* The case of scheme and host (6.2.2.1), as MCP requires ("Canonical Server URI").
+* One slash at the end of the path, if the issuer's configuration says so.
 
-Nothing else: a default port, an empty path, percent-encoding, dot segments, a last dot of the host and
-every query stay as they are written. RFC 8707 2 asks for an absolute URI and no comparison but that of
-its characters. An audience of any other form (a GUID, ``api://...``, a URL with a user name, with
-characters that no URI has, or with a host of other letters than ASCII's) is compared exactly.
+Everything else is compared as written: a default port, an empty path, percent-encoding, dot segments, a
+final dot of the host, the query. RFC 8707 section 2 requires an absolute URI and defines no comparison
+but that of characters. An audience of any other form (a GUID, ``api://...``, a URL with a user name,
+with characters that no URI has, or with a host that is not ASCII) is compared exactly.
 """
 
 import re
 from collections.abc import Iterable
 
-# No re.IGNORECASE: it takes U+017F for an s. [...]: an address of RFC 3986 3.2.2, without a zone.
+# No re.IGNORECASE: with it, U+017F matches s. [...]: an IPv6 address (RFC 3986 3.2.2) without a zone.
 _WEB_URL = re.compile(
     r"(?P<origin>[Hh][Tt][Tt][Pp][Ss]?://"
     r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?)"
@@ -25,12 +25,12 @@ _WEB_URL = re.compile(
 
 
 def canonical_audience(audience: str, *, ignore_slash: bool) -> str:
-    """Return the one spelling of all audiences that are the same resource; of others the audience itself.
+    """Return the spelling that equal audiences share; for anything but a web URL, the audience itself.
 
     Args:
         audience: any string.
-        ignore_slash: whether one slash at the path's end makes no difference. It counts where a query
-            or a fragment follows, and where the path ends in more than one.
+        ignore_slash: ignore one slash at the end of the path, unless a query or a fragment follows or the
+            path ends in several.
     """
     match = _WEB_URL.fullmatch(audience)
     if match is None:
@@ -42,10 +42,10 @@ def canonical_audience(audience: str, *, ignore_slash: bool) -> str:
 
 
 class Audiences:
-    """The audiences that are accepted of one issuer's tokens, made comparable once.
+    """The accepted audiences of one issuer's tokens.
 
     Args:
-        accepted: without any, no token is accepted.
+        accepted: if empty, no token is accepted.
         ignore_slash: see ``canonical_audience``.
     """
 
@@ -58,11 +58,11 @@ class Audiences:
         )
 
     def __len__(self) -> int:
-        """Return how many different resources there are."""
+        """Return the number of different audiences."""
         return len(self._canonical)
 
     def __contains__(self, audience: str) -> bool:
-        """Whether the audience names an accepted resource."""
+        """Return whether the audience is accepted."""
         return canonical_audience(audience, ignore_slash=self._ignore_slash) in self._canonical
 
 

@@ -1,4 +1,4 @@
-"""The tokens a request carries: one bearer token (RFC 6750 section 2.1), and perhaps one for STS."""
+"""The tokens of a request: one bearer token (RFC 6750 section 2.1), and perhaps one for STS."""
 
 import string
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ _TOKEN68 = (string.ascii_letters + string.digits + "-._~+/").encode()
 
 
 def bearer_token(head: RequestHead) -> str:
-    """The request's bearer token, still unverified.
+    """Return the request's bearer token, still unverified.
 
     The scheme is case-insensitive (RFC 9110 11.1). Envoy joins several ``authorization`` headers with
     commas. Other schemes have commas between their parameters; a token has none.
 
     Raises:
-        Denied: ``TOKEN_MISSING`` when no bearer token was sent at all, an AWS signature for instance;
-            ``AUTHORIZATION_MALFORMED`` for several values or what is no token.
+        Denied: ``TOKEN_MISSING`` if no bearer token was sent, but an AWS signature for instance;
+            ``AUTHORIZATION_MALFORMED`` for several values or a malformed token.
     """
     values = head.values("authorization")
     if not values:
@@ -41,7 +41,7 @@ def bearer_token(head: RequestHead) -> str:
 
 
 def _other_scheme(scheme: str, value: str) -> Denied:
-    """What to say to another scheme than Bearer, as the first of perhaps several values."""
+    """Return the denial of a value whose scheme is not Bearer; several values may be joined in it."""
     if any(part.strip(" \t")[:7].lower() in ("bearer", "bearer ") for part in value.split(",")[1:]):
         return Denied(Reason.AUTHORIZATION_MALFORMED, "several authorization values")
     if scheme == "aws" or scheme.startswith("aws4-"):  # Signature Version 2; 4 and 4A
@@ -50,10 +50,10 @@ def _other_scheme(scheme: str, value: str) -> Denied:
 
 
 def exchange_tokens(head: RequestHead, names: Iterable[str]) -> dict[str, str]:
-    """The tokens in the headers of these names, still unverified; absent ones are left out.
+    """Return the tokens in the headers with these names, still unverified; absent headers are left out.
 
     Raises:
-        Denied: ``AUTHORIZATION_MALFORMED`` for several values or what is no token.
+        Denied: ``AUTHORIZATION_MALFORMED`` for several values or a malformed token.
     """
     found: dict[str, str] = {}
     for name in names:
@@ -66,10 +66,10 @@ def exchange_tokens(head: RequestHead, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _is_token68(text: str) -> bool:
-    """Whether the text has token68's form (RFC 9110 11.2). Asked of every request's token."""
-    if not text.isascii():
+def _is_token68(value: str) -> bool:
+    """Return whether a value has the form of token68 (RFC 9110 11.2)."""
+    if not value.isascii():
         return False
-    # Several times as fast as a regular expression.
-    body = text.encode("ascii").rstrip(b"=")
+    # Runs for every request; several times as fast as a regular expression.
+    body = value.encode("ascii").rstrip(b"=")
     return body != b"" and not body.translate(None, _TOKEN68)

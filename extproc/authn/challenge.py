@@ -1,4 +1,4 @@
-"""What a client is told about getting a token: RFC 6750 section 3 challenges, RFC 9728 metadata."""
+"""Where a client gets a token: RFC 6750 section 3 challenges and RFC 9728 metadata."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from extproc.values import ImmediateResponse
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
-# The document is public and the same for everybody: any web page may read it, to find out where to log in.
-_ANYBODY = (("access-control-allow-origin", "*"),)
-_DOCUMENT = (("content-type", "application/json"), ("cache-control", "public, max-age=300"), *_ANYBODY)
+# The document is public and the same for all clients. Any web page may read it to find out where to log in.
+_ANY_ORIGIN = (("access-control-allow-origin", "*"),)
+_DOCUMENT = (("content-type", "application/json"), ("cache-control", "public, max-age=300"), *_ANY_ORIGIN)
 _PREFLIGHT = (
-    *_ANYBODY,
+    *_ANY_ORIGIN,
     ("access-control-allow-methods", "GET, HEAD"),
     ("access-control-allow-headers", "*"),
     ("access-control-max-age", "600"),
@@ -23,17 +23,17 @@ _PREFLIGHT = (
 
 
 class ProtectedResource:
-    """The OAuth protected resource that clients see: the MCP endpoint as they call it.
+    """The OAuth protected resource: the MCP endpoint under the URLs that clients use.
 
-    A client compares ``resource`` with the address that it was given (RFC 9728 section 3.3), so an endpoint
-    with several host names has a document for each. A request's authority chooses between them; it is the
-    client's word, and chooses nothing but among what is configured.
+    A client compares ``resource`` with the URL it was given (RFC 9728 section 3.3), so an endpoint with
+    several host names has a document for each. The request's authority selects one. A client can write any
+    authority, but only configured hosts are known, and all documents have the same issuers and scopes.
 
     Args:
-        url: the endpoint, also for requests to a host that is none of these.
-        aliases: the same endpoint under other hosts.
-        scopes: those a client should ask for at first, of all issuers together.
-        step_up_scopes: those that some requests need besides; ``scopes_supported`` has both.
+        url: the endpoint; also used for requests to unknown hosts.
+        aliases: URLs of the same endpoint under other hosts.
+        scopes: scopes that a client requests first, of all issuers together.
+        step_up_scopes: further scopes that some requests need; ``scopes_supported`` lists both.
     """
 
     def __init__(
@@ -58,43 +58,43 @@ class ProtectedResource:
         self._scopes = tuple(scopes)
         self._path = urlsplit(url).path
         self._variant = self._path[:-1] if self._path.endswith("/") else f"{self._path}/"
-        self._default = _Face.of(url, document)
+        self._default = _Endpoint.of(url, document)
         self._by_authority = {
-            authority: face
-            for face in (self._default, *(_Face.of(alias, document) for alias in aliases))
-            for authority in face.authorities
+            authority: endpoint
+            for endpoint in (self._default, *(_Endpoint.of(alias, document) for alias in aliases))
+            for authority in endpoint.authorities
         }
         self._preflight = ImmediateResponse(204, _PREFLIGHT, b"", None)
 
     def metadata_for(self, method: str, path: str, authority: str = "") -> ImmediateResponse | None:
-        """The RFC 9728 document, or leave to fetch it, if that is what is asked for; else None.
+        """Return the RFC 9728 document, the response to its CORS preflight, or None for another path.
 
-        The answer to HEAD has the document too: Envoy leaves it out and keeps its length.
+        The response to HEAD contains the document too: Envoy removes it and keeps its length.
         """
         if not path.startswith(_WELL_KNOWN):
             return None
-        face = self._face(authority)
-        if path.partition("?")[0] not in face.metadata_paths:
+        endpoint = self._endpoint(authority)
+        if path.partition("?")[0] not in endpoint.metadata_paths:
             return None
         if method in ("GET", "HEAD"):
-            return face.metadata
+            return endpoint.metadata
         return self._preflight if method == "OPTIONS" else None
 
     def canonical(self, path: str) -> str:
-        """Return the path of a request, with the resource's own as it is configured.
+        """Return the path of a request; that of the resource is returned as configured.
 
-        Clients add a slash at its end, or leave one out; to servers, and to rules, that is another path.
+        Clients add a slash at its end, or omit one. To servers and to rules that would be another path.
         """
         own, mark, query = path.partition("?")
         return self._path + mark + query if own == self._variant and own not in ("", "/") else path
 
     def challenge(self, reason: Reason, scopes: Sequence[str] = (), *, authority: str = "") -> str:
-        """The ``WWW-Authenticate`` value of a 401, or of a 403 for want of ``scopes``.
+        """Return the ``WWW-Authenticate`` value of a 401, or of a 403 for missing ``scopes``.
 
-        RFC 6750 3.1: without credentials in the request there is no error code.
+        RFC 6750 3.1: there is no error code if the request had no credentials.
         """
         outcome = reason.outcome
-        attributes = [f'resource_metadata="{self._face(authority).metadata_url}"']
+        attributes = [f'resource_metadata="{self._endpoint(authority).metadata_url}"']
         wanted = scopes or self._scopes
         if wanted:
             attributes.append(f'scope="{" ".join(wanted)}"')
@@ -103,18 +103,18 @@ class ProtectedResource:
             attributes.append(f'error_description="{outcome.text}"')
         return "Bearer " + ", ".join(attributes)
 
-    def _face(self, authority: str) -> "_Face":
+    def _endpoint(self, authority: str) -> "_Endpoint":
         return self._by_authority.get(authority.lower(), self._default)
 
 
 @dataclass(frozen=True, slots=True)
-class _Face:
+class _Endpoint:
     """The resource under one of its hosts.
 
     Attributes:
-        authorities: what ``:authority`` says for it, in lower case; a default port may be left out.
-        metadata_paths: RFC 9728 3.1 puts the resource's path behind the well-known one; MCP clients try the
-            bare one too.
+        authorities: values of ``:authority``, in lower case; with and without a default port.
+        metadata_paths: RFC 9728 3.1 appends the resource's path to the well-known one; MCP clients also
+            try the well-known path alone.
     """
 
     authorities: frozenset[str]

@@ -1,4 +1,4 @@
-"""What signed claims must say: each check returns what it read, or raises ``Denied``."""
+"""Checks of signed claims: each returns the value it read, or raises ``Denied``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ ClaimValue = str | int | bool
 
 
 def check_times(claims: Mapping[str, Any], *, now: float, leeway: float) -> float:
-    """``exp`` is required and ahead, ``nbf`` and ``iat`` are not; returns ``exp`` (RFC 7519 4.1)."""
+    """Check that ``exp`` is in the future, and ``nbf`` and ``iat`` are not; return ``exp`` (RFC 7519 4.1)."""
     expires_at = _timestamp(claims, "exp")
     if expires_at is None:
         raise Denied(Reason.CLAIM_INVALID, "exp is missing")
@@ -29,13 +29,13 @@ def check_times(claims: Mapping[str, Any], *, now: float, leeway: float) -> floa
 
 
 def check_timestamps(claims: Mapping[str, Any]) -> None:
-    """Check the form of the times that are there, whatever time it is now."""
+    """Check the form of the timestamps that are present, whatever the time."""
     for name in ("exp", "nbf", "iat"):
         _timestamp(claims, name)
 
 
 def _timestamp(claims: Mapping[str, Any], name: str) -> int | None:
-    """An integer NumericDate; STS takes no others (RFC 7519 2 would allow fractions)."""
+    """Return an integer NumericDate; STS accepts no others (RFC 7519 2 would allow fractions)."""
     if name not in claims:
         return None
     value = claims[name]
@@ -45,25 +45,25 @@ def _timestamp(claims: Mapping[str, Any], name: str) -> int | None:
 
 
 def check_audience(claims: Mapping[str, Any], accepted: Audiences) -> None:
-    """``aud`` is a text or a list of texts, one of them an accepted audience (RFC 7519 4.1.3)."""
+    """Check that ``aud`` is a string or a list of strings, one of them accepted (RFC 7519 4.1.3)."""
     audience = claims.get("aud")
     audiences = [audience] if isinstance(audience, str) else audience
     if not isinstance(audiences, list) or not all(isinstance(entry, str) for entry in audiences):
-        raise Denied(Reason.AUDIENCE_WRONG, "aud is missing or not text")
+        raise Denied(Reason.AUDIENCE_WRONG, "aud is missing or not a string")
     if not any(entry in accepted for entry in audiences):
         raise Denied(Reason.AUDIENCE_WRONG, "aud names none of the issuer's audiences")
 
 
 def check_subject(claims: Mapping[str, Any]) -> str:
-    """``sub`` is a text that STS could hand back; returns it."""
+    """Return ``sub``, a string that STS could return as the subject."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
-        raise Denied(Reason.CLAIM_INVALID, "sub is not a text of 1 to 255 characters")
+        raise Denied(Reason.CLAIM_INVALID, "sub is not a string of 1 to 255 characters")
     return subject
 
 
 def check_strings(claims: Mapping[str, Any]) -> None:
-    """No string has the character U+0000, names of members among them.
+    """Check that no string, member names included, has the character U+0000.
 
     Some programs end a string there, and would read "admin" where rules see another name.
     """
@@ -82,9 +82,9 @@ def check_strings(claims: Mapping[str, Any]) -> None:
 
 
 def check_required_claims(claims: Mapping[str, Any], required: Mapping[str, tuple[ClaimValue, ...]]) -> None:
-    """Each named claim has one of its values; a list has one of them among its elements.
+    """Check that each required claim has one of its values, or is a list with one of them.
 
-    Types count: 1, true and "1" are three values.
+    Types must match: 1, true and "1" are three values.
     """
     for name, accepted in required.items():
         if name not in claims:
@@ -97,7 +97,7 @@ def check_required_claims(claims: Mapping[str, Any], required: Mapping[str, tupl
 
 
 def check_scopes(claims: Mapping[str, Any], required: RequiredScopes) -> None:
-    """All required scopes are granted; the refusal names all that the client is to ask for."""
+    """Check that all required scopes are granted; the denial names all that the client has to request."""
     if not required:
         return
     granted = granted_scopes(claims)

@@ -1,10 +1,10 @@
-"""Taking Envoy's word for a token: its jwt_authn filter verified it and passed the claims on.
+"""Tokens that Envoy's jwt_authn filter verified, and whose claims it passed on.
 
-The claims arrive as a protobuf Struct, beside the request, where clients cannot write. They
-must be those of the bearer token we hold, every one of them: jwt_authn may have found its
-token elsewhere, and it is ours that goes to STS and whose claims the policy reads.
+The claims arrive as a protobuf Struct beside the request, where clients cannot write. All of them must
+equal those of the bearer token: jwt_authn may have verified a token that it found elsewhere, while the
+bearer token goes to STS and its claims to the policy.
 
-A Struct has doubles only, so integers that a double cannot hold are refused.
+All numbers in a Struct are doubles, so integers that a double cannot hold are refused.
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/http/jwt_authn/v3/config.proto
 """
 
@@ -14,13 +14,13 @@ from extproc.errors import Denied, Reason
 
 METADATA_NAMESPACE = "envoy.filters.http.jwt_authn"
 PAYLOAD_KEY = "jwt_payload"
-"""The ``payload_in_metadata`` of every jwt_authn provider whose word counts."""
+"""The ``payload_in_metadata`` of every jwt_authn provider that is trusted."""
 
 MAX_EXACT = 2**53  # integers up to here are exact as doubles
 
 
 def check_same_token(claims: Mapping[str, object], jwt_payload: Mapping[str, object] | None) -> None:
-    """Envoy verified exactly these claims.
+    """Check that Envoy verified exactly these claims.
 
     Raises:
         Denied: ``ENVOY_UNVERIFIED``.
@@ -32,7 +32,7 @@ def check_same_token(claims: Mapping[str, object], jwt_payload: Mapping[str, obj
 
 
 def is_same_token(claims: Mapping[str, object], jwt_payload: Mapping[str, object]) -> bool:
-    """Whether a Struct's members are these claims. ``claims`` is bounded in depth."""
+    """Return whether the members of a Struct equal the claims. ``claims`` is bounded in depth."""
     return claims.keys() == jwt_payload.keys() and all(
         _same(value, jwt_payload[name]) for name, value in claims.items()
     )

@@ -17,11 +17,11 @@ from extproc.authn.rsa_weakness import weakness
 MAX_KID_LENGTH = 512
 MAX_KEYS = 200
 MAX_VALUES = 10_000  # members and elements of a whole document
-_MAX_NUMBER = 1400  # characters of a number in base64url: one of ``rsa_weakness.MAX_BITS``, and some zeros
+_MAX_NUMBER = 1400  # characters of a base64url number: ``rsa_weakness.MAX_BITS`` and some leading zeros
 RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512"})
 EC_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}  # RFC 7518 3.4
 SUPPORTED_ALGORITHMS = RSA_ALGORITHMS | frozenset(EC_ALGORITHMS.values())
-"""What STS accepts of a web identity token; never ``none``, never HMAC."""
+"""The algorithms that STS accepts for a web identity token; never ``none``, never HMAC."""
 
 _NUMBERS = ("n", "e", "x", "y")  # RFC 7518 6.2.1, 6.3.1
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})  # RFC 7518 6.2.2, 6.3.2
@@ -29,7 +29,12 @@ _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})  # RFC 75
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """One public key with the algorithms it may verify. ``thumbprint``: SHA-256 of the key itself."""
+    """One public key.
+
+    Attributes:
+        algorithms: those that the key may verify.
+        thumbprint: SHA-256 of the key as SubjectPublicKeyInfo.
+    """
 
     kid: str | None
     algorithms: frozenset[str]
@@ -39,38 +44,42 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """The admitted keys of one document, and why others were left out."""
+    """The admitted keys of one document.
+
+    Attributes:
+        refused: one "keys[position]: reason" for each key that was not admitted.
+    """
 
     keys: tuple[VerificationKey, ...]
-    refused: tuple[str, ...]  # one "kid: why" each
+    refused: tuple[str, ...]
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
-        """The key for a token header; without a ``kid`` only if just one key fits the algorithm."""
+        """Return the key for a token header; without a ``kid`` only if exactly one key fits the algorithm."""
         fitting = [
             key for key in self.keys if algorithm in key.algorithms and (kid is None or key.kid == kid)
         ]
         return fitting[0] if len(fitting) == 1 else None
 
     def has_kid(self, kid: str | None) -> bool:
-        """Whether a key of this name exists, for whatever algorithm."""
+        """Return whether a key of this name exists, for any algorithm."""
         return kid is None or any(key.kid == kid for key in self.keys)
 
     def contains(self, thumbprint: bytes) -> bool:
-        """Whether this very key is still published."""
+        """Return whether the key with this thumbprint is in the set."""
         return any(key.thumbprint == thumbprint for key in self.keys)
 
 
 class KeyDocumentError(Exception):
-    """A key document could not be had or used; the message is for operators."""
+    """A key document could not be fetched or used; the message is for operators."""
 
 
 def parse_key_set(document: bytes) -> KeySet:
     """Admit the usable signature keys of a JWK Set (RFC 7517 5).
 
     Refused: symmetric and private keys, weak and oversized RSA keys (see ``rsa_weakness``), unknown
-    types and curves, keys for encryption, and every key whose ``kid`` is used twice, since either
-    could be meant. A key without a ``kid`` serves only tokens without one. Takes a tenth of a
-    second for a large document: not for the event loop.
+    types and curves, keys for encryption, and every key whose ``kid`` is used twice, since a token could
+    mean either. A key without a ``kid`` verifies only tokens without one. A large document takes a tenth
+    of a second, too long for the event loop.
 
     Raises:
         KeyDocumentError: not a JWK Set, or no usable key in it.
@@ -104,7 +113,7 @@ def _kid_ok(entry: Mapping[str, Any]) -> bool:
 
 def _admit(entry: object) -> VerificationKey:
     if not isinstance(entry, dict) or not _kid_ok(entry):
-        raise KeyDocumentError("not a JWK with a text kid")
+        raise KeyDocumentError("not a JWK with a string kid")
     if entry.get("kty") not in ("RSA", "EC"):
         raise KeyDocumentError("key type is not RSA or EC")
     if not _PRIVATE_MEMBERS.isdisjoint(entry):
@@ -130,7 +139,7 @@ def _admit(entry: object) -> VerificationKey:
 def _public_key(entry: Mapping[str, Any]) -> Any:
     if any(isinstance(number, str) and len(number) > _MAX_NUMBER for number in map(entry.get, _NUMBERS)):
         raise KeyDocumentError("a number in it is too long")
-    # The key is parsed for its own type; a declared algorithm only narrows what it may verify.
+    # The key is parsed by its type; a declared algorithm only restricts what it may verify.
     material = {name: value for name, value in entry.items() if name != "alg"}
     try:
         return jwt.PyJWK(material).key

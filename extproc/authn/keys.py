@@ -24,39 +24,51 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KeyDocument:
-    """A fetched JWK Set; ``max_age``: seconds the provider says it stays fresh, if it says so."""
+    """A fetched JWK Set; ``max_age``: seconds that the provider says it stays fresh, or None."""
 
     body: bytes = field(repr=False)
     max_age: float | None = None
 
 
 class KeySource(Protocol):
-    """Where one issuer's JWK Set comes from."""
+    """The source of one issuer's JWK Set."""
 
     async def fetch(self) -> KeyDocument:
-        """Fetch it once, within bounded time; raise ``KeyDocumentError`` otherwise."""
+        """Fetch it once, within bounded time; raise ``KeyDocumentError`` on failure."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshPolicy:
-    """When keys are fetched again. All in seconds."""
+    """When keys are fetched again. All in seconds.
 
-    interval: float = 300.0  # without Cache-Control
+    Attributes:
+        interval: between scheduled fetches, without Cache-Control.
+        shortest: lower bound of an interval from Cache-Control.
+        longest: its upper bound.
+        cooldown: between fetches that unknown kids or failures cause.
+        first_retry: after the first failure while there are no keys; doubles up to the cooldown.
+        max_staleness: age at which a key set is no longer used.
+        wait: the longest that a request waits for a fetch.
+        fetch_limit: the longest that a fetch takes before it counts as failed.
+    """
+
+    interval: float = 300.0
     shortest: float = 60.0
     longest: float = 3600.0
-    cooldown: float = 30.0  # between fetches that unknown kids or failures ask for
-    first_retry: float = 1.0  # while there are no keys at all; doubles up to the cooldown
+    cooldown: float = 30.0
+    first_retry: float = 1.0
     max_staleness: float = 86_400.0
-    wait: float = 5.0  # the longest that a request waits for a fetch
-    fetch_limit: float = 30.0  # the longest that a fetch takes before it counts as failed
+    wait: float = 5.0
+    fetch_limit: float = 30.0
 
 
 class KeyStore:
     """The current key set of one issuer. Belongs to one event loop.
 
-    ``source_key``: what it was built from; a store with an equal one can be reused.
-    ``on_fetch`` is told of each fetch whether it brought keys.
+    Attributes:
+        source_key: what the store was built from; after a reload, a store with an equal one is reused.
+        on_fetch: called after each fetch with whether it succeeded.
     """
 
     def __init__(
@@ -85,30 +97,30 @@ class KeyStore:
 
     @property
     def fetched_at(self) -> float:
-        """When the current set was fetched (seconds since the epoch); minus infinity if never."""
+        """Seconds since the epoch at which the current set was fetched; minus infinity if never."""
         return self._fetched_at
 
     @property
     def age(self) -> float:
-        """Seconds since the current set was fetched; infinity if there is none."""
+        """Seconds since the current set was fetched; infinity if never."""
         return self._clock() - self._fetched_at
 
     @property
     def failure(self) -> str | None:
-        """Why the last fetch failed, if it did."""
+        """Why the last fetch failed; None if it succeeded."""
         return self._failure
 
     def current(self) -> KeySet | None:
-        """The last good set, unless it is older than the staleness limit. Does no I/O."""
+        """Return the last good set, unless it is older than ``max_staleness``. Does no I/O."""
         if self._clock() - self._fetched_at > self._policy.max_staleness:
             return None
         return self._current
 
     async def find(self, kid: str | None, algorithm: str) -> VerificationKey:
-        """The key that a token names; waits for the network only when the name is unknown.
+        """Return the key that a token names; wait for the network only if the name is unknown.
 
         Raises:
-            Denied: ``KEY_UNKNOWN``, or ``KEYS_UNAVAILABLE`` when there is no usable set.
+            Denied: ``KEY_UNKNOWN``, or ``KEYS_UNAVAILABLE`` if there is no usable set.
         """
         keys = self.current()
         if keys is None or not keys.has_kid(kid):
@@ -122,15 +134,19 @@ class KeyStore:
         return key
 
     async def _refresh_within_cooldown(self) -> None:
-        """Join the running fetch, or start one unless one was started a moment ago."""
-        # A negative age: the clock was set back, and must not hold up fetching until it has caught up.
+        """Wait for a fetch: the one under way, or a new one if none was started within the cooldown.
+
+        The cooldown also follows failed fetches: clients choose the ``kid``, and must not be able to make
+        this server send requests to the provider at will.
+        """
+        # A negative age means the clock was set back; fetching must not stop until it has caught up.
         if self._fetching is None and 0 <= self._clock() - self._attempted_at < self._policy.cooldown:
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.refresh()), self._policy.wait)
 
     def refresh(self) -> asyncio.Task[None]:
-        """Fetch now, or join the fetch under way. The task never fails; see ``failure``."""
+        """Return the task of the fetch under way, or start one. The task never fails; see ``failure``."""
         if self._fetching is None:
             self._attempted_at = self._clock()
             self._fetching = asyncio.create_task(self._fetch())
@@ -139,10 +155,10 @@ class KeyStore:
     async def _fetch(self) -> None:
         policy = self._policy
         try:
-            async with asyncio.timeout(policy.fetch_limit):  # name resolution may hang for longer
+            async with asyncio.timeout(policy.fetch_limit):  # name resolution may hang longer
                 document = await self._source.fetch()
                 keys = await in_own_thread(partial(parse_key_set, document.body), name="keys")
-        except Exception as error:  # noqa: BLE001 - whatever the provider does, the last good set stays
+        except Exception as error:  # noqa: BLE001 - whatever the provider does, keep the last good set
             self._failure = str(error) if isinstance(error, KeyDocumentError) else type(error).__name__
             self._next_due = self._clock() + self._retry_delay()
             self._on_fetch(False)  # noqa: FBT003 - the callback's one argument
@@ -161,7 +177,7 @@ class KeyStore:
             self._fetching = None
 
     def _retry_delay(self) -> float:
-        """Soon while nothing works without it: the provider may be starting together with us."""
+        """Return the seconds until the next attempt. Short without keys: the provider may be starting too."""
         if self._current is not None:
             return self._policy.cooldown
         delay = self._policy.first_retry * 2.0 ** min(self._failures_at_start, 16)
@@ -173,8 +189,8 @@ class KeyStore:
         while True:
             now = self._clock()
             if self._attempted_at <= now < self._next_due:
-                # Short naps: the clock may be stepped, and a fetch may have moved the due time.
+                # Short sleeps: the clock may be stepped, and another fetch may have moved the due time.
                 await asyncio.sleep(min(self._next_due - now, 5.0))
             else:
-                # Shielded: requests that wait for this fetch must not suffer when this schedule ends.
+                # Shielded: requests may wait for this fetch when the schedule is cancelled.
                 await asyncio.shield(self.refresh())

@@ -1,7 +1,7 @@
-"""Which web pages may call: the ``Origin`` check that MCP asks for, and CORS for those that pass.
+"""The ``Origin`` check that MCP requires, and CORS for the web pages that pass it.
 
-A browser adds ``Origin`` and nothing else can be told from it. Without one the caller is
-no web page, and only its token counts. https://fetch.spec.whatwg.org/#http-cors-protocol
+Browsers add ``Origin`` to what pages send. A request without one does not come from a page, and only its
+token counts. https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
 from extproc.errors import Denied, Reason
@@ -21,7 +21,9 @@ PREFLIGHT_LIFETIME = "600"  # seconds
 class Origins:
     """The allowed origins, compared exactly: the resource's own and those of ``allowed_origins``.
 
-    ``request_headers``: what scripts may send beyond MCP's own headers, in lower case.
+    Args:
+        allowed: the origins.
+        request_headers: headers that scripts may send besides those of MCP, in lower case.
     """
 
     def __init__(self, allowed: frozenset[str], *, request_headers: frozenset[str] = frozenset()) -> None:
@@ -29,7 +31,7 @@ class Origins:
         self._request_headers = (*REQUEST_HEADERS, *sorted(request_headers))
 
     def check(self, head: RequestHead) -> None:
-        """Refuse a request that a page of another origin sent.
+        """Refuse a request from a page of another origin.
 
         Raises:
             Denied: ``ORIGIN_REFUSED``; also for several origins and for ``null``.
@@ -39,7 +41,7 @@ class Origins:
             raise Denied(Reason.ORIGIN_REFUSED, "origin is not one of allowed_origins")
 
     def preflight(self, head: RequestHead) -> ImmediateResponse | None:
-        """The answer to a CORS preflight request of a checked origin, else None."""
+        """Return the response to a CORS preflight request of a checked origin, else None."""
         if head.method != "OPTIONS" or not head.values("access-control-request-method"):
             return None
         if not head.values("origin"):
@@ -53,7 +55,7 @@ class Origins:
         return ImmediateResponse(204, headers, b"", None)
 
     def response_headers(self, head: RequestHead | None) -> tuple[tuple[str, str], ...]:
-        """What lets an allowed origin's page read our own answer; nothing for anybody else."""
+        """Return the headers that let a page of an allowed origin read a response; else none."""
         origins = head.values("origin") if head is not None else []
         if len(origins) != 1 or origins[0] not in self._allowed:
             return ()
@@ -64,7 +66,7 @@ class Origins:
         )
 
     def _allowed_headers(self, head: RequestHead) -> list[str]:
-        """The usual ones, and requested ones of MCP's: ``Mcp-Param-*`` are named by tools."""
+        """Return the usual headers, and requested ones named ``mcp-...``: tools name ``Mcp-Param-*``."""
         requested = ",".join(head.values("access-control-request-headers")).lower().split(",")
         names = [name.strip() for name in requested[:_MAX_REQUESTED_HEADERS]]
         more = {name for name in names if name.startswith(_MCP_PREFIX) and _is_token(name)}

@@ -1,7 +1,7 @@
 """Fetching key documents: OIDC discovery, a fixed JWKS address, or a file.
 
-Fetches follow no redirects, have limits on size and time, and use HTTPS; clear text
-must be allowed for an issuer by name, and is meant for loopback.
+Fetches follow no redirects, are limited in size and time, and use HTTPS. Clear text must be allowed for
+each issuer, and is meant for loopback.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _DIRECTIVE = re.compile(r"""([\w!#$%&'*+.^`|~-]+)(?:=("(?:[^"\\]|\\.)*"|[^\s,;"]
 
 
 class HttpDocuments:
-    """GET for JSON documents, each in a thread of its own."""
+    """Fetches JSON documents over HTTP, each in a thread of its own."""
 
     def __init__(self, *, ca_file: str | None = None) -> None:
         self._tls = ssl.create_default_context(cafile=ca_file)
@@ -65,10 +65,11 @@ def _destination(url: str, *, allow_http: bool) -> SplitResult:
 
 
 class _Call:
-    """One blocking GET on a connection of its own, which another thread may cut off.
+    """One blocking GET on a connection of its own, which another thread can abort.
 
-    Timeouts of a socket bound single reads only: a server that sends a byte now and then
-    would hold the worker thread for ever, in the handshake, the headers or a chunk's size.
+    A socket's timeout limits single reads only. A server that sends a byte now and then would hold the
+    thread forever, in the handshake, the headers or the size of a chunk. So the event loop shuts the
+    connection down after ``TOTAL_TIMEOUT``.
     """
 
     def __init__(self, destination: SplitResult, tls: ssl.SSLContext) -> None:
@@ -78,7 +79,7 @@ class _Call:
         self._aborted = False
 
     def abort(self) -> None:
-        """End the connection, whatever it is doing; a pending ``run`` then raises."""
+        """Shut the connection down; a ``run`` in another thread then raises."""
         self._aborted = True
         if self._handle is not None:
             with contextlib.suppress(OSError):
@@ -90,7 +91,7 @@ class _Call:
         host = self._destination.hostname or ""
         port = self._destination.port or (443 if secure else 80)
         with socket.create_connection((host, port), CONNECT_TIMEOUT) as plain:
-            self._handle = plain.dup()  # the same connection, still ours once TLS owns the socket
+            self._handle = plain.dup()  # stays valid when wrap_socket() takes the socket over
             if self._aborted:
                 self.abort()
                 raise KeyDocumentError("aborted")
@@ -118,17 +119,17 @@ class _Call:
             if response.status != http.client.OK:  # redirects too: none is followed
                 raise KeyDocumentError(f"HTTP status {response.status}")
             if response.getheader("content-encoding", "identity").lower() != "identity":
-                raise KeyDocumentError("compressed, though that was not asked for")
+                raise KeyDocumentError("compressed, which was not requested")
             body = response.read(MAX_DOCUMENT_BYTES + 1)
             if len(body) > MAX_DOCUMENT_BYTES:
                 raise KeyDocumentError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
-            if response.length:  # read(n) returns what there is when the server hangs up
+            if response.length:  # read(n) returns fewer bytes if the server hangs up
                 raise KeyDocumentError("cut short")
             return KeyDocument(body, max_age=_max_age(response.getheader("cache-control", "")))
 
 
 def _max_age(cache_control: str) -> float | None:
-    """Seconds of freshness that Cache-Control grants (RFC 9111 5.2.2), or None if it is silent.
+    """Return the seconds of freshness that Cache-Control grants (RFC 9111 5.2.2), or None without any.
 
     The strictest directive wins. ``s-maxage`` is for shared caches, which this is not.
     """
@@ -156,7 +157,7 @@ class JwksUri:
 
 
 class Discovery:
-    """A key set found through OpenID Connect Discovery 1.0 section 4."""
+    """A key set whose address comes from OpenID Connect Discovery 1.0 section 4."""
 
     def __init__(self, *, issuer: str, documents: HttpDocuments, allow_http: bool) -> None:
         self._issuer = issuer
@@ -164,14 +165,14 @@ class Discovery:
         self._allow_http = allow_http
 
     async def fetch(self) -> KeyDocument:
-        """Fetch the provider's metadata, check that it speaks for this issuer, fetch its key set."""
+        """Fetch the provider's metadata, check that it is this issuer's, and fetch the key set."""
         url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
         metadata = await self._documents.get(url, allow_http=self._allow_http)
         try:
             members = await in_own_thread(partial(strictjson.loads_object, metadata.body), name="keys")
         except strictjson.AmbiguousJSONError as error:
             raise KeyDocumentError(f"{url}: {error}") from None
-        if members.get("issuer") != self._issuer:  # Discovery 4.3: identical, or not to be used
+        if members.get("issuer") != self._issuer:  # Discovery 4.3: must be identical
             raise KeyDocumentError(f"{url}: its issuer is another one")
         jwks_uri = members.get("jwks_uri")
         if not isinstance(jwks_uri, str):
@@ -180,7 +181,7 @@ class Discovery:
 
 
 class JwksFile:
-    """A key set from a file, for air-gapped use. Read again on every refresh."""
+    """A key set from a file, for use without a network. Read again on every refresh."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,7 +1,7 @@
-"""RSA public keys whose private key can be worked out, or that cost too much to use. Integers only.
+"""RSA public keys whose private key can be computed, or that are too slow to use.
 
-A provider that publishes such a key is at fault; tokens in its name are then anybody's to make.
-Not found here: keys that share a prime with another one, and a modulus that is itself a prime.
+With the private key anyone can issue tokens in the provider's name. Not detected: keys that share a prime
+with another key, and a modulus that is itself a prime.
 """
 
 import math
@@ -10,16 +10,16 @@ MIN_BITS = 2048
 """RFC 7518 3.3."""
 
 MAX_BITS = 8192
-"""Twice the longest key that providers use. A verification takes time by the square of the length."""
+"""Twice the longest key that providers use. Verifying takes time by the square of the length."""
 
 MAX_EXPONENT = 2**32
-"""Nearly all keys have 65537. A long exponent makes each verification as slow as a signature."""
+"""Nearly all keys have 65537. A long exponent makes verifying as slow as signing."""
 
 _FERMAT_STEPS = 100
 
 
 def weakness(modulus: int, exponent: int) -> str | None:
-    """Say what is wrong with a public key, or return None."""
+    """Return what is wrong with a public key, or None."""
     bits = modulus.bit_length()
     if not MIN_BITS <= bits <= MAX_BITS:
         return f"RSA key of {bits} bits; {MIN_BITS} to {MAX_BITS} are accepted"
@@ -42,7 +42,7 @@ _SMALL_PRIMES = math.prod(_primes(2000))
 
 
 def _has_close_factors(modulus: int) -> bool:
-    """Fermat's factorization, a few steps of it: CVE-2022-26320, https://eprint.iacr.org/2023/026."""
+    """Try a few steps of Fermat's factorization: CVE-2022-26320, https://eprint.iacr.org/2023/026."""
     mean = math.isqrt(modulus)
     for candidate in range(mean, mean + _FERMAT_STEPS):
         rest = candidate * candidate - modulus
@@ -52,7 +52,7 @@ def _has_close_factors(modulus: int) -> bool:
 
 
 def _powers(prime: int) -> frozenset[int]:
-    """All powers of 65537 modulo a prime."""
+    """Return all powers of 65537 modulo a prime."""
     found, power = set(), 1
     while power not in found:
         found.add(power)
@@ -64,9 +64,10 @@ _ROCA = [(prime, _powers(prime)) for prime in _primes(168) if prime > 2]  # noqa
 
 
 def _is_roca(modulus: int) -> bool:
-    """CVE-2017-15361: such primes, and so their product, are powers of 65537 modulo all small primes.
+    """Return whether a modulus has the form of CVE-2017-15361.
 
-    Nemec, Sys, Svenda, Klinec, Matyas: The Return of Coppersmith's Attack, CCS 2017, section 3.1.
-    Of other keys, one in about 2^27 looks so by chance.
+    Its primes, and so their product, are powers of 65537 modulo all small primes. One in about 2^27 other
+    keys has that form by chance. Nemec, Sys, Svenda, Klinec, Matyas: The Return of Coppersmith's Attack,
+    CCS 2017, section 3.1.
     """
     return all(modulus % prime in powers for prime, powers in _ROCA)

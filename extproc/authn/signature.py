@@ -1,4 +1,4 @@
-"""The header and the signature of a token: what is checked before its claims count."""
+"""Checks of a token's header and signature, before its claims count."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ def check_header(header: Mapping[str, Any], trusted: TrustedIssuer) -> str:
         raise Denied(Reason.TOKEN_MALFORMED, "critical header parameters are not supported")
     kid = header.get("kid", "")
     if not isinstance(kid, str) or len(kid) > MAX_KID_LENGTH:
-        raise Denied(Reason.TOKEN_MALFORMED, "kid is not a short text")
+        raise Denied(Reason.TOKEN_MALFORMED, "kid is not a short string")
     return algorithm
 
 

@@ -1,4 +1,4 @@
-"""The form of a token: a compact JWS and the two JSON objects in it, all still unverified."""
+"""Parsing of a token: a compact JWS and its two JSON objects, all still unverified."""
 
 import base64
 import json
@@ -16,24 +16,27 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCI
 
 @dataclass(frozen=True, slots=True)
 class TokenLimits:
-    """Bounds on a token, so that reading it and evaluating rules over its claims stay bounded.
+    """Limits on a token, which bound the cost of parsing it and of evaluating rules over its claims.
 
-    ``nesting``: levels of objects and lists. ``values``: members and elements of all of them together.
+    Attributes:
+        size: bytes.
+        nesting: levels of objects and lists.
+        values: members and elements of all objects and lists together.
     """
 
-    size: int = MAX_TOKEN_BYTES  # bytes
+    size: int = MAX_TOKEN_BYTES
     nesting: int = 16
     values: int = 2000
 
     def __post_init__(self) -> None:
-        """A limit only ever narrows what STS takes."""
+        """Refuse a size that STS does not accept."""
         if not 0 < self.size <= MAX_TOKEN_BYTES:
             raise ValueError(f"a token has 1 to {MAX_TOKEN_BYTES} bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedToken:
-    """A token taken apart. ``signing_input``: what the signature covers (RFC 7515 5.1)."""
+    """A parsed token. ``signing_input``: the bytes that the signature covers (RFC 7515 5.1)."""
 
     header: Mapping[str, Any] = field(repr=False)
     claims: Mapping[str, Any] = field(repr=False)
@@ -42,7 +45,7 @@ class UnverifiedToken:
 
 
 def parse(unverified_token: str, limits: TokenLimits) -> UnverifiedToken:
-    """Take a compact JWS apart (RFC 7515 3.1).
+    """Parse a compact JWS (RFC 7515 3.1).
 
     Raises:
         Denied: ``TOKEN_MALFORMED``.
@@ -65,7 +68,7 @@ def parse(unverified_token: str, limits: TokenLimits) -> UnverifiedToken:
 
 
 def check_form(claims: Mapping[str, Any], limits: TokenLimits) -> None:
-    """Check claims that came in no token by what ``parse`` asks of a token's.
+    """Check claims that did not come in a token against the limits that ``parse`` applies.
 
     Raises:
         Denied: ``TOKEN_MALFORMED``.
@@ -78,10 +81,10 @@ def check_form(claims: Mapping[str, Any], limits: TokenLimits) -> None:
 
 
 def _decode(segment: bytes) -> bytes:
-    """Base64url without padding, in its only canonical form (RFC 4648 3.5).
+    """Decode base64url without padding, in its canonical form only (RFC 4648 3.5).
 
-    Unused trailing bits must be zero: otherwise one signature has several spellings, and
-    one token several digests.
+    Unused trailing bits must be zero. Otherwise one signature would have several spellings, and one token
+    several digests, each a session of its own.
     """
     try:
         raw = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))

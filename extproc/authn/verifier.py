@@ -258,7 +258,7 @@ class Verifier:
         )
         return both, token
 
-    def takes_envoys_word(self, issuer: object) -> bool:
+    def is_verified_by_envoy(self, issuer: object) -> bool:
         """Return whether Envoy's jwt_authn verifies this issuer's tokens."""
         trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
         return trusted is not None and trusted.keys is None

@@ -346,7 +346,7 @@ def _envoys_word(verifier: Verifier, unverified_token: str) -> Mapping[str, Any]
         claims = parse(unverified_token, TokenLimits()).claims
     except Denied:
         return None
-    return claims if verifier.takes_envoys_word(claims.get("iss")) else None
+    return claims if verifier.is_verified_by_envoy(claims.get("iss")) else None
 
 
 def _notes_on(claims: Mapping[str, Any], now: float) -> list[str]:

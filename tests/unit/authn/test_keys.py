@@ -101,9 +101,9 @@ _REFUSED = {
     "P-256 for ES384": (lambda: public_jwk(ec_key(), alg="ES384"), "alg"),
     "alg in lower case": (lambda: public_jwk(rsa_key(), alg="rs256"), "alg"),
     "alg is a list": (lambda: public_jwk(rsa_key(), alg=["RS256"]), "alg"),
-    "kid is a number": (lambda: public_jwk(rsa_key(), kid=1), "text kid"),
-    "kid is a list": (lambda: public_jwk(rsa_key(), kid=["a"]), "text kid"),
-    "kid is long": (lambda: public_jwk(rsa_key(), kid="k" * 513), "text kid"),
+    "kid is a number": (lambda: public_jwk(rsa_key(), kid=1), "string kid"),
+    "kid is a list": (lambda: public_jwk(rsa_key(), kid=["a"]), "string kid"),
+    "kid is long": (lambda: public_jwk(rsa_key(), kid="k" * 513), "string kid"),
     "not an object": (lambda: "RSA", "not a JWK"),
     "null": (lambda: None, "not a JWK"),
 }
