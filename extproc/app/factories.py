@@ -16,7 +16,7 @@ from extproc.authn.token import TokenLimits
 from extproc.authn.trusted_issuer import TrustedIssuer
 from extproc.authn.verifier import TokenVerifier, Verifier
 from extproc.clock import Clock
-from extproc.config import Ceiling, Issuer, Limits, Refresh, RoleMapping, Settings, Tls
+from extproc.config import CeilingSettings, Issuer, LimitSettings, Refresh, RoleMapping, Settings, Tls
 from extproc.fairness.stream_slots import SlotLimit, StreamSlots
 from extproc.grpc_server.certificates import CertificateError, CertificateFiles
 from extproc.loopback import is_loopback_url
@@ -83,11 +83,11 @@ def build_policy(settings: Settings) -> Policy:
     )
 
 
-def _issuers(entry: RoleMapping | Ceiling) -> frozenset[str] | None:
+def _issuers(entry: RoleMapping | CeilingSettings) -> frozenset[str] | None:
     return None if entry.issuers is None else frozenset(entry.issuers)
 
 
-def _matcher(entry: RoleMapping | Ceiling, role_claim: str) -> Matcher:
+def _matcher(entry: RoleMapping | CeilingSettings, role_claim: str) -> Matcher:
     if entry.claim is not None:
         return ClaimContains(claim=role_claim, value=entry.claim)
     return cel_matcher(entry.matcher or "")
@@ -207,7 +207,7 @@ def _rules_scopes(settings: Settings) -> Iterator[str]:
         yield from entry.require_scopes
 
 
-def _config_digest(issuer: Issuer, limits: Limits, required: RequiredScopes) -> bytes:
+def _config_digest(issuer: Issuer, limits: LimitSettings, required: RequiredScopes) -> bytes:
     """Return the SHA-256 of all settings that verifying an issuer's tokens depends on."""
     of_tokens = limits.model_dump_json(include={"token_bytes", "claims_depth", "claims_values"})
     scopes = [sorted(enough) for enough in required.sufficient]

@@ -9,20 +9,20 @@ from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
 from extproc.config.lint import notes, warnings
 from extproc.config.listen import Listen, Tls, stays_local
-from extproc.config.roles import Ceiling, RoleMapping
-from extproc.config.settings import Limits, Settings
-from extproc.config.targets import Target
+from extproc.config.roles import CeilingSettings, RoleMapping
+from extproc.config.settings import LimitSettings, Settings
+from extproc.config.targets import TargetSettings
 
 __all__ = [
-    "Ceiling",
+    "CeilingSettings",
     "ConfigError",
     "Issuer",
-    "Limits",
+    "LimitSettings",
     "Listen",
     "Refresh",
     "RoleMapping",
     "Settings",
-    "Target",
+    "TargetSettings",
     "Tls",
     "grpc_address",
     "host_port",

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 from extproc.config.fields import Section, Url, is_plaintext
 
 
-class Sts(Section):
+class StsSettings(Section):
     """How STS is reached. Times in seconds."""
 
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None  # default: the first target's
@@ -22,7 +22,7 @@ class Sts(Section):
     breaker_seconds: Annotated[float, Field(gt=0, le=600)] = 1.0  # until one exchange may probe
 
     @model_validator(mode="after")
-    def _secrets_stay_secret(self) -> "Sts":
+    def _secrets_stay_secret(self) -> "StsSettings":
         if is_plaintext(self.endpoint_url) and not self.insecure_plaintext:
             raise ValueError(
                 "endpoint_url: users' tokens would go, and their credentials come back, over the network in "

@@ -165,7 +165,7 @@ InlinePolicy = Annotated[str, AfterValidator(validate_policy)]
 Matcher = Annotated[str, AfterValidator(expression(cel_matcher))]
 Message = Annotated[str, AfterValidator(_message), Field(min_length=1, max_length=500)]
 RuleName = Annotated[str, Field(min_length=1, max_length=128)]
-Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5B\x5D-\x7E]+$")]  # RFC 6749 3.3
+ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5B\x5D-\x7E]+$")]  # RFC 6749 3.3
 SessionDuration = Annotated[int, Field(ge=900, le=43_200)]  # STS's limits
 
 

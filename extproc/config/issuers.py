@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from extproc.authn.claims import ClaimValue
 from extproc.authn.jwks import SUPPORTED_ALGORITHMS
 from extproc.authn.trusted_issuer import NEVER_ACCEPTED_TYPES
-from extproc.config.fields import Scope, Section, TokenHeader, Url
+from extproc.config.fields import ScopeName, Section, TokenHeader, Url
 from extproc.loopback import is_loopback_url
 
 
@@ -64,7 +64,7 @@ class Issuer(Section):
     jwks_file: str | None = None
     allow_insecure_http: bool = False
     required_claims: dict[str, ClaimValue | Annotated[list[ClaimValue], Field(min_length=1)]] = {}
-    required_scopes: list[Scope] = []
+    required_scopes: list[ScopeName] = []
     refresh: Refresh | None = None  # default: the one for all issuers
     verified_by: Literal["extproc", "envoy"] = "extproc"
     sts_token_header: TokenHeader | None = None

@@ -16,7 +16,7 @@ from extproc.config.expressions import expressions
 from extproc.config.issuers import Issuer
 from extproc.config.listen import stays_local
 from extproc.config.settings import Settings
-from extproc.config.targets import Target
+from extproc.config.targets import TargetSettings
 from extproc.loopback import is_loopback_url
 from extproc.policy.arn import is_aws_endpoint
 from extproc.policy.compared import compared
@@ -192,11 +192,11 @@ def _targets(settings: Settings) -> Iterator[str]:
                 yield f"targets[{place}].prefix: {inner.prefix} hides a part of target {outer.name}"
 
 
-def _same_but_name(target: Target) -> object:
+def _same_but_name(target: TargetSettings) -> object:
     return target.model_dump(exclude={"name", "prefix"}), target.scope
 
 
-def _target(target: Target) -> Iterator[str]:
+def _target(target: TargetSettings) -> Iterator[str]:
     told = infer_scope(target.host)
     if told is not None and target.region not in (None, told.region):
         yield f"region: {target.region} contradicts the host, which is in {told.region}"
@@ -219,7 +219,7 @@ def _target(target: Target) -> Iterator[str]:
     yield from _needs(target)
 
 
-def _needs(target: Target) -> Iterator[str]:
+def _needs(target: TargetSettings) -> Iterator[str]:
     """Yield what the target's service needs and does not get, by its profile."""
     service, profile = target.scope.service, profile_of(target.scope.service)
     policy = HeaderPolicy(sign=target.sign_headers, withhold=target.withhold_headers, known=profile.known)

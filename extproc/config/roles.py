@@ -11,7 +11,7 @@ from extproc.config.fields import (
     PolicyArn,
     RoleArn,
     RuleName,
-    Scope,
+    ScopeName,
     Section,
     SessionDuration,
     expression,
@@ -61,7 +61,9 @@ class _Restricting(Section):
     claim: Annotated[str, Field(min_length=1)] | None = None
     matcher: Matcher | None = None
     priority: int | None = None
-    require_scopes: list[Scope] = []  # a role is for tokens that have them; what restricts, for those without
+    require_scopes: list[
+        ScopeName
+    ] = []  # needed for a role; a restriction spares who has them
     policy_arns: list[PolicyArn] = []
     policy: InlinePolicy | None = None
     message: Message | None = None  # what a client reads that is denied because of it
@@ -100,14 +102,14 @@ class RoleMapping(_Restricting):
         return self
 
 
-class Ceiling(_Restricting):
+class CeilingSettings(_Restricting):
     """What an agent may do at most, whoever it acts for."""
 
     name: RuleName
     max_mapping: RuleName | None = None
 
     @model_validator(mode="after")
-    def _one_effect(self) -> "Ceiling":
+    def _one_effect(self) -> "CeilingSettings":
         if (self.max_mapping is not None) == bool(self.session_policy):
             raise ValueError("exactly one of max_mapping and a session policy is required")
         return self

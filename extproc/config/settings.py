@@ -7,12 +7,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
-from extproc.config.credentials import Cache, Sts
+from extproc.config.credentials import Cache, StsSettings
 from extproc.config.fields import (
     Message,
     Origin,
     RoleArn,
-    Scope,
+    ScopeName,
     Section,
     SessionDuration,
     expression,
@@ -20,8 +20,8 @@ from extproc.config.fields import (
 )
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
-from extproc.config.roles import Ceiling, RoleMapping
-from extproc.config.targets import Target
+from extproc.config.roles import CeilingSettings, RoleMapping
+from extproc.config.targets import TargetSettings
 from extproc.policy.arn import is_aws_endpoint, validate_role_arn
 from extproc.policy.cel import DEFAULT_COST_LIMIT
 from extproc.policy.claims_schema import Schema, parse_schema
@@ -38,7 +38,7 @@ def _claims(declared: dict[str, Any]) -> dict[str, Any]:
     return declared
 
 
-Includes = Annotated[list[Scope], Field(min_length=1)]
+Includes = Annotated[list[ScopeName], Field(min_length=1)]
 """The scopes that a scope includes."""
 
 
@@ -51,7 +51,7 @@ def _answers(value: object) -> object:
     return {True: "every", False: "never"}.get(value, value) if isinstance(value, bool) else value
 
 
-class Limits(Section):
+class LimitSettings(Section):
     """Bounds on what is held in memory."""
 
     request_body_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 10 * 1024 * 1024
@@ -65,7 +65,7 @@ class Limits(Section):
     policy_cost: Annotated[int, Field(ge=1000, le=100_000_000)] = DEFAULT_COST_LIMIT
 
 
-class HeadMemory(Section):
+class HeadMemorySettings(Section):
     """Whether heads that come again are parsed only once."""
 
     enabled: bool = True
@@ -89,23 +89,23 @@ class Settings(Section):
     allowed_origins: list[Origin] = []
     refresh: Refresh = Refresh()
     issuers: Annotated[list[Issuer], Field(min_length=1)]
-    targets: Annotated[list[Target], Field(min_length=1)]
-    sts: Sts = Sts()
+    targets: Annotated[list[TargetSettings], Field(min_length=1)]
+    sts: StsSettings = StsSettings()
     session_duration: SessionDuration = 3600
     session_name_claim: Annotated[str, Field(min_length=1)] = "sub"
     session_name: Annotated[str, AfterValidator(expression(name_expression))] | None = None
     session_name_invalid: Literal["replace", "reject"] = "replace"
     role_claim: Annotated[str, Field(min_length=1)] = "groups"
     fallback_role_arn: RoleArn | None = None
-    scopes: Annotated[dict[Scope, Includes], AfterValidator(_acyclic)] = {}
+    scopes: Annotated[dict[ScopeName, Includes], AfterValidator(_acyclic)] = {}
     role_mappings: list[RoleMapping] = []
-    ceilings: list[Ceiling] = []
+    ceilings: list[CeilingSettings] = []
     claims: Annotated[dict[str, Any], AfterValidator(_claims)] | None = None
     support: Message | None = None  # completes "ask ..." in denials
     mcp: Mcp = Mcp()
-    limits: Limits = Limits()
+    limits: LimitSettings = LimitSettings()
     cache: Cache = Cache()
-    head_memory: HeadMemory = HeadMemory()
+    head_memory: HeadMemorySettings = HeadMemorySettings()
     observe_upstream: Annotated[Answers, BeforeValidator(_answers)] = "first"
     audit: Audit = Audit()
     tracing: Tracing = Tracing()

@@ -16,7 +16,7 @@ _MANY_CONNECTIONS = 1024  # Envoy's default
 _LONGEST_WAIT = 10.0  # seconds; as long as a decision holds for a body that is still to come
 
 
-class Target(Section):
+class TargetSettings(Section):
     """One place that requests are signed for."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
@@ -41,7 +41,7 @@ class Target(Section):
     protocol: Literal["http1", "http2", "auto"] = "http1"  # that Envoy speaks to the target
 
     @model_validator(mode="after")
-    def _scope_is_known(self) -> "Target":
+    def _scope_is_known(self) -> "TargetSettings":
         if infer_scope(self.host) is None and not (self.region and self.service):
             raise ValueError("region and service cannot be told from this host: set both")
         if self.payload_mode == "unsigned" and self.default_aws_region is not None:

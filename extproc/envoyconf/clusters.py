@@ -34,7 +34,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.config import Settings, Target, Tls
+from extproc.config import Settings, TargetSettings, Tls
 from extproc.envoyconf.addresses import load_assignment
 from extproc.envoyconf.ext_proc import EXTPROC_CLUSTER, ext_proc_filter
 from extproc.envoyconf.options import EnvoyOptions, OptionsError
@@ -47,7 +47,7 @@ _IDLE = timedelta(seconds=60)  # of a connection to a target; AWS's own ends are
 _IDLE_SCARCE = timedelta(seconds=5)  # where the service counts connections
 
 
-def target_cluster_name(target: Target) -> str:
+def target_cluster_name(target: TargetSettings) -> str:
     """The cluster of a target."""
     return f"target_{target.name}"
 
@@ -133,7 +133,7 @@ def _extproc_tls(addresses: Sequence[str], tls: Tls | None, options: EnvoyOption
     return upstream_tls(name, options.extproc_ca or options.ca_file, client=client, http2=True)
 
 
-def target_cluster(target: Target, settings: Settings, options: EnvoyOptions) -> Cluster:
+def target_cluster(target: TargetSettings, settings: Settings, options: EnvoyOptions) -> Cluster:
     """One target; TLS with SNI and the exact host name, unless its endpoint is explicitly ``http:``."""
     address = target.endpoint_url or f"https://{target.host}"
     name = target_cluster_name(target)
@@ -146,7 +146,7 @@ def target_cluster(target: Target, settings: Settings, options: EnvoyOptions) ->
     return cluster
 
 
-def _limits(target: Target) -> CircuitBreakersThresholds:
+def _limits(target: TargetSettings) -> CircuitBreakersThresholds:
     """Requests wait in extproc, for a bounded time, and never in Envoy, whose own line knows no time.
 
     So a request always finds its connection, or may open one, and is refused at once if too many are open:
@@ -160,7 +160,7 @@ def _limits(target: Target) -> CircuitBreakersThresholds:
     )
 
 
-def _spoken_to(target: Target) -> HttpProtocolOptions:
+def _spoken_to(target: TargetSettings) -> HttpProtocolOptions:
     http1, http2 = Http1ProtocolOptions(), Http2ProtocolOptions()
     common = CommonHttpProtocolOptions(idle_timeout=_IDLE_SCARCE if target.counts_streams else _IDLE)
     if target.protocol == "auto":
@@ -189,7 +189,7 @@ def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = 
     )
 
 
-def upstream_filters(settings: Settings, target: Target) -> list[HttpFilter]:
+def upstream_filters(settings: Settings, target: TargetSettings) -> list[HttpFilter]:
     """The filters of a target's cluster: ours, and the one that must be the last."""
     codec = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
     return [ext_proc_filter(settings, target=target), codec]

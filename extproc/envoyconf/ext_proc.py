@@ -28,7 +28,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
 from extproc.authn.keys import RefreshPolicy
-from extproc.config import Settings, Target
+from extproc.config import Settings, TargetSettings
 from extproc.ext_proc.codec import DECISION_NAMESPACE
 from extproc.grpc_server.services import TARGET_METADATA
 
@@ -53,7 +53,7 @@ def longest_answer(settings: Settings) -> float:
     return settings.sts.deadline + RefreshPolicy().wait + max(waits, default=0.0) + _MARGIN
 
 
-def ext_proc_filter(settings: Settings, *, target: Target | None = None) -> HttpFilter:
+def ext_proc_filter(settings: Settings, *, target: TargetSettings | None = None) -> HttpFilter:
     """Our entry of ``http_filters``. In a cluster, the filter itself names the ``target``."""
     observes = settings.observe_upstream != "never"
     processor = ExternalProcessor(
@@ -135,7 +135,7 @@ def _metadata(settings: Settings) -> MetadataOptions:
     return options
 
 
-def names_target(target: Target) -> ExtProcPerRoute:
+def names_target(target: TargetSettings) -> ExtProcPerRoute:
     """A route's word to us which target it leads to. Clients cannot set a stream's metadata."""
     overrides = ExtProcOverrides(grpc_initial_metadata=[_names(target)])
     if target.counts_streams:
@@ -143,5 +143,5 @@ def names_target(target: Target) -> ExtProcPerRoute:
     return ExtProcPerRoute(overrides=overrides)
 
 
-def _names(target: Target) -> HeaderValue:
+def _names(target: TargetSettings) -> HeaderValue:
     return HeaderValue(key=TARGET_METADATA, value=target.name)

@@ -27,7 +27,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE
 from extproc.config import Issuer, Settings
-from extproc.config.settings import Limits
+from extproc.config.settings import LimitSettings
 from extproc.envoyconf.access_log import json_access_log
 from extproc.envoyconf.addresses import envoy_address
 from extproc.envoyconf.cors import cors_filter
@@ -87,7 +87,7 @@ def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[
 
 def _header_limits(settings: Settings) -> dict[str, typing.Any]:
     """Return what differs from Envoy's own limits."""
-    limits, own = settings.limits, Limits()
+    limits, own = settings.limits, LimitSettings()
     differing: dict[str, typing.Any] = {}
     if limits.request_headers_kib != own.request_headers_kib:
         differing["max_request_headers_kb"] = limits.request_headers_kib

@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.config import Settings, Target
+from extproc.config import Settings, TargetSettings
 from extproc.envoyconf.clusters import target_cluster_name
 from extproc.envoyconf.cors import CORS_FILTER, cors_policy
 from extproc.envoyconf.ext_proc import EXT_PROC_FILTER, names_target
@@ -98,7 +98,7 @@ def route_configuration(settings: Settings, *, placement: Placement) -> RouteCon
     )
 
 
-def _target_route(target: Target, placement: Placement) -> Route:
+def _target_route(target: TargetSettings, placement: Placement) -> Route:
     match = RouteMatch(path_separated_prefix=target.prefix) if target.prefix else RouteMatch(prefix="/")
     route = Route(name=target.name, match=match, route=_to(target))
     if placement == "http":
@@ -106,12 +106,12 @@ def _target_route(target: Target, placement: Placement) -> Route:
     return route
 
 
-def _metadata_route(target: Target) -> Route:
+def _metadata_route(target: TargetSettings) -> Route:
     """Any target's cluster will do: our filter in it answers, and nothing is forwarded."""
     return Route(name="resource-metadata", match=RouteMatch(prefix=_METADATA_PATH), route=_to(target))
 
 
-def _to(target: Target) -> RouteAction:
+def _to(target: TargetSettings) -> RouteAction:
     return RouteAction(
         cluster=target_cluster_name(target),
         host_rewrite_literal=target.host,
