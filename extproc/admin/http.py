@@ -31,21 +31,19 @@ class AdminServer:
     """Serves in a thread and an event loop of its own, ``start`` to ``stop``.
 
     Args:
-        host: address or name to listen at.
-        port: 0 for a free one.
+        address: HOST:PORT to listen at; port 0 for a free one.
         registry: the metrics; asked in threads of the listener's, at most two at a time.
         unready: returns why this instance should get no traffic; none when it should.
         degraded: returns what is wrong although it is ready.
 
     Raises:
-        OSError: cannot listen there.
+        OSError: cannot listen there; the message names the setting and the address.
     """
 
     def __init__(
         self,
+        address: str,
         *,
-        host: str,
-        port: int,
         registry: CollectorRegistry,
         unready: Callable[[], list[str]],
         degraded: Callable[[], list[str]] = list,
@@ -53,8 +51,7 @@ class AdminServer:
         self._registry = registry
         self._unready = unready
         self._degraded = degraded
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        self._socket = _listen(address)
         self.port: int = self._socket.getsockname()[1]
         self._collectors = ThreadPoolExecutor(_COLLECTIONS, thread_name_prefix="admin-metrics")
         self._open = OpenConnections()
@@ -134,6 +131,16 @@ class AdminServer:
             body = gzip.compress(body, compresslevel=1)
             headers["content-encoding"] = "gzip"
         return Response(body, headers=headers)
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(f"listen.admin {address}: {error.strerror}") from None
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:

@@ -1,7 +1,8 @@
 """The listener of the admin API: its service, health and reflection, so that grpcurl needs no proto files."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -10,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from extproc.admin.operations import RefusedError
+from extproc.admin.errors import NoAnswerError, RefusedError
 from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
 from extproc.grpc_server.transport import Transport
 
@@ -24,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class AdminGrpcServer:
-    """Serves a servicer of the admin API over a transport. Belongs to the event loop it is started in."""
+    """Serves a servicer of the admin API over a transport, as a context. Belongs to one event loop."""
 
     def __init__(self, servicer: admin_pb2_grpc.AdminServicer, *, transport: Transport) -> None:
         self._health = health_aio.HealthServicer()
@@ -36,20 +37,23 @@ class AdminGrpcServer:
         reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), self._server)
         self.ports = transport.bind(self._server.add_secure_port)
 
-    async def start(self) -> None:
+    async def __aenter__(self) -> Self:
         """Listen, and say so to health's clients."""
         for service in ("", SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+        return self
 
-    async def stop(self) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Finish the calls under way, and close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(_GRACE)
 
 
 class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Admits clients, and turns what goes wrong into a status that tells no more than they may know."""
+    """Admits clients, and turns errors into statuses that show them no more than they may know."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -69,6 +73,8 @@ class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 raise
             except RefusedError as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except NoAnswerError as error:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
             except Exception as error:  # noqa: BLE001 - its message may quote a secret
                 _log.error("admin_call_failed", method=details.method, error=type(error).__name__)
                 await context.abort(grpc.StatusCode.INTERNAL, "internal error")

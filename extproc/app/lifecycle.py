@@ -6,15 +6,15 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
+from extproc.admin import listeners
 from extproc.admin.server import AdminGrpcServer
-from extproc.admin.service import AdminService
-from extproc.app import operations, snapshot
+from extproc.app import snapshot
+from extproc.app.admin_service import AdminService
 from extproc.app.listeners import build_admin_transport, build_control_transport, build_transport
-from extproc.app.operations import AppOperations
 from extproc.app.process_state import ProcessState
 from extproc.app.reload import Reloader
 from extproc.app.watch import changes
@@ -25,9 +25,6 @@ from extproc.head_memory.memory import KEPT_FOR
 from extproc.telemetry.state import GaugeSources
 from extproc.workers.lifeline import Lifeline
 from extproc.workers.spec import ListenSlice, WorkerSpec
-
-if TYPE_CHECKING:
-    from extproc.admin.http import AdminServer
 
 _log = structlog.get_logger(__name__)
 
@@ -81,12 +78,17 @@ class App:
                 cleanup.push_async_callback(asyncio.to_thread, self._state.audit.close)
             cleanup.callback(self._state.exchange.close)
             cleanup.callback(self._reloader.close)
-            admin = self._start_admin()
-            if admin is not None:
-                cleanup.push_async_callback(asyncio.to_thread, admin.stop)
-            admin_grpc = await self._start_admin_grpc()
-            if admin_grpc is not None:
-                cleanup.push_async_callback(admin_grpc.stop)
+            if self._place is None:  # a worker's supervisor serves its operators
+                await cleanup.enter_async_context(
+                    listeners.serving(
+                        self._admin_service(),
+                        http=self._listen.admin,
+                        grpc=build_admin_transport(settings),
+                        registry=self._state.metrics.registry,
+                        unready=self.unready,
+                        degraded=self.degraded,
+                    )
+                )
             self._reloader.start()
             for work in (
                 self._state.credentials.keep_fresh(),
@@ -143,12 +145,11 @@ class App:
         self, place: WorkerSpec, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack
     ) -> bool:
         """As a worker: answer the supervisor, and wait for its leave to take traffic."""
-        answers = AdminGrpcServer(
-            AdminService(self._operations(worker=place.number)),
-            transport=build_control_transport(place.control),
+        await cleanup.enter_async_context(
+            AdminGrpcServer(
+                self._admin_service(worker=place.number), transport=build_control_transport(place.control)
+            )
         )
-        await answers.start()
-        cleanup.push_async_callback(answers.stop)
         return await Lifeline(place.lifeline, stopped).may_serve()
 
     def _sources(self) -> GaugeSources:
@@ -217,41 +218,14 @@ class App:
                 serving = ready
             await asyncio.sleep(1.0 if serving else 0.05)
 
-    async def _start_admin_grpc(self) -> AdminGrpcServer | None:
-        transport = build_admin_transport(self._reloader.current.settings)
-        if transport is None or self._place is not None:
-            return None  # a worker's supervisor has it
-        server = AdminGrpcServer(AdminService(self._operations()), transport=transport)
-        await server.start()
-        return server
-
-    def _operations(self, *, worker: int = 0) -> AppOperations:
-        return operations.build(
+    def _admin_service(self, *, worker: int = 0) -> AdminService:
+        return AdminService(
             state=self._state,
             reloader=self._reloader,
             unready=self.unready,
             degraded=self.degraded,
             worker=worker,
         )
-
-    def _start_admin(self) -> "AdminServer | None":
-        if self._listen.admin is None or self._place is not None:
-            return None  # a worker's supervisor has it
-        from extproc.admin.http import AdminServer  # noqa: PLC0415 - workers do without HTTP
-
-        host, _, port = self._listen.admin.rpartition(":")
-        try:
-            admin = AdminServer(
-                host=host.strip("[]"),
-                port=int(port),
-                registry=self._state.metrics.registry,
-                unready=self.unready,
-                degraded=self.degraded,
-            )
-        except OSError as error:
-            raise OSError(f"listen.admin {self._listen.admin}: {error.strerror}") from None
-        admin.start()
-        return admin
 
 
 def _on_signals(stopped: asyncio.Event, at_once: asyncio.Event, reload_asked: asyncio.Event) -> None:

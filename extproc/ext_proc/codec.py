@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from google.protobuf.struct_pb2 import Struct, Value
 
+from extproc import struct_values
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
 from extproc.errors import Denied, Reason
 from extproc.ext_proc import wire
@@ -168,22 +169,8 @@ def _jwt_payload(request: Any) -> dict[str, Any] | None:
     metadata = request.metadata_context.filter_metadata
     if METADATA_NAMESPACE not in metadata:
         return None
-    payload = _plain(metadata[METADATA_NAMESPACE]).get(PAYLOAD_KEY)
+    payload = struct_values.plain(metadata[METADATA_NAMESPACE]).get(PAYLOAD_KEY)
     return payload if isinstance(payload, dict) else None
-
-
-def _plain(struct: Any) -> dict[str, Any]:
-    """A protobuf Struct as plain values; its numbers are doubles all."""
-    return {name: _plain_value(value) for name, value in struct.fields.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        return _plain(value.struct_value)
-    if kind == "list_value":
-        return [_plain_value(element) for element in value.list_value.values]
-    return None if kind in (None, "null_value") else getattr(value, kind)
 
 
 def _head(message: object, target_name: str | None, jwt_payload: dict[str, Any] | None) -> RequestHead:

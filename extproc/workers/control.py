@@ -6,6 +6,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
+from extproc.admin.errors import NoAnswerError, RefusedError
 from extproc.admin.v1 import admin_pb2_grpc
 
 ANSWER_WITHIN = 3.0
@@ -19,14 +20,6 @@ _OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
 ]
-
-
-class NoAnswerError(Exception):
-    """A worker did not answer, or not in time."""
-
-
-class RefusedError(Exception):
-    """A worker refused a request; the message says why, and is fit for the caller."""
 
 
 class Control:

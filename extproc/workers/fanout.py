@@ -1,21 +1,24 @@
-"""The admin API of all workers together: asks each of them, and answers as one."""
+"""The admin API of all workers together: asks each of them, and merges the answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-import grpc
-
+from extproc.admin import messages
+from extproc.admin.errors import NoAnswerError, RefusedError
 from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
-from extproc.workers.control import NoAnswerError, RefusedError
 from extproc.workers.revocations import Revocations
 from extproc.workers.worker import Worker
 
-_PAGE, _LARGEST_PAGE = 100, 1000  # as admin.proto says
-
 
 class FanOut(admin_pb2_grpc.AdminServicer):
-    """The servicer of the supervisor. ``metrics`` gives the merged exposition."""
+    """The servicer of the supervisor.
+
+    Raises ``RefusedError`` for a request that a worker refuses, ``NoAnswerError`` if one does not answer.
+
+    Args:
+        metrics: returns the merged metrics.
+    """
 
     def __init__(
         self,
@@ -28,19 +31,24 @@ class FanOut(admin_pb2_grpc.AdminServicer):
         self._revocations = revocations
         self._metrics = metrics
 
-    async def GetStatus(self, request: Any, _context: Any) -> Any:  # noqa: N802 - the API's names
-        """How each worker is; one that does not answer is not ready, and says no more."""
-        answers = await asyncio.gather(*(self._status(worker, request) for worker in self._workers))
-        return admin_pb2.GetStatusResponse(workers=answers)
+    async def GetStatus(
+        self, request: admin_pb2.GetStatusRequest, _context: Any
+    ) -> admin_pb2.GetStatusResponse:
+        """Return the status of each worker. One that does not answer is not ready, and has no more fields."""
+        statuses = await asyncio.gather(*(_status(worker, request) for worker in self._workers))
+        return admin_pb2.GetStatusResponse(workers=statuses)
 
-    async def ListSessions(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The sessions of one worker after the other. A page token is theirs, behind the worker's number."""
-        if request.page_size < 0:
-            await _abort(context, RefusedError("page_size must not be negative"))
-        room = min(request.page_size or _PAGE, _LARGEST_PAGE)
+    async def ListSessions(
+        self, request: admin_pb2.ListSessionsRequest, _context: Any
+    ) -> admin_pb2.ListSessionsResponse:
+        """Return one page of one worker's sessions after the other's.
+
+        A page token is the worker's number and, after a colon, the worker's own page token.
+        """
+        room = messages.page_size(request)
         number, _, token = request.page_token.partition(":")
         if request.page_token and not number.isdecimal():
-            await _abort(context, RefusedError("page_token is not one of ours"))
+            raise RefusedError("page_token: is none of an earlier answer")
         page = admin_pb2.ListSessionsResponse()
         for worker in self._workers:
             if worker.number < int(number or 0) or worker.control is None:
@@ -51,7 +59,7 @@ class FanOut(admin_pb2_grpc.AdminServicer):
             asked = admin_pb2.ListSessionsRequest()
             asked.CopyFrom(request)
             asked.page_size, asked.page_token = room, token if str(worker.number) == number else ""
-            answer = await self._ask(context, worker, "ListSessions", asked)
+            answer = await _call(worker, "ListSessions", asked)
             for session in answer.sessions:
                 session.worker = worker.number
             page.sessions.extend(answer.sessions)
@@ -61,24 +69,19 @@ class FanOut(admin_pb2_grpc.AdminServicer):
                 break
         return page
 
-    async def Explain(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """What the first worker that serves says: all have the same policy."""
-        for worker in self._workers:
-            if worker.control is not None:
-                return await self._ask(context, worker, "Explain", request)
-        return await _abort(context, NoAnswerError("no worker serves"))
+    async def Explain(self, request: admin_pb2.ExplainRequest, _context: Any) -> admin_pb2.ExplainResponse:
+        """Return the answer of the first worker that serves: all have the same policy."""
+        answer: admin_pb2.ExplainResponse = await _call(self._serving()[0], "Explain", request)
+        return answer
 
-    async def Revoke(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Revoke(self, request: admin_pb2.RevokeRequest, _context: Any) -> admin_pb2.RevokeResponse:
         """Revoke in every worker, and in those that start later before they serve.
 
-        If some worker did not confirm it the whole is an error, although it holds in the others.
+        If some worker does not confirm it the call fails, although the revocation holds in the others.
         """
         async with self._revocations.lock:
-            serving = [worker for worker in self._workers if worker.control is not None]
-            if not serving:
-                await _abort(context, NoAnswerError("no worker serves"))
             answers = await asyncio.gather(
-                *(_call(worker, "Revoke", request) for worker in serving), return_exceptions=True
+                *(_call(worker, "Revoke", request) for worker in self._serving()), return_exceptions=True
             )
             revoked = [answer for answer in answers if not isinstance(answer, BaseException)]
             refused_until = [each.refused_until for each in revoked if each.HasField("refused_until")]
@@ -87,39 +90,40 @@ class FanOut(admin_pb2_grpc.AdminServicer):
                 self._revocations.keep(request, last)
         for answer in answers:
             if isinstance(answer, BaseException):
-                await _abort(context, answer)
-        whole = admin_pb2.RevokeResponse()
-        whole.CopyFrom(revoked[0])
-        whole.sessions = sum(each.sessions for each in revoked)
-        whole.credentials = sum(each.credentials for each in revoked)
-        return whole
+                raise answer
+        merged = admin_pb2.RevokeResponse()
+        merged.CopyFrom(revoked[0])
+        merged.sessions = sum(each.sessions for each in revoked)
+        merged.credentials = sum(each.credentials for each in revoked)
+        return merged
 
-    async def Reload(self, _request: Any, context: Any) -> Any:  # noqa: N802
-        """Reload in every worker; each problem once."""
-        try:
-            answers = await asyncio.gather(*(worker.reload() for worker in self._workers))
-        except (NoAnswerError, RefusedError) as error:
-            await _abort(context, error)
+    async def Reload(self, _request: admin_pb2.ReloadRequest, _context: Any) -> admin_pb2.ReloadResponse:
+        """Reload in every worker; return each problem once."""
+        answers = await asyncio.gather(*(worker.reload() for worker in self._workers))
         problems = dict.fromkeys(problem for answer in answers for problem in answer)
         return admin_pb2.ReloadResponse(problems=problems)
 
-    async def GetMetrics(self, _request: Any, _context: Any) -> Any:  # noqa: N802
-        """The merged metrics."""
+    async def GetMetrics(
+        self, _request: admin_pb2.GetMetricsRequest, _context: Any
+    ) -> admin_pb2.GetMetricsResponse:
+        """Return the merged metrics."""
         return admin_pb2.GetMetricsResponse(text=await self._metrics())
 
-    async def _status(self, worker: Worker, request: Any) -> Any:
-        try:
-            (status,) = (await _call(worker, "GetStatus", request)).workers
-        except (NoAnswerError, RefusedError):
-            status = admin_pb2.WorkerStatus(reasons=worker.unready or ["does not answer"])
-        status.worker = worker.number
-        return status
+    def _serving(self) -> list[Worker]:
+        serving = [worker for worker in self._workers if worker.control is not None]
+        if not serving:
+            raise NoAnswerError("no worker serves")
+        return serving
 
-    async def _ask(self, context: Any, worker: Worker, method: str, request: Any) -> Any:
-        try:
-            return await _call(worker, method, request)
-        except (NoAnswerError, RefusedError) as error:
-            return await _abort(context, error)
+
+async def _status(worker: Worker, request: admin_pb2.GetStatusRequest) -> admin_pb2.WorkerStatus:
+    status: admin_pb2.WorkerStatus
+    try:
+        (status,) = (await _call(worker, "GetStatus", request)).workers
+    except (NoAnswerError, RefusedError):
+        status = admin_pb2.WorkerStatus(reasons=worker.unready or ["does not answer"])
+    status.worker = worker.number
+    return status
 
 
 async def _call(worker: Worker, method: str, request: Any) -> Any:
@@ -130,13 +134,3 @@ async def _call(worker: Worker, method: str, request: Any) -> Any:
         return await control.call(method, request)
     except NoAnswerError as error:
         raise NoAnswerError(f"worker {worker.number}: {error}") from None
-
-
-async def _abort(context: Any, error: BaseException) -> NoReturn:
-    """End the call: what a worker refused is the caller's fault, and what it did not answer nobody's."""
-    code = (
-        grpc.StatusCode.INVALID_ARGUMENT if isinstance(error, RefusedError) else grpc.StatusCode.UNAVAILABLE
-    )
-    told = isinstance(error, RefusedError | NoAnswerError)
-    await context.abort(code, str(error) if told else "a worker did not answer")
-    raise AssertionError  # abort does not return

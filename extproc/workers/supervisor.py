@@ -11,8 +11,7 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
-from extproc.admin.http import AdminServer
-from extproc.admin.server import AdminGrpcServer
+from extproc.admin import listeners
 from extproc.admin.v1 import admin_pb2
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
@@ -85,10 +84,16 @@ class Supervisor:
                 for number, share in enumerate(self._shares, start=1)
             ]
             self._follow_workers(loop)
-            admin = self._start_admin()
-            if admin is not None:
-                cleanup.push_async_callback(asyncio.to_thread, admin.stop)
-            await self._start_admin_grpc(loop, cleanup)
+            await cleanup.enter_async_context(
+                listeners.serving(
+                    FanOut(workers=self._workers, revocations=self._revocations, metrics=self._metrics),
+                    http=self._settings.listen.admin,
+                    grpc=self._admin_transport,
+                    registry=self._registry,
+                    unready=self.unready,
+                    degraded=self.degraded,
+                )
+            )
             running = [asyncio.create_task(worker.keep_running()) for worker in self._workers]
             _log.info("supervising", workers=len(self._workers), grpc=self._settings.listen.grpc)
             try:
@@ -163,38 +168,9 @@ class Supervisor:
             if isinstance(answer, BaseException):
                 _log.error("worker_not_reloaded", worker=worker.number, error=type(answer).__name__)
 
-    def _start_admin(self) -> AdminServer | None:
-        address = self._settings.listen.admin
-        if address is None:
-            return None
-        host, _, port = address.rpartition(":")
-        try:
-            admin = AdminServer(
-                host=host.strip("[]"),
-                port=int(port),
-                registry=self._registry,
-                unready=self.unready,
-                degraded=self.degraded,
-            )
-        except OSError as error:
-            raise OSError(f"listen.admin {address}: {error.strerror}") from None
-        admin.start()
-        return admin
-
-    async def _start_admin_grpc(
-        self, loop: asyncio.AbstractEventLoop, cleanup: contextlib.AsyncExitStack
-    ) -> None:
-        """Serve the admin API for all workers together."""
-        if self._admin_transport is None:
-            return
-
-        async def metrics() -> str:  # in a thread: collecting asks the workers by way of this loop
-            return (await loop.run_in_executor(None, generate_latest, self._registry)).decode()
-
-        servicer = FanOut(workers=self._workers, revocations=self._revocations, metrics=metrics)
-        server = AdminGrpcServer(servicer, transport=self._admin_transport)
-        await server.start()
-        cleanup.push_async_callback(server.stop)
+    async def _metrics(self) -> str:
+        # In a thread: collecting asks the workers by way of this event loop.
+        return (await asyncio.to_thread(generate_latest, self._registry)).decode()
 
     async def _drain(self, running: list[asyncio.Task[int]]) -> None:
         hopeless = self._is_hopeless()

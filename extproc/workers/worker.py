@@ -10,9 +10,10 @@ from pathlib import Path
 
 import structlog
 
+from extproc.admin.errors import NoAnswerError
 from extproc.admin.v1 import admin_pb2
 from extproc.workers.backoff import BackOff
-from extproc.workers.control import Control, NoAnswerError
+from extproc.workers.control import Control
 from extproc.workers.lifeline import SERVE
 from extproc.workers.revocations import Revocations
 from extproc.workers.spec import ListenSlice, WorkerSpec

@@ -27,7 +27,7 @@ from extproc.telemetry.metrics import Metrics
 for name, value in [it.split("=") for it in sys.argv[1:]]:
     setattr(connections, name, float(value))
 logs.configure("info")
-server = AdminServer(host="127.0.0.1", port=0, registry=Metrics().registry, unready=list)
+server = AdminServer("127.0.0.1:0", registry=Metrics().registry, unready=list)
 server.start()
 print(server.port, flush=True)
 sys.stdin.read()

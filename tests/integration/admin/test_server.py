@@ -13,8 +13,8 @@ import grpc.aio
 import pytest
 import structlog
 
+from extproc.admin.errors import NoAnswerError
 from extproc.admin.server import SERVICE, AdminGrpcServer
-from extproc.admin.service import AdminService
 from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
 from extproc.app.listeners import build_admin_transport
 from extproc.config import parse
@@ -22,7 +22,7 @@ from extproc.demo.stack import find_program
 from extproc.policy.inputs import NO_INPUTS
 from extproc.telemetry.record import RequestRecord
 from extproc.values import RequestHead
-from support.admin import ROLE, SETTINGS, operations
+from support.admin import ROLE, SETTINGS, admin_service, explanation
 from support.certificates import LOCAL, Authority, uri
 from support.pipelines import TOKEN, Parts
 
@@ -33,14 +33,9 @@ OPERATOR = "spiffe://example.org/operator"
 @contextlib.asynccontextmanager
 async def serving(parts, listen, **options):
     settings = parse(SETTINGS + f"listen: {json.dumps(listen)}\n")
-    server = AdminGrpcServer(
-        AdminService(operations(parts, **options)), transport=build_admin_transport(settings)
-    )
-    await server.start()
-    try:
+    service = admin_service(parts, **options)
+    async with AdminGrpcServer(service, transport=build_admin_transport(settings)) as server:
         yield server
-    finally:
-        await server.stop()
 
 
 async def run(*command, code=0):
@@ -192,6 +187,15 @@ async def test_a_fault_of_ours_is_internal_and_tells_nothing_not_even_the_log(tm
     assert [entry["error"] for entry in logs if entry["event"] == "admin_call_failed"] == ["RuntimeError"]
 
 
+async def test_what_a_worker_leaves_unanswered_is_unavailable_and_names_the_worker(tmp_path):
+    async def unanswered():
+        raise NoAnswerError("worker 2: DEADLINE_EXCEEDED")
+
+    async with on_a_socket(tmp_path, reload=unanswered) as caller:
+        told = await caller.call("Reload", code=64 + grpc.StatusCode.UNAVAILABLE.value[0])
+    assert "Message: worker 2: DEADLINE_EXCEEDED" in told
+
+
 async def test_the_socket_is_for_its_owner_alone(tmp_path):
     async with on_a_socket(tmp_path) as caller:
         assert stat.S_IMODE(caller.path.stat().st_mode) == 0o600
@@ -260,7 +264,7 @@ async def test_the_command_shows_and_revokes(tmp_path):
         assert "1 sessions" in listed
         assert "allowed" in await caller.command("explain", "--claims", str(claims))
         facts = json.loads(await caller.command("explain", "--claims", str(claims), "--json"))
-        assert facts == dict(await operations(parts).explain(claims.read_bytes(), None))
+        assert facts == await explanation(admin_service(parts), json.loads(claims.read_text()))
         assert isinstance(facts["session_duration"], int)
         assert "dropped: 1 sessions, 1 credentials" in await caller.command("revoke", "--subject", "alice")
         assert "0 sessions" in await caller.command("sessions")

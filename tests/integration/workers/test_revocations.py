@@ -10,10 +10,10 @@ import grpc.aio
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from extproc.admin.errors import RefusedError
 from extproc.admin.v1 import admin_pb2
 from extproc.demo.ports import free_ports
 from extproc.grpc_server.services import EXT_PROC_SERVICE
-from extproc.workers.control import RefusedError
 from extproc.workers.revocations import Revocations
 from extproc.workers.spec import ListenSlice
 from extproc.workers.worker import Worker

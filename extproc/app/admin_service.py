@@ -1,0 +1,242 @@
+"""The admin API of one process: shows what is running, revokes and reloads.
+
+No answer holds a token or a secret.
+"""
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from prometheus_client import generate_latest
+
+from extproc.admin import messages
+from extproc.admin.errors import RefusedError
+from extproc.admin.messages import duration, timestamp
+from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
+from extproc.app.process_state import ProcessState
+from extproc.app.reload import Reloader
+from extproc.authn.keys import KeyStore
+from extproc.config import Settings
+from extproc.explain.errors import BadInputError
+from extproc.explain.facts import facts
+from extproc.explain.run import Environment, explain_claims
+from extproc.grpc_server import clients
+from extproc.sessions.cache import Entry
+from extproc.sessions.revocation import Selector
+from extproc.values import Session, TokenDigest
+
+_ID_BYTES = 8
+
+_log = structlog.get_logger(__name__)
+
+
+class AdminService(admin_pb2_grpc.AdminServicer):
+    """The methods of the admin API. What changes something is logged, with the caller and the outcome.
+
+    Raises ``RefusedError`` for a request that cannot be acted on.
+
+    Args:
+        unready: returns why the process should get no traffic; an empty list if it should.
+        degraded: returns what is wrong although it may be ready.
+        worker: the process's number; 0 without worker processes.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: ProcessState,
+        reloader: Reloader,
+        unready: Callable[[], list[str]],
+        degraded: Callable[[], list[str]],
+        worker: int = 0,
+    ) -> None:
+        self._state = state
+        self._reloader = reloader
+        self._unready = unready
+        self._degraded = degraded
+        self._worker = worker
+        self._started_at = state.clock()
+        # Sessions are kept by their tokens' digests. Digests stay in the process: an id is a hash
+        # of one under a key that only this object has.
+        self._id_key = secrets.token_bytes(32)
+
+    async def GetStatus(
+        self, _request: admin_pb2.GetStatusRequest, _context: Any
+    ) -> admin_pb2.GetStatusResponse:
+        """Return the status of this process."""
+        state, running = self._state, self._reloader.current
+        now, unready = state.clock(), self._unready()
+        status = admin_pb2.WorkerStatus(
+            worker=self._worker,
+            pid=os.getpid(),
+            version=version("extproc-sigv4"),
+            started_at=timestamp(self._started_at),
+            uptime=duration(now - self._started_at),
+            ready=not unready,
+            reasons=unready,
+            degraded=self._degraded(),
+            configuration=admin_pb2.Configuration(
+                digest=_digest(running.settings),
+                loaded_at=timestamp(running.loaded_at),
+                problems=self._reloader.problems,
+            ),
+            sessions=len(state.sessions),
+            credentials=len(state.credentials),
+            revocations=state.revocation.entries,
+            exchanges_waiting=state.exchange.waiting,
+            breaker=f"BREAKER_STATE_{state.breaker.state.name}",
+            clock_offset=duration(state.aws_clock.offset),
+            key_sets=[_key_set(issuer, store, now) for issuer, store in running.key_stores.items()],
+        )
+        return admin_pb2.GetStatusResponse(workers=[status])
+
+    async def ListSessions(
+        self, request: admin_pb2.ListSessionsRequest, _context: Any
+    ) -> admin_pb2.ListSessionsResponse:
+        """Return one page of sessions."""
+
+        def listed() -> admin_pb2.ListSessionsResponse:
+            found = self._find(messages.selector(request))
+            ids, next_page_token = messages.page(request, found)
+            return admin_pb2.ListSessionsResponse(
+                sessions=[self._session(each, *found[each]) for each in ids], next_page_token=next_page_token
+            )
+
+        # In a thread: there may be many.
+        return await asyncio.to_thread(listed)
+
+    def _find(self, selector: Selector) -> dict[str, tuple[Session, list[Entry]]]:
+        """Return the selected sessions and what each of them holds, by their ids. For any thread."""
+        held: defaultdict[TokenDigest, list[Entry]] = defaultdict(list)
+        for entry in self._state.credentials.values():
+            held[entry.session.digest].append(entry)
+        return {
+            self._id(session): (session, held[session.digest])
+            for session in self._state.sessions.values()
+            if selector.matches_identity(session.identity)
+            and (
+                selector.role_arn is None
+                or any(selector.matches(session, entry.grant) for entry in held[session.digest])
+            )
+        }
+
+    def _id(self, session: Session) -> str:
+        return hashlib.blake2b(session.digest, key=self._id_key, digest_size=_ID_BYTES).hexdigest()
+
+    def _session(self, session_id: str, session: Session, held: list[Entry]) -> admin_pb2.Session:
+        identity = session.identity
+        jti = identity.claims.get("jti")
+        return admin_pb2.Session(
+            id=session_id,
+            worker=self._worker,
+            issuer=identity.issuer,
+            subject=identity.subject,
+            jti=jti if isinstance(jti, str) else None,
+            token_expires_at=timestamp(identity.expires_at),
+            credentials=[_credentials(entry) for entry in held],
+        )
+
+    async def Explain(self, request: admin_pb2.ExplainRequest, _context: Any) -> admin_pb2.ExplainResponse:
+        """Decide claims by the policy and the deny list that are running."""
+        if not request.HasField("claims"):
+            raise RefusedError("claims: required")
+        claims = messages.json_of(request.claims, "claims")
+        asked = messages.json_of(request.request, "request") if request.HasField("request") else None
+        running = self._reloader.current
+        environment = Environment(
+            running.settings,
+            running.policy,
+            running.targets,
+            running.verifier,
+            self._state.revocation,
+            self._state.clock,
+        )
+        answer = admin_pb2.ExplainResponse()
+        try:
+            answer.explanation.update(facts(await explain_claims(environment, claims, asked)))
+        except BadInputError as error:
+            raise RefusedError(str(error)) from None
+        return answer
+
+    async def Revoke(self, request: admin_pb2.RevokeRequest, context: Any) -> admin_pb2.RevokeResponse:
+        """End the selected sessions, and refuse their owners for a while."""
+        selector = messages.selector(request)
+        if selector == Selector():
+            raise RefusedError("at least one of issuer, subject, jti and role_arn is required")
+        seconds = messages.refuse_for(request)
+        until = self._state.clock() + seconds if seconds > 0 else None
+        try:
+            done = self._state.revocation.revoke(selector, deny_until=until)
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
+        _log.warning(
+            "admin_revoked",
+            issuer=selector.issuer,
+            subject=selector.subject,
+            jti=selector.token_id,
+            role_arn=selector.role_arn,
+            refused_for=seconds,
+            sessions=done.sessions,
+            credentials=done.credentials,
+            **_caller(context),
+        )
+        return admin_pb2.RevokeResponse(
+            sessions=done.sessions,
+            credentials=done.credentials,
+            refused_until=None if until is None else timestamp(until),
+            role_policy=done.role_policy,
+        )
+
+    async def Reload(self, _request: admin_pb2.ReloadRequest, context: Any) -> admin_pb2.ReloadResponse:
+        """Read the configuration again; return the problems for which it was refused, if any."""
+        problems = await self._reloader.reload()
+        _log.warning("admin_reloaded", problems=len(problems), **_caller(context))
+        return admin_pb2.ReloadResponse(problems=problems)
+
+    async def GetMetrics(
+        self, _request: admin_pb2.GetMetricsRequest, _context: Any
+    ) -> admin_pb2.GetMetricsResponse:
+        """Return the metrics in Prometheus's text format."""
+        return admin_pb2.GetMetricsResponse(text=generate_latest(self._state.metrics.registry).decode())
+
+
+def _caller(context: Any) -> dict[str, Any]:
+    """Return the caller's address and, over mTLS, the names in its certificate."""
+    return {"peer": context.peer(), "names": clients.names(context.auth_context())}
+
+
+def _digest(settings: Settings) -> str:
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+
+
+def _key_set(issuer: str, store: KeyStore, now: float) -> admin_pb2.KeySet:
+    keys = store.current()
+    fetched = store.fetched_at > 0
+    return admin_pb2.KeySet(
+        issuer=issuer,
+        usable=keys is not None,
+        keys=len(keys.keys) if keys else 0,
+        fetched_at=timestamp(store.fetched_at) if fetched else None,
+        age=duration(now - store.fetched_at) if fetched else None,
+        failure=store.failure,
+    )
+
+
+def _credentials(entry: Entry) -> admin_pb2.Credentials:
+    grant = entry.grant
+    return admin_pb2.Credentials(
+        mapping=grant.mapping,
+        role_arn=grant.role_arn,
+        chained_role_arn=grant.chain.role_arn if grant.chain else None,
+        session_name=grant.session_name,
+        access_key_id=entry.credentials.access_key_id,
+        obtained_at=timestamp(entry.obtained_at),
+        expires_at=timestamp(entry.credentials.expires_at),
+        last_used_at=timestamp(entry.used_at),
+    )

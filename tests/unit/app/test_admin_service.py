@@ -1,0 +1,225 @@
+"""What operators see of a running process: everything but secrets."""
+
+import asyncio
+import json
+import os
+from importlib.metadata import version
+from types import SimpleNamespace
+
+import pytest
+
+from extproc import config
+from extproc.admin.errors import RefusedError
+from extproc.admin.v1 import admin_pb2
+from extproc.app.admin_service import _digest
+from extproc.authn.jwks import KeyDocumentError
+from extproc.authn.keys import KeyDocument, KeyStore, RefreshPolicy
+from extproc.sessions.sessions import token_digest
+from extproc.sts.breaker import State
+from extproc.values import ChainedRole, Grant, Identity, Session
+from support.admin import ROLE, SETTINGS, admin_service, explanation, revoke, sessions, status
+from support.pipelines import NOW, Parts
+from support.tokens import ec_key, key_set, public_jwk
+
+CHAINED = "arn:aws:iam::210987654321:role/Further"
+
+
+async def opened(parts, subject, *, claims=None, roles=(ROLE,), chained=None):
+    identity = Identity("https://idp.example", subject, NOW + 600, {"sub": subject, **(claims or {})}, b"k")
+    token = f"canary-token-{subject}"
+    session = Session(token_digest(token), identity, token)
+    parts.sessions.put(session)
+    for role in roles:
+        grant = Grant(role, subject, 900, "m", chain=ChainedRole(chained) if chained else None)
+        await parts.credentials.obtain(session, grant)
+    return session
+
+
+async def test_a_session_is_shown_with_everything_but_its_secrets():
+    parts = Parts()
+    session = await opened(parts, "alice", claims={"jti": "j1"}, chained=CHAINED)
+    parts.now = NOW + 5
+    (shown,) = await sessions(admin_service(parts))
+    assert (shown.issuer, shown.subject, shown.jti) == ("https://idp.example", "alice", "j1")
+    assert shown.token_expires_at.ToSeconds() == NOW + 600
+    (held,) = shown.credentials
+    assert (held.mapping, held.role_arn, held.chained_role_arn) == ("m", ROLE, CHAINED)
+    assert (held.session_name, held.access_key_id) == ("alice", f"ASIA{1:016d}")
+    times = (held.obtained_at, held.last_used_at, held.expires_at)
+    assert [time.ToSeconds() for time in times] == [NOW, NOW, NOW + 900]
+    for secret in ("canary", "s" * 40, "session-token", session.digest.hex()[:16]):
+        assert secret not in str(shown)
+
+
+async def test_the_id_of_a_session_lasts_and_is_another_one_in_every_process():
+    parts = Parts()
+    await opened(parts, "alice")
+    one, other = admin_service(parts), admin_service(parts)
+    assert await sessions(one) == await sessions(one)
+    assert (await sessions(one))[0].id != (await sessions(other))[0].id
+
+
+@pytest.mark.parametrize(
+    ("conditions", "subjects"),
+    [
+        ({}, {"alice", "bob", "carol"}),
+        ({"subject": "bob"}, {"bob"}),
+        ({"jti": "j1"}, {"alice"}),
+        ({"issuer": "https://other.example"}, set()),
+        ({"role_arn": ROLE}, {"alice", "bob"}),
+        ({"role_arn": CHAINED}, {"bob"}),
+        ({"role_arn": ROLE, "subject": "alice"}, {"alice"}),
+    ],
+)
+async def test_sessions_are_found_by_any_conditions(conditions, subjects):
+    parts = Parts()
+    await opened(parts, "alice", claims={"jti": "j1"})
+    await opened(parts, "bob", chained=CHAINED)
+    await opened(parts, "carol", roles=())
+    found = await sessions(admin_service(parts), **conditions)
+    assert {session.subject for session in found} == subjects
+
+
+@pytest.mark.parametrize("jti", [7, ["x"], None, {"a": 1}])
+async def test_a_token_id_that_is_not_a_string_is_not_shown(jti):
+    parts = Parts()
+    await opened(parts, "alice", claims={"jti": jti})
+    assert not (await sessions(admin_service(parts)))[0].jti
+
+
+async def test_looking_does_not_count_as_use():
+    parts = Parts()
+    session = await opened(parts, "alice")
+    parts.now = NOW + 50
+    service = admin_service(parts)
+    await sessions(service)
+    (shown,) = await sessions(service)
+    assert shown.credentials[0].last_used_at.ToSeconds() == NOW
+    parts.credentials.get(session, Grant(ROLE, "alice", 900, "m"))
+    (shown,) = await sessions(service)
+    assert shown.credentials[0].last_used_at.ToSeconds() == NOW + 50
+
+
+async def test_a_claim_set_is_decided_by_the_running_policy_as_extproc_explain_tells_it():
+    facts = await explanation(admin_service(Parts()), {"sub": "alice", "groups": ["admins"]})
+    contract = {
+        "outcome": "allow",
+        "reason": None,
+        "mapping": "admins",
+        "role_arn": ROLE,
+        "session_name": "alice",
+        "session_duration": 900,
+        "policy_arns": [],
+        "policy": None,
+    }
+    assert {name: facts[name] for name in contract} == contract
+    (entry,) = facts["evaluated"]
+    assert (entry["name"], entry["priority"], entry["matched"], entry["error"]) == ("admins", 1, True, None)
+    denied = await explanation(admin_service(Parts()), {})
+    assert (denied["outcome"], denied["reason"]) == ("deny", "no_role")
+
+
+async def test_whom_the_deny_list_names_is_denied_in_explanations_too_and_nothing_is_kept():
+    parts = Parts()
+    service = admin_service(parts)
+    claims = {"sub": "alice", "groups": ["admins"]}
+    assert (await explanation(service, claims, {}))["outcome"] == "allow"
+    await revoke(service, subject="alice", seconds=60)
+    for request in (None, {}):
+        assert (await explanation(service, claims, request))["reason"] == "revoked"
+    assert (parts.exchange.calls, len(parts.sessions), len(parts.credentials)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("claims", "asked", "message"),
+    [
+        ({"n": 2**60}, None, "claims: a number is too large"),
+        ({}, {"verb": "GET"}, "request: unknown member 'verb'"),
+        ({}, {"path": "mcp"}, "request: "),
+    ],
+)
+async def test_what_cannot_be_explained_is_refused_with_the_reason(claims, asked, message):
+    with pytest.raises(RefusedError, match=message):
+        await explanation(admin_service(Parts()), claims, asked)
+
+
+async def test_a_revocation_tells_what_it_dropped_and_until_when_it_refuses():
+    parts = Parts()
+    await opened(parts, "alice", roles=(ROLE, ROLE + "2"))
+    await opened(parts, "bob")
+    service = admin_service(parts)
+    done = await revoke(service, subject="alice", seconds=60)
+    assert (done.sessions, done.credentials, done.refused_until.ToSeconds()) == (1, 2, NOW + 60)
+    assert json.loads(done.role_policy)["Statement"][0]["Effect"] == "Deny"
+    assert [session.subject for session in await sessions(service)] == ["bob"]
+    done = await revoke(service, role_arn=ROLE)
+    assert (done.sessions, done.credentials, done.HasField("refused_until")) == (0, 1, False)
+    with pytest.raises(RefusedError, match="not by role"):
+        await revoke(service, role_arn=ROLE, seconds=1)
+
+
+class Provider:
+    def __init__(self, body=None):
+        self.body = body
+
+    async def fetch(self):
+        if self.body is None:
+            raise KeyDocumentError("HTTP 500")
+        return KeyDocument(self.body)
+
+
+async def test_the_status_has_the_age_and_failure_of_every_key_set():
+    parts = Parts()
+    good = key_set(public_jwk(ec_key(), kid="k1"))
+    providers = {"good": Provider(good), "bad": Provider(), "stale": Provider(good)}
+    stores = {
+        name: KeyStore(issuer=name, source=provider, clock=lambda: parts.now, refresh=RefreshPolicy())
+        for name, provider in providers.items()
+    }
+    await asyncio.gather(*(store.refresh() for store in stores.values()))
+    providers["stale"].body = None
+    parts.now += 100
+    await stores["stale"].refresh()
+    shown = await status(admin_service(parts, key_stores=stores))
+    assert {each.issuer: (each.usable, each.keys, each.failure) for each in shown.key_sets} == {
+        "good": (True, 1, ""),
+        "bad": (False, 0, "HTTP 500"),
+        "stale": (True, 1, "HTTP 500"),
+    }
+    for each in shown.key_sets:
+        fetched = each.issuer != "bad"
+        assert (each.HasField("fetched_at"), each.HasField("age")) == (fetched, fetched)
+        if fetched:
+            assert (each.fetched_at.ToSeconds(), each.age.ToSeconds()) == (NOW, 100)
+
+
+async def test_the_status_has_what_is_held_and_what_is_wrong():
+    parts = Parts()
+    await opened(parts, "alice", roles=(ROLE, ROLE + "2"))
+    service = admin_service(parts, unready=["why"], degraded=["bad"], problems=["a: b"])
+    await revoke(service, subject="bob", seconds=60)
+    parts.now += 90
+    shown = await status(service)
+    assert (shown.worker, shown.pid, shown.version) == (0, os.getpid(), version("extproc-sigv4"))
+    assert (shown.started_at.ToSeconds(), shown.uptime.ToSeconds()) == (NOW, 90)
+    assert (shown.sessions, shown.credentials, shown.revocations, shown.exchanges_waiting) == (1, 2, 0, 6)
+    assert (shown.ready, list(shown.reasons), list(shown.degraded)) == (False, ["why"], ["bad"])
+    assert (shown.configuration.loaded_at.ToSeconds(), list(shown.configuration.problems)) == (
+        NOW - 5,
+        ["a: b"],
+    )
+    assert shown.clock_offset.ToMilliseconds() == 0
+    assert (await status(admin_service(parts))).ready
+
+
+@pytest.mark.parametrize("state", list(State))
+async def test_every_state_of_the_breaker_has_a_name(state):
+    service = admin_service(Parts())
+    service._state.breaker = SimpleNamespace(state=state)
+    assert admin_pb2.BreakerState.Name((await status(service)).breaker) == f"BREAKER_STATE_{state.name}"
+
+
+def test_configurations_that_mean_the_same_have_the_same_digest_and_others_not():
+    settings = config.parse(SETTINGS)
+    assert _digest(settings) == _digest(config.parse(SETTINGS.replace("\n", "\n# comment\n")))
+    assert _digest(settings) != _digest(config.parse(SETTINGS + "session_duration: 1800\n"))
