@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,6 +13,7 @@ from extproc.signing import sigv4
 from extproc.signing.hosts import default_payload
 from extproc.signing.sigv4 import Scope, Signature
 from extproc.signing.targets import Target
+from extproc.validation import problems
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 5.6.2  # noqa: S105 - a grammar rule
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)(?P<rest>[/?].*)?", re.DOTALL | re.IGNORECASE)
@@ -137,16 +138,7 @@ def parse(document: bytes) -> SignRequest:
     except strictjson.AmbiguousJSONError as error:
         raise BadRequestError([f"document: {error}"]) from None
     except ValidationError as error:
-        raise BadRequestError([_problem(entry) for entry in error.errors()]) from None
-
-
-def _problem(error: Any) -> str:
-    path = ""
-    for part in error["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    message = "unknown key" if error["type"] == "extra_forbidden" else str(error["msg"])
-    message = message.removeprefix("Value error, ")
-    return f"{path}: {message}" if path else message
+        raise BadRequestError(problems(error)) from None
 
 
 def sign(request: SignRequest, *, now: float) -> tuple[Signature, dict[str, str]]:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from extproc.config import expressions
 from extproc.config.listen import Listen
 from extproc.config.settings import Settings
+from extproc.validation import problems
 
 
 class ConfigError(Exception):
@@ -67,7 +68,7 @@ def validate(document: Any) -> Settings:
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        raise ConfigError([_problem(entry) for entry in error.errors()]) from None
+        raise ConfigError(problems(error)) from None
     found = list(expressions.problems(settings))
     if found:
         raise ConfigError(found)
@@ -111,16 +112,4 @@ def load_listen(path: Path) -> Listen:
     try:
         return Listen.model_validate(document.get("listen") or {})
     except ValidationError as error:
-        raise ConfigError([f"listen.{_problem(entry)}" for entry in error.errors()]) from None
-
-
-def _problem(error: Any) -> str:
-    """One pydantic error as ``path: message``, with list positions in brackets."""
-    path = ""
-    for part in error["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        message = "unknown key"
-    # A rule about a whole section names its own path.
-    return f"{path}: {message}" if path else message
+        raise ConfigError([f"listen.{problem}" for problem in problems(error)]) from None

@@ -61,9 +61,7 @@ class _Restricting(Section):
     claim: Annotated[str, Field(min_length=1)] | None = None
     matcher: Matcher | None = None
     priority: int | None = None
-    require_scopes: list[
-        ScopeName
-    ] = []  # needed for a role; a restriction spares who has them
+    require_scopes: list[ScopeName] = []  # needed for a role; a restriction spares who has them
     policy_arns: list[PolicyArn] = []
     policy: InlinePolicy | None = None
     message: Message | None = None  # what a client reads that is denied because of it
