@@ -1,1 +1,1 @@
-"""Exchanges of tokens for credentials at AWS STS."""
+"""Exchange of tokens for credentials at AWS STS."""

@@ -1,8 +1,8 @@
-"""What an answer of STS must be before it becomes credentials.
+"""Validation of STS's answers before they become credentials.
 
-Its parts go into a signature and into a header, and its end decides how long they are used: none of
-that may be whatever came back. The patterns allow what AWS documents
-(https://docs.aws.amazon.com/STS/latest/APIReference/API_Credentials.html) and what MinIO and Ceph give.
+Credentials go into a signature and a header, and their expiry decides how long they are used, so each
+part is checked. The patterns allow what AWS documents
+(https://docs.aws.amazon.com/STS/latest/APIReference/API_Credentials.html) and what MinIO and Ceph return.
 """
 
 import re
@@ -12,41 +12,45 @@ from typing import Any
 from extproc.values import Credentials
 
 LEEWAY = 300.0
-"""Seconds by which credentials may live longer than was asked for: what AWS allows clocks to differ."""
+"""Seconds by which credentials may live longer than requested: the difference of clocks that AWS allows."""
 
 _PATTERNS = {
     "AccessKeyId": re.compile(r"[A-Za-z0-9]{1,128}", re.ASCII),
-    # Printable, without space and comma: nothing that separates the parts of a header.
+    # Printable, without space and comma, which separate the parts of a header.
     "SecretAccessKey": re.compile(r"[!-+\--~]{1,512}", re.ASCII),
-    # AWS sets no bound; Envoy takes 60 KiB of headers, the request's own included.
+    # AWS documents no limit; Envoy accepts 60 KiB of headers, the request's own included.
     "SessionToken": re.compile(r"[!-+\--~]{1,16384}", re.ASCII),
 }
 
 
 class UnusableAnswerError(Exception):
-    """An answer without credentials that could be used; the message quotes nothing of it."""
+    """An answer without usable credentials; the message quotes nothing of it."""
 
 
 def check_document(body: bytes) -> None:
     """Check the bytes before an XML parser reads them.
 
     Raises:
-        UnusableAnswerError: it declares a document type, whose entities could stand for gigabytes.
+        UnusableAnswerError: it declares a document type, whose entities could expand to gigabytes.
     """
-    # UTF-16 and UTF-32, in which the declaration would not be found, have null bytes around ASCII.
+    # The declaration would not be found in UTF-16 and UTF-32, whose ASCII characters have null bytes.
     if b"<!DOCTYPE" in body or b"\0" in body:
         raise UnusableAnswerError("it is not plain XML")
 
 
-def credentials(answer: Mapping[str, Any], *, session_name: str, asked: int, now: float) -> Credentials:
-    """Return the credentials of an answer as botocore parsed it.
+def credentials(answer: Mapping[str, Any], *, session_name: str, duration: int, now: float) -> Credentials:
+    """Return the credentials of an answer that botocore parsed.
 
-    ``asked``: the duration asked for, in seconds; ``now``: seconds since the epoch by STS's clock.
+    Args:
+        answer: the parsed answer.
+        session_name: the requested role session name.
+        duration: the requested duration, in seconds.
+        now: seconds since the epoch by STS's clock.
 
     Raises:
-        UnusableAnswerError: a part is missing or malformed, they have ended, live for longer than
-            was asked for, or are of another role session.
-        Exception: of another type, for what botocore did not parse into its types.
+        UnusableAnswerError: a part is missing or malformed, or the credentials have expired, live longer
+            than requested, or belong to another role session.
+        Exception: of another type, if botocore did not parse the answer into its types.
     """
     given = answer["Credentials"]
     for name, pattern in _PATTERNS.items():
@@ -54,10 +58,10 @@ def credentials(answer: Mapping[str, Any], *, session_name: str, asked: int, now
             raise UnusableAnswerError(f"its {name} is malformed")
     expires_at = given["Expiration"].timestamp()
     if not now < expires_at:
-        raise UnusableAnswerError("its credentials have ended")
-    if not expires_at <= now + asked + LEEWAY:
-        raise UnusableAnswerError("its credentials live for longer than was asked for")
-    # MinIO leaves the ARN out. Where there is one, it tells an answer to another request.
+        raise UnusableAnswerError("its credentials have expired")
+    if not expires_at <= now + duration + LEEWAY:
+        raise UnusableAnswerError("its credentials live longer than requested")
+    # MinIO omits the ARN. If there is one, it shows whether this is the answer to another request.
     arn = (answer.get("AssumedRoleUser") or {}).get("Arn") or ""
     if arn and arn.rpartition("/")[2] != session_name:
         raise UnusableAnswerError("it is for another role session")

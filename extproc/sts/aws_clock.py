@@ -1,7 +1,7 @@
-"""The clock that AWS goes by, learned from the ``Date`` of STS's answers.
+"""AWS's clock, estimated from the ``Date`` of STS's answers.
 
-AWS refuses signatures more than five minutes off. A machine whose clock is wrong by
-more than a few seconds can still sign, if it knows by how much.
+AWS refuses signatures whose time differs by more than five minutes. A machine whose clock is wrong can
+still sign if it knows the difference.
 """
 
 from email.utils import parsedate_to_datetime
@@ -11,16 +11,16 @@ import structlog
 from extproc.clock import Clock
 
 TOLERATED = 5.0
-"""Seconds of difference that are put down to the network and to ``Date``'s resolution."""
+"""Seconds of difference that are attributed to the network and to the resolution of ``Date``."""
 
 CREDIBLE = 3600.0
-"""Seconds beyond which a difference is no clock that is wrong but an answer that is."""
+"""Seconds above which a difference is ignored: the answer is wrong rather than the clock."""
 
 _log = structlog.get_logger(__name__)
 
 
 class AwsClock:
-    """Seconds since the epoch by AWS's clock. Call it like a ``Clock``."""
+    """A ``Clock`` that returns seconds since the epoch by AWS's clock."""
 
     def __init__(self, *, system: Clock) -> None:
         self._system = system
@@ -32,13 +32,13 @@ class AwsClock:
         return self._offset
 
     def __call__(self) -> float:
-        """The time by AWS's clock."""
+        """Return the time by AWS's clock."""
         return self._system() + self._offset
 
     def observe(self, date: str | None) -> None:
-        """Learn from the ``Date`` header (RFC 9110 6.6.1) of an answer that has just come."""
+        """Adjust the offset by the ``Date`` header (RFC 9110 6.6.1) of an answer that has just arrived."""
         try:
-            # The header has whole seconds, cut off: on average it is half a second behind.
+            # The header is truncated to whole seconds: on average it is half a second behind.
             difference = parsedate_to_datetime(date or "").timestamp() + 0.5 - self._system()
         except (TypeError, ValueError, OverflowError):
             return

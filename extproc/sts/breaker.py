@@ -1,4 +1,4 @@
-"""A circuit breaker: stops asking a service that does not answer, and notices when it does again.
+"""A circuit breaker: stops calls to a service that does not answer, and probes whether it does again.
 
 closed ──several failures in a row──▶ open ──after a while──▶ half-open ──probe succeeds──▶ closed
                                        ▲                         │
@@ -13,7 +13,7 @@ from extproc.clock import Clock
 
 
 class State(IntEnum):
-    """The breaker's state; the numbers are what the metric shows."""
+    """The breaker's state; the numbers are the values of the metric."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -33,19 +33,19 @@ class CircuitBreaker:
 
     @property
     def state(self) -> State:
-        """Where the breaker stands now."""
+        """The present state."""
         if self._opened_at is None:
             return State.CLOSED
-        # A negative age: the clock was set back, which must not keep the breaker open.
+        # A negative age means the clock was set back, which must not keep the breaker open.
         waited = self._clock() - self._opened_at
         return State.OPEN if 0 <= waited < self._open_for else State.HALF_OPEN
 
     def would_admit(self) -> bool:
-        """Return whether a call would be admitted now, without asking for it to be."""
+        """Return whether ``admits`` would return True now. Changes nothing."""
         return self.state is State.CLOSED or (self.state is State.HALF_OPEN and not self._probing)
 
     def admits(self) -> bool:
-        """Whether a call may be made. Whoever is admitted must report ``succeeded`` or ``failed``."""
+        """Return whether a call may be made; then its end must be reported by one of the methods below."""
         state = self.state
         if state is State.CLOSED:
             return True
@@ -55,18 +55,18 @@ class CircuitBreaker:
         return True
 
     def succeeded(self) -> None:
-        """The service answered, whatever it said."""
+        """Report that the service answered, also with an error."""
         self._failures = 0
         self._opened_at = None
         self._probing = False
 
     def failed(self) -> None:
-        """The service did not answer, or not sensibly."""
+        """Report that the service did not answer, or not usably."""
         self._failures += 1
         if self._probing or self._failures >= self._limit:
             self._opened_at = self._clock()
         self._probing = False
 
     def abandoned(self) -> None:
-        """The call ended without telling anything about the service."""
+        """Report that the call ended without showing anything about the service."""
         self._probing = False

@@ -1,11 +1,11 @@
-"""AWS STS: the user's own token for temporary credentials, by AssumeRoleWithWebIdentity.
+"""Calls of AWS STS: AssumeRoleWithWebIdentity with the user's own token.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
 
-The call is not signed; the token is the proof. An optional second hop (AssumeRole with the
-credentials of the first) leads into another account. The only module that touches botocore, which
-knows the endpoints, writes the requests and parses the answers; ``https`` sends them, since
-botocore's own timeouts bound single reads only. Everything here blocks; ``exchange`` runs it in threads.
+The call is not signed; the token is the proof. An optional second call, AssumeRole with the credentials
+of the first, leads into another account. This is the only module that imports botocore, which knows the
+endpoints, builds the requests and parses the answers. ``https`` sends them, since botocore's own timeouts
+limit single reads only. All calls block; ``exchange`` runs them in threads.
 """
 
 import os
@@ -32,32 +32,31 @@ from extproc.sts.https import HttpError, HttpOrigin
 from extproc.values import MAX_CHAINED_DURATION, ChainedRole, Credentials, Grant
 
 # In botocore's form: key in the configuration file, environment variable, default, conversion.
-_BLIND_TO_THE_MACHINE = {
+_NO_MACHINE_CONFIG = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
     "sts_regional_endpoints": (None, None, "regional", None),
 }
 
-
 _ATTEMPTS = 2
-_PASSING = {
+_RETRY_PAUSES = {
     Reason.STS_UNAVAILABLE: (0.05, 0.15),
     Reason.STS_PROVIDER_UNREACHABLE: (0.05, 0.15),
     Reason.STS_THROTTLED: (0.5, 1.0),
 }
-"""What another attempt may change, and the shortest and longest pause before it, in seconds."""
+"""Reasons for a second attempt, with the shortest and the longest pause before it in seconds."""
 
 
 class StsClient:
-    """Talks to one STS endpoint. For any thread.
+    """Calls one STS endpoint. Thread-safe.
 
     Attributes:
-        timeout: seconds for one attempt in all, from the name of the host to the end of the answer.
-        connections: kept open between exchanges.
-        on_date: receives the ``Date`` of every answer, in the calling thread.
-        clock: STS's time, by which the end of credentials is judged.
-        pause: waits for so many seconds between attempts.
+        timeout: seconds for a whole attempt, from name resolution to the end of the answer.
+        connections: number of connections kept open between exchanges.
+        on_date: called with the ``Date`` of every answer, in the calling thread.
+        clock: STS's time, to which the expiry of credentials is compared.
+        pause: sleeps for a number of seconds between attempts.
     """
 
     def __init__(
@@ -72,9 +71,9 @@ class StsClient:
         ca_file: str | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        # A fresh session, blind to profiles and credentials of the machine; addresses come
-        # from our configuration alone, never from AWS_ENDPOINT_URL* or AWS_USE_*_ENDPOINT.
-        self._session = botocore.session.Session(session_vars=_BLIND_TO_THE_MACHINE)
+        # The session ignores the machine's profiles and credentials. Endpoints come from this program's
+        # configuration alone, never from AWS_ENDPOINT_URL* or AWS_USE_*_ENDPOINT.
+        self._session = botocore.session.Session(session_vars=_NO_MACHINE_CONFIG)
         self._on_date = on_date
         self._timeout = timeout
         self._clock = clock
@@ -86,7 +85,7 @@ class StsClient:
             "endpoint_url": endpoint_url,
         }
         self._settings: dict[str, Any] = {
-            # botocore would sleep for as long as an answer says.
+            # Retries are made here: botocore would sleep for as long as an answer says.
             "retries": {"mode": "standard", "total_max_attempts": 1},
             "ignore_configured_endpoint_urls": True,
             "use_fips_endpoint": False,
@@ -102,10 +101,12 @@ class StsClient:
         )
 
     def assume(self, unverified_web_identity_token: str, grant: Grant, until: float) -> Credentials:
-        """Exchange a token under a grant, over both hops if it has two, by ``until`` (monotonic seconds).
+        """Exchange a token for the credentials of a grant, with both calls if it has a chain.
+
+        ``until``: when to give up, in ``time.monotonic`` seconds.
 
         Raises:
-            Denied: with an STS reason, and a detail that never quotes STS's message.
+            Denied: with a reason of STS's; the detail never quotes STS's message.
         """
         credentials = self._call(
             until,
@@ -119,7 +120,7 @@ class StsClient:
         return credentials if grant.chain is None else self._chained(credentials, grant, grant.chain, until)
 
     def _chained(self, first: Credentials, grant: Grant, chain: ChainedRole, until: float) -> Credentials:
-        # Source identity and transitive tags come along by themselves; they cannot be changed here.
+        # STS passes on the source identity and transitive tags by itself; they cannot be changed here.
         client = self._session.create_client(
             "sts",
             aws_access_key_id=first.access_key_id,
@@ -147,7 +148,7 @@ class StsClient:
             try:
                 return self._ask(operation, parameters)
             except Denied as denied:
-                pause = random.uniform(*_PASSING.get(denied.reason, (0.0, 0.0)))  # noqa: S311 - to spread load
+                pause = random.uniform(*_RETRY_PAUSES.get(denied.reason, (0.0, 0.0)))  # noqa: S311 - to spread load
                 if attempt == _ATTEMPTS or not pause or time.monotonic() + pause >= until:
                     raise
                 self._pause(pause)
@@ -160,7 +161,7 @@ class StsClient:
             return sts_answer.credentials(
                 answer,
                 session_name=parameters["RoleSessionName"],
-                asked=parameters["DurationSeconds"],
+                duration=parameters["DurationSeconds"],
                 now=self._clock(),
             )
         except ClientError as error:
@@ -174,13 +175,13 @@ class StsClient:
             raise Denied(Reason.STS_UNAVAILABLE, f"unusable answer ({type(error).__name__})") from None
 
     def _send(self, request: Any, **_: Any) -> AWSResponse:
-        """Send what botocore has prepared, in its place: a handler of "before-send" may answer."""
+        """Send a request that botocore prepared. A handler of "before-send" may return the response."""
         url = urlsplit(request.url)
         target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
         body = request.body or b""
         answer = self._origin.post(
             target,
-            {name: _text(value) for name, value in request.headers.items()},
+            {name: _to_string(value) for name, value in request.headers.items()},
             body.encode() if isinstance(body, str) else body,
             until=self._attempt.until,
         )
@@ -204,13 +205,13 @@ def _session_policy(policy_arns: tuple[str, ...], policy: str | None) -> dict[st
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca_file)
-    if ca_file is None and not context.get_ca_certs():  # a machine without certificates of its own
+    if ca_file is None and not context.get_ca_certs():  # the machine has no CA certificates
         context.load_verify_locations(get_cert_path(verify=True))
     return context
 
 
 class _Raw:
-    """A body as botocore reads it."""
+    """A body with the interface that botocore reads."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -219,7 +220,7 @@ class _Raw:
         yield self._body
 
 
-def _text(value: str | bytes) -> str:
+def _to_string(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 

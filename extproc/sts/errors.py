@@ -1,6 +1,6 @@
-"""What an STS's error means: AWS's codes, and those of services that resemble it (MinIO, Ceph, SeaweedFS).
+"""Denials for the errors of STS and of similar services (MinIO, Ceph, SeaweedFS).
 
-Messages are read and never passed on, since some quote claims of the token.
+Messages are matched but never passed on, since some quote claims of the token.
 """
 
 import re
@@ -31,7 +31,7 @@ _REASONS = {
     "ThrottlingException": Reason.STS_THROTTLED,
     "RequestLimitExceeded": Reason.STS_THROTTLED,
     "SlowDown": Reason.STS_THROTTLED,
-    # MinIO's code for every refusal, of which only the message tells what it is about.
+    # MinIO's code for every refusal; only the message shows the cause.
     "InvalidParameterValue": Reason.STS_ACCESS_DENIED,
 }
 _BY_MESSAGE = (
@@ -40,52 +40,56 @@ _BY_MESSAGE = (
     (("credentials will not be generated", "does not exist"), Reason.STS_ACCESS_DENIED),
     (("token", "jwt", "kid ", "signature", "signing method", "verification"), Reason.STS_TOKEN_REFUSED),
 )
-"""Phrases in lower case; the first that occurs decides. From MinIO's and golang-jwt's messages."""
+"""Phrases in lower case from messages of MinIO and golang-jwt; the first that occurs decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Hint:
-    """What an operator should do about a message of STS's; ``reason`` where the code alone misleads."""
+    """What an operator should do about a message of STS.
+
+    Attributes:
+        reason: replaces the reason of the error code, if that would mislead.
+    """
 
     phrase: str
     advice: str
     reason: Reason | None = None
 
 
-_OPERATORS = Reason.STS_MISCONFIGURED
-"""A token that was verified before STS saw it is refused for what IAM is configured to take: whoever logs
-in again gets another one of its kind, which is refused as well."""
+_MISCONFIGURED = Reason.STS_MISCONFIGURED
+"""The token was verified here, so STS refuses it because of IAM's configuration. Logging in again would
+only bring another token that is refused."""
 
 _HINTS = (
     _Hint(
         "No OpenIDConnect provider found",
         "create the IAM OIDC provider of this issuer in the account",
-        _OPERATORS,
+        _MISCONFIGURED,
     ),
-    _Hint("Incorrect token audience", "add the token's audience to the IAM OIDC provider", _OPERATORS),
+    _Hint("Incorrect token audience", "add the token's audience to the IAM OIDC provider", _MISCONFIGURED),
     _Hint(
         "HTTPS certificate",
         "the certificate of the issuer's HTTPS host does not fit the IAM OIDC provider",
-        _OPERATORS,
+        _MISCONFIGURED,
     ),
     _Hint(
         "Couldn't retrieve verification key",
         "IAM could not fetch the issuer's keys; is its JWKS public?",
         Reason.STS_PROVIDER_UNREACHABLE,
     ),
-    _Hint("discovery document", "IAM does not accept the issuer's discovery document", _OPERATORS),
-    _Hint("Missing a required claim", "the issuer's tokens lack a claim that STS requires", _OPERATORS),
-    _Hint("not a valid JWT", "STS takes no tokens of this form; is sts_token_header needed?", _OPERATORS),
-    _Hint("supported algorithm", "STS does not take the algorithm of the issuer's tokens", _OPERATORS),
+    _Hint("discovery document", "IAM does not accept the issuer's discovery document", _MISCONFIGURED),
+    _Hint("Missing a required claim", "the issuer's tokens lack a claim that STS requires", _MISCONFIGURED),
+    _Hint("not a valid JWT", "STS takes no tokens of this form; is sts_token_header needed?", _MISCONFIGURED),
+    _Hint("supported algorithm", "STS does not take the algorithm of the issuer's tokens", _MISCONFIGURED),
     _Hint(
         "sts:TagSession",
         "the token carries session tags: allow sts:TagSession in the trust policy",
-        _OPERATORS,
+        _MISCONFIGURED,
     ),
     _Hint(
         "sts:SetSourceIdentity",
         "the token sets a source identity: allow sts:SetSourceIdentity",
-        _OPERATORS,
+        _MISCONFIGURED,
     ),
     _Hint("MaxSessionDuration", "session_duration exceeds the role's maximum session duration"),
     _Hint(
@@ -94,7 +98,7 @@ _HINTS = (
     _Hint(
         "must match configured OpenID Client ID",
         "the token's aud and azp are not the client id of this STS",
-        _OPERATORS,
+        _MISCONFIGURED,
     ),
     _Hint("does not exist", "this STS does not know the role of role_arn"),
 )
@@ -106,9 +110,9 @@ _BY_STATUS = (
     Reason.STS_ACCESS_DENIED,
     Reason.STS_MISCONFIGURED,
 )
-"""What an unknown code can mean."""
+"""The reasons that an unknown code can have."""
 
-_NOT_OF_A_CODE = re.compile(r"[^A-Za-z0-9._:-]", re.ASCII)
+_NOT_IN_A_CODE = re.compile(r"[^A-Za-z0-9._:-]", re.ASCII)
 _MAX_CODE = 64
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
@@ -116,7 +120,7 @@ _REFUSED = (401, 403)
 
 
 def known_errors() -> list[tuple[str, str]]:
-    """Return every reason and code of a denial that ``denied`` makes."""
+    """Return every pair of reason and code that ``denied`` returns."""
     codes = (*_REASONS, _OTHER)
     found = {(reason, code) for code, reason in _REASONS.items()}
     found |= {(reason, "InvalidParameterValue") for _, reason in _BY_MESSAGE}
@@ -126,16 +130,16 @@ def known_errors() -> list[tuple[str, str]]:
 
 
 def denied(answer: Mapping[str, Any]) -> Denied:
-    """Return the denial for an error as botocore parsed it."""
-    # Ceph sends S3's form, whose root is the error itself.
-    told = answer.get("Error") or answer
-    code, message = str(told.get("Code") or ""), str(told.get("Message") or "")
+    """Return the denial for an error that botocore parsed."""
+    # Ceph sends errors in S3's form, whose root is the error itself.
+    error = answer.get("Error") or answer
+    code, message = str(error.get("Code") or ""), str(error.get("Message") or "")
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     detail = f"STS answered {status} {_printable(code) or 'without an error code'}"
     reason = _REASONS.get(code) or _by_status(status, code)
     if code == "InvalidParameterValue":
         reason = _by_message(message)
-    known = code if code in _REASONS else _OTHER  # of metrics: a closed list
+    known = code if code in _REASONS else _OTHER  # a label of metrics: one of a closed list
     for hint in _HINTS:
         if hint.phrase in message:
             return Denied(hint.reason or reason, f"{detail}; {hint.advice}", code=known)
@@ -143,8 +147,8 @@ def denied(answer: Mapping[str, Any]) -> Denied:
 
 
 def _printable(code: str) -> str:
-    """Return an error code as it may be logged: whoever answers chooses it."""
-    return _NOT_OF_A_CODE.sub("?", code[:_MAX_CODE])
+    """Return an error code in a form that is safe to log: the server can send any string."""
+    return _NOT_IN_A_CODE.sub("?", code[:_MAX_CODE])
 
 
 def _by_status(status: int, code: str) -> Reason:

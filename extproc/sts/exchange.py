@@ -1,4 +1,4 @@
-"""Exchanges within a budget: a few threads shared fairly, a deadline, a circuit breaker."""
+"""Exchanges with limits: a few threads that users share fairly, a deadline, a circuit breaker."""
 
 import asyncio
 import time
@@ -15,19 +15,19 @@ from extproc.sts.breaker import CircuitBreaker
 from extproc.sts.errors import known_errors
 from extproc.values import Credentials, Grant, Session
 
-_NO_ANSWER = frozenset({Reason.STS_UNAVAILABLE, Reason.STS_THROTTLED})
-"""What counts against the endpoint. A provider that STS cannot reach is no fault of STS."""
+_ENDPOINT_FAILURES = frozenset({Reason.STS_UNAVAILABLE, Reason.STS_THROTTLED})
+"""Reasons that count as failures of the endpoint. A provider that STS cannot reach is not one."""
 
-_OPERATORS_PROBLEM = frozenset({Reason.STS_MISCONFIGURED, Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED})
+_OPERATOR_ERRORS = frozenset({Reason.STS_MISCONFIGURED, Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED})
 
 EXCHANGE_OUTCOMES = (("ok", ""), (Reason.STS_UNAVAILABLE.value, ""), *known_errors())
-"""Every outcome of a call of STS and error code that ``StsExchange`` reports; without a code: no answer."""
+"""Every pair of outcome and STS error code that ``StsExchange`` reports; no code if STS did not answer."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Refusal(StrEnum):
-    """Why STS was not asked: the values of the label ``cause`` of ``extproc_exchanges_refused_total``."""
+    """Why STS was not called: the values of label ``cause`` of ``extproc_exchanges_refused_total``."""
 
     ONE_USER = Busy.OF_ONE_USER.value
     QUEUE_FULL = Busy.QUEUE_FULL.value
@@ -46,14 +46,14 @@ _REFUSALS = {
 
 
 class _BreakerOpenError(Exception):
-    """A job's turn came while the breaker was open."""
+    """The breaker was open when a job was about to start."""
 
 
 class Sts(Protocol):
     """Blocking calls to STS."""
 
     def assume(self, unverified_web_identity_token: str, grant: Grant, until: float) -> Credentials:
-        """Exchange a token under a grant, and return by ``until`` (monotonic seconds); raises ``Denied``."""
+        """Return the credentials of a grant by ``until`` (monotonic seconds); raise ``Denied``."""
         ...
 
     def close(self) -> None:
@@ -65,11 +65,12 @@ class StsExchange:
     """Runs exchanges in threads. Belongs to one event loop.
 
     Attributes:
-        deadline: seconds that one exchange may take as a request sees it, waiting included.
-        max_waiting: exchanges waiting or under way; further ones are refused at once.
-        max_of_one: the same for one (issuer, subject).
-        on_outcome: receives "ok" or the reason, STS's error code, and seconds, of each call of STS.
-        on_refusal: receives the cause of each refusal without a call of STS.
+        deadline: seconds that one exchange may take for a request, waiting for a thread included.
+        workers: number of threads.
+        max_waiting: limit of exchanges waiting or under way; further ones are refused at once.
+        max_of_one: the same limit for one (issuer, subject).
+        on_outcome: called after each call of STS with "ok" or the reason, STS's error code, and seconds.
+        on_refusal: called with the cause of each refusal without a call of STS.
     """
 
     def __init__(
@@ -99,15 +100,15 @@ class StsExchange:
 
     @property
     def waiting(self) -> int:
-        """Exchanges under way or queued."""
+        """Number of exchanges under way or queued."""
         return len(self._pool)
 
     async def exchange(self, session: Session, grant: Grant) -> Credentials:
-        """Exchange a session's token under one grant.
+        """Exchange a session's token for the credentials of one grant.
 
         Raises:
-            Denied: with an STS reason; at once when the user or the queue has too many, when
-                its turn would come too late, and while the breaker is open.
+            Denied: with a reason of STS's; at once if the user or the queue has too many exchanges, if
+                its turn would come after the deadline, or while the breaker is open.
         """
         if not self._breaker.would_admit():
             raise self._refused(Refusal.BREAKER_OPEN)
@@ -142,32 +143,33 @@ class StsExchange:
         return Denied(*_REFUSALS[cause])
 
     def _report(self, outcome: BaseException | None, grant: Grant, seconds: float) -> None:
-        """Tell the breaker, the metrics and the log how a call of STS ended."""
+        """Report the end of a call of STS to the breaker, the metrics and the log."""
         if outcome is None:
             self._breaker.succeeded()
             self._on_outcome("ok", "", seconds)
             return
-        if not isinstance(outcome, Denied):  # a bug, which says nothing of STS
+        if not isinstance(outcome, Denied):  # a bug, which shows nothing about STS
             self._breaker.abandoned()
             return
-        if outcome.reason in _NO_ANSWER:
+        if outcome.reason in _ENDPOINT_FAILURES:
             self._breaker.failed()
         else:
             self._breaker.succeeded()
         self._on_outcome(outcome.reason.value, outcome.code, seconds)
-        log = _log.error if outcome.reason in _OPERATORS_PROBLEM else _log.warning
+        log = _log.error if outcome.reason in _OPERATOR_ERRORS else _log.warning
         log("exchange_failed", reason=outcome.reason.value, detail=outcome.detail, role_arn=grant.role_arn)
 
     def close(self) -> None:
-        """Let running exchanges end; take no more."""
+        """Accept no more exchanges; running ones end by themselves."""
         self._pool.close()
         self._sts.close()
 
 
 class _Call:
-    """A call of STS, whose end is reported once: when its thread is free, or before that at the deadline.
+    """A call of STS whose end is reported once: when its thread is free, or earlier at the deadline.
 
-    Whoever waits for it may leave, and the breaker hears of it all the same.
+    It is reported to the breaker also if the waiting request was cancelled. Otherwise a probe could end
+    without a report, and the breaker would admit no call again.
     """
 
     def __init__(
@@ -183,15 +185,15 @@ class _Call:
         job.result.add_done_callback(self._ended)
 
     def _ended(self, result: asyncio.Future[Credentials]) -> None:
-        if self._job.began is None or self._reported:  # STS was not asked, or is reported already
+        if self._job.began is None or self._reported:  # STS was not called, or the end is reported already
             return
         self._reported = True
         outcome = asyncio.CancelledError() if result.cancelled() else result.exception()
         self._report(outcome, self._grant, time.monotonic() - self._job.began)
 
     def end(self, denied: Denied) -> Denied:
-        """Report the deadline as the end of the call; return ``denied``."""
-        assert self._job.began is not None  # noqa: S101 - what had not begun at the deadline was cancelled
+        """Report the deadline as the end of the call, and return ``denied``."""
+        assert self._job.began is not None  # noqa: S101 - a job that had not begun at the deadline was cancelled
         self._reported = True
         self._report(denied, self._grant, time.monotonic() - self._job.began)
         return denied

@@ -1,12 +1,12 @@
-"""HTTP requests that end when they must, whatever the server sends.
+"""HTTP requests with an absolute deadline, whatever the server sends.
 
-A timeout of a socket bounds one operation only: a server that sends a byte now and then would hold
-a thread for ever. So every operation here gets what is left until one absolute end: name resolution,
-connecting, the TLS handshake, each write and each read (of TLS sockets Python bounds a whole
-operation, however many packets it takes). What is received is bounded as well, head included.
+A socket's timeout limits one operation only: a server that sends a byte now and then would hold a thread
+forever. So each operation gets the time that is left until one deadline: name resolution, connecting, the
+TLS handshake, each write and each read. (For TLS sockets Python limits the whole operation, however many
+packets it takes.) The number of received bytes is limited too, including the head.
 
-Connections are kept for the next request, but only after an answer that ended exactly where it said:
-bytes that follow would be taken for the answer to somebody else's request.
+A connection is reused only after an answer that ended exactly where it said. Bytes after it would be read
+as the answer to the next request, which may be another user's.
 """
 
 import contextlib
@@ -26,24 +26,24 @@ from urllib.parse import urlsplit
 
 MAX_BODY_BYTES = 256 * 1024
 _MAX_BYTES = MAX_BODY_BYTES + 64 * 1024  # with the head and the framing
-_KEPT_FOR = 30.0  # seconds that an idle connection is kept: whatever is on the way may drop it later
-_SLOW_LOOKUP = 1.0  # seconds after which a second lookup of a name is begun
-_MAX_LOOKUPS = 8  # of one host at a time
+_MAX_IDLE_SECONDS = 30.0  # of a kept connection: later, a machine on the way may have dropped it
+_SLOW_LOOKUP = 1.0  # seconds after which another lookup of a name is started
+_MAX_LOOKUPS = 8  # lookups of one host at a time
 
 AddressInfo = tuple[Any, ...]
-"""What ``socket.getaddrinfo`` gives."""
+"""One result of ``socket.getaddrinfo``."""
 
 Resolve = Callable[..., list[AddressInfo]]
-"""``socket.getaddrinfo``, or its like."""
+"""``socket.getaddrinfo``, or a function like it."""
 
 
 class HttpError(Exception):
-    """A request brought no usable answer; the message, for operators, quotes nothing of what came."""
+    """A request without a usable answer; the message, for operators, quotes nothing that was received."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = field(repr=False)
@@ -51,9 +51,12 @@ class HttpAnswer:
 
 
 class HttpOrigin:
-    """Requests to one scheme, host and port. For any thread.
+    """Sends requests to one scheme, host and port. Thread-safe. Follows no redirects, uses no proxy.
 
-    ``max_idle``: connections kept open between requests. Follows no redirects, uses no proxy.
+    Idle connections are in a deque, whose ``append`` and ``pop`` are atomic, so they need no lock.
+
+    Args:
+        max_idle: number of connections kept open between requests.
     """
 
     def __init__(
@@ -66,19 +69,19 @@ class HttpOrigin:
         self._tls = tls
         self._max_idle = max_idle
         self._idle: deque[tuple[float, http.client.HTTPConnection, _Socket]] = deque()
-        self._names = _Names(self._host, self._port, resolve)
+        self._resolver = _Resolver(self._host, self._port, resolve)
 
     def post(self, target: str, headers: Mapping[str, str], body: bytes, *, until: float) -> HttpAnswer:
         """Send one request and return its answer by ``until`` (``time.monotonic`` seconds).
 
         Raises:
-            HttpError: too late, too large, compressed, cut short, no HTTP, or no connection.
+            HttpError: too late, too large, compressed, cut short, not HTTP, or no connection.
         """
         try:
             connection, connected = self._take() or self._connect(until)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise HttpError(_name(error)) from None
-        connected.allow(until=until, bytes_=_MAX_BYTES)
+            raise HttpError(_describe(error)) from None
+        connected.limit(until=until, bytes_=_MAX_BYTES)
         reusable = False
         try:
             connection.request("POST", target, body=body, headers=dict(headers))
@@ -86,8 +89,8 @@ class HttpOrigin:
                 answer = _read(response)
                 reusable = not response.will_close
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self._close_idle()  # they may be as dead as this one
-            raise HttpError(_name(error)) from None
+            self._close_idle()  # they may be broken as well
+            raise HttpError(_describe(error)) from None
         finally:
             if reusable and not connected.has_more and len(self._idle) < self._max_idle:
                 self._idle.append((time.monotonic(), connection, connected))
@@ -101,18 +104,18 @@ class HttpOrigin:
                 since, connection, connected = self._idle.pop()
             except IndexError:  # pragma: no cover - another thread was faster
                 return None
-            if time.monotonic() - since < _KEPT_FOR and connected.is_quiet():
+            if time.monotonic() - since < _MAX_IDLE_SECONDS and connected.is_quiet():
                 return connection, connected
             connected.end()
         return None
 
     def _connect(self, until: float) -> "tuple[http.client.HTTPConnection, _Socket]":
-        addresses = self._names.addresses(until)
+        addresses = self._resolver.addresses(until)
         for position, (family, kind, protocol, _, address) in enumerate(addresses):
             plain = socket.socket(family, kind, protocol)
             try:
-                # An address that does not answer leaves time for those after it.
-                plain.settimeout(_left(until) / (len(addresses) - position))
+                # Divides the time among the remaining addresses: one may not answer.
+                plain.settimeout(_remaining(until) / (len(addresses) - position))
                 plain.connect(address)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return self._secured(plain, until)
@@ -126,7 +129,7 @@ class HttpOrigin:
         if not self._secure:
             connected, connection = _Socket(plain), http.client.HTTPConnection(self._host, self._port)
         else:
-            plain.settimeout(_left(until))
+            plain.settimeout(_remaining(until))
             connected = _Socket(self._tls.wrap_socket(plain, server_hostname=self._host))
             connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls)
         connection.sock = connected
@@ -146,21 +149,21 @@ def _read(response: http.client.HTTPResponse) -> HttpAnswer:
     if response.status < http.client.OK:
         raise _UnusableError("the answer is not final")
     if response.getheader("content-encoding", "identity").lower() != "identity":
-        raise _UnusableError("the answer is compressed")  # a few bytes may stand for gigabytes
+        raise _UnusableError("the answer is compressed")  # a few bytes could expand to gigabytes
     body = response.read(MAX_BODY_BYTES + 1)
     if len(body) > MAX_BODY_BYTES:
         raise _UnusableError("the answer is too large")
-    if response.length:  # read(n) returns what there is when the server hangs up
+    if response.length:  # read(n) returns fewer bytes if the server hangs up
         raise _UnusableError("the answer is cut short")
     return HttpAnswer(response.status, tuple(response.getheaders()), body)
 
 
 class _UnusableError(OSError):
-    """An answer that is not taken; the message is a constant."""
+    """An answer that is not accepted; the message is a constant."""
 
 
-def _name(error: Exception) -> str:
-    """What went wrong, for operators. Never the message: it may quote what was received."""
+def _describe(error: Exception) -> str:
+    """Return what went wrong, for operators. Never the message: it may quote what was received."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, _UnusableError):
@@ -168,7 +171,7 @@ def _name(error: Exception) -> str:
     return type(error).__name__
 
 
-def _left(until: float) -> float:
+def _remaining(until: float) -> float:
     seconds = until - time.monotonic()
     if seconds <= 0:
         raise TimeoutError
@@ -176,29 +179,29 @@ def _left(until: float) -> float:
 
 
 class _Socket:
-    """What ``http.client`` needs of a socket, with an absolute end and a bound on what is received."""
+    """The part of a socket that ``http.client`` uses, with a deadline and a limit of received bytes."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._connected = connected
         self._until = 0.0
         self._bytes = 0
         self.has_more = False
-        """Whether bytes came after the end of the answer."""
+        """Whether bytes followed the end of the answer."""
 
-    def allow(self, *, until: float, bytes_: int) -> None:
-        """Go on until then, and receive at most so many bytes."""
+    def limit(self, *, until: float, bytes_: int) -> None:
+        """Set the deadline, and the number of bytes that may be received until then."""
         self._until, self._bytes = until, bytes_
 
     def sendall(self, content: bytes) -> None:
         rest = memoryview(content)
         while rest:
-            self._connected.settimeout(_left(self._until))
+            self._connected.settimeout(_remaining(self._until))
             rest = rest[self._connected.send(rest) :]
 
     def recv_into(self, buffer: Any) -> int:
         if self._bytes <= 0:
             raise _UnusableError("the answer is too large")
-        self._connected.settimeout(_left(self._until))
+        self._connected.settimeout(_remaining(self._until))
         received = self._connected.recv_into(buffer)
         self._bytes -= received
         return received
@@ -207,7 +210,7 @@ class _Socket:
         return _Reader(_Raw(self))
 
     def is_quiet(self) -> bool:
-        """Return whether the idle connection is open and nothing came that nobody asked for."""
+        """Return whether the idle connection is open and no unexpected bytes arrived."""
         try:
             poll = select.poll()
             poll.register(self._connected, select.POLLIN)
@@ -236,7 +239,7 @@ class _Raw(io.RawIOBase):
 
 
 class _Reader(io.BufferedReader):
-    """Tells the connection when bytes were received that are not of the answer that was read."""
+    """Sets ``has_more`` of the connection if bytes were received after the answer that was read."""
 
     raw: _Raw
 
@@ -248,11 +251,13 @@ class _Reader(io.BufferedReader):
         super().close()
 
 
-class _Names:
-    """Resolves one host's name. ``getaddrinfo`` cannot be ended, so it runs in threads that may be left.
+class _Resolver:
+    """Resolves one host's name. ``getaddrinfo`` cannot be cancelled, so each lookup has a thread of its own.
 
-    Whoever asks meanwhile waits for the same lookup, unless that takes long: name servers that are
-    well again must not wait for the end of what was asked when they were not.
+    Concurrent calls wait for the same lookup, unless it is slow. Then another one is started, up to
+    ``_MAX_LOOKUPS``: when name servers recover, calls need not wait for a lookup that began before.
+
+    ``_lock`` guards the attributes below it. It is never held during a lookup.
     """
 
     def __init__(self, host: str, port: int, resolve: Resolve) -> None:
@@ -266,7 +271,7 @@ class _Names:
 
     def addresses(self, until: float) -> list[AddressInfo]:
         """Return the addresses; raise ``OSError`` without one, ``TimeoutError`` after ``until``."""
-        return self._lookup().result(timeout=_left(until))
+        return self._lookup().result(timeout=_remaining(until))
 
     def _lookup(self) -> "Future[list[AddressInfo]]":
         with self._lock:

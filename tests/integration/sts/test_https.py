@@ -382,13 +382,13 @@ def test_name_servers_that_do_not_answer_hold_nobody_and_those_that_are_well_aga
         with pytest.raises(HttpError, match="timed out"):
             post(to, within=0.1)
     assert len(asked) == 1  # they joined the same lookup
-    to._names._began = -1e9  # it has taken long by now
+    to._resolver._began = -1e9  # it has taken long by now
     with pytest.raises(HttpError, match="timed out"):
         post(to, within=0.1)
-    to._names._began = -1e9
+    to._resolver._began = -1e9
     with pytest.raises(HttpError, match="timed out"):
         post(to, within=0.1)
-    to._names._began = -1e9
+    to._resolver._began = -1e9
     assert post(to).body == b"ok"
     well.set()
 
@@ -403,7 +403,7 @@ def test_lookups_that_hang_are_bounded_in_number(start, origin):
 
     to = origin(start(answering(GOOD)), resolve=resolve)
     for _ in range(20):
-        to._names._began = -1e9
+        to._resolver._began = -1e9
         with pytest.raises(HttpError, match="timed out"):
             post(to, within=0.01)
     assert len(asked) == 8
@@ -494,7 +494,7 @@ def test_the_end_of_an_answer_is_looked_for_once():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         connected = _Socket(ours)
-        connected.allow(until=time.monotonic() + LONG, bytes_=100)
+        connected.limit(until=time.monotonic() + LONG, bytes_=100)
         reader = connected.makefile("rb")
         theirs.sendall(b"ab")
         assert reader.read(1) == b"a"

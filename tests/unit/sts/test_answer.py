@@ -24,7 +24,7 @@ def answer(*, arn="arn:aws:sts::123456789012:assumed-role/path/Reader/alice", en
 
 
 def read(document, *, session_name="alice", asked=900):
-    return credentials(document, session_name=session_name, asked=asked, now=NOW.timestamp())
+    return credentials(document, session_name=session_name, duration=asked, now=NOW.timestamp())
 
 
 def test_a_usable_answer_becomes_credentials():
