@@ -10,7 +10,7 @@ from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.sessions.cache import Entry
-from extproc.telemetry.observer import Decision
+from extproc.telemetry.observer import Verdict
 from extproc.telemetry.record import RequestRecord
 from extproc.values import Authorized, Credentials, Grant, Identity, Session
 
@@ -161,25 +161,25 @@ class DecisionNotes:
     """The observer of one request."""
 
     def __init__(self) -> None:
-        self._noted: tuple[RequestRecord, Decision, str, str] | None = None
+        self._noted: tuple[RequestRecord, Verdict, str, str] | None = None
 
     def on_abandoned(self, record: RequestRecord, phase: str) -> None:
         """Nobody leaves an explanation."""
 
     def on_decision(
-        self, record: RequestRecord, decision: Decision, reason: str = "", detail: str = ""
+        self, record: RequestRecord, verdict: Verdict, reason: str = "", detail: str = ""
     ) -> None:
         """Take note of the decision."""
-        record.decision, record.reason = decision.value, reason
-        self._noted = record, decision, reason, detail
+        record.decision, record.reason = verdict.value, reason
+        self._noted = record, verdict, reason, detail
 
     def outcome(self, status: int | None) -> tuple[RequestRecord, Grant | Denied | Answered]:
         """Return what the request came to; ``status``: of the answer to the client, if there was one."""
         if self._noted is None:
             raise RuntimeError("nothing was decided")
-        record, decision, reason, detail = self._noted
-        if decision is Decision.DENY:
+        record, verdict, reason, detail = self._noted
+        if verdict is Verdict.DENY:
             return record, Denied(Reason(reason), detail)
-        if decision is Decision.ALLOW and record.grant is not None and status is None:
+        if verdict is Verdict.ALLOW and record.grant is not None and status is None:
             return record, record.grant
         return record, Answered(status or 0)

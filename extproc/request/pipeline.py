@@ -41,7 +41,7 @@ from extproc.signing.payload import Payload, payload_of
 from extproc.signing.rejections import Cause, UpstreamResponse, refusal
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
-from extproc.telemetry.observer import Decision, DecisionObserver
+from extproc.telemetry.observer import DecisionObserver, Verdict
 from extproc.telemetry.record import HIT, MISS, SESSION, RequestRecord
 from extproc.values import (
     VOLATILE_HEADERS,
@@ -438,7 +438,7 @@ class Pipeline:
         if admission is not None:
             self._name_whom(record, admission)
         try:
-            self.observer.on_decision(record, Decision.DENY, reason.value, detail)
+            self.observer.on_decision(record, Verdict.DENY, reason.value, detail)
         except Exception as unobserved:  # noqa: BLE001 - a denial stands, whoever cannot be told of it
             _log.error("telemetry_failed", error=type(unobserved).__name__, at=_place(unobserved))
         return self._denials.reply(

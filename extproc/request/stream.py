@@ -36,7 +36,7 @@ from extproc.request.held_back import OF_THE_HEAD
 from extproc.request.pipeline import Pipeline
 from extproc.signing.payload import Payload
 from extproc.signing.rejections import LONGEST_BODY, UpstreamResponse, body_tells
-from extproc.telemetry.observer import Decision
+from extproc.telemetry.observer import Verdict
 from extproc.telemetry.record import RequestRecord
 from extproc.values import Allow, Authorized, ImmediateResponse, RequestHead, TokenDigest
 
@@ -219,7 +219,7 @@ class Stream:
                 return self._once_identified(received.head, denied)
             raise
         if isinstance(admission, ImmediateResponse):
-            self._pipeline.observer.on_decision(self._record, Decision.REPLY)
+            self._pipeline.observer.on_decision(self._record, Verdict.REPLY)
             return self._decided(codec.encode_immediate_response(admission), last=True)
         return self._on_admitted(admission, body_is_buffered=received.body_is_buffered)
 
@@ -414,7 +414,7 @@ class Stream:
         self._signed_with = authorized
         self._remember(self._admission)
         message = codec.encode_allow(allow, to_body=self._admission.needs_body)
-        self._pipeline.observer.on_decision(self._record, Decision.ALLOW)
+        self._pipeline.observer.on_decision(self._record, Verdict.ALLOW)
         if not self._admission.needs_body:
             message += self._wish(self._admission)
         # Leaving now keeps nothing of us on the way of a long response; only who looks at its head, or is

@@ -12,7 +12,7 @@ from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.record import RequestRecord
 
 
-class Decision(StrEnum):
+class Verdict(StrEnum):
     """What became of a request."""
 
     ALLOW = "allow"
@@ -37,7 +37,7 @@ class DecisionObserver(Protocol):
     """Receives each decision before the response is sent."""
 
     def on_decision(
-        self, record: RequestRecord, decision: Decision, reason: str = "", detail: str = ""
+        self, record: RequestRecord, verdict: Verdict, reason: str = "", detail: str = ""
     ) -> None:
         """Take note of a decision."""
         ...
@@ -66,25 +66,25 @@ class Observer:
         self._random_share = random_share
 
     def on_decision(
-        self, record: RequestRecord, decision: Decision, reason: str = "", detail: str = ""
+        self, record: RequestRecord, verdict: Verdict, reason: str = "", detail: str = ""
     ) -> None:
         """Tell of a decision. No I/O: the audit log and traces are written by threads of their own."""
         record.pause()
-        record.decision, record.reason = decision.value, reason
+        record.decision, record.reason = verdict.value, reason
         self._metrics.decided(record)
-        self._tell(record, decision, detail)
+        self._tell(record, verdict, detail)
 
     def on_abandoned(self, record: RequestRecord, phase: str) -> None:
         """Count a stream that Envoy left; in the audit log and traces if a request was in it. No I/O."""
         self._metrics.abandoned(phase)
         if record.head is not None:
             record.pause()
-            record.decision = Decision.ABANDONED.value
-            self._tell(record, Decision.ABANDONED, phase)
+            record.decision = Verdict.ABANDONED.value
+            self._tell(record, Verdict.ABANDONED, phase)
 
-    def _tell(self, record: RequestRecord, decision: Decision, detail: str) -> None:
+    def _tell(self, record: RequestRecord, verdict: Verdict, detail: str) -> None:
         if self._audit is not None and (
-            decision is not Decision.ALLOW
+            verdict is not Verdict.ALLOW
             or self._sample_allows >= 1.0
             or self._random_share() < self._sample_allows
         ):
