@@ -16,7 +16,7 @@ from extproc.authn.token import TokenLimits
 from extproc.authn.trusted_issuer import TrustedIssuer
 from extproc.authn.verifier import TokenVerifier, Verifier
 from extproc.clock import Clock
-from extproc.config import CeilingSettings, Issuer, LimitSettings, Refresh, RoleMapping, Settings, Tls
+from extproc.config import Issuer, LimitSettings, Refresh, RoleMapping, RuleSettings, Settings, Tls
 from extproc.fairness.stream_slots import SlotLimit, StreamSlots
 from extproc.grpc_server.certificates import CertificateError, CertificateFiles
 from extproc.loopback import is_loopback_url
@@ -83,11 +83,11 @@ def build_policy(settings: Settings) -> Policy:
     )
 
 
-def _issuers(entry: RoleMapping | CeilingSettings) -> frozenset[str] | None:
+def _issuers(entry: RuleSettings) -> frozenset[str] | None:
     return None if entry.issuers is None else frozenset(entry.issuers)
 
 
-def _matcher(entry: RoleMapping | CeilingSettings, role_claim: str) -> Matcher:
+def _matcher(entry: RuleSettings, role_claim: str) -> Matcher:
     if entry.claim is not None:
         return ClaimContains(claim=role_claim, value=entry.claim)
     return cel_matcher(entry.matcher or "")

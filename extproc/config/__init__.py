@@ -9,18 +9,18 @@ from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
 from extproc.config.lint import notes, warnings
 from extproc.config.listen import Listen, Tls, stays_local
-from extproc.config.roles import CeilingSettings, RoleMapping
+from extproc.config.roles import RoleMapping, RuleSettings
 from extproc.config.settings import LimitSettings, Settings
 from extproc.config.targets import TargetSettings
 
 __all__ = [
-    "CeilingSettings",
     "ConfigError",
     "Issuer",
     "LimitSettings",
     "Listen",
     "Refresh",
     "RoleMapping",
+    "RuleSettings",
     "Settings",
     "TargetSettings",
     "Tls",

@@ -24,10 +24,9 @@ def problems(settings: Settings) -> Iterator[str]:
 
 def expressions(settings: Settings) -> Iterator[tuple[str, BoolExpression | StringExpression]]:
     """Yield all expressions, compiled, each with its path."""
-    for section, entries in (("role_mappings", settings.role_mappings), ("ceilings", settings.ceilings)):
-        for position, entry in enumerate(entries):
-            if entry.matcher is not None:
-                yield f"{section}[{position}].matcher", cel_matcher(entry.matcher)
+    for path, rule in settings.rules():
+        if rule.matcher is not None:
+            yield f"{path}.matcher", cel_matcher(rule.matcher)
     for position, mapping in enumerate(settings.role_mappings):
         if mapping.chain is not None and mapping.chain.account is not None:
             yield f"role_mappings[{position}].chain.account", account_expression(mapping.chain.account)
@@ -42,7 +41,7 @@ def _named_claims(settings: Settings, schema: Schema | None) -> Iterator[str]:
         if name in _NEVER_NAMES:
             yield f"session_name_claim: {name} does not name a user"
         yield from _declared("session_name_claim", name, "string", schema)
-    if any(entry.claim is not None for entry in (*settings.role_mappings, *settings.ceilings)):
+    if any(rule.claim is not None for _, rule in settings.rules()):
         yield from _declared("role_claim", settings.role_claim, "list", schema)
 
 

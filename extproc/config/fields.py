@@ -1,7 +1,8 @@
 """The kinds of values that several sections of the configuration have, and what each must look like."""
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -167,6 +168,16 @@ Message = Annotated[str, AfterValidator(_message), Field(min_length=1, max_lengt
 RuleName = Annotated[str, Field(min_length=1, max_length=128)]
 ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5B\x5D-\x7E]+$")]  # RFC 6749 3.3
 SessionDuration = Annotated[int, Field(ge=900, le=43_200)]  # STS's limits
+
+
+def repeated(values: Iterable[str]) -> list[str]:
+    """Return the values that are listed more than once, sorted."""
+    return sorted(value for value, count in Counter(values).items() if count > 1)
+
+
+def repetitions(path: str, values: Iterable[str]) -> list[str]:
+    """Return a warning for each value that is listed more than once."""
+    return [f"{path}: {value!r} is there twice" for value in repeated(values)]
 
 
 class Section(BaseModel):

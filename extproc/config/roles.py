@@ -54,14 +54,14 @@ class Chain(Section):
         return {account: self.role_arn.replace(_ACCOUNT, account) for account in self.accounts}
 
 
-class _Restricting(Section):
+class RuleSettings(Section):
     """What mappings and ceilings share: a condition, whose tokens, an order, a session policy."""
 
     issuers: Annotated[list[str], Field(min_length=1)] | None = None  # default: all
     claim: Annotated[str, Field(min_length=1)] | None = None
     matcher: Matcher | None = None
     priority: int | None = None
-    require_scopes: list[ScopeName] = []  # needed for a role; a restriction spares who has them
+    require_scopes: list[ScopeName] = []  # a role needs them; a restriction spares tokens that have them
     policy_arns: list[PolicyArn] = []
     policy: InlinePolicy | None = None
     message: Message | None = None  # what a client reads that is denied because of it
@@ -79,7 +79,7 @@ class _Restricting(Section):
         return session_policy(self.policy_arns, self.policy)
 
 
-class RoleMapping(_Restricting):
+class RoleMapping(RuleSettings):
     """One rule: which claims and requests get which role, or none."""
 
     name: RuleName | None = None
@@ -100,7 +100,7 @@ class RoleMapping(_Restricting):
         return self
 
 
-class CeilingSettings(_Restricting):
+class CeilingSettings(RuleSettings):
     """What an agent may do at most, whoever it acts for."""
 
     name: RuleName

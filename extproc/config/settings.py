@@ -17,10 +17,11 @@ from extproc.config.fields import (
     SessionDuration,
     expression,
     origin_of,
+    repeated,
 )
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
-from extproc.config.roles import CeilingSettings, RoleMapping
+from extproc.config.roles import CeilingSettings, RoleMapping, RuleSettings
 from extproc.config.targets import TargetSettings
 from extproc.policy.arn import is_aws_endpoint, validate_role_arn
 from extproc.policy.cel import DEFAULT_COST_LIMIT
@@ -176,13 +177,18 @@ class Settings(Section):
         """AWS's STS knows AWS's roles only; another STS may have role ARNs of another form."""
         if self.sts.endpoint_url is not None and not is_aws_endpoint(self.sts.endpoint_url):
             return
-        for path, role_arn in self._role_arns():
+        for path, role_arn in self.role_arns():
             try:
                 validate_role_arn(role_arn)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}; another form needs sts.endpoint_url") from None
 
-    def _role_arns(self) -> Iterator[tuple[str, str]]:
+    def rules(self) -> Iterator[tuple[str, RuleSettings]]:
+        """Yield every mapping and every ceiling with its path."""
+        for section, entries in (("role_mappings", self.role_mappings), ("ceilings", self.ceilings)):
+            yield from ((f"{section}[{position}]", entry) for position, entry in enumerate(entries))
+
+    def role_arns(self) -> Iterator[tuple[str, str]]:
         """Yield every role with the path of its setting."""
         if self.fallback_role_arn is not None:
             yield "fallback_role_arn", self.fallback_role_arn
@@ -194,18 +200,14 @@ class Settings(Section):
 
     def _check_issuers(self) -> None:
         known = [entry.issuer for entry in self.issuers]
-        for section, entries in (("role_mappings", self.role_mappings), ("ceilings", self.ceilings)):
-            for position, entry in enumerate(entries):
-                path = f"{section}[{position}].issuers"
-                _unique(path, "issuer", entry.issuers or [])
-                for issuer in entry.issuers or []:
-                    if issuer not in known:
-                        raise ValueError(
-                            f"{path}: {issuer!r} is not one of issuers{did_you_mean(issuer, known)}"
-                        )
+        for path, rule in self.rules():
+            _unique(f"{path}.issuers", "issuer", rule.issuers or [])
+            for issuer in rule.issuers or []:
+                if issuer not in known:
+                    hint = did_you_mean(issuer, known)
+                    raise ValueError(f"{path}.issuers: {issuer!r} is not one of issuers{hint}")
 
 
 def _unique(section: str, key: str, values: list[str]) -> None:
-    repeated = sorted({value for value in values if values.count(value) > 1})
-    if repeated:
-        raise ValueError(f"{section}: {key} {repeated[0]!r} is used twice")
+    for value in repeated(values):
+        raise ValueError(f"{section}: {key} {value!r} is used twice")
