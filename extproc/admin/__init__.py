@@ -1,1 +1,1 @@
-"""The admin API: its HTTP listener, its service, and what it shows of the running process."""
+"""What operators reach: metrics and probes over HTTP, the admin API over gRPC, and its client."""

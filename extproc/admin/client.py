@@ -1,4 +1,4 @@
-"""The client's side, for ``extproc admin``: JSON objects in and out, errors in words."""
+"""A client of the admin API, for ``extproc admin``: JSON objects in and out."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -9,11 +9,15 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
 from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
 
-ANSWER_WITHIN = 30.0  # seconds; a reload may fetch keys
+TIMEOUT = 30.0  # seconds; a reload may fetch keys
 
 
 class CallError(Exception):
-    """A call failed; the message says why. ``refused``: the request itself was at fault."""
+    """A call failed; the message says why.
+
+    Attributes:
+        refused: whether the server rejected the request as invalid.
+    """
 
     def __init__(self, message: str, *, refused: bool) -> None:
         super().__init__(message)
@@ -21,7 +25,7 @@ class CallError(Exception):
 
 
 class AdminClient:
-    """Calls the admin API over a channel, which it closes in the end."""
+    """Calls the admin API over a channel, and closes the channel on exit."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -36,17 +40,19 @@ class AdminClient:
         self._channel.close()
 
     def call(self, method: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """A method's answer, as https://protobuf.dev/programming-guides/json says; so are the fields.
+        """Call a method and return its answer.
+
+        Fields and answer are JSON objects as in https://protobuf.dev/programming-guides/json.
 
         Raises:
-            CallError: there is none.
+            CallError: the request is invalid, or there is no answer.
         """
         request = getattr(admin_pb2, f"{method}Request")()
         try:
             ParseDict(dict(fields), request)
-            answer = getattr(self._stub, method)(request, timeout=ANSWER_WITHIN)
+            answer = getattr(self._stub, method)(request, timeout=TIMEOUT)
         except ParseError:
-            raise CallError("the request cannot be told in the admin API's terms", refused=True) from None
+            raise CallError("the request does not fit the admin API's messages", refused=True) from None
         except grpc.RpcError as error:
             refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
             message = error.details() if refused else f"{error.code().name}: {error.details()}"
@@ -58,7 +64,7 @@ class AdminClient:
 
 
 def _with_integers(value: Any) -> Any:
-    """A Struct knows doubles only; we send whole ones for integers."""
+    """Turn whole numbers into integers: a Struct has doubles only."""
     if isinstance(value, dict):
         return {name: _with_integers(member) for name, member in value.items()}
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""Connections to the admin HTTP listener: few, short of patience, and quiet in the log.
+"""Connections to the admin HTTP listener: limited in number and in time, and quiet in the log.
 
-uvicorn bounds the time between two requests only. Here everything that a client can be slow with has an
-absolute end, and of too many connections the oldest makes room: a probe's, which lasts milliseconds, is
-served whatever others hold open.
+uvicorn limits only the time between two requests. Here each phase of a connection has a deadline that no
+further byte extends. When there are too many connections, the oldest one is closed: a probe, which lasts
+milliseconds, is served whatever other clients hold open.
 """
 
 import asyncio
@@ -12,20 +12,20 @@ from typing import Any, cast
 import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST = 256
+MAX_CONNECTIONS = 256
 """Connections at a time."""
 
-REQUEST_WITHIN = 10.0
-"""Seconds for a request to come in whole, from the connection's begin or the request's first byte."""
+REQUEST_TIMEOUT = 10.0
+"""Seconds to receive a whole request, from the start of the connection or the request's first byte."""
 
-ANSWERED_WITHIN = 30.0
-"""Seconds for an answer to be made and taken."""
+RESPONSE_TIMEOUT = 30.0
+"""Seconds to make a response and have the client receive it."""
 
-IDLE_FOR = 75.0
+IDLE_TIMEOUT = 75.0
 """Seconds that a connection may wait for its next request: longer than a scrape interval of a minute."""
 
 _log = structlog.get_logger(__name__)
-# Of uvicorn's own messages each request of an attacker could cause one; ours say as much.
+# uvicorn logs a line for each bad request, so an attacker could fill the log. Our own lines are limited.
 _no_log = logging.getLogger(f"{__name__}.uvicorn")
 _no_log.disabled = True
 
@@ -33,94 +33,94 @@ _no_log.disabled = True
 class OpenConnections:
     """The open connections, oldest first. For one event loop."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self, limit: int = MAX_CONNECTIONS) -> None:
+        self._limit = limit
         self._connections: dict[Connection, None] = {}
 
     def __len__(self) -> int:
         return len(self._connections)
 
     def add(self, connection: "Connection") -> None:
-        """Let a connection in; the oldest one makes room."""
-        if len(self._connections) >= self._most:
+        """Add a connection; close the oldest one if there are too many."""
+        if len(self._connections) >= self._limit:
             oldest = next(iter(self._connections))
             self.discard(oldest)
-            oldest.give_up("too_many")
+            oldest.refuse("too_many")
         self._connections[connection] = None
 
     def discard(self, connection: "Connection") -> None:
-        """Forget a connection."""
+        """Remove a connection, if it is there."""
         self._connections.pop(connection, None)
 
 
 class Connection(H11Protocol):
     """One client's connection, HTTP/1.1 with keep-alive."""
 
-    def __init__(self, *, open_ones: OpenConnections, **of_uvicorn: Any) -> None:
-        super().__init__(**of_uvicorn)
+    def __init__(self, *, open_connections: OpenConnections, **options: Any) -> None:
+        super().__init__(**options)
         self.logger = _no_log
-        self.timeout_keep_alive = round(2 * IDLE_FOR)  # ours comes first
-        self._open_ones = open_ones
-        self._end: asyncio.TimerHandle | None = None
-        self._waits = False  # for a request of which nothing has come
+        self.timeout_keep_alive = round(2 * IDLE_TIMEOUT)  # our own timer fires first
+        self._open_connections = open_connections
+        self._deadline: asyncio.TimerHandle | None = None
+        self._is_idle = False  # no byte of the next request has come
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the client in."""
+        """Admit the client."""
         super().connection_made(cast("asyncio.Transport", transport))
-        self._open_ones.add(self)
-        self._within(REQUEST_WITHIN)
+        self._open_connections.add(self)
+        self._set_deadline(REQUEST_TIMEOUT)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client."""
-        self._open_ones.discard(self)
-        if self._end is not None:
-            self._end.cancel()
+        """Remove the connection and its timer."""
+        self._open_connections.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request; the time it may take does not begin anew with each."""
-        if self._waits:
-            self._waits = False
-            self._within(REQUEST_WITHIN)
-        was_answering = self._answers
+        """Take bytes of a request. Only the first ones set the deadline, so slow clients cannot extend it."""
+        if self._is_idle:
+            self._is_idle = False
+            self._set_deadline(REQUEST_TIMEOUT)
+        was_responding = self._is_responding
         try:
             super().data_received(data)
-        except Exception as error:  # noqa: BLE001 - uvicorn lets some of h11's through
-            self.give_up("bad_request", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - uvicorn does not catch all of h11's errors
+            self.refuse("bad_request", error=type(error).__name__)
             return
-        if self._answers and not was_answering:
-            self._within(ANSWERED_WITHIN)
+        if self._is_responding and not was_responding:
+            self._set_deadline(RESPONSE_TIMEOUT)
 
     def on_response_complete(self) -> None:
         """Wait for the next request, unless it has come already."""
-        self._waits = True
-        self._within(IDLE_FOR)
+        self._is_idle = True
+        self._set_deadline(IDLE_TIMEOUT)
         super().on_response_complete()
-        if self._answers:
-            self._waits = False
-            self._within(ANSWERED_WITHIN)
+        if self._is_responding:
+            self._is_idle = False
+            self._set_deadline(RESPONSE_TIMEOUT)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request."""
+        """Refuse bytes that are not an HTTP request."""
         _log.warning("admin_connection_refused", reason="bad_request")
         super().send_400_response(msg)
 
-    def give_up(self, reason: str, **more: str) -> None:
-        """Close the connection at once."""
-        _log.warning("admin_connection_refused", reason=reason, **more)
+    def refuse(self, reason: str, **fields: str) -> None:
+        """Close the connection at once, and log why."""
+        _log.warning("admin_connection_refused", reason=reason, **fields)
         self.transport.abort()
 
     @property
-    def _answers(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _within(self, seconds: float) -> None:
-        if self._end is not None:
-            self._end.cancel()
-        self._end = self.loop.call_later(seconds, self._time_is_over)
+    def _set_deadline(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self._on_deadline)
 
-    def _time_is_over(self) -> None:
-        if self._waits:
-            self.transport.abort()  # without a line: a client that keeps a connection has done nothing wrong
+    def _on_deadline(self) -> None:
+        if self._is_idle:
+            self.transport.abort()  # not logged: keeping a connection open is not a fault
         else:
-            self.give_up("too_slow")
+            self.refuse("too_slow")

@@ -1,4 +1,4 @@
-"""The admin HTTP listener: ``/metrics``, ``/healthz`` (alive), ``/readyz`` (fit for traffic, or why not)."""
+"""The admin HTTP listener: ``/metrics``, ``/healthz`` (alive), ``/readyz`` (ready, or why not)."""
 
 import asyncio
 import gzip
@@ -20,20 +20,20 @@ from starlette.types import Receive, Scope, Send
 
 from extproc.admin.connections import Connection, OpenConnections
 
-_COLLECTIONS = 2  # of metrics, at a time; a supervisor's wait for its workers
-_LONGEST_HEAD = 16 * 1024  # bytes of a request's line and headers
+_MAX_COLLECTIONS = 2  # of metrics at a time; those of a supervisor wait for its workers
+_MAX_HEAD = 16 * 1024  # bytes of a request's line and headers
 _BACKLOG = 128
 
 _log = structlog.get_logger(__name__)
 
 
 class AdminServer:
-    """Serves in a thread and an event loop of its own, ``start`` to ``stop``.
+    """Serves in a thread and an event loop of its own, from ``start`` to ``stop``.
 
     Args:
         address: HOST:PORT to listen at; port 0 for a free one.
-        registry: the metrics; asked in threads of the listener's, at most two at a time.
-        unready: returns why this instance should get no traffic; none when it should.
+        registry: the metrics; collected in threads of the listener, at most two at a time.
+        unready: returns why this instance should get no traffic; an empty list if it should.
         degraded: returns what is wrong although it is ready.
 
     Raises:
@@ -53,13 +53,13 @@ class AdminServer:
         self._degraded = degraded
         self._socket = _listen(address)
         self.port: int = self._socket.getsockname()[1]
-        self._collectors = ThreadPoolExecutor(_COLLECTIONS, thread_name_prefix="admin-metrics")
+        self._collectors = ThreadPoolExecutor(_MAX_COLLECTIONS, thread_name_prefix="admin-metrics")
         self._open = OpenConnections()
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._serve,
-                # It is called for each connection; that it need not be a class is not in its type.
-                http=cast("type[asyncio.Protocol]", partial(Connection, open_ones=self._open)),
+                # uvicorn calls this for each connection; its type asks for a class, a function will do.
+                http=cast("type[asyncio.Protocol]", partial(Connection, open_connections=self._open)),
                 ws="none",
                 lifespan="off",
                 loop="asyncio",
@@ -70,7 +70,7 @@ class AdminServer:
                 server_header=False,
                 proxy_headers=False,
                 backlog=_BACKLOG,
-                h11_max_incomplete_event_size=_LONGEST_HEAD,
+                h11_max_incomplete_event_size=_MAX_HEAD,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -79,7 +79,7 @@ class AdminServer:
         )
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -93,7 +93,7 @@ class AdminServer:
         request = Request(scope, receive)
         try:
             response = await self._respond(request)
-        except Exception as error:  # noqa: BLE001 - the type only: a message may quote anything
+        except Exception as error:  # noqa: BLE001 - log the type only: the message may quote a secret
             _log.error("admin_request_failed", error=type(error).__name__)
             response = _text(500, ["internal error, see the log"])
         await response(scope, receive, send)
@@ -146,7 +146,7 @@ def _listen(address: str) -> socket.socket:
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
     try:
         return choose_encoder(accept)
-    except Exception:  # noqa: BLE001 - it raises for some versions that are none; what may be wanted is a preference
+    except Exception:  # noqa: BLE001 - it raises for invalid versions; a preference must not fail the request
         return choose_encoder("")
 
 

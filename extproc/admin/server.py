@@ -1,4 +1,4 @@
-"""The listener of the admin API: its service, health and reflection, so that grpcurl needs no proto files."""
+"""The gRPC listener of the admin API, with health and reflection: grpcurl needs no proto files."""
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -18,8 +18,8 @@ from extproc.grpc_server.transport import Transport
 SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-_AT_A_TIME = 16  # calls; further ones are turned away
-_GRACE = 1.0  # seconds for calls under way
+_MAX_CALLS = 16  # at a time; further ones are rejected
+_GRACE = 1.0  # seconds for running calls to end
 
 _log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ class AdminGrpcServer:
     def __init__(self, servicer: admin_pb2_grpc.AdminServicer, *, transport: Transport) -> None:
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[_Guard(transport)], options=transport.options, maximum_concurrent_rpcs=_AT_A_TIME
+            interceptors=[_Guard(transport)], options=transport.options, maximum_concurrent_rpcs=_MAX_CALLS
         )
         admin_pb2_grpc.add_AdminServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -38,7 +38,7 @@ class AdminGrpcServer:
         self.ports = transport.bind(self._server.add_secure_port)
 
     async def __aenter__(self) -> Self:
-        """Listen, and say so to health's clients."""
+        """Listen, and report SERVING."""
         for service in ("", SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
@@ -47,7 +47,7 @@ class AdminGrpcServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the calls under way, and close."""
+        """Let running calls finish, and close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(_GRACE)
 

@@ -142,7 +142,7 @@ def test_1500_connections_that_stay_open_keep_nobody_out(server, many_files, sen
 
 
 def test_a_request_that_comes_byte_by_byte_has_an_end(serve):
-    server = serve(REQUEST_WITHIN=0.3)
+    server = serve(REQUEST_TIMEOUT=0.3)
     over = threading.Event()
 
     def drip():
@@ -164,7 +164,7 @@ def test_a_request_that_comes_byte_by_byte_has_an_end(serve):
 
 
 def test_a_connection_that_is_kept_for_nothing_has_an_end_without_a_word(serve):
-    server = serve(IDLE_FOR=0.1)
+    server = serve(IDLE_TIMEOUT=0.1)
     received = answer(server, PROBE.replace(b"close", b"keep-alive"))
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert server.log == []
@@ -229,7 +229,7 @@ def test_clients_that_reset_their_connections_leave_nothing_behind(server):
 
 
 def test_answers_that_nobody_takes_end(serve):
-    server = serve(ANSWERED_WITHIN=0.5)
+    server = serve(RESPONSE_TIMEOUT=0.5)
     request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
     with connect(server) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
