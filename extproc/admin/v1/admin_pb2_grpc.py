@@ -26,10 +26,11 @@ if _version_not_supported:
 
 
 class AdminStub:
-    """Looks at a running extproc, and ends sessions.
+    """Shows a running extproc, and ends sessions.
 
-    All methods answer INVALID_ARGUMENT for a request that cannot be acted on, with the reason,
-    and INTERNAL, without one, for a fault of the server; its log has more.
+    All methods return INVALID_ARGUMENT, with the reason, for a request that cannot be acted on. They return
+    INTERNAL, without the reason, for a fault of the server, and log it. With several workers they return
+    UNAVAILABLE if one that must answer does not.
     """
 
     def __init__(self, channel):
@@ -71,14 +72,15 @@ class AdminStub:
 
 
 class AdminServicer:
-    """Looks at a running extproc, and ends sessions.
+    """Shows a running extproc, and ends sessions.
 
-    All methods answer INVALID_ARGUMENT for a request that cannot be acted on, with the reason,
-    and INTERNAL, without one, for a fault of the server; its log has more.
+    All methods return INVALID_ARGUMENT, with the reason, for a request that cannot be acted on. They return
+    INTERNAL, without the reason, for a fault of the server, and log it. With several workers they return
+    UNAVAILABLE if one that must answer does not.
     """
 
     def GetStatus(self, request, context):
-        """Says how the server is.
+        """Returns the server's status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,14 +94,14 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Says which role claims would be given by the policy that is running, and why.
+        """Returns which role the running policy would grant to claims, and why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Revoke(self, request, context):
-        """Ends sessions, and refuses their owners for a while.
+        """Ends sessions, and refuses requests of their owners for some time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +115,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetMetrics(self, request, context):
-        """Gives the metrics as text.
+        """Returns the metrics as text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,10 +163,11 @@ def add_AdminServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Admin:
-    """Looks at a running extproc, and ends sessions.
+    """Shows a running extproc, and ends sessions.
 
-    All methods answer INVALID_ARGUMENT for a request that cannot be acted on, with the reason,
-    and INTERNAL, without one, for a fault of the server; its log has more.
+    All methods return INVALID_ARGUMENT, with the reason, for a request that cannot be acted on. They return
+    INTERNAL, without the reason, for a fault of the server, and log it. With several workers they return
+    UNAVAILABLE if one that must answer does not.
     """
 
     @staticmethod
