@@ -19,12 +19,12 @@ from extproc.demo.stack import Stack, StackError
 
 
 def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True) -> bool:
-    """Run the demo; returns whether everything was as expected."""
+    """Run the demo; return whether everything was as expected."""
     console = Console()
     if not console.is_terminal:
-        console.width = 120  # a log has no width of its own
+        console.width = 120  # a log file has no width
     started = time.monotonic()
-    # SIGTERM must clean up like Ctrl-C does.
+    # SIGTERM must clean up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="extproc-demo-") as directory:
         console.print("Starting identity provider, STS emulator, MCP server, extproc and Envoy ...")

@@ -1,4 +1,4 @@
-"""Drives the stack as users would: the official MCP client in both protocol modes, and who is refused."""
+"""Calls the stack as users would: with the official MCP client in both protocol modes, and without a role."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from extproc.demo.settings import ADMIN_ROLE, DEVELOPER_ROLE
 from extproc.demo.stack import Stack
 
 MODES = {"2026-07-28": "2026-07-28", "2025-11-25 (sessions)": "legacy"}
-"""What the table calls a protocol mode, and what the SDK does."""
+"""The SDK's name of each protocol mode, by the name in the table."""
 
 ROLES = {"demo-admin": ADMIN_ROLE, "demo-developer": DEVELOPER_ROLE}
 _TIMEOUT = 20.0  # seconds, for one call
@@ -27,7 +27,7 @@ _EXPIRED = {"lifetime": "-300"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the result: what was tried, what came of it, whether that is right. Times in seconds."""
+    """One line of the result: what was tried, its outcome, and whether that is right. Times in seconds."""
 
     who: str
     how: str
@@ -39,7 +39,7 @@ class Row:
 
 @asynccontextmanager
 async def mcp_client(url: str, token: str, *, mode: str) -> AsyncIterator[Client]:
-    """An MCP client that has nothing but a bearer token."""
+    """Yield an MCP client that has nothing but a bearer token."""
     headers = {"authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT) as http,
@@ -49,7 +49,7 @@ async def mcp_client(url: str, token: str, *, mode: str) -> AsyncIterator[Client
 
 
 async def drive(stack: Stack, done: Callable[[Row], None]) -> bool:
-    """Try everything; ``done`` gets each row as it comes. Returns whether all was as expected."""
+    """Try everything; call ``done`` with each row. Return whether all was as expected."""
     rows = []
     async for row in _rows(stack):
         done(row)
@@ -76,7 +76,7 @@ async def _rows(stack: Stack) -> AsyncIterator[Row]:
 
 
 async def _allowed(stack: Stack, account: str, role: str, label: str, mode: str) -> Row:
-    # A token of its own for each mode: sessions are by token, so the first call is really cold.
+    # Each mode has its own token. A session belongs to a token, so the first call finds none.
     token = await asyncio.to_thread(stack.token, account)
     try:
         started = time.perf_counter()
@@ -88,7 +88,7 @@ async def _allowed(stack: Stack, account: str, role: str, label: str, mode: str)
                 started = time.perf_counter()
                 await _whoami(client)
                 warm.append(time.perf_counter() - started)
-    except Exception as error:  # noqa: BLE001 - a row that failed says so, the others still run
+    except Exception as error:  # noqa: BLE001 - the row shows the failure, and the others still run
         return Row(account, label, f"failed: {_innermost(error)!r}", expected=False)
     role_name = role.rpartition("/")[2]
     expected = (seen["role_name"], seen["session_name"]) == (role_name, account)
@@ -105,13 +105,13 @@ async def _whoami(client: Client) -> dict[str, Any]:
 
 
 async def _streamed(stack: Stack) -> Row:
-    """Progress must arrive while the tool still works: nothing on the way may hold it back."""
+    """Check that progress arrives while the tool runs: nothing on the way may buffer it."""
     token = await asyncio.to_thread(stack.token, "demo-admin")
     steps, pause = 5, 0.1
     arrivals: list[float] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-        del progress, total, message  # when it came is all that counts
+        del progress, total, message  # only the time of arrival counts
         arrivals.append(time.perf_counter())
 
     try:
@@ -137,7 +137,7 @@ async def _refused(
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The cause inside the groups that task groups wrap it in."""
+    """Return the cause inside nested exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""Reading ``application/x-www-form-urlencoded`` requests, strictly and with a limit."""
+"""Strict parsing of ``application/x-www-form-urlencoded`` requests, with a limit."""
 
 from urllib.parse import parse_qsl
 

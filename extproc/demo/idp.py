@@ -39,10 +39,9 @@ class IdpSettings:
     """What the provider says about itself.
 
     Attributes:
-        issuer: the URL clients and verifiers reach it at, without a trailing slash. Endpoints live under
-            its path.
-        audience: the ``aud`` of tokens when the client asks for no other.
-        client_documents: clients may be described by what is at the URL that is their id.
+        issuer: the URL of the provider, without a trailing slash. Endpoints are under its path.
+        audience: the ``aud`` of tokens, unless the client requests another.
+        client_documents: accept client ids that are URLs of metadata documents.
     """
 
     issuer: str
@@ -113,12 +112,12 @@ class Provider:
         return self._keys.sign(claims, algorithm=wanted.algorithm)
 
     async def discovery(self, request: Request) -> Response:
-        """Serve the metadata, or the fault asked for."""
+        """Serve the metadata, or the configured fault."""
         self._count(request)
         return await self._faulty("discovery") or JSONResponse(self.metadata())
 
     async def jwks(self, request: Request) -> Response:
-        """Serve the key set, or the fault asked for."""
+        """Serve the key set, or the configured fault."""
         self._count(request)
         headers = {"cache-control": "max-age=300"}
         return await self._faulty("jwks") or JSONResponse(self._keys.jwks(), headers=headers)
@@ -170,7 +169,7 @@ class Provider:
         return RedirectResponse(self._codes.approve(wanted, account), HTTPStatus.FOUND, headers=headers)
 
     async def healthz(self, _request: Request) -> Response:
-        """Say that the process serves."""
+        """Return 200: the process is running."""
         return JSONResponse({"status": "ok"})
 
     async def rotate(self, request: Request) -> Response:
@@ -192,7 +191,7 @@ class Provider:
         return JSONResponse(self._faults)
 
     async def lifetime(self, request: Request) -> Response:
-        """Set the lifetime in seconds of the access tokens that logins and refresh tokens get from now on."""
+        """Set the lifetime in seconds of access tokens issued from now on for logins and refresh tokens."""
         try:
             seconds = (await request.json())["seconds"]
         except (ValueError, TypeError, KeyError):
@@ -207,7 +206,7 @@ class Provider:
         return JSONResponse({"hits": dict(self._hits)})
 
     def _count(self, request: Request) -> None:
-        self._hits[request.url.path] += 1  # only routed paths come here, so the counter is bounded
+        self._hits[request.url.path] += 1  # only routed paths are counted, so the counter is bounded
 
     async def _faulty(self, endpoint: str) -> Response | None:
         match self._faults[endpoint]:

@@ -1,7 +1,7 @@
-"""Who may ask the demo's provider for a login: clients known beforehand, registered, or described by a URL.
+"""Clients of the demo's provider: known beforehand, registered, or described by a document at a URL.
 
-All are public clients. MCP (2025-11-25, Authorization) has clients try in this order: an id they were given,
-a client id metadata document if the provider knows such, dynamic registration (RFC 7591).
+All are public clients. In MCP (2025-11-25, Authorization) clients try in this order: a configured id,
+a client id metadata document if the provider supports it, dynamic registration (RFC 7591).
 """
 
 import re
@@ -32,10 +32,10 @@ class Client:
     """A public client.
 
     Attributes:
-        redirect_uris: where a browser may be sent back to. A loopback address stands for all its ports.
-        refreshes: it can use refresh tokens.
-        any_loopback: any path of a loopback address is a redirect address as well.
-        host: whose document described the client; None without one.
+        redirect_uris: URLs to which a browser may be sent back. A loopback address covers all its ports.
+        refreshes: whether it can use refresh tokens.
+        any_loopback: whether every path of a loopback address is a redirect address too.
+        host: the host of the client's metadata document; None without one.
     """
 
     client_id: str
@@ -46,9 +46,9 @@ class Client:
     host: str | None = None
 
     def may_return_to(self, uri: str) -> bool:
-        """Whether a browser may be sent to ``uri`` with a code.
+        """Return whether a browser may be sent to ``uri`` with a code.
 
-        Addresses are compared as strings, but for the port of loopback addresses (RFC 8252 section 7.3).
+        URLs are compared as strings, except for the port of loopback addresses (RFC 8252 section 7.3).
         """
         if uri in self.redirect_uris:
             return True
@@ -74,11 +74,11 @@ PREREGISTERED: Final = Client(
     name="A client with the id demo-client",
     any_loopback=True,
 )
-"""The client that needs no registration: any program of this machine that is given its id."""
+"""The client that needs no registration: any program of this machine can use its id."""
 
 
 class Clients:
-    """Registered clients in memory, bounded in number and time, beside the other two kinds."""
+    """Finds clients of the three kinds. Registered ones are in memory, limited in number and time."""
 
     def __init__(self, documents: ClientDocuments | None) -> None:
         self._documents = documents
@@ -99,11 +99,11 @@ class Clients:
             document = await self._documents.fetch(client_id)
             host = urlsplit(client_id).netloc
             return _client(document, client_id=client_id, error="invalid_client", host=host)
-        # Registrations end with the process: whoever comes back must register again.
+        # Registrations end with the process: a client that returns must register again.
         raise OAuthError("invalid_client", "the client is not registered (any more)")
 
     def register(self, wanted: object) -> dict[str, Any]:
-        """Register a client; returns the response of RFC 7591 section 3.2.1.
+        """Register a client; return the response of RFC 7591 section 3.2.1.
 
         Raises:
             OAuthError: ``invalid_redirect_uri`` or ``invalid_client_metadata``.
@@ -154,7 +154,7 @@ def _client(metadata: Mapping[str, Any], *, client_id: str, error: str, host: st
 def _split(uri: str) -> SplitResult | None:
     try:
         parts = urlsplit(uri)
-        _ = parts.port  # is checked when asked for
+        _ = parts.port  # urlsplit checks it on access
     except ValueError:
         return None
     return parts

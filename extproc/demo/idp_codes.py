@@ -1,7 +1,7 @@
-"""The demo provider's authorization code flow: codes bound to what was asked for.
+"""The demo provider's authorization code flow.
 
-Clients are public, so PKCE with S256 is required (RFC 7636). A code works once, for one minute, for the
-client, redirect address, resource and verifier it was made for.
+Clients are public, so PKCE with S256 is required (RFC 7636). A code works once and for
+one minute, for the client, redirect address, resource and verifier of its authorization request.
 """
 
 import base64
@@ -39,14 +39,14 @@ class AuthorizationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Authorized:
-    """What a code stands for: a request, approved by an account."""
+    """An authorization request that an account approved."""
 
     request: AuthorizationRequest
     account: str
 
 
 class CodeFlow:
-    """Codes in memory, bounded in number and time."""
+    """Keeps codes in memory, limited in number and time."""
 
     def __init__(self, *, issuer: str) -> None:
         self._issuer = issuer
@@ -56,7 +56,7 @@ class CodeFlow:
         """Check an authorization request of a client.
 
         Raises:
-            OAuthError: it is not one; nothing may be sent to its redirect address then.
+            OAuthError: the request is not valid; nothing may be sent to its redirect address.
         """
         redirect_uri = query.get("redirect_uri", "")
         if not client.may_return_to(redirect_uri):
@@ -76,7 +76,7 @@ class CodeFlow:
         )
 
     def approve(self, request: AuthorizationRequest, account: str) -> str:
-        """The address that takes the browser back to the client with a code (and RFC 9207's ``iss``)."""
+        """Return the URL that sends the browser back to the client with a code and RFC 9207's ``iss``."""
         code = secrets.token_urlsafe(32)
         self._codes[code] = Authorized(request, account)
         parameters = {"code": code, "iss": self._issuer}
@@ -86,7 +86,7 @@ class CodeFlow:
         return f"{request.redirect_uri}{separator}{urlencode(parameters)}"
 
     def redeem(self, form: Mapping[str, str]) -> Authorized:
-        """What a code stands for; the code is used up, whether it fits or not.
+        """Return what a code was issued for, and delete the code, also if it does not fit.
 
         Raises:
             OAuthError: ``invalid_grant`` or ``invalid_target``.

@@ -1,8 +1,8 @@
-"""Client id metadata documents: a client's id is the URL of what describes it.
+"""Client id metadata documents: a client's id is the URL of a document about it.
 
-https://datatracker.ietf.org/doc/draft-ietf-oauth-client-id-metadata-document/ (revision 01), which MCP asks
-for since 2025-11-25. Whoever opens the authorization page makes this process fetch a URL, so it fetches from
-public addresses only, or from this machine where the provider itself is reached at a loopback address.
+https://datatracker.ietf.org/doc/draft-ietf-oauth-client-id-metadata-document/ (revision 01), which MCP
+requires since 2025-11-25. Anyone who opens the authorization page makes this process fetch a URL, so only
+public addresses are allowed, and loopback ones if the provider itself has a loopback address.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _SECRETS: Final = frozenset({"client_secret", "client_secret_expires_at"})
 
 
 def is_document_url(client_id: str) -> bool:
-    """Whether a client id is a URL that the draft allows (section 3): https, a path, nothing odd."""
+    """Return whether a client id is a URL that the draft allows (section 3)."""
     if len(client_id) > MAX_URL or not client_id.isascii() or not client_id.isprintable() or " " in client_id:
         return False
     try:
@@ -49,11 +49,11 @@ def is_document_url(client_id: str) -> bool:
 
 
 class ClientDocuments:
-    """Fetches documents, and keeps good ones for five minutes.
+    """Fetches documents, and keeps valid ones for five minutes.
 
     Args:
-        allow_loopback: fetch from this machine, too.
-        transport: replaces the network, for tests; addresses are not looked up then.
+        allow_loopback: fetch from this machine too.
+        transport: replaces the network, for tests; then no name is resolved.
     """
 
     def __init__(self, *, allow_loopback: bool, transport: httpx2.AsyncBaseTransport | None = None) -> None:
@@ -62,16 +62,16 @@ class ClientDocuments:
         self._cache: TTLCache[str, dict[str, Any]] = TTLCache(MAX_DOCUMENTS, FRESH, time.monotonic)
 
     async def fetch(self, client_id: str) -> dict[str, Any]:
-        """Return the document at a client id that ``is_document_url``.
+        """Return the document at a client id for which ``is_document_url`` is true.
 
         Raises:
-            OAuthError: ``invalid_client``: it cannot be fetched, or is not this client's.
+            OAuthError: ``invalid_client`` if it cannot be fetched or is not this client's.
         """
         known = self._cache.get(client_id)
         if known is not None:
             return known
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT):  # the client's count from one part to the next
+            async with asyncio.timeout(FETCH_TIMEOUT):  # httpx2's timeout limits single operations only
                 body = await self._get(client_id)
         except (OSError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise _refused(
@@ -106,7 +106,7 @@ class ClientDocuments:
         parts = urlsplit(url)
         headers = {"host": parts.netloc, "accept": "application/json"}
         async with (
-            # The system's authorities, or SSL_CERT_FILE's; no proxy, which would look the name up again.
+            # CA certificates of the system or of SSL_CERT_FILE; no proxy: it would resolve the name again.
             httpx2.AsyncClient(
                 transport=self._transport,
                 verify=httpx2.create_ssl_context(),

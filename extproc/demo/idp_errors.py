@@ -1,4 +1,4 @@
-"""The demo provider's refusals, in the words of OAuth."""
+"""The demo provider's OAuth errors."""
 
 from http import HTTPStatus
 

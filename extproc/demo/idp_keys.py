@@ -10,7 +10,7 @@ ALGORITHMS: Final = ("RS256", "ES256")
 
 
 class KeyRing:
-    """Private keys by generation; the newest signs, retired ones may stay published."""
+    """The current private keys, and the public keys that are published."""
 
     def __init__(self) -> None:
         self._generation = 0

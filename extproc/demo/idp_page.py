@@ -1,4 +1,4 @@
-"""The demo provider's only page: whoever opens it chooses an account, and is logged in."""
+"""The demo provider's only page: choosing an account on it logs in."""
 
 import html
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,12 @@ from extproc.demo.idp_codes import AuthorizationRequest
 
 
 def account_page(wanted: AuthorizationRequest, query: Mapping[str, str], accounts: Iterable[str]) -> Response:
-    """Return the page; each of its links repeats the ``query`` with an account as ``login_hint``."""
+    """Return the page; each link repeats the ``query`` with an account as ``login_hint``."""
     links = [
         f'<li><a href="?{html.escape(urlencode({**query, "login_hint": account}))}">{account}</a></li>'
         for account in accounts
     ]
-    # Anybody may write any name; whose document it is shows who wrote it.
+    # A client can choose any name; the host of its document shows who chose it.
     host = f" ({wanted.client.host})" if wanted.client.host else ""
     client, resource = html.escape(wanted.client.name + host), html.escape(wanted.resource or "")
     page = (

@@ -1,7 +1,7 @@
-"""The demo provider's refresh tokens: each works once, and a second use ends the login it came from.
+"""The demo provider's refresh tokens: each works once, and a second use ends its login.
 
-RFC 9700 section 4.14.2 asks this of public clients: a stolen token and its owner's cannot both be used
-without the provider noticing.
+RFC 9700 section 4.14.2 requires this for public clients: if a stolen token and its successor are both
+used, the provider notices.
 """
 
 import hmac
@@ -21,7 +21,7 @@ MAX_LOGINS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a client may have access tokens for without asking again."""
+    """What a client may get access tokens for without another login."""
 
     account: str
     client_id: str
@@ -32,11 +32,11 @@ class Login:
 @dataclass(frozen=True, slots=True)
 class _Family:
     login: Login
-    current: str  # the secret of the only token that is good
+    current: str  # the secret of the only valid token
 
 
 class RefreshTokens:
-    """Logins in memory, bounded in number and time; a token is ``FAMILY.SECRET``."""
+    """Keeps logins in memory, limited in number and time; a token is ``FAMILY.SECRET``."""
 
     def __init__(self) -> None:
         self._families: TTLCache[str, _Family] = TTLCache(MAX_LOGINS, LIFETIME, time.monotonic)
@@ -46,9 +46,9 @@ class RefreshTokens:
         return self._put(secrets.token_urlsafe(16), login)
 
     def rotate(self, form: Mapping[str, str]) -> tuple[Login, str]:
-        """Use a token up (RFC 6749 section 6); returns what it stands for and its successor.
+        """Use a token (RFC 6749 section 6); return its login and the token that replaces it.
 
-        The scope may be narrowed for one access token; the successor has all of the login's.
+        The scope of one access token may be narrowed; the new refresh token keeps that of the login.
 
         Raises:
             OAuthError: ``invalid_grant``, ``invalid_scope`` or ``invalid_target``.
@@ -58,7 +58,7 @@ class RefreshTokens:
         if family is None:
             raise OAuthError("invalid_grant", "the refresh token is unknown, expired or revoked")
         login = family.login
-        # Only who had a token of this login knows the family's name: this one was used before, or is made up.
+        # Only holders of a token of this login know the family's name: it was used before, or is made up.
         if not hmac.compare_digest(secret.encode(), family.current.encode()):
             del self._families[name]
             raise OAuthError("invalid_grant", "the refresh token was used before: the login has ended")

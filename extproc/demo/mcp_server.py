@@ -1,7 +1,7 @@
-"""The demo's upstream: an MCP server behind a SigV4 check, standing where AWS's would stand.
+"""The demo's upstream: an MCP server behind a SigV4 check, in the place of AWS's.
 
 Everything but ``/_control`` and ``/healthz`` passes the verifier first. ``/mcp`` is the MCP server, ``/sse``
-a plain event stream, and any other path echoes what arrived.
+a plain event stream, and any other path echoes the request.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ LOOKUP_TIMEOUT: Final = 5.0  # seconds
 MAX_EVENTS: Final = 10_000
 MAX_EVENT_DELAY: Final = 60.0
 
-# Identity unknown is 401, identity refused is 403.
+# 401 without a usable identity, 403 for one that is refused.
 _UNAUTHENTICATED: Final = frozenset({"MissingAuthenticationToken", "IncompleteSignature"})
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """What the upstream pretends to be.
+    """The service that the upstream emulates.
 
     Attributes:
         sts_url: base URL of the STS emulator, without a trailing slash.
@@ -74,7 +74,7 @@ class _Disconnected(Exception):  # noqa: N818 - local signal between two functio
 
 
 class CredentialLookup:
-    """Fetches credentials from the STS emulator and keeps them for a short while."""
+    """Fetches credentials from the STS emulator and keeps them for ``CREDENTIAL_TTL``."""
 
     def __init__(self, *, sts_url: str, http: httpx2.AsyncClient) -> None:
         self._sts_url = sts_url
@@ -85,12 +85,12 @@ class CredentialLookup:
         """Return a credential, or None for an unknown key id.
 
         Raises:
-            httpx2.HTTPError: the emulator did not answer, or not with what is expected.
+            httpx2.HTTPError: the emulator did not answer as expected.
         """
         known = self._cache.get(unverified_key_id)
         if known is not None:
             return known
-        # The id is whatever the client wrote: encode it, so that it stays one path segment.
+        # The client can send any id: encode it, so that it stays one path segment.
         response = await self._http.get(
             f"{self._sts_url}/_control/credentials/{quote(unverified_key_id, safe='')}"
         )
@@ -115,7 +115,7 @@ class CredentialLookup:
 
 
 class SignatureGate:
-    """ASGI middleware: buffers the body, verifies the signature, records the request, then lets it pass."""
+    """ASGI middleware: buffers the body, verifies the signature, records the request, then calls the app."""
 
     def __init__(
         self, app: ASGIApp, *, settings: UpstreamSettings, credentials: CredentialLookup, log: RequestLog
@@ -198,7 +198,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:
-        # After the body comes only the disconnect, which a streaming answer must still hear of.
+        # After the body comes only the disconnect, which a streaming response must still receive.
         return pending.pop() if pending else await receive()
 
     return replayed
@@ -267,14 +267,17 @@ def create_app(
     settings: UpstreamSettings,
     *,
     transport: httpx2.AsyncBaseTransport | None = None,
-    tell: Callable[[str], None] = lambda _line: None,
+    write_line: Callable[[str], None] = lambda _line: None,
 ) -> ASGIApp:
-    """Build the upstream; ``tell`` gets its access log, line by line.
+    """Build the upstream.
 
-    ``transport`` replaces the network towards the STS emulator, for tests.
+    Args:
+        settings: the service to emulate.
+        transport: replaces the network to the STS emulator, for tests.
+        write_line: called with each line of the access log.
     """
     http = httpx2.AsyncClient(transport=transport, timeout=LOOKUP_TIMEOUT, trust_env=False)
-    log = RequestLog(tell)
+    log = RequestLog(write_line)
     credentials = CredentialLookup(sts_url=settings.sts_url, http=http)
     mcp_app = build_server().streamable_http_app(
         streamable_http_path="/mcp",
@@ -311,7 +314,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        # A mounted application's lifespan is not run by its parent, and the SDK needs its own.
+        # A parent does not run the lifespan of a mounted application, and the SDK needs it.
         async with http, mcp_app.router.lifespan_context(mcp_app):
             yield
 

@@ -15,9 +15,9 @@ from extproc.demo.sigv4_verifier import VerifiedRequest
 SCOPE_KEY: Final = "extproc.demo.verified"
 
 
-# Models, not slotted dataclasses: for those the SDK leaves out the structured result without a word.
+# Models, not slotted dataclasses, for which the SDK silently omits the structured result.
 class Caller(BaseModel):
-    """Whom AWS takes the caller for."""
+    """The caller's AWS identity."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +51,7 @@ def caller_of(request: Request) -> Caller:
 
 
 async def whoami(ctx: Context) -> Caller:
-    """Tell under which AWS identity this request arrived."""
+    """Return the AWS identity of this request."""
     request = ctx.request_context.request
     if not isinstance(request, Request):
         raise TypeError("the tool was not called over HTTP")

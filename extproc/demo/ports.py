@@ -7,8 +7,8 @@ import socket
 import sys
 from typing import Final
 
-# Below what Linux (32768) and the others (49152) give to outgoing connections and to port 0: such
-# a port cannot be taken between its choice and the start of the server it was chosen for.
+# Below the ports that Linux (from 32768) and others (from 49152) use for outgoing connections and port 0:
+# the system does not take such a port between its choice and the start of the server.
 _CHOSEN_FROM: Final = range(20_000, 32_768)
 
 _reserved: Final = contextlib.ExitStack()
@@ -21,7 +21,7 @@ def free_ports(count: int) -> list[int]:
     Processes that run side by side, such as parallel test runs, get different ports too (on Linux).
 
     Raises:
-        OSError: so many are not free.
+        OSError: not enough ports are free.
     """
     found: list[int] = []
     for port in random.sample(_CHOSEN_FROM, len(_CHOSEN_FROM)):
@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
 def _reserve(port: int) -> bool:
     with contextlib.ExitStack() as undo:
         if sys.platform == "linux":
-            # An abstract name, which the kernel frees when this process ends, however it ends.
+            # An abstract socket name: the kernel frees it when this process ends, even by a crash.
             name = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             try:
                 name.bind(f"\0extproc port {port}")
@@ -54,7 +54,7 @@ def is_taken(address: str) -> bool:
     """Return whether a process listens at ``HOST:PORT`` of this machine."""
     host, _, port = address.rpartition(":")
     with socket.socket() as probe:
-        # As servers do: a port whose last connections are still closing is free.
+        # As servers do it, so that a port whose last connections are still closing counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, int(port)))

@@ -1,7 +1,7 @@
-"""What arrived at the demo's upstream: a bounded log that proves what was, and was not, sent.
+"""A bounded log of the requests that arrived at the demo's upstream.
 
-Secrets do not enter it. Of an Authorization value its scheme and a digest prefix are kept;
-of a session token a digest prefix; anywhere else a JWT is replaced by its digest prefix.
+It contains no secrets: of an Authorization value it keeps the scheme and a digest prefix, of a session
+token a digest prefix, and anywhere else a JWT is replaced by its digest prefix.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class RecordedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counters since the start or the last reset; they do not forget, as the log does."""
+    """Counters of all requests since the start or the last reset."""
 
     received: int = 0
     verified: int = 0
@@ -50,10 +50,10 @@ class Totals:
 
 
 class RequestLog:
-    """The last ``CAPACITY`` requests and totals over all of them. ``tell`` gets a line of JSON for each."""
+    """The last ``CAPACITY`` requests, and totals. ``write_line`` is called with a line of JSON for each."""
 
-    def __init__(self, tell: Callable[[str], None] = lambda _line: None) -> None:
-        self._tell = tell
+    def __init__(self, write_line: Callable[[str], None] = lambda _line: None) -> None:
+        self._write_line = write_line
         self._requests: deque[RecordedRequest] = deque(maxlen=CAPACITY)
         self._totals = Totals()
 
@@ -68,7 +68,7 @@ class RequestLog:
             bearer_seen=totals.bearer_seen + record.bearer_seen,
         )
         self._requests.append(record)
-        self._tell(_line(record))
+        self._write_line(_line(record))
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the kept requests, oldest first, ready for JSON."""
@@ -85,7 +85,7 @@ class RequestLog:
 
 
 def describe(request: ReceivedRequest, *, http_version: str) -> RecordedRequest:
-    """Describe a request without its secrets; the outcome is still to be filled in."""
+    """Return a record of a request without its secrets; its outcome is pending."""
     request_ids = request.values("x-request-id")
     return RecordedRequest(
         method=request.method,
@@ -104,13 +104,13 @@ def describe(request: ReceivedRequest, *, http_version: str) -> RecordedRequest:
 def concluded(
     record: RecordedRequest, *, outcome: str, access_key_id: str | None = None, arn: str | None = None
 ) -> RecordedRequest:
-    """Return the record with how verification ended."""
+    """Return the record with the outcome of the verification."""
     return replace(record, outcome=outcome, access_key_id=access_key_id, arn=arn)
 
 
 def _line(record: RecordedRequest) -> str:
-    """What an access log would say, under the request id that Envoy and extproc log too."""
-    told = {
+    """Return a line of an access log, with the request id that Envoy and extproc log too."""
+    line = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request_id": record.request_id,
         "method": record.method,
@@ -119,14 +119,14 @@ def _line(record: RecordedRequest) -> str:
         "access_key_id": record.access_key_id,
         "arn": record.arn,
     }
-    return json.dumps(told)
+    return json.dumps(line)
 
 
 def _header(name: bytes, value: bytes) -> tuple[str, str]:
     label = name.decode("latin-1")
     match label.lower():
         case "authorization" | "proxy-authorization":
-            # Without a space the whole value may be a secret, so there is no scheme to show.
+            # Without a space there is no scheme, and the whole value may be a secret.
             scheme, space, _ = value.partition(b" ")
             return label, f"{scheme.decode('latin-1') if space else ''} sha256:{_digest(value)}".strip()
         case "x-amz-security-token":

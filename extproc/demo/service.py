@@ -26,7 +26,7 @@ HEADER_LIMIT: Final = 256 * 1024  # bytes of request head; session tokens alone 
 
 
 class AnnouncingServer(uvicorn.Server):
-    """A server that says once where it listens, so that a parent process can wait for it."""
+    """A server that prints its address when it listens, so that a parent process can wait for it."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then print ``listening on http://HOST:PORT`` with the real port."""
@@ -37,12 +37,12 @@ class AnnouncingServer(uvicorn.Server):
 
 
 def config(app: ASGIApp, *, host: str, port: int, date_header: bool = True) -> uvicorn.Config:
-    """Return the HTTP/1.1 settings all services share; port 0 takes a free one."""
+    """Return the HTTP/1.1 settings that all services share; port 0 means any free port."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        # h11 hands over the request target as received; a verifier needs the raw bytes.
+        # With h11 the request target is passed on as received; a verifier needs the raw bytes.
         http="h11",
         ws="none",
         lifespan="on",
@@ -63,7 +63,7 @@ def serve(app: ASGIApp, listen: tuple[str, int], *, date_header: bool = True) ->
     def leave(_signal: int, _frame: FrameType | None) -> None:
         sys.exit(0)
 
-    # uvicorn repeats the signal after its own shutdown, to whatever handler was there before.
+    # After its own shutdown uvicorn raises the signal again, for the handler that was set before.
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     host, port = listen
@@ -93,7 +93,7 @@ class Role(click.ParamType[tuple[str, str]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str]:
-        """Split one value at its last equals sign: a role's name may hold some, a pattern may not."""
+        """Split one value at its last equals sign: a role's name may contain some, a pattern may not."""
         arn, equals, pattern = str(value).rpartition("=")
         if not equals or not arn.startswith("arn:") or not pattern:
             self.fail(f"{value!r} is not ROLE_ARN=SUBJECT_PATTERN", param, ctx)
@@ -198,7 +198,7 @@ def run_mcp(
         allow_unsigned_payload=allow_unsigned_payload,
         s3_style=s3_style,
     )
-    serve(mcp_server.create_app(settings, tell=partial(print, flush=True)), listen)
+    serve(mcp_server.create_app(settings, write_line=partial(print, flush=True)), listen)
 
 
 if __name__ == "__main__":

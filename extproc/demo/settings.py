@@ -1,4 +1,4 @@
-"""The demo's configuration: one provider, one target, two roles. Addresses differ by where it runs."""
+"""The demo's configuration: one provider, one target, two roles. The addresses depend on where it runs."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ DEVELOPER_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/DemoDeveloper"
 SIGNING_HOST = "aws-mcp.us-east-1.api.aws"
 REGION = "us-east-1"
 SERVICE = "aws-mcp"
-# Where MCP Inspector's page comes from; its "direct" connections are a browser's.
+# The origins of MCP Inspector's page, whose "direct" connections come from a browser.
 WEB_CLIENTS = ["http://127.0.0.1:6274", "http://localhost:6274"]
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """``HOST:PORT`` of every part of the stack, as the other parts reach it.
+    """``HOST:PORT`` of every part of the stack, for the other parts.
 
     Attributes:
-        host: what issuer and resource call this machine: 127.0.0.1 or localhost.
+        host: the host in the issuer and the resource: 127.0.0.1 or localhost.
     """
 
     idp: str
@@ -38,26 +38,28 @@ class Addresses:
 
     @property
     def resource(self) -> str:
-        """The MCP endpoint as clients call it; also the audience of their tokens."""
+        """The URL of the MCP endpoint; also the audience of tokens."""
         return f"http://{self.host}:{_port(self.envoy)}/mcp"
 
     @property
     def resource_alias(self) -> str:
-        """The same endpoint under this machine's other name, for clients that were given that one."""
+        """The URL of the same endpoint with this machine's other name, for clients that use that one."""
         other = "localhost" if self.host == "127.0.0.1" else "127.0.0.1"
         return f"http://{other}:{_port(self.envoy)}/mcp"
 
     @property
     def audiences(self) -> list[str]:
-        """Whom tokens may be for: the endpoint under either name."""
+        """The accepted audiences: the endpoint under either name."""
         return [self.resource, self.resource_alias]
 
 
 def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: str = "-") -> str:
-    """The server's configuration.
+    """Return the server's configuration.
 
-    ``listen_on_all``: for containers, whose published ports are not on loopback. ``audit``: where the audit
-    log goes.
+    Args:
+        addresses: those of the stack.
+        listen_on_all: listen on all interfaces, for containers: their published ports are not on loopback.
+        audit: the output of the audit log.
     """
     grpc, admin = addresses.extproc, addresses.extproc_admin
     if listen_on_all:
@@ -76,7 +78,7 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: st
         "targets": [{"name": "aws-mcp", "host": SIGNING_HOST, "endpoint_url": f"http://{addresses.mcp}"}],
         "sts": {"endpoint_url": f"http://{addresses.sts}"},
         **({"audit": {"output": audit}} if audit != "-" else {}),
-        **({} if listen_on_all else {"drain_delay_seconds": 0}),  # nobody else would take over
+        **({} if listen_on_all else {"drain_delay_seconds": 0}),  # no other server would take over
         "session_duration": 900,
         "role_mappings": [
             {"name": "admins", "claim": "admins", "role_arn": ADMIN_ROLE, "priority": 1},
@@ -92,7 +94,7 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: st
 
 
 def service_arguments(name: str, addresses: Addresses, *, listen_on_all: bool = False) -> list[str]:
-    """The arguments to Python for one of the emulated services: ``idp``, ``sts`` or ``mcp``."""
+    """Return the arguments of Python for one of the emulated services: ``idp``, ``sts`` or ``mcp``."""
     at: str = getattr(addresses, name)
     listen = f"0.0.0.0:{_port(at)}" if listen_on_all and name == "idp" else at  # the others are not published
     signing = ["--host", SIGNING_HOST, "--region", REGION, "--service", SERVICE]
@@ -124,6 +126,6 @@ FIXED = Addresses(
 )
 """The same addresses each time, for ``--ports fixed`` and ``docker-compose.yml``: clients stay configured.
 
-The containers share one network namespace and publish its ports under the same numbers, so ``localhost`` is
-the same thing to them and to the host's browsers.
+The containers share one network namespace and publish its ports under the same numbers, so ``localhost``
+means the same to them and to browsers on the host.
 """

@@ -117,7 +117,7 @@ def _authorization_fields(request: ReceivedRequest) -> dict[str, str]:
         raise SignatureRejected("IncompleteSignature", "The Authorization header is not ASCII.") from None
     scheme, _, rest = text.partition(" ")
     if scheme != ALGORITHM:
-        # The value itself is not echoed: it may be somebody's bearer token.
+        # The value itself is not echoed: it may be a bearer token.
         raise SignatureRejected("IncompleteSignature", f"Unsupported AWS 'algorithm'; use {ALGORITHM}.")
     fields: dict[str, str] = {}
     for part in rest.split(","):

@@ -1,4 +1,4 @@
-"""An independent SigV4 verifier: what AWS's front door does to a signed request.
+"""An independent SigV4 verifier: checks a signed request as AWS does.
 
 Written from "Create a signed AWS API request" and "Elements of an AWS API request signature"
 (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html). It shares no code with the signer,
@@ -44,7 +44,7 @@ _SINGLE_HEADERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KnownCredential:
-    """A temporary credential as the service that issued it knows it; ``expiration`` is timezone-aware."""
+    """A temporary credential as its issuer keeps it; ``expiration`` is timezone-aware."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -56,7 +56,7 @@ class KnownCredential:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What this endpoint demands of every signature.
+    """The requirements of an endpoint for every signature.
 
     Attributes:
         host: the only Host header value accepted, compared exactly.
@@ -64,7 +64,7 @@ class Endpoint:
         service: the signing name the credential scope must name.
         s3_style: take the path once encoded and not normalised, as S3 does.
         allow_unsigned_payload: accept ``x-amz-content-sha256: UNSIGNED-PAYLOAD``.
-        window: how far X-Amz-Date may be from our clock, either way.
+        window: accepted difference of X-Amz-Date and this clock, either way.
     """
 
     host: str
@@ -101,17 +101,17 @@ def verify(
     """
     # 1. Exactly one Authorization header, in the form SigV4 gives it.
     claim = parse_authorization(request)
-    # 2. The headers a verifier reads one value of are there once.
+    # 2. Headers of which one value is read are present once.
     _require_single_headers(request, endpoint)
-    # 3. The scope is ours and of the day of X-Amz-Date, which is close to now.
+    # 3. The scope is that of the endpoint and of the day of X-Amz-Date, which is close to now.
     amz_date = _check_scope_and_time(request, claim, endpoint, now)
-    # 4. The signature covers all that carries authority.
+    # 4. The signature covers every header that matters.
     _check_signed_headers(request, claim.signed_headers)
-    # 5. The key is known, the token is the one issued with it, and neither is spent.
+    # 5. The key is known, the session token was issued with it, and neither has expired.
     credential = _check_credential(request, claim, lookup, now)
     # 6. The payload hash is that of the bytes received.
     payload_hash = _payload_hash(request, endpoint)
-    # 7. The signature is the one we compute.
+    # 7. The signature is the one computed here.
     canonical = canonical_request(
         request, signed_headers=claim.signed_headers, payload_hash=payload_hash, s3_style=endpoint.s3_style
     )

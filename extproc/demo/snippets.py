@@ -1,4 +1,4 @@
-"""What to paste into MCP clients, so that they use the running demo."""
+"""Configuration of MCP clients for the running demo, to be pasted."""
 
 import json
 from typing import Any, Final

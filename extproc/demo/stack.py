@@ -27,11 +27,11 @@ _POLL = 0.05
 
 
 class StackError(RuntimeError):
-    """A part did not start; the message says which, and quotes the end of its log."""
+    """A part did not start; the message names it, and quotes the end of its log."""
 
 
 def find_program(name: str) -> str:
-    """A program of this Python environment, else of the PATH."""
+    """Return the path of a program in this Python environment, else in the PATH."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -42,9 +42,15 @@ def find_program(name: str) -> str:
 class Stack:
     """The whole stack in one directory of configuration files and logs.
 
-    ``adjust`` may change extproc's YAML settings before it starts, ``adjust_envoy`` Envoy's, which is
-    rendered with ``envoy_options``. ``addresses``: free ports by default. ``client_documents``: as in
-    ``IdpSettings``.
+    Args:
+        directory: for the files.
+        progress: called with a line for each part that is ready.
+        adjust: changes extproc's YAML settings before it starts.
+        adjust_envoy: changes Envoy's configuration before it starts.
+        workers: of extproc.
+        envoy_options: for rendering Envoy's configuration.
+        addresses: free ports by default.
+        client_documents: as in ``IdpSettings``.
     """
 
     def __init__(
@@ -103,13 +109,13 @@ class Stack:
     def start_part(self, name: str) -> None:
         """Start one part, without waiting for it."""
         with (self.directory / f"{name}.log").open("ab") as log:
-            # The same process group as ours: Ctrl-C reaches everybody.
+            # The child stays in this process group: Ctrl-C reaches all parts.
             self.processes[name] = subprocess.Popen(
                 self._command(name), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
 
     def wait_ready(self, name: str) -> None:
-        """Wait until a part says that it is ready.
+        """Wait until a part reports that it is ready.
 
         Raises:
             StackError: it ended, or took longer than ``READY_WITHIN``.
@@ -129,7 +135,7 @@ class Stack:
         raise StackError(f"{name} was not ready within {READY_WITHIN} s:\n{self._log_end(name)}")
 
     def stop_part(self, name: str, *, with_signal: int = signal.SIGTERM) -> int:
-        """Stop one part and wait for its end; returns its exit status."""
+        """Stop one part, wait for its end, and return its exit status."""
         process = self.processes.pop(name)
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)  # a stopped process cannot act on SIGTERM
@@ -141,13 +147,13 @@ class Stack:
             return process.wait()
 
     def stop(self) -> None:
-        """Stop whatever runs, Envoy first, so that nobody sees the others go."""
+        """Stop all running parts. Envoy is first, so that no client sees the others end."""
         for name in reversed(list(self.processes)):
             self.stop_part(name)
         self.http.clear()
 
     def token(self, account: str, **parameters: str) -> str:
-        """An access token of the identity provider for one of the demo accounts."""
+        """Return an access token of the identity provider for one of the demo accounts."""
         form = {"grant_type": "password", "username": account, "password": "demo", **parameters}
         answer = self.http.request(
             "POST", f"{self.addresses.issuer}/token", fields=form, encode_multipart=False
@@ -157,7 +163,7 @@ class Stack:
         return str(answer.json()["access_token"])
 
     def control(self, part: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask a part's ``/_control`` endpoint; with a body it is a POST."""
+        """Call a part's ``/_control`` endpoint, with POST if there is a body."""
         url = f"http://{getattr(self.addresses, part)}/_control/{path}"
         answer = self.http.request("GET" if body is None else "POST", url, json=body)
         if answer.status >= 300:  # noqa: PLR2004
@@ -180,13 +186,13 @@ class Stack:
                 "--concurrency",
                 "1",
                 "--file-flush-interval-msec",
-                "200",  # its access log is to be read while it runs
+                "200",  # the access log is read while Envoy runs
             ]
         options = self._idp_options if name == "idp" else ()
         return [sys.executable, *service_arguments(name, self.addresses), *options]
 
     def _check_ports(self) -> None:
-        """Name all ports that somebody else listens on, before any part fails for one of them."""
+        """Raise an error that names all ports in use, before any part fails because of one of them."""
         parts = [field.name for field in dataclasses.fields(self.addresses) if field.name != "host"]
         taken = [
             f"{getattr(self.addresses, part)} ({part})"

@@ -1,8 +1,8 @@
-"""An emulator of the one STS call the product makes: AssumeRoleWithWebIdentity.
+"""An emulator of STS's AssumeRoleWithWebIdentity.
 
-It really checks the token, the trust policy and every limit, and answers as AWS does. The credentials it
-issues are good at the demo's own upstream, which asks for them at ``/_control/credentials``; at AWS that
-distribution happens inside IAM. Nothing under ``/_control`` is protected: keep it on a loopback address.
+It checks the token, the trust policy and every limit, and answers as AWS does. Its credentials are valid at
+the demo's own upstream, which fetches them from ``/_control/credentials``; at AWS that happens inside IAM.
+Nothing under ``/_control`` is protected: keep it on a loopback address.
 """
 
 import base64
@@ -50,7 +50,7 @@ _KEY_ALPHABET: Final = string.ascii_uppercase + "234567"
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """Who may assume a role. Empty ``audiences`` or ``subjects`` admit nobody.
+    """Who may assume a role. Empty ``audiences`` or ``subjects`` admit no user.
 
     Attributes:
         audiences: ``aud`` values admitted.
@@ -63,7 +63,7 @@ class TrustPolicy:
     max_session_duration: int = 3600
 
     def admits(self, identity: WebIdentity) -> bool:
-        """Say whether the verified identity may assume the role."""
+        """Return whether the verified identity may assume the role."""
         return identity.audience in self.audiences and any(
             fnmatchcase(identity.subject, pattern) for pattern in self.subjects
         )
@@ -71,12 +71,12 @@ class TrustPolicy:
 
 @dataclass(frozen=True, slots=True)
 class StsSettings:
-    """The account the emulator stands for.
+    """The account that is emulated.
 
     Attributes:
         providers: registered audiences by issuer, the account's IAM OIDC providers.
         roles: trust policies by role ARN.
-        credential_lifetime: seconds every credential lives, whatever was asked for; None obeys the request.
+        credential_lifetime: lifetime of every credential in seconds; None uses the requested one.
     """
 
     providers: Mapping[str, frozenset[str]]
@@ -86,7 +86,7 @@ class StsSettings:
 
 @dataclass(frozen=True, slots=True)
 class IssuedCredential:
-    """A temporary credential and what it stands for."""
+    """A temporary credential and the request it was issued for."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -124,7 +124,7 @@ class StsEmulator:
         return success_response(result, request_id=request_id)
 
     async def _assume_role(self, request: Request) -> Mapping[str, Xml]:
-        # 1. The call is unsigned; credentials on it mean a client that signs what it should not.
+        # 1. The call is unsigned; an Authorization header shows a client that signs it wrongly.
         if "authorization" in request.headers:
             raise StsError(
                 "InvalidClientTokenId", "This call takes no Authorization header", HTTPStatus.FORBIDDEN
@@ -134,9 +134,9 @@ class StsEmulator:
             wanted = parse_assume_role(await read_form(request, limit=FORM_LIMIT))
         except FormError as error:
             raise StsError("MalformedInput", str(error)) from None
-        # 3. The token is genuine, current and meant for this account.
+        # 3. The token is authentic, current and for this account.
         identity = await self._tokens.verify(wanted.unverified_token)
-        # 4. The role exists and trusts it; AWS does not say which of the two failed.
+        # 4. The role exists and its policy admits the identity; AWS does not say which of the two failed.
         policy = self._settings.roles.get(wanted.role.text)
         if policy is None or not policy.admits(identity):
             raise StsError(
@@ -144,7 +144,7 @@ class StsEmulator:
                 "Not authorized to perform sts:AssumeRoleWithWebIdentity",
                 HTTPStatus.FORBIDDEN,
             )
-        # 5. The role allows so long a session.
+        # 5. The role allows the requested duration.
         if wanted.duration > policy.max_session_duration:
             raise StsError(
                 "ValidationError",
@@ -164,7 +164,7 @@ class StsEmulator:
             session_token=base64.b64encode(secrets.token_bytes(math.ceil(token_size / 4) * 3)).decode(
                 "ascii"
             ),
-            # Whole seconds, since that is what the XML can say.
+            # Whole seconds, as in the XML.
             expiration=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=lifetime),
             arn=f"arn:{role.partition}:sts::{role.account}:assumed-role/{role.name}/{wanted.session_name}",
             request=wanted,
@@ -173,7 +173,7 @@ class StsEmulator:
         return credential
 
     async def credentials(self, request: Request) -> Response:
-        """Hand out one credential with its secret, or 404."""
+        """Return one credential with its secret, or 404."""
         credential = self._credentials.get(request.path_params["access_key_id"])
         if credential is None:
             return JSONResponse({"error": "unknown access key id"}, status_code=HTTPStatus.NOT_FOUND)
@@ -191,7 +191,7 @@ class StsEmulator:
         )
 
     async def faults(self, request: Request) -> Response:
-        """Replace the fault in force, and the credential lifetime when the body names one."""
+        """Replace the present fault, and the credential lifetime if the body has one."""
         try:
             document = await request.json()
             if not isinstance(document, dict):
@@ -227,12 +227,12 @@ class StsEmulator:
         )
 
     async def reset(self, _request: Request) -> Response:
-        """Clear faults and counters. Issued credentials stay good, as a client may hold them."""
+        """Clear faults and counters. Issued credentials stay valid, as a client may hold them."""
         self._reset()
         return JSONResponse({"status": "ok"})
 
     async def healthz(self, _request: Request) -> Response:
-        """Say that the process serves."""
+        """Return 200: the process is running."""
         return JSONResponse({"status": "ok"})
 
     def _reset(self) -> None:
@@ -274,8 +274,8 @@ def _result(credential: IssuedCredential, identity: WebIdentity) -> Mapping[str,
 
 
 def create_app(settings: StsSettings, *, transport: httpx2.AsyncBaseTransport | None = None) -> Starlette:
-    """Build the emulator; ``transport`` replaces the network towards the providers, for tests."""
-    # Proxy variables of the environment are not for the demo's own processes.
+    """Build the emulator; ``transport`` replaces the network to the providers, for tests."""
+    # trust_env=False: the environment's proxies do not apply to the demo's own processes.
     http = httpx2.AsyncClient(
         transport=transport, timeout=FETCH_TIMEOUT, trust_env=False, follow_redirects=False
     )

@@ -1,4 +1,4 @@
-"""Faults the STS emulator can be told to show, each as a client would meet it at AWS."""
+"""Faults of the STS emulator, each as a client would see it at AWS."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -37,12 +37,12 @@ MODES: Final = frozenset({"slow", "drip", *_ERRORS, *_BODIES})
 
 @dataclass(slots=True)
 class Fault:
-    """The fault in force.
+    """The present fault.
 
     Attributes:
         mode: one of ``MODES``, or None for no fault.
-        delay: seconds to wait before answering, whatever the mode.
-        count: how many more calls to affect; None is until cleared.
+        delay: seconds to wait before answering, in any mode.
+        count: number of further calls that are affected; None means all until cleared.
     """
 
     mode: str | None = None
@@ -51,7 +51,7 @@ class Fault:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Fault":
-        """Read a control request.
+        """Return the fault of a control request.
 
         Raises:
             ValueError: a field has a wrong type or value.
@@ -77,7 +77,7 @@ class Fault:
 
 
 async def act(mode: str | None, delay: float) -> Response | None:
-    """Wait, then return the broken answer of ``mode``; None lets the call go on.
+    """Wait, then return the broken answer of ``mode``, or None if the call goes on.
 
     Raises:
         StsError: for the modes that are errors of the protocol.

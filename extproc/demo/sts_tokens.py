@@ -1,4 +1,4 @@
-"""How the STS emulator verifies a web identity token: as IAM does, against the provider's own keys.
+"""The STS emulator's verification of web identity tokens: with the provider's keys, as IAM does it.
 
 Steps, in order: 1. the token's form and algorithm; 2. its issuer is registered; 3. the key comes from that
 issuer's JWKS; 4. signature and times; 5. audience.
@@ -19,7 +19,7 @@ from jwt.types import Options
 from extproc.demo.sts_wire import StsError
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
-JWKS_LIFETIME: Final = 300.0  # seconds a key set is used without asking again
+JWKS_LIFETIME: Final = 300.0  # seconds until a key set is fetched again
 JWKS_LIMIT: Final = 256 * 1024
 FETCH_TIMEOUT: Final = 2.0  # seconds
 
@@ -56,7 +56,7 @@ _VERIFY: Final[Options] = {
 
 @dataclass(frozen=True, slots=True)
 class WebIdentity:
-    """What a verified token says."""
+    """The identity in a verified token."""
 
     issuer: str
     subject: str
@@ -84,7 +84,7 @@ class TokenVerifier:
         self._lock = asyncio.Lock()
 
     async def verify(self, unverified_token: str) -> WebIdentity:
-        """Return whom the token speaks for.
+        """Verify a token and return its identity.
 
         Raises:
             StsError: ``InvalidIdentityToken``, ``ExpiredTokenException`` or ``IDPCommunicationError``.
@@ -119,7 +119,7 @@ class TokenVerifier:
         async with self._lock:
             current = self._key_sets.get(issuer)
             if current is not None and current is not replacing:
-                return current  # somebody fetched while we waited for the lock
+                return current  # another call fetched it while this one waited for the lock
             discovery = await self._get_json(f"{issuer}/.well-known/openid-configuration")
             jwks_uri = discovery.get("jwks_uri")
             # OpenID Connect Discovery section 4.3: the issuer must match exactly.
@@ -185,7 +185,7 @@ def _read_issuer(unverified_token: str) -> str:
 
 
 def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
-    """RFC 8725 section 3.1: a key is used with one algorithm, the one it was published for."""
+    """Return whether the key was published for the algorithm (RFC 8725 section 3.1)."""
     if key.get("use") not in (None, "sig") or key.get("alg") not in (None, algorithm):
         return False
     if algorithm.startswith("RS"):
@@ -216,7 +216,7 @@ def _decode(
         raise _invalid(f"Missing a required claim: {error.claim}") from None
     except (jwt.PyJWTError, ValueError, TypeError):
         raise _invalid("The ID Token provided could not be verified") from None
-    # STS wants integer timestamps; PyJWT also takes floats and numeric strings.
+    # STS requires integer timestamps; PyJWT also accepts floats and numeric strings.
     if any(type(claims[name]) is not int for name in ("exp", "iat", "nbf") if name in claims):
         raise _invalid("Token timestamps must be integers")
     return claims

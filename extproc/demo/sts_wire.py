@@ -1,6 +1,6 @@
-"""The STS query protocol on the wire: reading AssumeRoleWithWebIdentity, writing AWS's XML.
+"""The STS query protocol: parses AssumeRoleWithWebIdentity and renders AWS's XML.
 
-Limits are those of the published service model (API version 2011-06-15).
+The limits are those of the published service model (API version 2011-06-15).
 """
 
 import html
@@ -59,7 +59,7 @@ class RoleArn:
 class AssumeRoleRequest:
     """One AssumeRoleWithWebIdentity call whose parameters are within their limits.
 
-    ``unverified_token`` is not looked into; ``duration`` is seconds, not yet held against the role.
+    ``unverified_token`` is not parsed; ``duration`` is in seconds, and not yet compared to the role's.
     """
 
     role: RoleArn
@@ -72,7 +72,7 @@ class AssumeRoleRequest:
 
 
 def parse_assume_role(form: Mapping[str, str]) -> AssumeRoleRequest:
-    """Check every parameter.
+    """Check all parameters of a call and return them.
 
     Raises:
         StsError: ``ValidationError`` for a parameter outside its limits, ``InvalidAction`` for another call,
@@ -100,7 +100,7 @@ def parse_assume_role(form: Mapping[str, str]) -> AssumeRoleRequest:
 
 
 def success_response(result: Mapping[str, Xml], *, request_id: str) -> Response:
-    """Wrap a result the way the query protocol does."""
+    """Return the response for a result."""
     body: Xml = {
         "AssumeRoleWithWebIdentityResult": result,
         "ResponseMetadata": {"RequestId": request_id},
@@ -109,7 +109,7 @@ def success_response(result: Mapping[str, Xml], *, request_id: str) -> Response:
 
 
 def error_response(error: StsError, *, request_id: str) -> Response:
-    """Answer an error; 5xx is the service's fault (``Receiver``), anything else the caller's."""
+    """Return the response for an error; ``Receiver`` for 5xx, else ``Sender``."""
     fault = "Receiver" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Sender"
     body: Xml = {
         "Error": {"Type": fault, "Code": error.code, "Message": error.message},
@@ -119,7 +119,7 @@ def error_response(error: StsError, *, request_id: str) -> Response:
 
 
 def with_aws_headers(response: Response, *, request_id: str) -> Response:
-    """Add the headers every AWS answer carries."""
+    """Add the headers of every AWS response."""
     response.headers["x-amzn-requestid"] = request_id
     response.headers["date"] = format_datetime(datetime.now(UTC), usegmt=True)
     return response
@@ -138,7 +138,7 @@ def _render(value: Xml) -> str:
 
 
 def _invalid(name: str, constraint: str) -> StsError:
-    # The value is not repeated, unlike in AWS's own message: it may be a token.
+    # Unlike AWS's message, this one does not quote the value: it may be a token.
     label = name[0].lower() + name[1:]
     message = (
         f"1 validation error detected: Value at '{label}' failed to satisfy constraint: Member {constraint}"
