@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from extproc import strictjson
+from extproc.header_names import ALWAYS_SIGNED
 from extproc.signing import sigv4
 from extproc.signing.hosts import default_payload
 from extproc.signing.sigv4 import Scope, Signature
@@ -17,7 +18,6 @@ from extproc.validation import problems
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 5.6.2  # noqa: S105 - a grammar rule
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]+)(?P<rest>[/?].*)?", re.DOTALL | re.IGNORECASE)
-_ALWAYS_SIGNED = frozenset({"host", "content-type"})
 _SET_BY_US = frozenset({"authorization", "x-amz-date"})
 
 
@@ -157,7 +157,7 @@ def sign(request: SignRequest, *, now: float) -> tuple[Signature, dict[str, str]
         ours["x-amz-security-token"] = request.credentials.session_token
     if _choose(request.content_sha256_header, defaults.sends_payload_hash):
         ours["x-amz-content-sha256"] = payload
-    wanted = (_ALWAYS_SIGNED | {name.lower() for name in request.sign_headers}) - _SET_BY_US - ours.keys()
+    wanted = (ALWAYS_SIGNED | {name.lower() for name in request.sign_headers}) - _SET_BY_US - ours.keys()
     theirs = [(name, value) for name, value in request.headers if name.lower() in wanted]
     path, query = request.target
     prepared = sigv4.prepare(

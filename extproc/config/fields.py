@@ -8,12 +8,21 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from extproc.header_names import (
+    ALWAYS_REPLACED,
+    ALWAYS_SIGNED,
+    CHANGED_ON_THE_WAY,
+    CHANGED_PREFIXES,
+    FORWARDED_UNSIGNED,
+    FRAMING,
+    REFUSED,
+    matches,
+)
 from extproc.loopback import is_loopback_url
 from extproc.policy.arn import validate_any_role_arn
 from extproc.policy.cel import ExpressionError
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.session_policy import validate_policy, validate_policy_arn
-from extproc.signing.headers import ALWAYS_OURS, NOT_SIGNED, REFUSED, matches
 
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
@@ -21,22 +30,10 @@ _SOCKET_PATH = re.compile(r"/[\x21-\x7e]+")
 _SOCKET_PATH_LENGTH = 107  # sockaddr_un.sun_path without its closing zero
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")  # RFC 3986 2; no quotes, no spaces
 _DEFAULT_PORT = re.compile(r"(?:^http:.*:80|^https:.*:443)$")
-_NOT_A_TOKENS_HEADER = ("x-amz", "x-b3-", "x-envoy-", "x-extproc-", "x-forwarded-", "x-request-id")
-_CHANGES_ON_THE_WAY = frozenset(
-    {
-        "b3", "baggage", "connection", "content-length", "expect", "forwarded", "keep-alive",
-        "proxy-connection", "te", "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade",
-        "user-agent", "via", "x-request-id", *NOT_SIGNED,
-    }
-)  # fmt: skip
-_CHANGE_ON_THE_WAY = ("x-forwarded-", "x-envoy-", "x-b3-")
-_FRAMING = frozenset(
-    {"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"}
-)
-_SIGNED_ANYWAY = frozenset({"host", "content-type"})
+_NOT_A_TOKENS_HEADER = ("x-amz", "x-extproc-", "x-request-id", *CHANGED_PREFIXES)
 _HEADER_PATTERN = re.compile(r"[a-z0-9-]+|[a-z0-9-]{3,}-\*")
-# What is taken off or refused by name, whatever a pattern says: a pattern may well cover it.
-_TREATED_BY_NAME = ALWAYS_OURS | REFUSED | NOT_SIGNED
+# Treated by name whatever a pattern says, so that a pattern may cover them.
+_TREATED_BY_NAME = ALWAYS_REPLACED | REFUSED | FORWARDED_UNSIGNED
 
 
 def _http_url(value: str) -> str:
@@ -128,12 +125,12 @@ def _header_pattern(value: str) -> str:
 
 def _signable(value: str) -> str:
     pattern = _header_pattern(value)
-    changing = any(matches(pattern, name) for name in _CHANGES_ON_THE_WAY - _TREATED_BY_NAME) or any(
-        matches(pattern, prefix) or pattern.startswith(prefix) for prefix in _CHANGE_ON_THE_WAY
+    changing = any(matches(pattern, name) for name in CHANGED_ON_THE_WAY) or any(
+        matches(pattern, prefix) or pattern.startswith(prefix) for prefix in CHANGED_PREFIXES
     )
     if pattern in REFUSED:
         raise ValueError(f"{pattern} is never taken from a client")
-    if changing or pattern in _TREATED_BY_NAME | _SIGNED_ANYWAY:
+    if changing or pattern in _TREATED_BY_NAME | ALWAYS_SIGNED:
         raise ValueError(f"{pattern} is signed already, or changes on the way and cannot be")
     return pattern
 
@@ -146,7 +143,7 @@ def _message(value: str) -> str:
 
 def _withholdable(value: str) -> str:
     pattern = _header_pattern(value)
-    if any(matches(pattern, name) for name in _FRAMING) or pattern in ALWAYS_OURS:
+    if any(matches(pattern, name) for name in FRAMING | ALWAYS_SIGNED) or pattern in ALWAYS_REPLACED:
         raise ValueError(f"{pattern} is always ours, or needed to forward the request")
     return pattern
 

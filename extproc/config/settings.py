@@ -23,13 +23,13 @@ from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
 from extproc.config.roles import CeilingSettings, RoleMapping, RuleSettings
 from extproc.config.targets import TargetSettings
+from extproc.header_names import matches
 from extproc.policy.arn import is_aws_endpoint, validate_role_arn
 from extproc.policy.cel import DEFAULT_COST_LIMIT
 from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
 from extproc.request.response_sampling import Answers
 from extproc.scopes import ScopeHierarchy
-from extproc.signing.headers import matches
 from extproc.spelling import did_you_mean
 from extproc.values import MAX_CHAINED_DURATION
 

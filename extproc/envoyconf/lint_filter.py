@@ -7,18 +7,10 @@ from typing import Any
 from extproc.envoyconf.lint_counted import shows_ends
 from extproc.envoyconf.lint_document import Node
 from extproc.envoyconf.lint_values import Expectations, Finding, is_true, seconds
+from extproc.header_names import ALWAYS_REPLACED, CARRIERS
 
-_NEEDED = (
-    "authorization",
-    "x-amz-date",
-    "x-amz-security-token",
-    "content-length",
-    "proxy-authorization",
-    "www-authenticate",
-    "cookie",
-    "x-forwarded-access-token",
-)
-_NEEDED_PSEUDO = ":path"
+_CHANGED = (*sorted({*ALWAYS_REPLACED, "content-length", "www-authenticate", CARRIERS[0]}), ":path")
+"""What extproc sets or removes; of patterns and long lists one example."""
 
 
 def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding]:
@@ -99,7 +91,7 @@ def _rules(rules: dict[str, Any], path: str) -> Iterator[Finding]:
             name[:1] == ":" and is_true(rules.get("disallow_system"))
         )
 
-    names = [name for name in (*_NEEDED, _NEEDED_PSEUDO) if refused(name)]
+    names = [name for name in _CHANGED if refused(name)]
     if names:
         yield Finding(path, f"forbid what extproc has to change: {', '.join(names)}")
 

@@ -6,9 +6,10 @@ from typing import Any
 from extproc.envoyconf.lint_counted import counted_findings
 from extproc.envoyconf.lint_document import Node, nodes
 from extproc.envoyconf.lint_values import Expectations, Finding, cluster_hosts
+from extproc.header_names import ALWAYS_SIGNED
 
 _ENVOY_BUFFER = 1024 * 1024  # per_connection_buffer_limit_bytes, by default
-_SIGNED = ("authorization", "content-type", "content-length", "host", ":authority", ":path", ":method")
+_SIGNED = {*ALWAYS_SIGNED, "authorization", "content-length", ":authority", ":path", ":method"}
 _REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite", "path_rewrite_policy")
 _LIMITS = ("request_body_buffer_limit", "per_request_buffer_limit_bytes")
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from extproc.header_names import CREDENTIALS
 from extproc.policy.cel import Path
 from extproc.policy.mcp import McpMessage
 from extproc.values import RequestHead
@@ -17,7 +18,6 @@ from extproc.values import RequestHead
 REQUEST_MEMBERS = frozenset({"method", "path", "host", "headers", "target"})
 """What the variable ``request`` has."""
 
-_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _SHORT = 128  # characters; longer texts are kept as their hash
 _ABSENT = ("absent",)
 
@@ -36,7 +36,7 @@ NO_INPUTS = Inputs()
 
 def is_hidden(name: str) -> bool:
     """Whether ``request.headers`` never has the name."""
-    return name in _CREDENTIALS or name.startswith("x-amz-") or name != name.lower()
+    return name in CREDENTIALS or name.startswith("x-amz-") or name != name.lower()
 
 
 def request_variable(head: RequestHead, *, path: str, target: str) -> dict[str, Any]:

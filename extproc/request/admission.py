@@ -15,6 +15,7 @@ from extproc.authn.challenge import ProtectedResource
 from extproc.authn.copies import TokenCopies, names_access_token
 from extproc.authn.origin import Origins
 from extproc.errors import Denied, Reason
+from extproc.header_names import ENVOY_PREFIX, FRAMING
 from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
 from extproc.policy.mcp import check_form, parse_message
 from extproc.policy.rules import Policy
@@ -24,9 +25,6 @@ from extproc.signing.chunked import CONSUMED, Chunked, chunked_body
 from extproc.signing.path import forwardable
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import ImmediateResponse, RequestHead, TokenDigest
-
-_NOT_REMOVABLE = frozenset({"connection", "content-length", "host", "te", "transfer-encoding", "upgrade"})
-"""What Envoy lets nobody remove, beside ``x-envoy-*``: a copy of a token in there refuses the request."""
 
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
@@ -121,7 +119,7 @@ class AdmissionControl:
         signed, removed = headers.signed, headers.removed
         withheld = headers.withheld
         # What is left of content-encoding goes on when aws-chunked is taken off it.
-        staying = _NOT_REMOVABLE if chunked is None else _NOT_REMOVABLE | CONSUMED
+        staying = FRAMING if chunked is None else FRAMING | CONSUMED
         leaking = _leaking(head, copies, gone={*removed, *self._exchange_headers}, staying=staying)
         if leaking:
             signed = tuple((name, value) for name, value in signed if name not in leaking)
@@ -194,7 +192,7 @@ class AdmissionControl:
 
 def stays(name: str) -> bool:
     """Whether Envoy lets nobody remove a header; the request id, too, stays for its log."""
-    return name in _NOT_REMOVABLE or name.startswith("x-envoy-") or name == "x-request-id"
+    return name in FRAMING or name.startswith(ENVOY_PREFIX) or name == "x-request-id"
 
 
 def _leaking(
@@ -209,7 +207,7 @@ def _leaking(
         dict.fromkeys(name for name, value in head.headers if name not in gone and copies.is_in(value))
     )
     for name in found:
-        if name in staying or name.startswith("x-envoy-"):
+        if name in staying or name.startswith(ENVOY_PREFIX):
             raise Denied(
                 Reason.HEADER_REFUSED,
                 f"{name[:64]} holds a copy of the token",

@@ -1,10 +1,10 @@
-"""What becomes of a client's headers: signed, replaced, withheld, or a reason to refuse.
+"""What happens to a client's headers: signed, replaced, withheld, or a reason to refuse.
 
 AWS wants every ``x-amz-*`` header of a request signed
 (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html), and
 services act on them: without ``x-amz-copy-source`` a copy is an upload of nothing. So they are signed
-and forwarded, but for the closed lists below. No header is dropped in silence: it is replaced by
-ours, refused with 400, or withheld and counted.
+and forwarded, except for the lists in ``header_names``. No header is dropped in silence: it is
+replaced, refused with 400, or withheld and counted.
 """
 
 import re
@@ -13,68 +13,20 @@ from enum import Enum
 from typing import NamedTuple
 
 from extproc.errors import Denied, Reason
+from extproc.header_names import (
+    ALWAYS_REPLACED,
+    AWS_PREFIXES,
+    CARRIERS,
+    CHECKED_HERE,
+    ENDS_HERE,
+    FORWARDED_UNSIGNED,
+    NAMES_A_USER,
+    REFUSED,
+    SET_BY_PROXIES,
+)
 from extproc.values import RequestHead
 
-ALWAYS_OURS = frozenset(
-    {
-        "authorization", "cookie", "date", "proxy-authorization",
-        "x-amz-content-sha256", "x-amz-date", "x-amz-security-token",
-    }
-)  # fmt: skip
-"""Replaced by ours or taken off: the signature's own headers, and credentials for the gateway."""
-
-REFUSED = frozenset(
-    {
-        # Parts of a signature, which are ours to write.
-        "x-amz-algorithm", "x-amz-credential", "x-amz-expires", "x-amz-region-set", "x-amz-signature",
-        "x-amz-signedheaders",
-        # Credentials of other kinds.
-        "workloadaccesstoken", "x-amz-bearer", "x-amz-s3session-token", "x-amz-sso_bearer_token",
-        "x-amzn-bedrock-agentcore-runtime-workload-accesstoken", "x-amzn-sagemaker-customer-identity-token",
-        # Would let a client act for another user, or turn the signed method into another one.
-        "x-amzn-bedrock-agentcore-runtime-user-id",
-        "x-http-method", "x-http-method-override", "x-method-override",
-    }
-)  # fmt: skip
-"""Refused whatever ``sign_headers`` says; ``withhold_headers`` may have them dropped instead."""
-
-NAMES_A_USER = ("x-amz-chime-bearer", "x-amzn-bedrock-agentcore-payments-user-id")
-"""Parameters of an API that say for whom a call is made: refused unless ``sign_headers`` names them."""
-
-SET_BY_PROXIES = (
-    "x-amzn-lattice-*", "x-amzn-mtls-*", "x-amzn-oidc-*", "x-amzn-tls-*", "x-amzn-vpc-id", "x-amzn-vpce-*",
-)  # fmt: skip
-"""Written by AWS's load balancers about the connection or its user. An upstream that believes them must
-not get them from a client; a load balancer before Envoy sends them with every request: withheld."""
-
-CARRIERS = (
-    # oauth2-proxy, nginx and Traefik; Azure App Service; Cloudflare, Google and Pomerium; and custom.
-    "x-forwarded-access-token", "x-forwarded-authorization", "x-forwarded-id-token",
-    "x-auth-request-access-token", "x-auth-request-id-token", "x-original-authorization",
-    "x-ms-token-*",
-    "cf-access-jwt-assertion", "x-goog-iap-jwt-assertion", "x-pomerium-jwt-assertion",
-    "x-access-token", "x-auth-token", "x-authorization", "x-bearer-token", "x-id-token", "x-jwt-assertion",
-)  # fmt: skip
-"""Where proxies and login pages put a user's tokens, whichever they are: withheld unless ``sign_headers``
-names them. A copy of the request's own token is withheld wherever it is (``authn.copies``)."""
-
-ENDS_HERE = ("expect", "trailer")
-"""About this hop: Envoy answers ``100-continue`` itself and shows no header, and no trailers go on."""
-
-CHECKED_HERE = ("origin",)
-"""Taken off unless ``sign_headers`` names it: the gateway decides which web pages may call, and servers
-behind it, which MCP asks to check too, know none of its pages."""
-
-NOT_SIGNED = frozenset({"x-amzn-requestid", "x-amzn-request-id", "x-amzn-trace-id"})
-"""Changed on the way; forwarded without a signature, as AWS's SDKs do."""
-
-_AWS = ("x-amz-", "x-amzn-")
 _PUNCTUATION = re.compile(r"[^a-z0-9]", re.ASCII)
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a header's name is the pattern, or begins as a pattern like ``x-amz-meta-*`` says."""
-    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
 
 
 class Treatment(Enum):
@@ -117,17 +69,17 @@ class HeaderPolicy:
         refuse_unknown: bool = False,
     ) -> None:
         aws = Treatment.REFUSE if refuse_unknown else Treatment.SIGN
-        rules: dict[str, Treatment] = {f"{prefix}*": aws for prefix in _AWS}
+        rules: dict[str, Treatment] = {f"{prefix}*": aws for prefix in AWS_PREFIXES}
         rules |= dict.fromkeys((*SET_BY_PROXIES, *CARRIERS), Treatment.WITHHOLD)
         rules |= dict.fromkeys(NAMES_A_USER, Treatment.REFUSE)
         rules |= dict.fromkeys(CHECKED_HERE, Treatment.REPLACE)
-        rules |= dict.fromkeys(NOT_SIGNED, Treatment.FORWARD)
+        rules |= dict.fromkeys(FORWARDED_UNSIGNED, Treatment.FORWARD)
         rules |= dict.fromkeys(known, Treatment.SIGN)
         rules |= dict.fromkeys(sign, Treatment.SIGN)
         rules |= dict.fromkeys(REFUSED, Treatment.REFUSE)
         rules |= dict.fromkeys(withhold, Treatment.WITHHOLD)
         rules |= dict.fromkeys(ENDS_HERE, Treatment.WITHHOLD)
-        rules |= dict.fromkeys(ALWAYS_OURS, Treatment.REPLACE)
+        rules |= dict.fromkeys(ALWAYS_REPLACED, Treatment.REPLACE)
         rules["content-type"] = Treatment.SIGN
         self._names = {name: rule for name, rule in rules.items() if not name.endswith("*")}
         self._patterns = sorted(
@@ -187,7 +139,7 @@ class HeaderPolicy:
 
 def _signable(name: str, values: list[str]) -> list[str]:
     """The values of a header to be signed, if everybody reads and folds them alike."""
-    if len(values) > 1 and (name == "content-type" or name.startswith(_AWS)):
+    if len(values) > 1 and (name == "content-type" or name.startswith(AWS_PREFIXES)):
         # Joined by a comma in the signature; upstream, some servers read the first and some the last.
         raise _ambiguous(name, "comes more than once")
     for value in values:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
-from extproc.signing.headers import CARRIERS, ENDS_HERE
+from extproc.header_names import CARRIERS, ENDS_HERE
 from extproc.signing.targets import Scope, Target
 from extproc.values import RequestHead
 from support.pipelines import Parts

@@ -5,15 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
-from extproc.signing.headers import (
-    ALWAYS_OURS,
-    NAMES_A_USER,
-    NOT_SIGNED,
-    REFUSED,
-    ClientHeaders,
-    HeaderPolicy,
-    Treatment,
-)
+from extproc.header_names import ALWAYS_REPLACED, FORWARDED_UNSIGNED, NAMES_A_USER, REFUSED
+from extproc.signing.headers import ClientHeaders, HeaderPolicy, Treatment
 from extproc.signing.profiles import profile_of
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target
@@ -107,7 +100,7 @@ def test_a_name_with_underscores_counts_as_it_is_where_that_makes_no_difference_
     assert sort(("x_amz_date", "v"), withhold_headers=["x_amz_*"]) == ((), ("x_amz_date",), 1)
 
 
-@pytest.mark.parametrize("name", sorted(ALWAYS_OURS))
+@pytest.mark.parametrize("name", sorted(ALWAYS_REPLACED))
 @pytest.mark.parametrize("settings", [{}, {"sign_headers": ["x-amz-*"]}, {"withhold_headers": ["x-amz-*"]}])
 def test_what_is_always_ours_is_taken_off_and_not_counted(name, settings):
     assert sort((name, "theirs"), (name, "twice"), **settings) == ((), (name,), 0)
@@ -126,7 +119,9 @@ def test_what_load_balancers_write_about_a_user_is_withheld_and_counted(name, se
     assert sort((name, "spoofed"), service=service) == ((), (name,), 1)
 
 
-@pytest.mark.parametrize("name", [*sorted(NOT_SIGNED), "x-amzless", "x-am", "accept", "x-amz", "range"])
+@pytest.mark.parametrize(
+    "name", [*sorted(FORWARDED_UNSIGNED), "x-amzless", "x-am", "accept", "x-amz", "range"]
+)
 def test_other_headers_are_forwarded_as_they_are(name):
     for service in ("s3", "aws-mcp"):
         assert sort((name, "é\t"), (name, "v"), service=service) == ((), (), 0)
@@ -185,7 +180,9 @@ def test_empty_values_and_spaces_are_signed_as_they_are_sent(value):
 
 
 NAMES = st.one_of(
-    st.sampled_from(sorted(ALWAYS_OURS | REFUSED | NOT_SIGNED) + S3_HEADERS + ["accept", "content-type"]),
+    st.sampled_from(
+        sorted(ALWAYS_REPLACED | REFUSED | FORWARDED_UNSIGNED) + S3_HEADERS + ["accept", "content-type"]
+    ),
     st.from_regex(r"x-amzn?-[a-z0-9-]{1,12}", fullmatch=True),
     st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True),
 )
@@ -207,7 +204,7 @@ def test_every_header_is_in_one_place_and_none_of_ours_or_the_refused_ones_is_le
     signed = [name for name, _ in found.signed]
     assert not set(signed) & set(found.removed)
     left = set(names) - set(found.removed)
-    assert not left & (ALWAYS_OURS | REFUSED)
+    assert not left & (ALWAYS_REPLACED | REFUSED)
     # Whatever AWS may act upon is signed, or was changed by nobody on purpose.
     assert {name for name in left if name.startswith("x-amz-")} <= set(signed)
 

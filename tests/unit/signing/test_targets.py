@@ -3,7 +3,7 @@
 import pytest
 
 from extproc.errors import Denied, Reason
-from extproc.signing.headers import matches
+from extproc.header_names import matches
 from extproc.signing.hosts import infer_scope
 from extproc.signing.profiles import profile_of
 from extproc.signing.sigv4 import Scope
