@@ -1,1 +1,1 @@
-"""The composition root: the one place where everything is put together."""
+"""The composition root: the only package that builds the objects and connects them."""

@@ -1,4 +1,4 @@
-"""The life of a server: builds every object from the settings, runs them, stops them in order."""
+"""The life of a server: builds every object from the settings, runs them and stops them in order."""
 
 import asyncio
 import contextlib
@@ -32,8 +32,10 @@ _log = structlog.get_logger(__name__)
 class App:
     """A running server. Build it inside the event loop that runs it.
 
-    ``load`` reads the configuration again, and ``files`` are what it reads; without, a reload
-    changes nothing. ``place``: if it is a worker.
+    Args:
+        load: reads the configuration again; by default a reload changes nothing.
+        files: the files that ``load`` reads; a change of one reloads.
+        worker: what the supervisor has assigned, if this is a worker process.
     """
 
     def __init__(
@@ -43,34 +45,34 @@ class App:
         load: Callable[[], Settings] | None = None,
         files: Sequence[Path] = (),
         clock: Clock = system_clock,
-        place: WorkerSpec | None = None,
+        worker: WorkerSpec | None = None,
     ) -> None:
         self._listen = settings.listen
         self._files = files
-        self._place = place
+        self._worker = worker
         self._state = ProcessState(settings, clock=clock)
         self._reloader = Reloader(
             first=snapshot.build(settings, self._state),
             state=self._state,
             load=load or (lambda: settings),
-            workers=place.of if place else 1,
+            workers=worker.workers if worker else 1,
         )
         self._state.metrics.follow(self._sources())
         self._listening = self._draining = False
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. SIGHUP reloads."""
-        stopped, at_once, reload_asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        _on_signals(stopped, at_once, reload_asked)
+        stopped, at_once, reload_requested = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        _handle_signals(stopped, at_once, reload_requested)
         settings = self._reloader.current.settings
-        share = self._place.share if self._place else ListenSlice(tuple(self._listen.grpc_addresses))
-        transport = build_transport(settings, addresses=share.addresses, share_port=share.shares_port)
+        listen = self._worker.listen if self._worker else ListenSlice(tuple(self._listen.grpc_addresses))
+        transport = build_transport(settings, addresses=listen.addresses, share_port=listen.shares_port)
         if (certificates := transport.certificates) is not None:
             self._state.metrics.follow_certificate(
                 valid_between=certificates.valid_between, broken=certificates.broken
             )
         async with contextlib.AsyncExitStack() as cleanup:
-            # First in, last out: what is decided while draining is written too.
+            # Closed in reverse order: traces and audit log also get the decisions made while draining.
             if self._state.tracer is not None:
                 cleanup.push_async_callback(asyncio.to_thread, self._state.tracer.close)
             if self._state.audit is not None:
@@ -78,7 +80,7 @@ class App:
                 cleanup.push_async_callback(asyncio.to_thread, self._state.audit.close)
             cleanup.callback(self._state.exchange.close)
             cleanup.callback(self._reloader.close)
-            if self._place is None:  # a worker's supervisor serves its operators
+            if self._worker is None:  # with workers, the supervisor serves operators
                 await cleanup.enter_async_context(
                     listeners.serving(
                         self._admin_service(),
@@ -93,11 +95,11 @@ class App:
             for work in (
                 self._state.credentials.keep_fresh(),
                 self._forget_idle_heads(),
-                self._reload_on_change(reload_asked),
-                self._reload_when_asked(reload_asked),
+                self._request_reload_on_change(reload_requested),
+                self._reload_when_requested(reload_requested),
             ):
                 cleanup.callback(asyncio.create_task(work).cancel)
-            if self._place is not None and not await self._let_in(self._place, stopped, cleanup):
+            if self._worker is not None and not await self._may_serve(self._worker, stopped, cleanup):
                 return
             server = engine.build(
                 self._listen.engine, transport=transport, pipeline=lambda: self._reloader.current.pipeline
@@ -105,8 +107,12 @@ class App:
             await server.start()
             self._listening = True
             readiness = asyncio.create_task(self._follow_readiness(server))
-            listen = self._listen
-            _log.info("listening", grpc=share.addresses, admin=listen.admin, admin_grpc=listen.admin_grpc)
+            _log.info(
+                "listening",
+                grpc=listen.addresses,
+                admin=self._listen.admin,
+                admin_grpc=self._listen.admin_grpc,
+            )
             broken = asyncio.create_task(server.failed())
             cleanup.callback(broken.cancel)
             broken.add_done_callback(lambda _task: stopped.set())
@@ -124,7 +130,7 @@ class App:
             self._reloader.current.pipeline.heads.forget_idle()
 
     async def _drain(self, server: engine.Engine, at_once: asyncio.Event) -> None:
-        """Say NOT_SERVING, go on until clients have noticed, then finish what is in flight."""
+        """Report NOT_SERVING, serve on until clients have noticed, then let open streams finish."""
         settings = self._reloader.current.settings
         _log.info("draining", delay=settings.drain_delay_seconds, seconds=settings.drain_seconds)
         await server.set_serving(serving=False)
@@ -137,23 +143,19 @@ class App:
         await stopping
         hurry.cancel()
 
-    async def reload(self) -> list[str]:
-        """Read the configuration again and go by it; returns why not, as ``path: message`` lines."""
-        return await self._reloader.reload()
-
-    async def _let_in(
-        self, place: WorkerSpec, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack
+    async def _may_serve(
+        self, worker: WorkerSpec, stopped: asyncio.Event, cleanup: contextlib.AsyncExitStack
     ) -> bool:
-        """As a worker: answer the supervisor, and wait for its leave to take traffic."""
+        """Answer the supervisor, and wait until it allows serving; return false if stopped before."""
         await cleanup.enter_async_context(
             AdminGrpcServer(
-                self._admin_service(worker=place.number), transport=build_control_transport(place.control)
+                self._admin_service(worker=worker.number), transport=build_control_transport(worker.control)
             )
         )
-        return await Lifeline(place.lifeline, stopped).may_serve()
+        return await Lifeline(worker.lifeline, stopped).may_serve()
 
     def _sources(self) -> GaugeSources:
-        """Where metrics ask for present values."""
+        """Return what metrics read present values from."""
         state = self._state
         audit = state.audit
         caches: dict[str, Any] = {"sessions": state.sessions, "credentials": state.credentials}
@@ -175,7 +177,7 @@ class App:
         )
 
     def unready(self) -> list[str]:
-        """Why this instance should get no traffic; empty when it should."""
+        """Return why this instance should get no traffic; an empty list if it should."""
         if self._draining:
             return ["draining"]
         if not self._listening:
@@ -184,11 +186,11 @@ class App:
         if any(store.current() for store in stores.values()):
             return []
         if len(stores) < len(self._reloader.current.settings.issuers):
-            return []  # Envoy has the keys of the others
+            return []  # Envoy verifies the tokens of the other issuers
         return self._without_keys()
 
     def degraded(self) -> list[str]:
-        """What is wrong although this instance can take traffic."""
+        """Return what is wrong although this instance can take traffic."""
         return [*self._reloader.degraded, *self._without_keys()]
 
     def _without_keys(self) -> list[str]:
@@ -198,18 +200,18 @@ class App:
             if store.current() is None
         ]
 
-    async def _reload_when_asked(self, asked: asyncio.Event) -> None:
+    async def _reload_when_requested(self, requested: asyncio.Event) -> None:
         while True:
-            await asked.wait()
-            asked.clear()
-            await self.reload()
+            await requested.wait()
+            requested.clear()
+            await self._reloader.reload()
 
-    async def _reload_on_change(self, asked: asyncio.Event) -> None:
+    async def _request_reload_on_change(self, requested: asyncio.Event) -> None:
         async for _ in changes(lambda: [*self._files, *self._reloader.watched]):
-            asked.set()
+            requested.set()
 
     async def _follow_readiness(self, server: engine.Engine) -> None:
-        """Keep gRPC health in step with ``unready``."""
+        """Keep the status of gRPC health equal to ``unready``."""
         serving = False
         while True:
             ready = not self.unready()
@@ -228,8 +230,8 @@ class App:
         )
 
 
-def _on_signals(stopped: asyncio.Event, at_once: asyncio.Event, reload_asked: asyncio.Event) -> None:
-    """SIGTERM and SIGINT stop, a second one at once; SIGHUP reloads."""
+def _handle_signals(stopped: asyncio.Event, at_once: asyncio.Event, reload_requested: asyncio.Event) -> None:
+    """Have SIGTERM and SIGINT stop the server, a second one at once, and SIGHUP reload."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -237,4 +239,4 @@ def _on_signals(stopped: asyncio.Event, at_once: asyncio.Event, reload_asked: as
 
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop)
-    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+    loop.add_signal_handler(signal.SIGHUP, reload_requested.set)

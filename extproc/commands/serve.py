@@ -1,4 +1,4 @@
-"""``extproc serve``: one process, or a supervisor and its workers."""
+"""``extproc serve``: runs one process, or a supervisor and its workers."""
 
 import asyncio
 import gc
@@ -11,12 +11,12 @@ import click
 from extproc.config import Settings
 from extproc.grpc_server import engine_choice
 from extproc.telemetry import logs
-from extproc.workers.spec import ListenSlice, WorkerSpec, share_out
+from extproc.workers.spec import ListenSlice, WorkerSpec, split
 
-_SWITCH_AFTER = 0.0005  # seconds that a thread may go on while another wants to
+_SWITCH_INTERVAL = 0.0005  # seconds after which a thread that computes lets another one run
 
-_COLLECT_AFTER = 50_000
-"""Objects made and not freed since, after which cyclic garbage is looked for."""
+_COLLECTION_THRESHOLD = 50_000
+"""Net allocations after which Python collects cyclic garbage."""
 
 
 def run(
@@ -27,12 +27,13 @@ def run(
     workers: int,
     as_worker: str | None,
 ) -> int:
-    """Serve until SIGTERM; returns the exit status.
+    """Serve until SIGTERM; return the exit status.
 
-    ``load`` reads the settings again, from ``files``. ``as_worker``: a supervisor's word to its worker.
+    ``load`` reads the settings again, from ``files``. ``as_worker`` is the ``WorkerSpec`` as JSON, if a
+    supervisor starts this process.
     """
     try:
-        shares = share_out(settings.listen.grpc_addresses, workers)
+        slices = split(settings.listen.grpc_addresses, workers)
     except ValueError as error:
         click.echo(f"listen.grpc: {error}", err=True)
         return 2
@@ -40,7 +41,7 @@ def run(
         if as_worker is not None:
             asyncio.run(_serve(settings, load, files, WorkerSpec.from_json(as_worker)))
         elif workers > 1:
-            asyncio.run(_supervise(settings, shares))
+            asyncio.run(_supervise(settings, slices))
         else:
             asyncio.run(_serve(settings, load, files, None))
     except (OSError, RuntimeError) as error:
@@ -50,35 +51,35 @@ def run(
 
 
 async def _serve(
-    settings: Settings, load: Callable[[], Settings], files: Sequence[Path], place: WorkerSpec | None
+    settings: Settings, load: Callable[[], Settings], files: Sequence[Path], worker: WorkerSpec | None
 ) -> None:
     engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
     from extproc.app.lifecycle import App  # noqa: PLC0415
 
-    if place is not None:
-        logs.name_worker(place.number)
-    app = App(settings, load=load, files=files, place=place)
+    if worker is not None:
+        logs.name_worker(worker.number)
+    app = App(settings, load=load, files=files, worker=worker)
     # The audit log's writer and the event loop must not keep the polling thread waiting for long.
-    sys.setswitchinterval(_SWITCH_AFTER)
-    # What is there by now stays, and need not be looked at again and again. What requests make
-    # is freed by reference counts, cycles are rare: collecting less often saved about a tenth of
-    # our own time for a warm request.
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    # The objects that exist now live as long as the process, so collections skip them. Objects of
+    # requests are freed by reference counts, and cycles are rare: collecting less often saved about
+    # a tenth of our own time for a warm request.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)
+    gc.set_threshold(_COLLECTION_THRESHOLD, 20, 20)
     await app.run()
 
 
-async def _supervise(settings: Settings, shares: list[ListenSlice]) -> None:
-    # A worker needs neither.
+async def _supervise(settings: Settings, slices: list[ListenSlice]) -> None:
+    # Imported here: workers need neither.
     from extproc.app.listeners import build_admin_transport  # noqa: PLC0415
     from extproc.workers.supervisor import Supervisor  # noqa: PLC0415
 
-    # Workers are started as we were: the same interpreter, program and options.
+    # Workers get the command line of this process: the same interpreter, program and options.
     command = [sys.executable, *sys.orig_argv[1:]]
     await Supervisor(
         settings=settings,
-        shares=shares,
+        slices=slices,
         command=command,
         admin_transport=build_admin_transport(settings),
     ).run()

@@ -1,1 +1,1 @@
-"""Several processes as one server: a supervisor, its workers, and what it merges of theirs."""
+"""Several processes as one server: a supervisor, its workers, and their merged metrics and admin API."""

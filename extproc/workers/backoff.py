@@ -1,4 +1,4 @@
-"""How long to wait before a worker that ended is started again."""
+"""How long the supervisor waits before it restarts a worker."""
 
 FIRST = 0.2
 LONGEST = 30.0
@@ -6,16 +6,16 @@ STABLE = 60.0
 
 
 class BackOff:
-    """Seconds between restarts: twice as many each time, from ``FIRST`` up to ``LONGEST``.
+    """Delays between restarts: doubled each time, from ``FIRST`` to ``LONGEST`` seconds.
 
-    A life of ``STABLE`` seconds or more begins the count anew.
+    The next delay is ``FIRST`` again after a process that lived for ``STABLE`` seconds.
     """
 
     def __init__(self) -> None:
         self._next = FIRST
 
     def after(self, lived: float) -> float:
-        """The seconds to wait after a life of ``lived`` seconds."""
+        """Return the seconds to wait after a process that lived for ``lived`` seconds."""
         if lived >= STABLE:
             self._next = FIRST
         delay = self._next

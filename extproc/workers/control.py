@@ -1,4 +1,4 @@
-"""The supervisor's side of a worker's control channel: the admin API, over a private Unix socket."""
+"""A worker's control channel, from the supervisor's side: the admin API over a private Unix socket."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -9,13 +9,13 @@ import grpc.aio
 from extproc.admin.errors import NoAnswerError, RefusedError
 from extproc.admin.v1 import admin_pb2_grpc
 
-ANSWER_WITHIN = 3.0
-"""Seconds that a worker has for an answer."""
+TIMEOUT = 3.0
+"""Seconds that a worker has to answer."""
 
 _MAX_ANSWER = 64 * 1024 * 1024  # bytes: a page of sessions, or all metrics
 _OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_ANSWER),
-    # The socket appears some time after the process does.
+    # The socket appears some time after the process starts.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
@@ -23,7 +23,7 @@ _OPTIONS = [
 
 
 class Control:
-    """Calls the admin API of one worker during one of its lives."""
+    """Calls the admin API of one worker process."""
 
     def __init__(self, address: str) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
@@ -38,13 +38,15 @@ class Control:
         await self._channel.close()
 
     async def call(
-        self, method: str, request: Any, *, within: float = ANSWER_WITHIN, wait_for_ready: bool = False
+        self, method: str, request: Any, *, within: float = TIMEOUT, wait_for_ready: bool = False
     ) -> Any:
-        """The worker's answer. ``wait_for_ready``: its socket may be still to come.
+        """Call a method, and return the worker's answer ``within`` so many seconds.
+
+        ``wait_for_ready``: whether to wait until the worker's socket appears.
 
         Raises:
-            RefusedError: for what the worker calls an invalid argument.
-            NoAnswerError: for any other failure; it names the status code only.
+            RefusedError: the worker reports an invalid argument.
+            NoAnswerError: any other failure; the message is the status code only.
         """
         try:
             return await getattr(self._stub, method)(request, timeout=within, wait_for_ready=wait_for_ready)

@@ -7,14 +7,14 @@ from typing import Any
 from extproc.admin import messages
 from extproc.admin.errors import NoAnswerError, RefusedError
 from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
-from extproc.workers.revocations import Revocations
+from extproc.workers.revocations import RevocationLog
 from extproc.workers.worker import Worker
 
 
 class FanOut(admin_pb2_grpc.AdminServicer):
     """The servicer of the supervisor.
 
-    Raises ``RefusedError`` for a request that a worker refuses, ``NoAnswerError`` if one does not answer.
+    Its methods raise ``RefusedError`` if a worker refuses, ``NoAnswerError`` if one does not answer.
 
     Args:
         metrics: returns the merged metrics.
@@ -24,7 +24,7 @@ class FanOut(admin_pb2_grpc.AdminServicer):
         self,
         *,
         workers: Sequence[Worker],
-        revocations: Revocations,
+        revocations: RevocationLog,
         metrics: Callable[[], Awaitable[str]],
     ) -> None:
         self._workers = workers
@@ -34,16 +34,16 @@ class FanOut(admin_pb2_grpc.AdminServicer):
     async def GetStatus(
         self, request: admin_pb2.GetStatusRequest, _context: Any
     ) -> admin_pb2.GetStatusResponse:
-        """Return the status of each worker. One that does not answer is not ready, and has no more fields."""
+        """Return the status of each worker. One that does not answer is not ready, with the reason alone."""
         statuses = await asyncio.gather(*(_status(worker, request) for worker in self._workers))
         return admin_pb2.GetStatusResponse(workers=statuses)
 
     async def ListSessions(
         self, request: admin_pb2.ListSessionsRequest, _context: Any
     ) -> admin_pb2.ListSessionsResponse:
-        """Return one page of one worker's sessions after the other's.
+        """Return one page of all sessions, in the order of the workers.
 
-        A page token is the worker's number and, after a colon, the worker's own page token.
+        A page token is a worker's number and, after a colon, that worker's own page token.
         """
         room = messages.page_size(request)
         number, _, token = request.page_token.partition(":")
@@ -77,7 +77,8 @@ class FanOut(admin_pb2_grpc.AdminServicer):
     async def Revoke(self, request: admin_pb2.RevokeRequest, _context: Any) -> admin_pb2.RevokeResponse:
         """Revoke in every worker, and in those that start later before they serve.
 
-        If some worker does not confirm it the call fails, although the revocation holds in the others.
+        The call fails if one worker does not confirm. The revocation still holds in the others, and in
+        that worker's next process.
         """
         async with self._revocations.lock:
             answers = await asyncio.gather(
@@ -87,7 +88,7 @@ class FanOut(admin_pb2_grpc.AdminServicer):
             refused_until = [each.refused_until for each in revoked if each.HasField("refused_until")]
             if refused_until:
                 last = max(refused_until, key=lambda until: (until.seconds, until.nanos))
-                self._revocations.keep(request, last)
+                self._revocations.add(request, last)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer

@@ -1,17 +1,17 @@
-"""The worker's end of the pipe from its supervisor."""
+"""The worker's end of a pipe from its supervisor."""
 
 import asyncio
 import os
 
 SERVE = b"\n"
-"""What the supervisor writes once the worker may take traffic."""
+"""What the supervisor writes when the worker may serve."""
 
 
 class Lifeline:
-    """Tells when the supervisor wants traffic served, and sets ``stopped`` when it is gone.
+    """Waits for the supervisor's permission to serve, and sets ``stopped`` when the supervisor has ended.
 
-    A pipe, because its end comes however the supervisor ends, SIGKILL included, and on every
-    platform. Build it inside the event loop.
+    The kernel closes the pipe however the supervisor ends, even by SIGKILL, and on every platform.
+    Build it inside the event loop.
     """
 
     def __init__(self, descriptor: int, stopped: asyncio.Event) -> None:
@@ -29,7 +29,7 @@ class Lifeline:
         self._stopped.set()
 
     async def may_serve(self) -> bool:
-        """Wait until traffic may be served; false if the worker is stopped before."""
+        """Wait until the supervisor allows serving; return false if the worker is stopped before."""
         waits = {asyncio.ensure_future(event.wait()) for event in (self._may_serve, self._stopped)}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:

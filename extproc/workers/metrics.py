@@ -1,7 +1,7 @@
-"""The workers' metrics as one exposition: every sample gets the label ``worker``.
+"""The workers' metrics in one exposition: every sample gets the label ``worker``.
 
-Nothing is added up here: a worker that starts again counts from zero, which Prometheus's
-``rate`` understands of one series, and not of a sum. Sums are ``sum without (worker) (...)``.
+Nothing is summed here. A worker that restarts counts from zero: Prometheus's ``rate`` recognises that
+in a worker's own series, but not in a sum. Query sums with ``sum without (worker) (...)``.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +15,7 @@ LABEL = "worker"
 
 
 def merged(expositions: Mapping[int, str]) -> list[Metric]:
-    """The metric families of all workers, by their numbers; each family once."""
+    """Merge expositions, given by the workers' numbers, so that each family is there once."""
     families: dict[str, Metric] = {}
     for number, text in expositions.items():
         for family in text_string_to_metric_families(text):
@@ -26,30 +26,30 @@ def merged(expositions: Mapping[int, str]) -> list[Metric]:
 
 
 class WorkerMetrics(Collector):
-    """Collects from the workers whenever metrics are asked for. ``ask`` gives their texts by number."""
+    """Collects the workers' metrics at each scrape. ``fetch`` returns their expositions by number."""
 
-    def __init__(self, ask: Callable[[], Mapping[int, str]]) -> None:
-        self._ask = ask
+    def __init__(self, fetch: Callable[[], Mapping[int, str]]) -> None:
+        self._fetch = fetch
 
     def collect(self) -> Iterable[Metric]:
-        """The merged families."""
-        return merged(self._ask())
+        """Return the merged families."""
+        return merged(self._fetch())
 
 
 class WorkerHealth:
-    """Shows of each worker whether it is ready, and how often it ended by itself."""
+    """Shows whether each worker is ready, and how often it ended unexpectedly."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._ready = Gauge("extproc_worker_ready", "1 if the worker is ready.", [LABEL], registry=registry)
         self._restarts = Counter(
-            "extproc_worker_restarts", "Ends of a worker that nobody asked for.", [LABEL], registry=registry
+            "extproc_worker_restarts", "Unexpected ends of a worker.", [LABEL], registry=registry
         )
 
     def follow(self, number: int, is_ready: Callable[[], bool]) -> None:
-        """Show a worker; its ends are counted from 0."""
+        """Show a worker, with no ends at first."""
         self._ready.labels(str(number)).set_function(is_ready)
         self._restarts.labels(str(number))
 
     def ended(self, number: int) -> None:
-        """Count an end that nobody asked for."""
+        """Count an unexpected end."""
         self._restarts.labels(str(number)).inc()

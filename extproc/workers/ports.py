@@ -1,14 +1,15 @@
-"""Whether somebody listens already where workers are to listen."""
+"""Whether another process listens where workers are to listen."""
 
 import errno
 import socket
 
 
 def refuse_ports_in_use(addresses: list[str]) -> None:
-    """Look before workers are started: on a port that workers share, others could listen unnoticed.
+    """Fail if a port is in use, before workers start.
 
-    Only tells what is so now. Unix sockets, and addresses that cannot be had for other reasons, are
-    left to the worker that will listen there.
+    Workers share a port with SO_REUSEPORT, so another process that does so too would go unnoticed and take
+    a part of the traffic. This checks the present moment only. Unix sockets and addresses that fail for
+    other reasons are left to the worker that will listen there.
 
     Raises:
         OSError: a port is in use; the message names the address.

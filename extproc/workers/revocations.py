@@ -1,7 +1,6 @@
-"""Who was revoked, kept by the supervisor for workers that start later."""
+"""The revocations that a supervisor repeats to workers that start later."""
 
 import asyncio
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -12,38 +11,40 @@ _NANO = 1e-9
 _MILLISECONDS = 1000
 
 
-class Revocations:
-    """The revocations that still refuse somebody.
+class RevocationLog:
+    """The revocations that are still in force.
 
-    ``lock`` is held while workers are told of a new one, and while a new worker is told of all and let
-    into service: so no worker serves without having heard of every one.
+    A worker that restarts has lost its deny list, and must not serve before it has all of it again. ``lock``
+    is held while a revocation goes to the workers, and while a new worker gets all of them and is allowed
+    to serve. Without it a worker could start between the two, and serve without the newest revocation.
     """
 
     def __init__(self, *, clock: Clock) -> None:
         self.lock = asyncio.Lock()
         self._clock = clock
-        self._kept: dict[bytes, tuple[Any, float]] = {}  # by whom they name: the request, and until when
+        # The request and when it expires, by the request's conditions.
+        self._kept: dict[bytes, tuple[admin_pb2.RevokeRequest, float]] = {}
 
-    def keep(self, request: Any, refused_until: Timestamp) -> None:
-        """Remember a revocation. Of those that name the same people, the one that ends last stays."""
+    def add(self, request: admin_pb2.RevokeRequest, refused_until: Timestamp) -> None:
+        """Keep a revocation. Of several with the same conditions the one that expires last is kept."""
         until = refused_until.seconds + refused_until.nanos * _NANO
-        whom = admin_pb2.RevokeRequest()
-        whom.CopyFrom(request)
-        whom.ClearField("duration")
-        key = whom.SerializeToString(deterministic=True)
+        conditions = admin_pb2.RevokeRequest()
+        conditions.CopyFrom(request)
+        conditions.ClearField("duration")
+        key = conditions.SerializeToString(deterministic=True)
         now = self._clock()
         self._kept = {key: kept for key, kept in self._kept.items() if kept[1] > now}
         if key not in self._kept or self._kept[key][1] < until:
-            self._kept[key] = (whom, until)
+            self._kept[key] = (conditions, until)
 
-    def living(self) -> list[Any]:
-        """The requests to repeat, each for the time that is left of it."""
+    def in_force(self) -> list[admin_pb2.RevokeRequest]:
+        """Return the requests to repeat, each with the duration that remains."""
         now = self._clock()
         requests = []
-        for whom, until in self._kept.values():
+        for conditions, until in self._kept.values():
             if until > now:
                 request = admin_pb2.RevokeRequest()
-                request.CopyFrom(whom)
+                request.CopyFrom(conditions)
                 request.duration.FromMilliseconds(max(1, round((until - now) * _MILLISECONDS)))
                 requests.append(request)
         return requests

@@ -1,4 +1,4 @@
-"""What each worker is told: its number, where it listens, and how it hears of its supervisor."""
+"""What a supervisor assigns to a worker: a number, addresses, and channels to the supervisor."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,17 +7,21 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class ListenSlice:
-    """One worker's part of ``listen.grpc``. ``shares_port``: the others listen there too."""
+    """One worker's part of ``listen.grpc``.
+
+    Attributes:
+        shares_port: whether other workers listen at the same port.
+    """
 
     addresses: tuple[str, ...]
     shares_port: bool = False
 
 
-def share_out(addresses: list[str], workers: int) -> list[ListenSlice]:
-    """Who listens where: one address each, or all on one TCP port, or one process on all.
+def split(addresses: list[str], workers: int) -> list[ListenSlice]:
+    """Return each worker's part: one address each, or one TCP port for all, or all addresses for one.
 
     Raises:
-        ValueError: the addresses do not go round.
+        ValueError: the addresses cannot be split among so many workers.
     """
     if workers == 1:
         return [ListenSlice(tuple(addresses))]
@@ -31,33 +35,34 @@ def share_out(addresses: list[str], workers: int) -> list[ListenSlice]:
     if addresses[0].startswith("unix:"):
         raise ValueError(f"{workers} workers cannot share a Unix socket: list one for each worker")
     if addresses[0].endswith(":0"):
-        raise ValueError("workers cannot share port 0, which is another one for each: name a port")
+        raise ValueError("workers cannot share port 0, which is a different one for each: name a port")
     return [ListenSlice((addresses[0],), shares_port=True)] * workers
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """A worker's place. ``number``: from 1.
+    """One worker of a supervisor.
 
-    ``of``: how many workers there are.
-    ``control``: the ``unix:`` address at which it serves the admin API to its supervisor.
-    ``lifeline``: the descriptor of the pipe on which the supervisor says "serve", and whose end
-    is the supervisor's end.
+    Attributes:
+        number: from 1.
+        control: the ``unix:`` address at which it serves the admin API to its supervisor.
+        lifeline: the descriptor of the pipe from the supervisor; see ``workers.lifeline``.
+        workers: how many workers there are.
     """
 
     number: int
-    share: ListenSlice
+    listen: ListenSlice
     control: str
     lifeline: int
-    of: int = 1
+    workers: int = 1
 
     def to_json(self) -> str:
-        """As an argument of the worker's command line. Nothing in it is secret."""
+        """Return an argument for the worker's command line. Nothing in it is secret."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote."""
+        """Parse what ``to_json`` returned."""
         fields = json.loads(text)
-        share = fields.pop("share")
-        return cls(share=ListenSlice(tuple(share["addresses"]), share["shares_port"]), **fields)
+        listen = fields.pop("listen")
+        return cls(listen=ListenSlice(tuple(listen["addresses"]), listen["shares_port"]), **fields)

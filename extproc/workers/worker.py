@@ -1,4 +1,4 @@
-"""One worker: its process, started again whenever it ends."""
+"""One worker: a process that is restarted whenever it ends."""
 
 import asyncio
 import contextlib
@@ -15,15 +15,15 @@ from extproc.admin.v1 import admin_pb2
 from extproc.workers.backoff import BackOff
 from extproc.workers.control import Control
 from extproc.workers.lifeline import SERVE
-from extproc.workers.revocations import Revocations
+from extproc.workers.revocations import RevocationLog
 from extproc.workers.spec import ListenSlice, WorkerSpec
 
-START_WITHIN = 60.0
-"""Seconds until a new process must answer on its control channel."""
-RELOAD_WITHIN = 30.0
-"""Seconds that reading the configuration again may take."""
+START_TIMEOUT = 60.0
+"""Seconds within which a new process must answer on its control channel."""
+RELOAD_TIMEOUT = 30.0
+"""Seconds that a reload may take."""
 
-_WATCH_READY, _WATCH_UNREADY = 1.0, 0.1  # seconds between looks at a worker
+_POLL_READY, _POLL_UNREADY = 1.0, 0.1  # seconds between two requests for a worker's status
 _CANNOT_START = 71  # EX_OSERR of sysexits.h
 
 _log = structlog.get_logger(__name__)
@@ -32,32 +32,39 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """Keeps one worker running until ``stop``.
 
-    ``command``: the command line to which the worker's place is added. Starting it is fork and
-    exec: nothing of our gRPC lives on in it. ``on_end`` is called whenever the process has ended.
+    Args:
+        workers: how many workers there are.
+        command: the command line to which the worker's ``WorkerSpec`` is added. The process is started by
+            fork and exec, so it inherits nothing of the supervisor's gRPC.
+        on_end: called whenever the process has ended.
+
+    Attributes:
+        control: the channel to the process while it serves, else None.
+        unready: why the worker should get no traffic; empty if it should.
+        degraded: what was wrong although it was ready, as of its last answer.
+        was_ready: whether any of its processes has been ready.
+        last_end: how its last process ended; None if none has.
     """
 
     def __init__(
         self,
         *,
         number: int,
-        of: int,
-        share: ListenSlice,
+        workers: int,
+        listen: ListenSlice,
         directory: Path,
         command: Sequence[str],
-        revocations: Revocations,
+        revocations: RevocationLog,
         on_end: Callable[["Worker"], None],
     ) -> None:
         self.number = number
-        self._of = of
         self.control: Control | None = None
-        """The channel to the process; there while it serves."""
         self.unready: list[str] = ["starting"]
-        """Reasons why it should get no traffic; empty when it should."""
         self.degraded: list[str] = []
-        """What was wrong although it could take traffic, as of its last answer."""
         self.was_ready = False
         self.last_end: str | None = None
-        self._share = share
+        self._workers = workers
+        self._listen = listen
         self._socket = directory / f"{number}.sock"
         self._command = command
         self._revocations = revocations
@@ -67,12 +74,12 @@ class Worker:
         self._reload_is_due = False
 
     async def keep_running(self) -> int:
-        """Start the process, and again when it ends; returns its exit status once it is stopped."""
+        """Start the process, and restart it when it ends; return its exit status after ``stop``."""
         back_off = BackOff()
         while True:
             began = time.monotonic()
-            status = await self._live()
-            self.last_end = told(status)
+            status = await self._run()
+            self.last_end = describe(status)
             if self._stopping.is_set():
                 return status
             delay = back_off.after(time.monotonic() - began)
@@ -81,10 +88,10 @@ class Worker:
             self._on_end(self)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
-                return 0  # there was nothing to stop
+                return 0  # no process was running
 
     def stop(self) -> None:
-        """Have the process drain and end, and not be started again."""
+        """Have the process drain and end, and do not restart it."""
         self._stopping.set()
         self.unready = ["draining"]
         self._signal(signal.SIGTERM)
@@ -94,31 +101,36 @@ class Worker:
         self._signal(signal.SIGKILL)
 
     async def reload(self) -> list[str]:
-        """Have the configuration read again; the problems with it.
+        """Have the worker read the configuration again; return the problems with it.
 
         Raises:
             NoAnswerError: the worker does not answer.
         """
         if self.control is None:
-            self._reload_is_due = True  # a process that is starting may have read the file already
+            # A process that is starting may have read the file already, so it must reload later.
+            self._reload_is_due = True
             return []
-        answer = await self.control.call("Reload", admin_pb2.ReloadRequest(), within=RELOAD_WITHIN)
+        answer = await self.control.call("Reload", admin_pb2.ReloadRequest(), within=RELOAD_TIMEOUT)
         return list(answer.problems)
 
-    async def _live(self) -> int:
-        """One process, from its start to its end; its exit status."""
+    async def _run(self) -> int:
+        """Run one process, and return its exit status."""
         self._socket.unlink(missing_ok=True)
         self._reload_is_due = False
         reads, writes = os.pipe()
-        place = WorkerSpec(
-            self.number, self._share, control=f"unix:{self._socket}", lifeline=reads, of=self._of
+        spec = WorkerSpec(
+            self.number,
+            self._listen,
+            control=f"unix:{self._socket}",
+            lifeline=reads,
+            workers=self._workers,
         )
         try:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
                     "--as-worker",
-                    place.to_json(),
+                    spec.to_json(),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(reads,),
                 )
@@ -130,7 +142,7 @@ class Worker:
             self._process = process
             if self._stopping.is_set():
                 self._signal(signal.SIGTERM)
-            watching = asyncio.create_task(self._watch(place.control, writes))
+            watching = asyncio.create_task(self._watch(spec.control, writes))
             try:
                 return await process.wait()
             finally:
@@ -138,16 +150,16 @@ class Worker:
                 watching.cancel()
                 await asyncio.wait({watching})
         finally:
-            os.close(writes)  # in time or not, this tells a process without a supervisor to end
+            os.close(writes)  # a process that still runs ends when it reads this
 
     async def _watch(self, address: str, lifeline: int) -> None:
-        """Let a new process into service, then follow how it is."""
+        """Allow a new process to serve, then poll its status."""
         try:
             async with Control(address) as control:
                 status = admin_pb2.GetStatusRequest()
-                await control.call("GetStatus", status, within=START_WITHIN, wait_for_ready=True)
+                await control.call("GetStatus", status, within=START_TIMEOUT, wait_for_ready=True)
                 async with self._revocations.lock:
-                    for request in self._revocations.living():
+                    for request in self._revocations.in_force():
                         await control.call("Revoke", request)
                     os.write(lifeline, SERVE)
                     self.control = control
@@ -157,13 +169,13 @@ class Worker:
                 pause = 0.0
                 while True:
                     await asyncio.sleep(pause)
-                    pause = await self._look(control)
-        except Exception as error:  # noqa: BLE001 - whatever it is: a worker that is not watched must not serve
+                    pause = await self._poll(control)
+        except Exception as error:  # noqa: BLE001 - a worker that is not watched must not serve
             _log.error("worker_not_watched", worker=self.number, error=type(error).__name__)
             self.kill()
 
-    async def _look(self, control: Control) -> float:
-        """See whether the process is ready; returns the seconds until the next look."""
+    async def _poll(self, control: Control) -> float:
+        """Update the worker's status; return the seconds until the next time."""
         try:
             answer = await control.call("GetStatus", admin_pb2.GetStatusRequest())
             reasons = [reason for worker in answer.workers for reason in worker.reasons]
@@ -173,7 +185,7 @@ class Worker:
         if not self._stopping.is_set():
             self.unready = reasons
         self.was_ready = self.was_ready or not reasons
-        return _WATCH_UNREADY if reasons else _WATCH_READY
+        return _POLL_UNREADY if reasons else _POLL_READY
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
@@ -181,6 +193,6 @@ class Worker:
                 self._process.send_signal(number)
 
 
-def told(status: int) -> str:
-    """An exit status in words."""
+def describe(status: int) -> str:
+    """Return an exit status for people: a signal's name, or the number."""
     return signal.Signals(-status).name if status < 0 else f"exit status {status}"

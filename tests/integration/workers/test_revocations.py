@@ -14,7 +14,7 @@ from extproc.admin.errors import RefusedError
 from extproc.admin.v1 import admin_pb2
 from extproc.demo.ports import free_ports
 from extproc.grpc_server.services import EXT_PROC_SERVICE
-from extproc.workers.revocations import Revocations
+from extproc.workers.revocations import RevocationLog
 from extproc.workers.spec import ListenSlice
 from extproc.workers.worker import Worker
 from support.envoy_messages import Seen, headers_message
@@ -39,11 +39,11 @@ async def running(tmp_path):
         admin=None,
         sts={"endpoint_url": f"http://127.0.0.1:{nobody}", "deadline": 1.0},
     )
-    revocations = Revocations(clock=time.time)
+    revocations = RevocationLog(clock=time.time)
     worker = Worker(
         number=1,
-        of=1,
-        share=ListenSlice((address,)),
+        workers=1,
+        listen=ListenSlice((address,)),
         directory=tmp_path,
         command=[sys.executable, "-m", "extproc", "serve", "--config", str(path)],
         revocations=revocations,
@@ -67,7 +67,7 @@ async def test_whoever_is_revoked_is_refused_by_the_next_life_from_its_first_req
         alice, bob = token(tmp_path, "alice"), token(tmp_path, "bob")
         await ready(worker)
         assert (await ask(address, alice)).status == 503  # accepted; there is no STS
-        revocations.keep(admin_pb2.RevokeRequest(subject="alice"), Timestamp(seconds=int(time.time()) + 600))
+        revocations.add(admin_pb2.RevokeRequest(subject="alice"), Timestamp(seconds=int(time.time()) + 600))
         first = worker._process.pid
         worker._signal(signal.SIGKILL)
         await asyncio.to_thread(until, lambda: worker._process.pid != first, "it is started again")

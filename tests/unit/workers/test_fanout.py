@@ -8,7 +8,7 @@ import pytest
 from extproc.admin.errors import NoAnswerError, RefusedError
 from extproc.admin.v1 import admin_pb2
 from extproc.workers.fanout import FanOut
-from extproc.workers.revocations import Revocations
+from extproc.workers.revocations import RevocationLog
 from support.credentials import FakeClock
 
 
@@ -64,7 +64,7 @@ def over(*workers):
     async def metrics():
         return "merged"
 
-    revocations = Revocations(clock=FakeClock())
+    revocations = RevocationLog(clock=FakeClock())
     return FanOut(workers=workers, revocations=revocations, metrics=metrics), revocations
 
 
@@ -115,13 +115,13 @@ async def test_a_revocation_holds_in_all_workers_and_is_kept_for_later_ones():
     answer = await fan_out.Revoke(revoke_request(), None)
     assert (answer.sessions, answer.credentials, answer.role_policy) == (3, 2, "{}")
     assert [each.asked for each in workers] == [["Revoke"], ["Revoke"], []]
-    assert [each.subject for each in revocations.living()] == ["alice"]
+    assert [each.subject for each in revocations.in_force()] == ["alice"]
 
 
 async def test_a_revocation_that_refuses_nobody_is_not_kept():
     fan_out, revocations = over(FakeWorker(1))
     await fan_out.Revoke(revoke_request(0), None)
-    assert revocations.living() == []
+    assert revocations.in_force() == []
 
 
 async def test_a_revocation_that_one_worker_does_not_confirm_is_an_error_and_is_kept_for_its_next_life():
@@ -129,7 +129,7 @@ async def test_a_revocation_that_one_worker_does_not_confirm_is_an_error_and_is_
     fan_out, revocations = over(FakeWorker(1), hung)
     with pytest.raises(NoAnswerError, match="worker 2: DEADLINE_EXCEEDED"):
         await fan_out.Revoke(revoke_request(), None)
-    assert [each.subject for each in revocations.living()] == ["alice"]
+    assert [each.subject for each in revocations.in_force()] == ["alice"]
 
 
 async def test_what_every_worker_refuses_is_refused_and_not_kept():
@@ -137,7 +137,7 @@ async def test_what_every_worker_refuses_is_refused_and_not_kept():
     fan_out, revocations = over(*refusing)
     with pytest.raises(RefusedError, match="whom"):
         await fan_out.Revoke(revoke_request(), None)
-    assert revocations.living() == []
+    assert revocations.in_force() == []
 
 
 async def test_without_a_worker_nothing_is_revoked_or_explained():
@@ -145,7 +145,7 @@ async def test_without_a_worker_nothing_is_revoked_or_explained():
     for call in (fan_out.Revoke(revoke_request(), None), fan_out.Explain(None, None)):
         with pytest.raises(NoAnswerError, match="no worker serves"):
             await call
-    assert revocations.living() == []
+    assert revocations.in_force() == []
 
 
 async def test_no_worker_is_let_in_while_others_are_told_of_a_revocation():
@@ -154,9 +154,9 @@ async def test_no_worker_is_let_in_while_others_are_told_of_a_revocation():
         revoking = asyncio.create_task(fan_out.Revoke(revoke_request(), None))
         await asyncio.sleep(0)
         assert not revoking.done()
-        assert revocations.living() == []
+        assert revocations.in_force() == []
     await revoking
-    assert len(revocations.living()) == 1
+    assert len(revocations.in_force()) == 1
 
 
 async def test_an_explanation_comes_from_the_first_worker_that_serves():

@@ -3,7 +3,7 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from extproc.admin.v1 import admin_pb2
-from extproc.workers.revocations import Revocations
+from extproc.workers.revocations import RevocationLog
 from support.credentials import FakeClock
 
 
@@ -14,14 +14,14 @@ def request(subject, seconds=600):
 
 
 def kept(clock, *entries):
-    revocations = Revocations(clock=clock)
+    revocations = RevocationLog(clock=clock)
     for subject, until in entries:
-        revocations.keep(request(subject), Timestamp(seconds=int(until)))
+        revocations.add(request(subject), Timestamp(seconds=int(until)))
     return revocations
 
 
 def told(revocations):
-    return {each.subject: each.duration.ToTimedelta().total_seconds() for each in revocations.living()}
+    return {each.subject: each.duration.ToTimedelta().total_seconds() for each in revocations.in_force()}
 
 
 async def test_each_is_told_for_the_time_that_is_left():
@@ -29,7 +29,7 @@ async def test_each_is_told_for_the_time_that_is_left():
     revocations = kept(clock, ("alice", clock.now + 600), ("bob", clock.now + 60))
     clock.now += 59.5
     assert told(revocations) == {"alice": 540.5, "bob": 0.5}
-    assert revocations.living()[0].issuer == "https://idp.example"
+    assert revocations.in_force()[0].issuer == "https://idp.example"
     clock.now += 1
     assert told(revocations) == {"alice": 539.5}
 
@@ -44,5 +44,5 @@ async def test_those_that_are_over_are_forgotten():
     clock = FakeClock()
     revocations = kept(clock, *((f"user{n}", clock.now + 1) for n in range(100)))
     clock.now += 2
-    revocations.keep(request("alice"), Timestamp(seconds=int(clock.now + 60)))
+    revocations.add(request("alice"), Timestamp(seconds=int(clock.now + 60)))
     assert len(revocations._kept) == 1

@@ -1,14 +1,14 @@
-"""Who listens where, and how a worker is told."""
+"""Where each worker listens, and the command line that passes it on."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.workers.spec import ListenSlice, WorkerSpec, share_out
+from extproc.workers.spec import ListenSlice, WorkerSpec, split
 
 
 @pytest.mark.parametrize(
-    ("addresses", "workers", "shares"),
+    ("addresses", "workers", "slices"),
     [
         (["127.0.0.1:1"], 1, [ListenSlice(("127.0.0.1:1",))]),
         (["127.0.0.1:1", "unix:/a"], 1, [ListenSlice(("127.0.0.1:1", "unix:/a"))]),
@@ -17,8 +17,8 @@ from extproc.workers.spec import ListenSlice, WorkerSpec, share_out
         (["unix:/a", "unix:/b"], 2, [ListenSlice(("unix:/a",)), ListenSlice(("unix:/b",))]),
     ],
 )
-def test_addresses_go_round(addresses, workers, shares):
-    assert share_out(addresses, workers) == shares
+def test_addresses_are_split_among_workers(addresses, workers, slices):
+    assert split(addresses, workers) == slices
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,21 @@ def test_addresses_go_round(addresses, workers, shares):
         (["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], 2, "3 addresses for 2 workers"),
     ],
 )
-def test_addresses_that_do_not_go_round_are_refused(addresses, workers, message):
+def test_addresses_that_cannot_be_split_are_refused(addresses, workers, message):
     with pytest.raises(ValueError, match=message):
-        share_out(addresses, workers)
+        split(addresses, workers)
 
 
 @given(
     st.builds(
         WorkerSpec,
         number=st.integers(1, 64),
-        share=st.builds(
+        listen=st.builds(
             ListenSlice, st.lists(st.text(min_size=1), min_size=1).map(tuple), shares_port=st.booleans()
         ),
         control=st.text(),
         lifeline=st.integers(0, 10_000),
     )
 )
-def test_a_place_survives_the_command_line(place):
-    assert WorkerSpec.from_json(place.to_json()) == place
+def test_a_specification_survives_the_command_line(worker):
+    assert WorkerSpec.from_json(worker.to_json()) == worker
