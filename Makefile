@@ -69,7 +69,7 @@ test: $(STAMP)
 
 # With those that take their own time (the marker "long").
 test-all: $(STAMP)
-	@$(PYTEST) -m "" $(ARGS)
+	@$(PYTEST) -m "" --hypothesis-profile thorough $(ARGS)
 
 # prometheus and promtool: those on the PATH, else Debian's package unpacked beside the project, not installed.
 PROMETHEUS ?= $(or $(patsubst %/promtool,%,$(shell command -v promtool 2>/dev/null)),$(CURDIR)/.prometheus/usr/bin)

@@ -5,7 +5,9 @@ import pytest
 import structlog
 
 # Each example may take its time: on a loaded machine any of them is slow, and that is no defect.
-hypothesis.settings.register_profile("gate", deadline=None)
+# The gate has no time for many; `make test-all` tries more (tests that need more say how many times as many).
+hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400)
 hypothesis.settings.load_profile("gate")
 
 

@@ -10,7 +10,8 @@ import http.client
 import re
 import socket
 import ssl
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -29,7 +30,12 @@ class HttpDocuments:
     """Fetches JSON documents over HTTP, each in a thread of its own."""
 
     def __init__(self, *, ca_file: str | None = None) -> None:
-        self._tls = ssl.create_default_context(cafile=ca_file)
+        self._ca_file = ca_file
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # Made in the thread of the first fetch that needs it: reading the authorities takes 30 ms.
+        return ssl.create_default_context(cafile=self._ca_file)
 
     async def get(self, url: str, *, allow_http: bool) -> KeyDocument:
         """Fetch one document.
@@ -37,7 +43,7 @@ class HttpDocuments:
         Raises:
             KeyDocumentError: wrong scheme, unreachable, slow, too large, redirected, or not a 200.
         """
-        call = _Call(_destination(url, allow_http=allow_http), self._tls)
+        call = _Call(_destination(url, allow_http=allow_http), lambda: self._tls)
         try:
             async with asyncio.timeout(TOTAL_TIMEOUT):
                 return await in_own_thread(call.run, name="keys")
@@ -72,7 +78,7 @@ class _Call:
     connection down after ``TOTAL_TIMEOUT``.
     """
 
-    def __init__(self, destination: SplitResult, tls: ssl.SSLContext) -> None:
+    def __init__(self, destination: SplitResult, tls: Callable[[], ssl.SSLContext]) -> None:
         self._destination = destination
         self._tls = tls
         self._handle: socket.socket | None = None
@@ -98,8 +104,9 @@ class _Call:
             plain.settimeout(TOTAL_TIMEOUT)
             if not secure:
                 return self._exchange(http.client.HTTPConnection(host, port), plain)
-            with self._tls.wrap_socket(plain, server_hostname=host) as encrypted:
-                return self._exchange(http.client.HTTPSConnection(host, port, context=self._tls), encrypted)
+            tls = self._tls()
+            with tls.wrap_socket(plain, server_hostname=host) as encrypted:
+                return self._exchange(http.client.HTTPSConnection(host, port, context=tls), encrypted)
 
     def _exchange(self, connection: http.client.HTTPConnection, connected: socket.socket) -> KeyDocument:
         connection.sock = connected

@@ -565,7 +565,7 @@ async def test_a_key_store_survives_its_provider(idp):
 
 
 def test_a_call_that_was_given_up_before_it_was_connected_ends_then(idp):
-    call = _Call(urlsplit(f"{idp.url}/jwks"), ssl.create_default_context())
+    call = _Call(urlsplit(f"{idp.url}/jwks"), ssl.create_default_context)
     call.abort()
     with pytest.raises(KeyDocumentError, match="aborted"):
         call.run()

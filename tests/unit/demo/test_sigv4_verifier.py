@@ -98,7 +98,7 @@ HEADERS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.sampled_from(["GET", "POST", "DELETE", "PATCH"]), PATHS, QUERIES, BODIES, HEADERS)
 def test_what_botocore_signs_is_accepted(method, path, query, body, headers):
     request = signed(method, path, query, body, headers)
@@ -107,7 +107,6 @@ def test_what_botocore_signs_is_accepted(method, path, query, body, headers):
     assert {"host", "x-amz-date", "x-amz-security-token"} <= set(verified.signed_headers)
 
 
-@settings(max_examples=60, deadline=None)
 @given(PATHS, QUERIES, BODIES)
 def test_what_botocore_signs_for_s3_is_accepted_with_s3_paths(path, query, body):
     # Keys go on the wire fully encoded; a literal plus or colon would be no canonical S3 path.
@@ -116,7 +115,6 @@ def test_what_botocore_signs_for_s3_is_accepted_with_s3_paths(path, query, body)
     check(request, endpoint=replace(ENDPOINT, service="s3", s3_style=True))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.binary(min_size=1, max_size=60), st.integers(min_value=0), st.integers(1, 255))
 def test_any_changed_byte_of_the_body_is_rejected(body, position, flip):
     request = signed(body=body)
@@ -125,7 +123,6 @@ def test_any_changed_byte_of_the_body_is_rejected(body, position, flip):
     rejected(replace(request, body=bytes(changed)), "SignatureDoesNotMatch")
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.text("abcdefgh", min_size=1, max_size=20),
     st.integers(min_value=0),
@@ -141,7 +138,7 @@ def test_any_changed_byte_of_the_target_is_rejected(text, position, byte, part):
     rejected(replace(request, **{part: bytes(target)}), "SignatureDoesNotMatch")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     st.sampled_from(["host", "x-amz-date", "x-amz-security-token", "content-type", "x-one", "authorization"]),
     st.integers(min_value=0),

@@ -619,7 +619,7 @@ async def test_an_exception_on_the_warm_way_denies_too():
     assert answers[-1].status == 500
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.lists(st.binary(max_size=64), min_size=1, max_size=4))
 async def test_arbitrary_bytes_are_always_answered_and_never_signed(messages):
     answers = await drive(Parts(), *messages)
@@ -627,7 +627,7 @@ async def test_arbitrary_bytes_are_always_answered_and_never_signed(messages):
     assert not any(seen.is_signed for seen in answers)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     st.text(max_size=60).filter(lambda text: "\x00" not in text),
     st.lists(

@@ -93,7 +93,7 @@ class Driven:
 
 @pytest.mark.parametrize("groups", [["admins"], ["others"]], ids=["allowed", "denied"])
 @pytest.mark.parametrize("counted", [False, True], ids=["not counted", "counted"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     steps=st.lists(
         st.tuples(st.integers(0, 2), st.sampled_from([*MESSAGES, LEAVES])), min_size=1, max_size=24
