@@ -1,4 +1,4 @@
-"""What differs between two configurations, and which of it waits for a restart."""
+"""Which settings of a new configuration a running process can apply, and which need a restart."""
 
 from typing import Any
 
@@ -11,22 +11,22 @@ _SECTIONS_AT_START = ("listen", "sts", "cache", "audit", "tracing")
 _LIMITS_AT_START = ("sessions", "request_body_bytes")
 _STS_REGION = "sts.region (the first target's)"
 FIXED_AT_START = (*_SECTIONS_AT_START, *(f"limits.{name}" for name in _LIMITS_AT_START), _STS_REGION)
-"""Every name that ``applicable`` returns."""
+"""Every setting that ``applicable`` can name."""
 
 
 def same(one: BaseModel, other: BaseModel) -> bool:
-    """Whether two sections say exactly the same. Unlike ``==``, takes ``1`` and ``true`` for different."""
+    """Return whether two sections are equal. Unlike ``==``, distinguishes ``1`` and ``true``."""
     return one.model_dump_json() == other.model_dump_json()
 
 
 def applicable(wanted: Settings, at_start: Settings) -> tuple[Settings, list[str]]:
-    """The wanted settings as far as a running process can take them, and what waits for a restart.
+    """Return the wanted settings as far as a running process can apply them, and what needs a restart.
 
-    Listeners and caches are built once. So is the way to STS: credentials that another
-    endpoint gave out would have to go with it.
+    Listeners and caches are built once. So is the STS client: with another endpoint, the credentials
+    from the first one would have to be dropped too.
 
     Raises:
-        ConfigError: what can change does not fit what cannot.
+        ConfigError: the new settings do not fit the old ones that stay.
     """
     document: dict[str, Any] = wanted.model_dump()
     waiting: list[str] = []

@@ -1,4 +1,4 @@
-"""What the settings say, as the objects of the rooms."""
+"""Builds the objects of all packages from the settings."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -41,7 +41,7 @@ NOTHING_KEPT: Mapping[Hashable, KeyStore] = MappingProxyType({})
 
 
 def build_policy(settings: Settings) -> Policy:
-    """The role mappings and ceilings as a policy."""
+    """Return the policy of the role mappings and ceilings."""
     hierarchy = scope_hierarchy(settings)
     return Policy(
         rules=[
@@ -111,7 +111,7 @@ def build_key_stores(
     kept: Mapping[Hashable, KeyStore] = NOTHING_KEPT,
     on_fetch: Callable[[str, bool], None] = lambda _issuer, _ok: None,
 ) -> dict[str, KeyStore]:
-    """One key store an issuer, but for those whose tokens Envoy verifies.
+    """Return a key store for each issuer, except for those whose tokens Envoy verifies.
 
     ``kept``: stores by their ``source_key``; one is reused where an issuer still has the same.
     ``on_fetch`` is told the issuer, and whether a fetch of its keys brought some.
@@ -159,7 +159,7 @@ def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
 
 
 def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock) -> Verifier:
-    """The verifier of all configured issuers."""
+    """Return the verifier of all configured issuers."""
     hierarchy = scope_hierarchy(settings)
     required = {issuer.issuer: hierarchy.require(issuer.required_scopes) for issuer in settings.issuers}
     return Verifier(
@@ -193,7 +193,7 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
 
 
 def scope_hierarchy(settings: Settings) -> ScopeHierarchy:
-    """``scopes``, and all scopes that some section requires."""
+    """Return the hierarchy of ``scopes``, with all scopes that some section requires."""
     return ScopeHierarchy(settings.scopes, (*_baseline_scopes(settings), *_rules_scopes(settings)))
 
 
@@ -221,7 +221,7 @@ def _values(required: ClaimValue | list[ClaimValue]) -> tuple[ClaimValue, ...]:
 
 
 def build_resource(settings: Settings) -> ProtectedResource:
-    """The resource as clients see it, with the scopes of all issuers and of all rules."""
+    """Return the resource as clients see it, with the scopes of all issuers and rules."""
     return ProtectedResource(
         url=settings.resource.url,
         aliases=settings.resource.aliases,
@@ -233,12 +233,12 @@ def build_resource(settings: Settings) -> ProtectedResource:
 
 
 def build_origins(settings: Settings, verifier: TokenVerifier) -> Origins:
-    """The web pages that may call."""
+    """Return the origins of the web pages that may call."""
     return Origins(frozenset(settings.origins), request_headers=verifier.exchange_headers)
 
 
 def build_denials(settings: Settings, resource: ProtectedResource, origins: Origins) -> Denials:
-    """What writes the replies to refused requests."""
+    """Return what writes the responses to denied requests."""
     return Denials(
         resource=resource,
         origins=origins,
@@ -248,7 +248,7 @@ def build_denials(settings: Settings, resource: ProtectedResource, origins: Orig
 
 
 def build_targets(settings: Settings) -> TargetTable:
-    """The targets by name, prefix and host."""
+    """Return the table of targets, by name, prefix and host."""
     return TargetTable(
         [
             Target(
@@ -330,7 +330,7 @@ def slot_limits(settings: Settings, *, workers: int = 1) -> dict[str, SlotLimit]
 
 
 def file_warnings(settings: Settings) -> list[str]:
-    """What of the listener's files is not usable here."""
+    """Return why the files of ``listen.tls`` cannot be used; an empty list if they can."""
     tls = settings.listen.tls
     if tls is None or not Path(tls.certificate).parent.is_dir():
         return []
@@ -342,7 +342,7 @@ def file_warnings(settings: Settings) -> list[str]:
 
 
 def file_notes(settings: Settings) -> list[str]:
-    """What of the listener's files was not looked at, since their folder is on another machine."""
+    """Return which files of ``listen.tls`` were not checked, since their folder is not on this machine."""
     tls = settings.listen.tls
     if tls is None or Path(tls.certificate).parent.is_dir():
         return []
@@ -352,7 +352,11 @@ def file_notes(settings: Settings) -> list[str]:
 
 
 def build_certificates(tls: Tls) -> CertificateFiles:
-    """The files of ``listen.tls``, read; raises ``CertificateError``."""
+    """Read the files of ``listen.tls``.
+
+    Raises:
+        CertificateError: they cannot be used.
+    """
     return CertificateFiles(
         certificate=Path(tls.certificate),
         private_key=Path(tls.private_key),

@@ -1,4 +1,4 @@
-"""What the settings say about listening, as transports. Apart from the rooms: this needs gRPC."""
+"""Builds the transports of the listeners from the settings. Apart from ``factories``: this needs gRPC."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _ADMIN_STREAMS = 64
 
 
 def build_transport(settings: Settings, *, addresses: Sequence[str], share_port: bool = False) -> Transport:
-    """The transport of these of ``listen.grpc``. ``share_port``: other processes listen there too.
+    """Return the transport for some addresses of ``listen.grpc``; ``share_port``: with other processes.
 
     Raises:
         CertificateError: the files of ``listen.tls`` cannot be used.
@@ -31,9 +31,10 @@ def build_transport(settings: Settings, *, addresses: Sequence[str], share_port:
 
 
 def build_admin_transport(settings: Settings) -> Transport | None:
-    """The transport of ``listen.admin_grpc``, None without one.
+    """Return the transport of ``listen.admin_grpc``; None if it is not set.
 
-    On this machine it is clear text, a Unix socket for the owner alone; beyond, mTLS with a list of names.
+    On this machine it is clear text, and a Unix socket is for its owner only. Beyond it is mTLS, for the
+    clients in ``listen.admin_clients`` only.
 
     Raises:
         CertificateError: the files of ``listen.tls`` cannot be used.
@@ -53,7 +54,7 @@ def build_admin_transport(settings: Settings) -> Transport | None:
 
 
 def build_control_transport(address: str) -> Transport:
-    """The transport on which a worker answers its supervisor: a socket for the owner alone."""
+    """Return the transport on which a worker answers its supervisor: a socket for its owner only."""
     return Transport(
         addresses=[address],
         limits=Limits(message_bytes=_ADMIN_MESSAGE, streams=_ADMIN_STREAMS),

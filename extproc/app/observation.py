@@ -1,4 +1,4 @@
-"""What the settings say about audit log and traces, as the objects that do it."""
+"""Builds the audit log and the tracer from the settings."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 def build_audit(settings: Settings) -> AuditLog | None:
-    """The audit log, not started; None if there is to be none.
+    """Return the audit log, not started; None if it is off.
 
     Raises:
         OSError: its file cannot be opened.
@@ -35,7 +35,7 @@ def build_audit(settings: Settings) -> AuditLog | None:
 
 
 def build_tracer(settings: Settings, environment: Mapping[str, str] = os.environ) -> Tracer | None:
-    """The tracer, if the settings or the standard environment variables name an endpoint.
+    """Return the tracer, if the settings or OpenTelemetry's environment variables name an endpoint.
 
     Raises:
         OSError: the settings name one, and the extra "otel" is not installed.
@@ -49,7 +49,7 @@ def build_tracer(settings: Settings, environment: Mapping[str, str] = os.environ
     if disabled or not wanted:
         return None
     try:
-        # Optional, and slow to import: only for those who want it.
+        # Imported here: it is optional, and slow to import.
         from extproc.telemetry.tracing import OtelTracer, otlp_provider  # noqa: PLC0415
     except ImportError as error:
         missing = f"tracing needs {error.name}: {how_to_install('otel')}"

@@ -1,4 +1,4 @@
-"""What outlives every reload: sessions, credentials, the way to STS, clocks, metrics."""
+"""What outlives every reload: sessions, credentials, the STS client, clocks, metrics."""
 
 from extproc.app.observation import build_audit, build_tracer
 from extproc.clock import Clock
@@ -17,9 +17,9 @@ from extproc.telemetry.observer import Observer
 
 
 class ProcessState:
-    """Built once, from the settings at start; ``app.changes`` knows which of them this ties down.
+    """Built once, from the settings at the start; ``app.changes`` lists those that it fixes.
 
-    ``sts``: who is asked for credentials, if not the endpoint in the settings.
+    ``sts`` replaces the client for the endpoint in the settings.
     """
 
     def __init__(self, settings: Settings, *, clock: Clock, sts: Sts | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Hot reload: puts a new snapshot in the place of the running one, unless the new one is no good."""
+"""Hot reload: replaces the running snapshot by a new one, if the new configuration is valid."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -14,16 +14,18 @@ from extproc.app.snapshot import Snapshot
 from extproc.authn.keys import KeyStore, RefreshPolicy
 from extproc.config import ConfigError, Settings
 
-FINISH_WITHIN = 30.0
-"""Seconds after which a request that began under an older configuration is no longer authorized by it."""
+RETIRE_AFTER = 30.0
+"""Seconds after a reload until the older configuration authorizes no request any more."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Reloader:
-    """Holds the snapshot that counts, and replaces it. Belongs to one event loop.
+    """Holds the current snapshot, and replaces it. Belongs to one event loop.
 
-    ``load`` reads the configuration file, and may block. ``workers``: how many processes share the limits.
+    Args:
+        load: reads the configuration file; may block.
+        workers: how many processes share the limits.
     """
 
     def __init__(
@@ -35,8 +37,8 @@ class Reloader:
         self._load = load
         self._at_start = self._last_read = first.settings
         self._problems: list[str] = []
-        self._waiting: list[str] = []
-        self._one_at_a_time = asyncio.Lock()
+        self._need_restart: list[str] = []
+        self._reloading = asyncio.Lock()
         self._fetching: dict[KeyStore, asyncio.Task[None]] = {}
         state.slots.apply(slot_limits(first.settings, workers=workers))
         state.metrics.started(at=state.clock())
@@ -44,7 +46,7 @@ class Reloader:
 
     @property
     def current(self) -> Snapshot:
-        """The snapshot that counts now. Take it once, and keep to it."""
+        """The current snapshot. Read it once for each request or call."""
         return self._current
 
     @property
@@ -54,45 +56,45 @@ class Reloader:
 
     @property
     def degraded(self) -> list[str]:
-        """In what the running configuration is not the one in the file."""
+        """How the running configuration differs from the one in the file."""
         return [
             *(f"configuration: not reloaded: {problem}" for problem in self._problems),
-            *(f"configuration: {name} needs a restart" for name in self._waiting),
+            *(f"configuration: {name} needs a restart" for name in self._need_restart),
         ]
 
     @property
     def waits_for_restart(self) -> dict[str, bool]:
-        """Of each setting that is fixed at the start, whether the file has another value now."""
-        return {name.partition(" ")[0]: name in self._waiting for name in FIXED_AT_START}
+        """Whether each setting that is fixed at the start has another value in the file now."""
+        return {name.partition(" ")[0]: name in self._need_restart for name in FIXED_AT_START}
 
     @property
     def watched(self) -> list[Path]:
-        """Further files that the running configuration comes from."""
+        """Files with keys that the running configuration reads."""
         return list(self._current.key_files.values())
 
     def start(self) -> None:
-        """Begin to fetch keys."""
+        """Start fetching keys."""
         self._keep_fresh(self._current.key_stores.values())
 
     def close(self) -> None:
-        """Fetch no more keys."""
+        """Stop fetching keys and making decisions."""
         self._keep_fresh(())
         self._current.pipeline.close()
 
     async def reload(self) -> list[str]:
-        """Read the configuration file and go by it; returns why not, as ``path: message`` lines.
+        """Read the configuration file and apply it; return the problems with it, as ``path: message`` lines.
 
-        Requests that are under way end under the configuration with which they began.
+        Open requests end under the configuration with which they began.
         """
-        async with self._one_at_a_time:
+        async with self._reloading:
             try:
                 outcome = await self._reload()
                 if outcome == "unchanged" and self._problems:
-                    _log.info("config_good_again")  # what was read last is back
+                    _log.info("config_good_again")  # the file holds the running configuration again
                 self._problems = []
             except ConfigError as error:
                 outcome, self._problems = "failed", error.problems
-            except Exception as error:  # noqa: BLE001 - whatever the file does, the running configuration stays
+            except Exception as error:  # noqa: BLE001 - the running configuration must survive any file
                 outcome, self._problems = "failed", [f"document: cannot be used ({type(error).__name__})"]
             for problem in self._problems:
                 _log.error("config_not_reloaded", problem=problem)
@@ -105,33 +107,33 @@ class Reloader:
         if same(wanted, self._last_read):
             return "unchanged"
         before = self._current
-        settings, waiting = applicable(wanted, self._at_start)
-        # In a thread: compiling rules takes a while, and must not hold up requests.
+        settings, need_restart = applicable(wanted, self._at_start)
+        # In a thread: compiling rules takes long, and must not delay requests.
         after = await asyncio.to_thread(snapshot.build, settings, self._state, before=before)
-        # With its keys at hand: else the first requests under it would have to wait for them.
+        # Fetch new keys before the switch, so that the first requests need not wait for them.
         await _fetch(set(after.key_stores.values()) - set(before.key_stores.values()))
-        self._current, self._last_read, self._waiting = after, wanted, waiting
+        self._current, self._last_read, self._need_restart = after, wanted, need_restart
         self._state.slots.apply(slot_limits(settings, workers=self._workers))
-        asyncio.get_running_loop().call_later(FINISH_WITHIN, before.pipeline.retire)
+        asyncio.get_running_loop().call_later(RETIRE_AFTER, before.pipeline.retire)
         self._expect(after)
         self._keep_fresh(after.key_stores.values())
         dropped = self._forget(after)
         _log.info("config_reloaded", sessions_dropped=dropped)
-        for name in waiting:
+        for name in need_restart:
             _log.warning("config_needs_restart", setting=name)
         return "applied"
 
     def _expect(self, snapshot: Snapshot) -> None:
-        """Have what can be counted under a snapshot shown before it happens."""
+        """Show the series that can occur under a snapshot from now on, at 0."""
         self._state.metrics.expect(
             targets=[target.name for target in snapshot.settings.targets], issuers=snapshot.key_stores
         )
 
     def _forget(self, after: Snapshot) -> int:
-        """Drop what was held of issuers that are not the same; returns how many sessions.
+        """Drop sessions and credentials of issuers that have changed; return the number of sessions.
 
-        For memory's sake: ``Verifier.still_trusted`` refuses such sessions by itself, also those
-        that a request under the older configuration is only about to open.
+        This only frees memory. Security does not depend on it: ``Verifier.still_trusted`` refuses such
+        sessions, even one that a request under the older configuration opens after this.
         """
         state = self._state
         dropped = state.sessions.drop_where(lambda session: not after.verifier.knows(session.identity))
@@ -141,7 +143,7 @@ class Reloader:
         return len(dropped)
 
     def _keep_fresh(self, stores: Iterable[KeyStore]) -> None:
-        """Fetch the keys of these stores on schedule, and of no others."""
+        """Fetch the keys of exactly these stores on schedule."""
         wanted = set(stores)
         for store in self._fetching.keys() - wanted:
             self._fetching.pop(store).cancel()
@@ -150,7 +152,7 @@ class Reloader:
 
 
 async def _fetch(stores: Iterable[KeyStore]) -> None:
-    """Fetch the keys of stores, and wait for them as long as a request would."""
+    """Fetch the keys of stores, and wait for them no longer than a request would."""
     fetches = [store.refresh() for store in stores]
     if fetches:
         await asyncio.wait(fetches, timeout=RefreshPolicy().wait)

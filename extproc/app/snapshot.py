@@ -1,7 +1,7 @@
-"""One configuration as one immutable object: everything that requests are decided with.
+"""One configuration as one immutable object: everything that a request needs.
 
-A stream takes the snapshot that counts when it begins, and keeps it to its end. What
-outlives a configuration is in ``app.process_state``.
+A stream reads the current snapshot when it begins, and uses it until its end. What outlives a
+configuration is in ``app.process_state``.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,12 @@ from extproc.signing.targets import TargetTable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """Settings, and what was built from them. ``key_stores``: by issuer."""
+    """Settings, and what was built from them.
+
+    Attributes:
+        key_stores: by issuer.
+        loaded_at: seconds since the epoch.
+    """
 
     settings: Settings
     key_stores: Mapping[str, KeyStore] = field(repr=False)
@@ -34,11 +39,11 @@ class Snapshot:
     policy: Policy = field(repr=False)
     targets: TargetTable = field(repr=False)
     pipeline: Pipeline = field(repr=False)
-    loaded_at: float  # seconds since the epoch
+    loaded_at: float
 
     @property
     def key_files(self) -> dict[str, Path]:
-        """The files that hold keys, by issuer."""
+        """The files with keys, by issuer."""
         return {
             issuer.issuer: Path(issuer.jwks_file)
             for issuer in self.settings.issuers
@@ -47,9 +52,9 @@ class Snapshot:
 
 
 def build(settings: Settings, state: ProcessState, *, before: Snapshot | None = None) -> Snapshot:
-    """Build a snapshot; compiles every rule, so better not in the event loop's thread.
+    """Build a snapshot. It compiles every rule, so call it in a thread of its own.
 
-    Key stores of issuers that stay as they are ``before`` are kept, with their keys.
+    Key stores of issuers that are the same ``before`` are kept, with their keys.
     """
     kept = {store.source_key: store for store in before.key_stores.values()} if before else {}
     key_stores = build_key_stores(settings, state.clock, kept, state.metrics.fetched)

@@ -235,7 +235,7 @@ async def test_a_session_that_an_older_request_opens_late_is_verified_again_by_n
 
 
 async def test_a_request_does_not_outlive_its_configuration_for_long(running, monkeypatch):
-    monkeypatch.setattr(reload_module, "FINISH_WITHIN", 0)
+    monkeypatch.setattr(reload_module, "RETIRE_AFTER", 0)
     older = running.pipeline
     await running.authorized(MINE, older)
     running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
@@ -357,7 +357,7 @@ async def test_a_changed_key_file_counts_at_once(running):
 
 
 async def test_older_configurations_are_let_go(running, monkeypatch):
-    monkeypatch.setattr(reload_module, "FINISH_WITHIN", 0)
+    monkeypatch.setattr(reload_module, "RETIRE_AFTER", 0)
     await running.authorized(MINE)
     older = weakref.ref(running.reloader.current.pipeline)
     running.document["session_duration"] = 900
