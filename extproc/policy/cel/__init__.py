@@ -5,7 +5,7 @@ CEL specification, because its evaluator is more forgiving (``string(true)`` is 
 ``int(null)`` is 0, and true equals 1). Where cel-go and the specification leave a choice, or the
 specification's engines differ, the result is an error, and an error denies:
 
-* a condition matches only on the exact value ``true``, nothing merely truthy;
+* a condition matches only on the exact value ``true``, not on truthy values;
 * only declared variables and known functions compile, and only to a bounded depth;
 * a missing member is told apart from any other failure: rules decide what it means.
 """
@@ -42,13 +42,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class _Expression:
-    """A compiled expression. Safe to evaluate from several threads: each evaluation has its own frame.
+    """A compiled expression. Thread-safe: each evaluation has a frame of its own.
 
     Attributes:
-        source: as it was written.
-        reads: the members it may read, each as a path that begins with the variable.
+        source: the expression as written.
+        reads: paths of the members that it may read, each beginning with the variable.
         constant: the result, if it is a bool that no input can change.
-        faults: parts that are an error whatever the input is.
+        faults: messages about parts that fail for every input.
     """
 
     source: str
@@ -56,25 +56,25 @@ class _Expression:
     constant: bool | None
     faults: tuple[str, ...] = field(compare=False)
     _code: Code = field(repr=False, compare=False)
-    _places: Mapping[str, int] = field(repr=False, compare=False)
-    _size: int = field(repr=False, compare=False)
+    _slots: Mapping[str, int] = field(repr=False, compare=False)
+    _frame_size: int = field(repr=False, compare=False)
 
     def cost(self, size: int) -> int:
-        """Return an upper estimate of its units, if every list of the claims has ``size`` elements."""
+        """Return an upper estimate of the cost in units if every list of the claims has ``size`` elements."""
         return self._code.nodes + cost_at(self._code.more, size)
 
     def _evaluate(self, variables: Mapping[str, Any], budget: Budget | None) -> Any:
         budget = budget or Budget()
-        frame: list[Any] = [None] * self._size
+        frame: list[Any] = [None] * self._frame_size
         frame[0] = budget
-        for name, place in self._places.items():
-            frame[place] = variables[name]
+        for name, slot in self._slots.items():
+            frame[slot] = variables[name]
         budget.spend(self._code.nodes)
         try:
             return self._code.run(frame)
         except EvaluationError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it means "cannot tell"
+        except Exception as error:  # noqa: BLE001 - any failure means that the result is unknown
             raise EvaluationError(type(error).__name__) from None
 
 
@@ -83,14 +83,14 @@ _E = TypeVar("_E", bound=_Expression)
 
 @dataclass(frozen=True, slots=True)
 class BoolExpression(_Expression):
-    """An expression that is to be true or false."""
+    """A compiled expression whose result must be a bool."""
 
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
-        """Whether the expression is exactly ``true`` for these variables (made by ``to_cel``).
+        """Return whether the result is exactly ``true`` for variables made by ``to_cel``.
 
         Raises:
-            MissingMemberError: it cannot be told, since a member is not there.
-            EvaluationError: for every other failure.
+            MissingMemberError: a member that decides the result is missing.
+            EvaluationError: every other failure.
         """
         result = self._evaluate(variables, budget)
         if type(result) is not bool:
@@ -100,13 +100,13 @@ class BoolExpression(_Expression):
 
 @dataclass(frozen=True, slots=True)
 class StringExpression(_Expression):
-    """An expression that is to be a string."""
+    """A compiled expression whose result must be a string."""
 
     def value(self, variables: Mapping[str, Any], budget: Budget | None = None) -> str:
-        """Return the string that the expression gives for these variables (made by ``to_cel``).
+        """Return the result for variables made by ``to_cel``.
 
         Raises:
-            EvaluationError: for every failure, a missing member among them.
+            EvaluationError: every failure, including a missing member.
         """
         result = self._evaluate(variables, budget)
         if type(result) is not str:
@@ -116,7 +116,7 @@ class StringExpression(_Expression):
 
 @dataclass(frozen=True, slots=True)
 class Value(_Expression):
-    """An expression of any type."""
+    """A compiled expression whose result may have any type."""
 
     def value(self, variables: Mapping[str, Any], budget: Budget | None = None) -> Any:
         """Return the CEL value; raises ``EvaluationError``."""
@@ -141,8 +141,8 @@ def compile_string(source: str, *, variables: frozenset[str]) -> StringExpressio
 def compile_any(source: str, *, variables: frozenset[str], checked: bool = True) -> Value:
     """Compile an expression of any type; raises ``ExpressionError`` like ``compile_bool``.
 
-    Without ``checked`` an unknown name is an error of the evaluation, as it is in CEL without its
-    check; rules are never compiled so.
+    Without ``checked``, an unknown name fails when it is evaluated, as in CEL without its type check.
+    Rules are always compiled with it.
     """
     return _compiled(Value, source, variables, None, checked=checked)
 
@@ -153,7 +153,7 @@ def _compiled(
     compiler = Compiler(variables, checked=checked)
     try:
         tree = parse(source)
-        code, places = compiler.compile(tree)
+        code, slots = compiler.compile(tree)
     except RecursionError:
         raise ExpressionError("nested too deeply") from None
     if wanted is not None and code.type not in (None, wanted):
@@ -166,6 +166,6 @@ def _compiled(
         code.constant if type(code.constant) is bool else None,
         tuple(compiler.faults),
         code,
-        {name: place for name, place in places.items() if name in used},
-        compiler.places,
+        {name: slot for name, slot in slots.items() if name in used},
+        compiler.frame_size,
     )

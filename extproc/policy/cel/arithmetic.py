@@ -1,6 +1,6 @@
 """Arithmetic and order: exactly CEL's overloads (langdef, "Standard Definitions").
 
-Both operands have one type; integers stay within 64 bits or are errors.
+Both operands have the same type; an integer beyond 64 bits is an error.
 """
 
 import math
@@ -39,7 +39,7 @@ def uint64(value: int) -> Uint:
 
 
 def add(left: Any, right: Any, budget: Budget) -> Any:
-    """``left + right``: numbers, strings, bytes and lists."""
+    """Return ``left + right``: numbers, strings, bytes or lists."""
     kind = type(left)
     if kind is type(right):
         if kind is int:
@@ -58,7 +58,7 @@ def add(left: Any, right: Any, budget: Budget) -> Any:
 
 
 def subtract(left: Any, right: Any, _budget: Budget) -> Any:
-    """``left - right``."""
+    """Return ``left - right``."""
     kind = type(left)
     if kind is type(right) and kind in NUMBERS:
         if kind is float:
@@ -68,7 +68,7 @@ def subtract(left: Any, right: Any, _budget: Budget) -> Any:
 
 
 def multiply(left: Any, right: Any, _budget: Budget) -> Any:
-    """``left * right``."""
+    """Return ``left * right``."""
     kind = type(left)
     if kind is type(right) and kind in NUMBERS:
         if kind is float:
@@ -78,7 +78,7 @@ def multiply(left: Any, right: Any, _budget: Budget) -> Any:
 
 
 def divide(left: Any, right: Any, _budget: Budget) -> Any:
-    """``left / right``: integers towards zero, doubles as IEEE 754 has it."""
+    """Return ``left / right``: integers rounded towards zero, doubles by IEEE 754."""
     kind = type(left)
     if kind is type(right) and kind in NUMBERS:
         if kind is float:
@@ -89,7 +89,7 @@ def divide(left: Any, right: Any, _budget: Budget) -> Any:
 
 
 def modulo(left: Any, right: Any, _budget: Budget) -> Any:
-    """``left % right``: integers only, with the sign of the left one."""
+    """Return ``left % right``: integers only, with the sign of ``left``."""
     kind = type(left)
     if kind is type(right) and kind in NUMBERS and kind is not float:
         quotient = _quotient(int(left), int(right))
@@ -102,7 +102,7 @@ def modulo(left: Any, right: Any, _budget: Budget) -> Any:
 
 
 def negate(value: Any) -> Any:
-    """``-value``."""
+    """Return ``-value``."""
     if type(value) is int:
         return int64(-value)
     if type(value) is float:

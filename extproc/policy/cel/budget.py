@@ -1,8 +1,8 @@
-"""The cost of one decision, counted in units that are the same on every machine.
+"""The cost of one decision, in units that are the same on every machine.
 
-One unit stands for one node of an expression that is visited, one element that is compared, one
-value of the claims that is read, or 64 characters that are copied or searched: about 0.1 µs
-each. Nodes are counted when their expression begins, whether or not ``&&`` and ``||`` skip them.
+One unit is one visited node of an expression, one compared element, one value of the claims that is
+read, or 64 characters that are copied or searched: about 0.1 µs each. Nodes are counted when the
+evaluation of their expression begins, whether or not ``&&`` and ``||`` skip them.
 """
 
 import time
@@ -11,25 +11,25 @@ from typing import Any
 from extproc.policy.cel.errors import EvaluationError
 
 DEFAULT_COST_LIMIT = 500_000
-"""Units for all rules of one decision: 200 rules with ``exists`` over 300 groups need less than a fifth."""
+"""Units for all rules of one decision. 200 rules with ``exists`` over 300 groups need less than a fifth."""
 
 _SECONDS_A_UNIT = 4e-6
 _LEAST_SECONDS = 2.0
 
-_LIST_COST = 8  # units of telling a list's strings apart, besides one for each element
-_MAX_LISTS = 64  # remembered: those of the token come first; the rest are made by macros
-_STRIDE = 16_384  # units between two looks at the clock
+_LIST_COST = 8  # units of collecting a list's strings, in addition to one for each element
+_MAX_LISTS = 64  # lists kept: those of the token come first, the others are results of macros
+_STRIDE = 16_384  # units between two readings of the clock
 
 
 class Budget:
-    """What one decision may cost. Whoever exceeds it gets an ``EvaluationError``.
+    """The units that one decision may spend. Exceeding them raises ``EvaluationError``.
 
-    CPU time of the evaluating thread is a second fence, for costs that the units do not know. It is
-    forty times what the units take, so that no decision depends on the load of the machine.
+    The CPU time of the evaluating thread is a second limit, for costs that the units do not cover. It is
+    forty times what the units usually take, so that no decision depends on the load of the machine.
 
     Attributes:
-        spent: units so far.
-        limit: units in all.
+        spent: units spent so far.
+        limit: units that may be spent.
     """
 
     __slots__ = ("_ends_at", "_look_at", "_seconds", "_strings", "limit", "spent")
@@ -46,7 +46,7 @@ class Budget:
         """Count ``units``.
 
         Raises:
-            EvaluationError: the budget is spent. Nothing in an expression absorbs this.
+            EvaluationError: the budget is spent. No operator or macro absorbs this error.
         """
         self.spent += units
         if self.spent > self._look_at:
@@ -60,7 +60,7 @@ class Budget:
         self._look_at = min(self.spent + _STRIDE, self.limit)
 
     def strings_of(self, values: list[Any]) -> "Strings":
-        """Return the strings of a list, told apart once for all rules of the decision."""
+        """Return the strings of a list, collected once for all rules of the decision."""
         known = self._strings.get(id(values))
         if known is None:
             self.spend(_LIST_COST + len(values))
@@ -71,19 +71,19 @@ class Budget:
 
 
 class Strings:
-    """The strings of one list, in the forms that the fast ways need.
+    """The strings of one list, in the forms that the fast loops need.
 
     Attributes:
         ordered: the strings in the order of the list.
         distinct: the same as a set, for look-ups.
         complete: whether the list holds nothing but strings.
-        length: characters of all together.
+        length: total number of characters.
     """
 
     __slots__ = ("_encoded", "_values", "complete", "distinct", "length", "ordered")
 
     def __init__(self, values: list[Any]) -> None:
-        self._values = values  # held, so that its id stays its own
+        self._values = values  # keeps the list alive: its id is the key under which it is found
         self.ordered = [value for value in values if type(value) is str]
         self.distinct = frozenset(self.ordered)
         self.complete = len(self.ordered) == len(values)
@@ -92,7 +92,7 @@ class Strings:
 
     @property
     def encoded(self) -> list[bytes]:
-        """The strings in UTF-8, as regular expressions read them."""
+        """Return the strings in UTF-8, the form that regular expressions search."""
         if self._encoded is None:
             self._encoded = [string.encode() for string in self.ordered]
         return self._encoded

@@ -1,7 +1,7 @@
 """Compiled parts of expressions: Python closures over a frame of variables, and what they cost.
 
-A frame is a list: the budget first, then one place for each variable. Every evaluation has a
-frame of its own, so that compiled code can run in several threads.
+A frame is a list: the budget first, then one slot for each variable. Every evaluation has its own
+frame, so that several threads can run the same compiled code.
 """
 
 from collections.abc import Callable
@@ -16,32 +16,32 @@ Frame = list[Any]
 Run = Callable[[Frame], Any]
 
 Cost = tuple[int, ...]
-"""Units for lists of n elements: ``(a, b, c)`` is a + b·n + c·n²."""
+"""Cost in units for lists of n elements: ``(a, b, c)`` means a + b·n + c·n²."""
 
 OPERATOR_COST = 3
 """Units of arithmetic and of comparisons."""
 CONVERSION_COST = 6
-"""Units of a conversion; most read or write decimals."""
+"""Units of a conversion: most of them read or write decimals."""
 ENTRY_COST = 3
-"""Units of an entry of a map."""
+"""Units of a map's entry."""
 
 UNKNOWN = object()
-"""No constant."""
+"""Marks code whose value is not constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One compiled part.
+    """One compiled part of an expression.
 
     Attributes:
-        run: evaluates it.
-        nodes: units that are counted when the whole expression begins.
-        more: estimate of the units that are counted while it runs.
-        type: its type, if nothing can change it.
-        constant: its value, if nothing can change it; else ``UNKNOWN``.
-        path: the member of a variable that it is, if it is nothing else.
-        depends: the variables that it depends on.
-        mixed: whether missing members of claims and request can meet in it.
+        run: evaluates the part.
+        nodes: units that are counted when the evaluation of the whole expression begins.
+        more: estimate of the units that are counted during the evaluation.
+        type: the type of the result, if it is the same for every input.
+        constant: the value, if it is the same for every input; otherwise ``UNKNOWN``.
+        path: the member of a variable that the part selects, if it does nothing else.
+        depends: the variables that the part depends on.
+        mixed: whether missing members of both the claims and the request can occur in it.
     """
 
     run: Run
@@ -55,7 +55,7 @@ class Code:
 
     @property
     def is_constant(self) -> bool:
-        """Whether nothing can change its value."""
+        """Return whether the value is the same for every input."""
         return self.constant is not UNKNOWN
 
 
@@ -65,7 +65,7 @@ def total(*costs: Cost) -> Cost:
 
 
 def for_each(cost: Cost) -> Cost:
-    """Return the cost of doing something for each of n elements."""
+    """Return the cost of repeating a step for each of n elements."""
     return (0, *cost)
 
 

@@ -1,7 +1,7 @@
-"""From syntax tree to code. Whatever this does not know does not compile.
+"""Compile a syntax tree to code. Unknown constructs do not compile.
 
-Only declared variables, the standard functions and macros are known. ``duration`` and
-``timestamp`` are refused: policies have no clock. Messages are, for there are none.
+Only declared variables, the standard functions and the macros are known. ``duration`` and
+``timestamp`` are refused, since policies have no clock, and so are protobuf messages.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,7 +60,7 @@ _UNARY: dict[str, tuple[Callable[[Any, Budget], Any], CelType | None]] = {
     "size": (functions.size, CelType.INT),
 }
 _MACROS = {"all": 2, "exists": 2, "exists_one": 2, "filter": 2, "map": 3}
-"""The most expressions that a macro takes; the least are two: the variable and one more."""
+"""The maximum number of expressions in a macro. The minimum is two: the variable and one more."""
 _ANY_LIST: Cost = (0, 1)
 
 
@@ -68,8 +68,8 @@ class Compiler:
     """Compiles one expression.
 
     Attributes:
-        faults: parts that are an error whatever the variables are.
-        places: size of the frame that the code needs.
+        faults: messages about parts that fail for every input.
+        frame_size: slots of the frame that the code needs.
     """
 
     def __init__(self, variables: frozenset[str], *, checked: bool = True) -> None:
@@ -77,31 +77,31 @@ class Compiler:
         self._checked = checked
         self._globals: Mapping[str, Code] = {}
         self.faults: list[str] = []
-        self.places = 1
+        self.frame_size = 1
 
     def compile(self, tree: Tree) -> tuple[Code, Mapping[str, int]]:
-        """Return the code and the place of each variable in its frame.
+        """Return the code, and the slot of each variable in its frame.
 
         Raises:
-            ExpressionError: an undeclared variable, an unknown or refused function, a literal or
-                a regular expression that is none.
+            ExpressionError: an undeclared variable, an unknown or refused function, an invalid literal
+                or regular expression.
         """
-        names = {name: self._new_place() for name in sorted(self._variables)}
+        names = {name: self._new_slot() for name in sorted(self._variables)}
         scope = {
             name: Code(
-                variable_at(place),
+                variable_at(slot),
                 path=(name,),
                 type=CelType.MAP if name in _MAPS else None,
                 depends=frozenset({name}),
             )
-            for name, place in names.items()
+            for name, slot in names.items()
         }
         self._globals = scope
         return self._compile(tree, scope), names
 
-    def _new_place(self) -> int:
-        place, self.places = self.places, self.places + 1
-        return place
+    def _new_slot(self) -> int:
+        slot, self.frame_size = self.frame_size, self.frame_size + 1
+        return slot
 
     def _compile(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         rule: Callable[[Tree, Mapping[str, Code]], Code] | None = getattr(self, f"_rule_{tree.data}", None)
@@ -124,11 +124,11 @@ class Compiler:
             return self._unknown(tree.children[0], "undeclared variable")
 
     def _rule_dot_ident(self, tree: Tree, _scope: Mapping[str, Code]) -> Code:
-        """``.claims``: the variable, whatever a macro calls its own."""
+        """Compile ``.claims``: the variable itself, even where a macro's variable has its name."""
         return self._rule_ident(tree, self._globals)
 
     def _unknown(self, token: Any, what: str) -> Code:
-        """A name that is not known: CEL's check refuses it; where that is left out, it is an error later."""
+        """Refuse an unknown name or, without ``checked``, return code that fails."""
         message = f"{where(token)}{what} {str(token.value)!r}"
         if self._checked:
             raise ExpressionError(message)
@@ -186,7 +186,7 @@ class Compiler:
         left, right = self._compile(operator.children[0], scope), self._compile(right_tree, scope)
         name, operation = _OPERATORS[operator.data]
         run = equality_of(left, right) if name == "==" else operation_of(operation, left.run, right.run)
-        # The lists of "in" and "==" are as long as those of the claims, if they are not written out.
+        # A list that is not written out is as long as a list of the claims.
         more = _ANY_LIST if name == "in" and not right.is_constant and right.type is not CelType.LIST else ()
         kind = result or (left.type if left.type is right.type else None)
         own = 1 if name == "==" and str in (type(left.constant), type(right.constant)) else OPERATOR_COST
@@ -309,16 +309,16 @@ class Compiler:
             raise ExpressionError(f"{where(token)}__result__ is CEL's own name, and none for a variable")
         if not 2 <= len(expressions) <= _MACROS[name]:  # noqa: PLR2004
             raise ExpressionError(f"{where(token)}{name}() needs one expression after the variable name")
-        place = self._new_place()
+        slot = self._new_slot()
         path = (*values.path, "[]") if values.path is not None else None
-        inner = {**scope, variable: Code(variable_at(place), path=path, depends=values.depends)}
+        inner = {**scope, variable: Code(variable_at(slot), path=path, depends=values.depends)}
         bodies = [self._compile(expression, inner) for expression in expressions[1:]]
-        loop = macros.loop_of(name, bodies, place)
+        loop = macros.loop_of(name, bodies, slot)
         fast = fast_exists(expressions[1], variable, loop) if name == "exists" else None
         return macros.macro(name, values, bodies, *(fast or (loop, macros.round_units(bodies))))
 
     def _folded(self, tree: Tree, code: Code, *operands: Code) -> Code:
-        """The value of a part whose operands are all constant, and that it is an error if it is one."""
+        """Return the value of a part whose operands are all constant; note the fault if that always fails."""
         if not all(operand.is_constant for operand in operands):
             return code
         try:

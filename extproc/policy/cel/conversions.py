@@ -1,6 +1,6 @@
-"""Conversions between CEL's types: exactly its overloads, in cel-go's spelling.
+"""Conversions between CEL's types: exactly its overloads, with strings in cel-go's form.
 
-Null, lists, maps and bools convert to no number; strings in ASCII only, without white space.
+Null, lists, maps and bools do not convert to numbers; strings only in ASCII, without white space.
 """
 
 import math
@@ -31,19 +31,19 @@ _DOUBLE = re.compile(
 _SIGNED_NAN = re.compile(r"[+-](?i:nan)", re.ASCII)
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_PLAIN_FROM, _PLAIN_TO = 1e-4, 1e6  # between them there is no "e"
+_PLAIN_FROM, _PLAIN_TO = 1e-4, 1e6  # no exponent between them
 _DECIMAL_COST = 30  # units
 
 
 def to_int(value: Any, budget: Budget) -> int:
-    """``int(value)``: doubles are cut towards zero, strings are decimal."""
+    """Return ``int(value)``: doubles are rounded towards zero, strings are decimal."""
     kind = type(value)
     if kind is int:
         return int(value)
     if kind is Uint:
         return int64(int(value))
     if kind is float:
-        # The bounds themselves are out: no double tells 2**63 from its neighbours.
+        # The bounds are excluded: as a double, 2**63 cannot be told from its neighbours.
         if not MIN_INT < value < MAX_INT:
             raise CelError("double beyond int")
         return int(value)
@@ -56,7 +56,7 @@ def to_int(value: Any, budget: Budget) -> int:
 
 
 def to_uint(value: Any, budget: Budget) -> Uint:
-    """``uint(value)``."""
+    """Return ``uint(value)``."""
     kind = type(value)
     if kind is Uint:
         return Uint(value)
@@ -75,7 +75,7 @@ def to_uint(value: Any, budget: Budget) -> Uint:
 
 
 def to_double(value: Any, budget: Budget) -> float:
-    """``double(value)``: strings are decimal, NaN or infinite; a decimal out of range is an error."""
+    """Return ``double(value)``: strings are decimal, NaN or infinite; a decimal out of range is an error."""
     kind = type(value)
     if kind in (float, int, Uint):
         return float(value)
@@ -90,7 +90,7 @@ def to_double(value: Any, budget: Budget) -> float:
 
 
 def to_bool(value: Any, _budget: Budget) -> bool:
-    """``bool(value)``: of strings, those that Go's ``strconv.ParseBool`` takes."""
+    """Return ``bool(value)``: of strings, those that Go's ``strconv.ParseBool`` accepts."""
     if type(value) is bool:
         return value
     if type(value) is str:
@@ -103,7 +103,7 @@ def to_bool(value: Any, _budget: Budget) -> bool:
 
 
 def to_string(value: Any, budget: Budget) -> str:
-    """``string(value)``: ``true``, ``3``, ``0.5``; bytes must be UTF-8."""
+    """Return ``string(value)``: ``true``, ``3``, ``0.5``; bytes must be UTF-8."""
     kind = type(value)
     if kind is str:
         return str(value)
@@ -123,7 +123,7 @@ def to_string(value: Any, budget: Budget) -> str:
 
 
 def to_bytes(value: Any, budget: Budget) -> bytes:
-    """``bytes(value)``: strings as UTF-8."""
+    """Return ``bytes(value)``: strings in UTF-8."""
     if type(value) is bytes:
         return value
     if type(value) is str:
@@ -132,12 +132,12 @@ def to_bytes(value: Any, budget: Budget) -> bytes:
 
 
 def type_of(value: Any, _budget: Budget) -> CelType:
-    """``type(value)``."""
+    """Return ``type(value)``."""
     return TYPES[type(value)]
 
 
 def dyn(value: Any, _budget: Budget) -> Any:
-    """``dyn(value)``: the value itself."""
+    """Return ``dyn(value)``: the value itself."""
     return value
 
 
@@ -151,7 +151,7 @@ CONVERSIONS: dict[str, tuple[Callable[[Any, Budget], Any], CelType | None]] = {
     "type": (type_of, CelType.TYPE),
     "uint": (to_uint, CelType.UINT),
 }
-"""By the name that expressions have for them, with the type of the result."""
+"""By the function's name: the conversion and the type of its result."""
 
 
 def _scanned(text: str, budget: Budget) -> str:
@@ -160,12 +160,12 @@ def _scanned(text: str, budget: Budget) -> str:
 
 
 def _formatted(value: float, budget: Budget) -> str:
-    """The shortest decimal that gives the same double, as Go's ``FormatFloat(v, 'g', -1, 64)``."""
+    """Return the shortest decimal of the same double, as Go's ``FormatFloat(v, 'g', -1, 64)`` does."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    # Python's digits are the shortest as well; only where "e" begins differs.
+    # Python's digits are the shortest, too; only the range without an exponent differs.
     if _PLAIN_FROM <= abs(value) < _PLAIN_TO:
         return repr(value).removesuffix(".0")
     budget.spend(_DECIMAL_COST)

@@ -1,11 +1,10 @@
-"""Errors of expressions: those found when they compile, and those of one evaluation."""
+"""Errors of expressions: at compilation, and at evaluation."""
 
 import json
 import re
 
 Path = tuple[str, ...]
-"""A member of a variable: ``("claims", "act", "sub")`` is ``claims.act.sub``, ``[]`` any element."""
-
+"""A member of a variable: ``("claims", "act", "sub")`` is ``claims.act.sub``; ``[]`` is any element."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -23,27 +22,27 @@ def _step(name: str) -> str:
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be used; the message says where and why."""
+    """An invalid expression; the message says where and why."""
 
 
 class EvaluationError(Exception):
-    """An evaluation without a result. The message never holds a value of the claims."""
+    """An evaluation failed. The message never contains a value of the claims."""
 
 
 class CelError(EvaluationError):
-    """An error as the CEL specification defines it: ``&&``, ``||`` and the macros can absorb it."""
+    """An error of the CEL specification, which ``&&``, ``||`` and macros can absorb."""
 
 
 class MissingMemberError(CelError):
-    """The expression selects a member that is not there; what that means is for the kind of rule to say.
+    """The expression selects a missing member. The kind of rule determines the consequence.
 
-    A deny rule or a ceiling reads a missing claim as true and a missing member of the request as
-    false, and so under ``!`` the other way round.
+    For a deny rule or a ceiling, a missing claim counts as true and a missing member of the request as
+    false. Under ``!`` it is the other way round.
 
     Attributes:
-        member: as in ``claims.act.sub``.
-        applies: what the expression comes to under this reading.
-        applies_negated: what its negation comes to.
+        member: the member, as in ``claims.act.sub``.
+        applies: whether a deny rule or ceiling with this expression applies.
+        applies_negated: whether one with its negation applies.
     """
 
     def __init__(self, member: str, *, applies: bool, applies_negated: bool | None = None) -> None:
@@ -53,20 +52,20 @@ class MissingMemberError(CelError):
         self.applies_negated = applies if applies_negated is None else applies_negated
 
     def negated(self) -> "MissingMemberError":
-        """Return the error of ``!`` of the expression."""
+        """Return the error of the expression's negation."""
         return MissingMemberError(self.member, applies=self.applies_negated, applies_negated=self.applies)
 
     def in_function(self) -> "MissingMemberError":
-        """Return the error of a function of the expression, whose negation says nothing about it."""
+        """Return the error of a function with this error in an argument: its negation proves nothing."""
         return MissingMemberError(self.member, applies=self.applies or self.applies_negated)
 
 
 def graver(first: CelError | None, second: CelError, *, decisive: bool = False) -> CelError:
-    """Return the error of an operator whose operands have these two.
+    """Return the error of an operator whose operands have these two errors.
 
-    A missing member may be "no match", so any other error counts more. ``decisive``: True for
-    ``||``, where one missing claim is enough for a deny rule to apply; False for ``&&`` and
-    functions, where one member that the request does not have is enough for it not to.
+    Any other error outweighs a missing member, which may mean "no match". ``decisive`` is True for
+    ``||``, where one missing claim suffices for a deny rule to apply, and False for ``&&`` and
+    functions, where one missing member of the request suffices for it not to apply.
     """
     if first is None:
         return second

@@ -1,6 +1,6 @@
-"""``exists`` with one test of each element against literals: a search of the list's strings.
+"""A fast loop for ``exists`` where each element is tested against literals.
 
-The result is that of the macro, errors among them.
+Its results are those of the ordinary loop, including its errors.
 """
 
 from extproc.policy.cel import macros, regex
@@ -34,7 +34,7 @@ def fast_exists(body: Tree, variable: str, slow: macros.Loop) -> tuple[macros.Lo
 
 
 def _wanted(body: Tree, variable: str) -> frozenset[str] | None:
-    """The strings in ``g == "a"``, ``"a" == g`` and ``g in ["a", "b"]``."""
+    """Return the strings in ``g == "a"``, ``"a" == g`` and ``g in ["a", "b"]``; None for other tests."""
     operator, right = body.children
     left = operator.children[0]
     if operator.data == "relation_eq":

@@ -18,37 +18,37 @@ _SIZED = frozenset({str, bytes, list, dict})
 
 
 def size(value: Any, _budget: Budget) -> int:
-    """``size(value)``: characters, octets, elements or members."""
+    """Return ``size(value)``: characters, octets, elements or members."""
     if type(value) in _SIZED:
         return len(value)
     raise no_overload("size()", value)
 
 
 def contains(text: Any, part: Any, budget: Budget) -> bool:
-    """``text.contains(part)``."""
+    """Return ``text.contains(part)``."""
     if type(text) is str and type(part) is str:
-        # Twice what copying costs: searching for a part that nearly fits takes that long.
+        # Twice the cost of copying: a search for a part that nearly fits takes that long.
         spend_characters(budget, 2 * (len(text) + len(part)))
         return part in text
     raise no_overload("contains()", text, part)
 
 
 def starts_with(text: Any, part: Any, _budget: Budget) -> bool:
-    """``text.startsWith(part)``."""
+    """Return ``text.startsWith(part)``."""
     if type(text) is str and type(part) is str:
         return text.startswith(part)
     raise no_overload("startsWith()", text, part)
 
 
 def ends_with(text: Any, part: Any, _budget: Budget) -> bool:
-    """``text.endsWith(part)``."""
+    """Return ``text.endsWith(part)``."""
     if type(text) is str and type(part) is str:
         return text.endswith(part)
     raise no_overload("endsWith()", text, part)
 
 
 def contained(item: Any, container: Any, budget: Budget) -> bool:
-    """``item in container``: an element of a list, a key of a map."""
+    """Return ``item in container``: whether a list has the element or a map the key."""
     kind = type(container)
     if kind is list:
         if type(item) is str:
@@ -61,7 +61,7 @@ def contained(item: Any, container: Any, budget: Budget) -> bool:
 
 
 def indexed(container: Any, index: Any) -> Any:
-    """``container[index]``.
+    """Return ``container[index]``.
 
     Raises:
         KeyError: the map has no such key.
@@ -71,7 +71,7 @@ def indexed(container: Any, index: Any) -> Any:
     if kind is dict:
         return container[key(index)]
     if kind is list and type(index) in NUMBERS:
-        # Doubles count if they are whole: dyn(1.0) finds the second element.
+        # A double that is a whole number is an index: dyn(1.0) selects the second element.
         if type(index) is float and not index.is_integer():
             raise CelError("the index is not a whole number")
         if not 0 <= index < len(container):
@@ -84,7 +84,7 @@ def made_map(entries: list[tuple[Any, Any]]) -> dict[Any, Any]:
     """Return ``{key: value, ...}``.
 
     Raises:
-        CelError: a key twice, or of a type that no key has.
+        CelError: a repeated key, or a key of a type that is not allowed.
     """
     made: dict[Any, Any] = {}
     for name, value in entries:

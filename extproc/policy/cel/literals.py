@@ -1,6 +1,6 @@
 """The values of literals, as the CEL specification has them (langdef, "String and Bytes Values").
 
-The parser takes more than CEL does: it knows where a literal ends, not whether it is one.
+The parser accepts more than CEL does: it finds the end of a literal, but does not validate it.
 """
 
 import math
@@ -27,10 +27,10 @@ _MAX_CODE_POINT = 0x10FFFF
 
 
 def literal(kind: str, text: str) -> Any:
-    """Return the value of a literal, of which the parser says the kind.
+    """Return the value of a literal of the kind that the parser found.
 
     Raises:
-        ExpressionError: it is none in CEL.
+        ExpressionError: CEL has no such literal.
     """
     if kind == "BOOL_LIT":
         return text == "true"
@@ -85,8 +85,8 @@ def _text(literal: str) -> str | bytes:
         raise ExpressionError("a string over several lines; use three quotes")
     body = body.replace("\r\n", "\n").replace("\r", "\n")
     if match["raw"]:
-        # In CEL the first quote ends a raw string, whatever stands before it; to the parser
-        # a backslash makes it part of the string.
+        # In CEL the first quote ends a raw string, whatever precedes it. The parser takes a quote
+        # after a backslash as part of the string.
         if (body + quote).index(quote) < len(body):
             raise ExpressionError("a raw string cannot hold its own quotes")
         return body.encode() if match["bytes"] else body
@@ -96,7 +96,7 @@ def _text(literal: str) -> str | bytes:
 
 
 def _octets(body: str) -> list[bytes]:
-    r"""Escapes of bytes: ``\x`` and octal are octets there, and ``\u`` is none."""
+    r"""Return the parts of a bytes literal: ``\x`` and octal escapes are octets, ``\u`` is an error."""
     parts, end = [], 0
     for match in _ESCAPE.finditer(body):
         parts.append(body[end : match.start()].encode())

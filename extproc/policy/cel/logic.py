@@ -1,4 +1,4 @@
-"""``&&``, ``||`` and ``?:``: one decisive operand outweighs the errors of all others."""
+"""``&&``, ``||``, ``!`` and ``?:``: one decisive operand outweighs the errors of all others."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from extproc.policy.cel.errors import CelError, MissingMemberError, graver
 from extproc.policy.cel.values import no_overload
 
 ERROR_COST = 25
-"""Units of an error that is caught."""
+"""Units of catching an error."""
 
 
 def chain(operands: Sequence[Run], *, decisive: bool) -> Run:
-    """Return ``||`` (``decisive``: true) or ``&&`` over any number of operands."""
+    """Return ``||`` (``decisive`` true) or ``&&`` over any number of operands."""
     name = "||" if decisive else "&&"
 
     def run(frame: Frame) -> Any:
@@ -37,7 +37,7 @@ def chain(operands: Sequence[Run], *, decisive: bool) -> Run:
 
 
 def strict(run: Run) -> Run:
-    """Return a function over operands in which missing members of claims and request can meet."""
+    """Return code whose missing members of claims and request count as those of a function's argument."""
 
     def call(frame: Frame) -> object:
         try:
@@ -49,7 +49,7 @@ def strict(run: Run) -> Run:
 
 
 def both(left: Run, right: Run, operation: Callable[[Any, Any, Any], Any]) -> Run:
-    """Return an operation of two operands; if members of both are missing, the error is that of both."""
+    """Return code of an operation; if members of both operands are missing, the error combines them."""
 
     def run(frame: Frame) -> Any:
         try:

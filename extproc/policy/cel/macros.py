@@ -1,7 +1,7 @@
 """Macros over lists and the keys of maps (langdef, "Macros").
 
-``all`` and ``exists`` are ``&&`` and ``||`` over all elements; the others pass on any error.
-A string is no list, at any depth.
+``all`` and ``exists`` are ``&&`` and ``||`` over all elements; the others raise every error.
+A string is not a list, at any depth.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from extproc.policy.cel.values import CHARACTERS_SHIFT, CelType, key_value, no_o
 
 
 def elements(values: Any, name: str) -> Iterable[Any]:
-    """Return what a macro goes through; raises ``CelError`` for all but lists and maps."""
+    """Return the elements of a list or the keys of a map; raises ``CelError`` for other values."""
     kind = type(values)
     if kind is list:
         return values  # type: ignore[no-any-return]
@@ -26,11 +26,11 @@ def elements(values: Any, name: str) -> Iterable[Any]:
 
 
 Loop = Callable[[Frame, Any], Any]
-"""A macro over the value that it goes through."""
+"""The code of a macro; takes the frame and the list or map."""
 
 
 def macro(name: str, values: Code, bodies: Sequence[Code], loop: Loop, units: int) -> Code:
-    """Return a macro over ``values``. ``units``: what one round of the loop costs."""
+    """Return the code of a macro over ``values``; ``units`` is the cost of one round of its loop."""
     run = values.run
     more = total(values.more, for_each(total((units,), *(body.more for body in bodies))))
     kind = CelType.BOOL if name in ("all", "exists", "exists_one") else CelType.LIST
@@ -50,19 +50,19 @@ def round_units(bodies: Sequence[Code]) -> int:
     return 1 + sum(body.nodes for body in bodies)
 
 
-def loop_of(name: str, bodies: Sequence[Code], place: int) -> Loop:
-    """Return the loop of a macro whose variable has this place in the frame."""
+def loop_of(name: str, bodies: Sequence[Code], slot: int) -> Loop:
+    """Return the loop of a macro whose variable is in ``slot``."""
     body, nodes = bodies[-1].run, round_units(bodies)
     if name in ("all", "exists"):
-        return quantifier(body, place=place, nodes=nodes, decisive=name == "exists")
+        return quantifier(body, slot=slot, nodes=nodes, decisive=name == "exists")
     if name == "map":
         condition = bodies[0].run if len(bodies) > 1 else None
-        return mapping(condition, body, place=place, nodes=nodes)
-    return selection(body, place=place, nodes=nodes, name=name)
+        return mapping(condition, body, slot=slot, nodes=nodes)
+    return selection(body, slot=slot, nodes=nodes, name=name)
 
 
-def quantifier(body: Run, *, place: int, nodes: int, decisive: bool) -> Loop:
-    """Return ``exists`` (``decisive``: true) or ``all``. ``nodes``: units of one round."""
+def quantifier(body: Run, *, slot: int, nodes: int, decisive: bool) -> Loop:
+    """Return the loop of ``exists`` (``decisive`` true) or ``all``; ``nodes`` is the cost of one round."""
     name = "exists" if decisive else "all"
 
     def loop(frame: Frame, values: Any) -> Any:
@@ -70,7 +70,7 @@ def quantifier(body: Run, *, place: int, nodes: int, decisive: bool) -> Loop:
         problem: CelError | None = None
         for value in elements(values, name):
             budget.spend(nodes)
-            frame[place] = value
+            frame[slot] = value
             try:
                 result = body(frame)
             except CelError as error:
@@ -89,14 +89,14 @@ def quantifier(body: Run, *, place: int, nodes: int, decisive: bool) -> Loop:
     return loop
 
 
-def selection(body: Run, *, place: int, nodes: int, name: str) -> Loop:
-    """Return ``filter`` or ``exists_one``, which is true if exactly one element is left."""
+def selection(body: Run, *, slot: int, nodes: int, name: str) -> Loop:
+    """Return the loop of ``filter``, or of ``exists_one``, which is true if exactly one element is left."""
 
     def loop(frame: Frame, values: Any) -> Any:
         kept = []
         for value in elements(values, name):
             frame[0].spend(nodes)
-            frame[place] = value
+            frame[slot] = value
             result = body(frame)
             if type(result) is not bool:
                 raise no_overload(f"{name}()", result)
@@ -107,14 +107,14 @@ def selection(body: Run, *, place: int, nodes: int, name: str) -> Loop:
     return loop
 
 
-def mapping(condition: Run | None, body: Run, *, place: int, nodes: int) -> Loop:
-    """Return ``map``, of those elements only that satisfy a condition if there is one."""
+def mapping(condition: Run | None, body: Run, *, slot: int, nodes: int) -> Loop:
+    """Return the loop of ``map``; a condition selects the elements."""
 
     def loop(frame: Frame, values: Any) -> list[Any]:
         results = []
         for value in elements(values, "map"):
             frame[0].spend(nodes)
-            frame[place] = value
+            frame[slot] = value
             if condition is not None:
                 wanted = condition(frame)
                 if type(wanted) is not bool:
@@ -131,10 +131,10 @@ Search = Callable[[Strings, Budget], bool]
 
 
 def exists_string(search: Search, *, slow: Loop, strict: bool) -> Loop:
-    """Return ``exists`` with one test of each string, over a list without a step for each element.
+    """Return the loop of ``exists`` that tests all strings of a list at once.
 
-    ``strict``: the test is an error for elements that are no strings. ``slow``: the same as a
-    macro, for maps and for what is an error.
+    ``slow`` is the ordinary loop, for maps and for errors. ``strict``: the test fails for elements that
+    are not strings.
     """
 
     def loop(frame: Frame, values: Any) -> Any:
@@ -159,7 +159,7 @@ STRING_SEARCHES: dict[str, Callable[[list[str], str], bool]] = {
     "endsWith": lambda strings, part: any(string.endswith(part) for string in strings),
     "contains": lambda strings, part: any(part in string for string in strings),
 }
-"""Whether one of some strings passes the test."""
+"""By the name of the function: whether any of the strings passes it."""
 
 
 def string_search(function: str, part: str) -> Search:

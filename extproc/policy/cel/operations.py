@@ -1,4 +1,4 @@
-"""How the code of an operation is made of the code of its operands."""
+"""Build the code of an operation from the code of its operands."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,28 +9,28 @@ from extproc.policy.cel.code import Code, Cost, Run, total
 from extproc.policy.cel.values import TYPES, CelType, equal
 
 REQUEST_VARIABLES = frozenset({"request", "mcp"})
-"""The variables of which a request need not have every member."""
+"""Variables whose members are optional in a request."""
 
 Operation = Callable[[Any, Any, Budget], Any]
 
 
 def constant_code(value: Any) -> Code:
-    """Return the code of a value that nothing changes."""
+    """Return the code of a constant."""
     return Code(lambda _frame: value, type=TYPES[type(value)], constant=value)
 
 
-def variable_at(place: int) -> Run:
-    """Return what reads a variable."""
-    return lambda frame: frame[place]
+def variable_at(slot: int) -> Run:
+    """Return code that reads the variable in a slot of the frame."""
+    return lambda frame: frame[slot]
 
 
 def operation_of(operation: Operation, left: Run, right: Run) -> Run:
-    """Return an operation of two operands."""
+    """Return code that applies an operation to two operands."""
     return logic.both(left, right, operation)
 
 
 def equality_of(left: Code, right: Code) -> Run:
-    """Return ``==``. Comparing with a literal string, most of what rules do, takes no further call."""
+    """Return ``left == right``, in one call fewer where one side is a literal string, as in most rules."""
     for one, other in ((left, right), (right, left)):
         if type(one.constant) is str:
             wanted, run = one.constant, other.run
@@ -46,9 +46,10 @@ def joined(
     passes: bool = False,
     own: int = 1,
 ) -> Code:
-    """Return the code of an operation.
+    """Return the code of an operation on ``parts``.
 
-    ``passes``: it minds itself which members are missing. ``own``: its units, besides those of its parts.
+    ``own`` and ``more`` are the units of the operation itself, before and while it runs. ``passes``: it
+    handles missing members itself, as ``&&`` and ``||`` do.
     """
     nodes = own + sum(part.nodes for part in parts)
     depends = frozenset[str]().union(*(part.depends for part in parts))

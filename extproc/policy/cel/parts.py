@@ -1,7 +1,7 @@
-"""The operands of an expression's ``&&`` and ``||``, each an expression of its own, for explanations.
+"""Split an expression into the operands of its ``&&`` and ``||``, for explanations.
 
-Found in the source, not in the syntax tree: the tree does not say where everything in it was written.
-The expression is one that compiles.
+The source is split, not the syntax tree, which does not know the position of every part in the source.
+The expression must be one that compiles.
 """
 
 import re
@@ -21,12 +21,12 @@ _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An expression, and what it is joined of.
+    """An expression and its operands.
 
     Attributes:
-        source: as it was written, without comments, line breaks and parentheses around it.
-        operator: ``&&``, ``||``, or empty for an expression that is not taken apart.
-        operands: in reading order.
+        source: the expression as written, without comments, line breaks and outer parentheses.
+        operator: ``&&``, ``||``, or empty for an expression that is not split.
+        operands: the operands of the operator in reading order.
     """
 
     source: str
@@ -35,7 +35,7 @@ class Part:
 
 
 def parts(source: str) -> Part:
-    """Take an expression apart."""
+    """Split an expression."""
     return _part([_plain(token) for token in _TOKEN.findall(source)])
 
 
@@ -62,7 +62,7 @@ def _part(tokens: list[str]) -> Part:
 
 
 def _bare(tokens: list[str]) -> list[str]:
-    """Without white space and parentheses around all of it."""
+    """Return the tokens without outer white space and parentheses."""
     while True:
         while tokens and tokens[0] == " ":
             tokens = tokens[1:]
@@ -74,7 +74,7 @@ def _bare(tokens: list[str]) -> list[str]:
 
 
 def _depths(tokens: list[str]) -> list[int]:
-    """How many brackets each token is in; a bracket itself is outside of its own."""
+    """Return the number of brackets around each token; a bracket is not inside its own pair."""
     depths, depth = [], 0
     for token in tokens:
         depth -= token in _CLOSING

@@ -7,7 +7,7 @@ import re2
 from extproc.policy.cel.errors import EvaluationError, ExpressionError
 
 COST = 6
-"""Units of one search, besides one for 16 bytes."""
+"""Units of one search, in addition to one for every 16 bytes."""
 BYTES_SHIFT = 4
 
 
@@ -15,7 +15,7 @@ def compile_regex(pattern: str) -> Callable[[bytes], bool]:
     """Return a function that searches UTF-8 for the pattern.
 
     Raises:
-        ExpressionError: not RE2's syntax (look-around and back-references are not), or too large.
+        ExpressionError: not RE2's syntax, which has no look-around and no back-references, or too large.
     """
     options = re2.Options()
     options.log_errors = False
@@ -23,7 +23,7 @@ def compile_regex(pattern: str) -> Callable[[bytes], bool]:
         re2.compile(pattern, options)
         if _has_single_octet(pattern):
             raise ExpressionError("regular expression: \\C is not supported")
-        # A set of one pattern is searched in half the time of the pattern itself.
+        # A set with one pattern is searched in half the time of the pattern itself.
         patterns = re2.Set.SearchSet(options)
         wanted = patterns.Add(pattern)
         always = patterns.Add("")
@@ -46,7 +46,7 @@ def compile_regex(pattern: str) -> Callable[[bytes], bool]:
 
 
 def _has_single_octet(pattern: str) -> bool:
-    r"""Whether ``\C`` is in the pattern, which Go's package refuses and RE2 lets split characters."""
+    r"""Return whether the pattern has ``\C``: Go's package refuses it, in RE2 it splits characters."""
     return "C" in pattern[1:] and any(
         pattern[place : place + 2] == "\\C" and _is_escape(pattern, place) for place in range(len(pattern))
     )

@@ -1,4 +1,4 @@
-"""Source to syntax tree, by cel-python's parser: the one place that touches it.
+"""Parse source to a syntax tree with cel-python's parser. No other module uses cel-python.
 
 Only its grammar is used. Of its two evaluators the compiled one of 0.5.0 is wrong for
 ``!has(...)`` and mixes threads up, and the interpreted one is more forgiving than CEL in
@@ -19,7 +19,7 @@ from extproc.policy.cel.values import MAX_INT
 MAX_EXPRESSION_LENGTH = 10_000
 """Characters, as in ToolHive."""
 MAX_EXPRESSION_DEPTH = 192
-"""Levels of the tree: two for an operator, a call, a list or a map, none for parentheses and more ``&&``."""
+"""Levels of the tree. An operator, call, list or map takes two; parentheses and further ``&&`` take none."""
 
 _PASSED_THROUGH = frozenset(
     {
@@ -27,22 +27,22 @@ _PASSED_THROUGH = frozenset(
         "member", "primary", "paren_expr",
     }
 )  # fmt: skip
-"""What the grammar puts between an expression and its only operand."""
+"""Nodes that the grammar puts between an expression and its only operand."""
 _CHAINS = frozenset({"conditionalor", "conditionaland"})
 _BEFORE_ARGUMENTS = {"list_lit": 0, "map_lit": 0, "ident_arg": 1, "dot_ident_arg": 1, "member_dot_arg": 2}
-"""How many children of a node come before its argument list, which is left out where it is empty."""
+"""Children of a node before its argument list, which is missing where it is empty."""
 
 Tree = Any
-"""A ``lark.Tree``, which has no types. Leaves are tokens."""
+"""A ``lark.Tree``, which has no type hints. Leaves are tokens."""
 
 
 def parse(source: str) -> Tree:
-    """Return the tree of an expression, without nodes that only pass their one child on.
+    """Return the tree of an expression without nodes that only wrap one child.
 
-    Chains of ``&&`` and of ``||`` are one node with many children.
+    A chain of ``&&`` or ``||`` becomes one node with many children.
 
     Raises:
-        ExpressionError: syntax, length, depth.
+        ExpressionError: invalid syntax, too long, or nested too deeply.
     """
     if len(source) > MAX_EXPRESSION_LENGTH:
         raise ExpressionError(f"longer than {MAX_EXPRESSION_LENGTH} characters")
@@ -58,18 +58,18 @@ def parse(source: str) -> Tree:
 
 
 def is_tree(node: Any) -> bool:
-    """Whether a node is no token."""
+    """Return whether a node is a tree, not a token."""
     return isinstance(node, lark.Tree)
 
 
 def where(tree: Tree) -> str:
-    """Return the place of a node in the source, for messages."""
+    """Return the position of a node in the source, for messages; empty if it is unknown."""
     column = getattr(tree, "column", None) or getattr(getattr(tree, "meta", None), "column", None)
     return f"column {column}: " if column else ""
 
 
 def literal_of(tree: Tree, sign: str = "") -> Any:
-    """Return the value of a ``literal`` node; raises ``ExpressionError`` if CEL has no such literal."""
+    """Return the value of a ``literal`` node; raises ``ExpressionError`` for an invalid literal."""
     token = tree.children[0]
     try:
         return literal(token.type, f"{sign}{token.value}")
@@ -84,9 +84,9 @@ def string_literal(tree: Tree) -> str | None:
 
 
 def negative_of(tree: Tree) -> int:
-    """Return the value of an int literal behind a minus sign; raises ``ExpressionError``.
+    """Return the value of an int literal after a minus sign; raises ``ExpressionError``.
 
-    The least int has no positive: ``- 9223372036854775808`` is one number, and ``--`` of it none.
+    The smallest int has no positive counterpart: ``- 9223372036854775808`` is valid, ``--`` of it is not.
     """
     if not str(tree.children[0].value).startswith("-"):
         return int(literal_of(tree, "-"))
@@ -97,7 +97,7 @@ def negative_of(tree: Tree) -> int:
 
 
 def identifier(tree: Tree) -> str | None:
-    """Return the name in a node that is nothing but a name."""
+    """Return the name if a node is nothing but a name; None for any other node."""
     return str(tree.children[0].value) if is_tree(tree) and tree.data == "ident" else None
 
 
@@ -106,7 +106,7 @@ def _variable(tree: Tree) -> str | None:
 
 
 def arguments(tree: Tree) -> list[Tree]:
-    """Return the expressions in a call, a list or a map; a map's keys and values take turns."""
+    """Return the expressions of a call, a list or a map; a map's keys and values alternate."""
     given = tree.children[_BEFORE_ARGUMENTS[tree.data] :]
     return list(given[0].children) if given and is_tree(given[0]) else []
 
@@ -114,7 +114,7 @@ def arguments(tree: Tree) -> list[Tree]:
 def reads(tree: Tree, variables: frozenset[str]) -> Iterator[Path]:
     """Yield the members of the variables that an expression may read.
 
-    A macro's own variable may shadow one of ours; counting it as read does no harm.
+    A macro's variable may shadow a declared one; counting that as a read does no harm.
     """
     pending = [tree]
     while pending:
@@ -131,7 +131,7 @@ def reads(tree: Tree, variables: frozenset[str]) -> Iterator[Path]:
 
 
 def path_of(tree: Tree) -> Path | None:
-    """``a.b["c"]`` as ``("a", "b", "c")``; None for everything else."""
+    """Return ``("a", "b", "c")`` for ``a.b["c"]``; None for any node that is not such a selection."""
     members: list[str] = []
     while True:
         name = _variable(tree)
@@ -147,7 +147,7 @@ def path_of(tree: Tree) -> Path | None:
 
 
 def _collapsed(tree: Tree) -> Tree:
-    """Bottom up and without recursion: hostile nesting is deep before it is refused."""
+    """Drop nodes that wrap one child. No recursion: the depth is not checked yet and may be hostile."""
     order: list[Tree] = [tree]
     for node in order:
         order += [child for child in node.children if is_tree(child)]
@@ -164,7 +164,7 @@ def _collapsed(tree: Tree) -> Tree:
 
 
 def _flattened(tree: Tree) -> Tree:
-    """Chains of one operator as one node with all operands, in reading order."""
+    """Turn each chain of one operator into one node with all operands in reading order."""
     pending = [tree]
     while pending:
         node = pending.pop()

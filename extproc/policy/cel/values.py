@@ -1,4 +1,4 @@
-"""CEL's values as Python's, and when two of them are equal.
+"""CEL's values in Python, and their equality.
 
 | CEL | Python |
 |---|---|
@@ -7,7 +7,7 @@
 | list, map | ``list``, ``dict`` with ``key(k)`` for keys |
 | type | ``CelType`` |
 
-Types are told apart by ``type(value) is``, never ``isinstance``: Python's bools are integers,
+Types are compared with ``type(value) is``, never ``isinstance``: Python's bools are integers,
 CEL's are not.
 """
 
@@ -27,7 +27,7 @@ COMPARISON_COST = 3
 
 
 def spend_characters(budget: Budget, length: int) -> None:
-    """Count what is copied, compared or searched; short strings are part of their node."""
+    """Count the characters that are copied, compared or searched; a short string costs nothing extra."""
     units = length >> CHARACTERS_SHIFT
     if units:
         budget.spend(units)
@@ -40,7 +40,7 @@ class Uint(int):
 
 
 class CelType(Enum):
-    """CEL's types, by the names that expressions have for them."""
+    """CEL's types, with their names in expressions."""
 
     BOOL = "bool"
     BYTES = "bytes"
@@ -70,11 +70,11 @@ NUMBERS = frozenset({int, Uint, float})
 
 
 def to_cel(value: Any, budget: Budget | None = None) -> Any:
-    """Return a JSON value as a CEL value; what it costs to read is counted in ``budget``.
+    """Return a JSON value as a CEL value, and count the cost of reading it in ``budget``.
 
     Raises:
-        EvaluationError: numbers beyond 64 bits, strings that are not Unicode or have U+0000, types
-            other than JSON's, nesting beyond the interpreter's, a spent budget.
+        EvaluationError: numbers beyond 64 bits, strings that are not Unicode or contain U+0000, types
+            that JSON does not have, nesting beyond the interpreter's limit, a spent budget.
     """
     try:
         return _converted(value, budget or Budget())
@@ -87,7 +87,7 @@ def _converted(value: Any, budget: Budget) -> Any:
     if kind is str:
         budget.spend(1 + (len(value) >> CHARACTERS_SHIFT))
         if "\0" in value:
-            raise EvaluationError("a string with U+0000")  # where other programs end it
+            raise EvaluationError("a string with U+0000")  # other programs end the string there
         if not value.isascii():
             _check_unicode(value)
         return value
@@ -119,12 +119,12 @@ def _check_unicode(text: str) -> None:
 
 
 def key(value: Any) -> Any:
-    """Return the form in which a map holds a key: Python's dicts cannot tell true from 1.
+    """Return a key in the form that maps use: Python's dicts do not distinguish true from 1.
 
-    A double finds the integer that it equals.
+    A double selects the integer that it equals.
 
     Raises:
-        CelError: a type that no key has.
+        CelError: a type that is not allowed for keys.
     """
     kind = type(value)
     if kind is str or kind is int or kind is Uint:
@@ -137,18 +137,18 @@ def key(value: Any) -> Any:
 
 
 def key_value(held: Any) -> Any:
-    """Return the key that a map holds in the form of ``key``."""
+    """Return the CEL value of a key in the form that ``key`` returns."""
     return held[0] if type(held) is tuple else held
 
 
 def no_overload(operation: str, *operands: Any) -> CelError:
-    """Return the error of an operation that does not exist for these types."""
+    """Return the error of an operation that is not defined for these types."""
     types = ", ".join(TYPES[type(operand)].value for operand in operands)
     return CelError(f"no {operation} for {types}")
 
 
 def equal(left: Any, right: Any, budget: Budget) -> bool:
-    """Whether two values are equal; values of different types are not, but numbers compare by value."""
+    """Return whether two values are equal. Numbers compare by value; any other values must have one type."""
     kind = type(left)
     if kind is not type(right):
         return kind in NUMBERS and type(right) in NUMBERS and numbers_equal(left, right)
@@ -168,15 +168,15 @@ def equal(left: Any, right: Any, budget: Budget) -> bool:
 
 
 def numbers_equal(left: float, right: float) -> bool:
-    """Whether two numbers of different types are equal."""
+    """Return whether two numbers of different types are equal."""
     return compared(left, right) == 0
 
 
 def compared(left: float, right: float) -> int | None:
-    """Compare two numbers: negative, zero or positive, and None if one is NaN.
+    """Compare two numbers: negative, zero or positive; None if one is NaN.
 
-    An integer is compared with a double as the double nearest to it, as cel-go and the
-    specification's cases have it.
+    An integer is converted to the nearest double to compare it with a double, as in cel-go and the
+    specification's test cases.
     """
     if type(left) is float or type(right) is float:
         left, right = float(left), float(right)
