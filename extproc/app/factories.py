@@ -114,7 +114,7 @@ def build_key_stores(
     """Return a key store for each issuer, except for those whose tokens Envoy verifies.
 
     ``kept``: stores by their ``source_key``; one is reused where an issuer still has the same.
-    ``on_fetch`` is told the issuer, and whether a fetch of its keys brought some.
+    ``on_fetch`` is called after each fetch, with the issuer and whether the fetch returned keys.
     """
     documents = HttpDocuments()
     stores = {}

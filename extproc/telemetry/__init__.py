@@ -1,1 +1,1 @@
-"""What operators see."""
+"""What operators see: logs, audit log, metrics and traces."""

@@ -1,8 +1,8 @@
-"""The audit log: one JSON object a line for each decision, rendered and written by a thread of its own.
+"""The audit log: one line with a JSON object for each decision, rendered and written by its own thread.
 
-The request path only appends a tuple to a bounded queue. What does not fit, or cannot be
-written, is dropped and counted: a log that is stuck never holds up a signature. No token,
-no secret, and no header but the few named here ever enters an event.
+The request path only appends a tuple to a bounded queue. Events that do not fit into it, or cannot be
+written, are dropped and counted: a sink that blocks never delays a signature. An event contains no token,
+no secret, and only the few headers that ``telemetry.event`` names.
 """
 
 import threading
@@ -14,27 +14,31 @@ import structlog
 
 from extproc.telemetry.event import Event, render
 
-_LINGER = 0.02  # seconds in which events gather: each turn of this thread interrupts the one that signs
+_LINGER = 0.02  # seconds to collect events: each time this thread runs, it interrupts the one that signs
 _BATCH = 64 * 1024  # bytes a write
-_AGAIN = 10.0  # seconds between warnings about the same trouble
+_WARN_EVERY = 10.0  # seconds
 
 _log = structlog.get_logger(__name__)
 
 
 class Sink(Protocol):
-    """Where lines go."""
+    """Where lines are written."""
 
     def write(self, lines: bytes) -> None:
-        """Write whole lines; may block; raises ``OSError``."""
+        """Write whole lines; may block.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         ...
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what the sink has opened."""
         ...
 
 
 class AuditLog:
-    """A queue of at most ``max_queued`` events and the thread that empties it. ``start`` to ``close``."""
+    """A queue of at most ``max_queued`` events, and the thread that writes them."""
 
     def __init__(self, *, sink: Sink, max_queued: int) -> None:
         self._sink = sink
@@ -54,11 +58,11 @@ class AuditLog:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """Events so far: written, dropped from a full queue, or failed to be written."""
+        """Events so far: written, dropped because the queue was full, or failed to be written."""
         return {"written": self._written, "dropped": self._dropped, "failed": self._failed}
 
     def append(self, event: Event) -> None:
-        """Take an event, or drop it if the queue is full. Never waits for the sink."""
+        """Queue an event, or drop it if the queue is full. Never waits for the sink."""
         if len(self._queue) >= self._max_queued:
             with self._lock:
                 self._dropped += 1
@@ -68,11 +72,11 @@ class AuditLog:
             self._wake.set()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         self._thread.start()
 
     def close(self, *, within: float = 2.0) -> None:
-        """Write what is queued, for at most ``within`` seconds; what is left then is lost, and said so."""
+        """Write what is queued, for at most ``within`` seconds. Events left then are lost, and logged so."""
         self._closing = True
         self._wake.set()
         self._thread.join(within)
@@ -90,11 +94,13 @@ class AuditLog:
                 self._write_some()
             if self._closing:
                 continue
-            # Under load nobody has to wake this thread: it sleeps for good only after a quiet turn.
+            # Under load the event stays set, so that the request path need not set it for each event
+            # (which takes a lock). It is cleared only after a pause without events.
             time.sleep(_LINGER)
             if not self._queue:
                 self._wake.clear()
-            if self._queue or self._closing:  # looked at after that: somebody saw it set and left it so
+            # An event may have been appended before the clear, by a thread that saw it set. So look again.
+            if self._queue or self._closing:
                 self._wake.set()
 
     def _write_some(self) -> None:
@@ -105,16 +111,16 @@ class AuditLog:
                 lines += render(event)
                 events += 1
             except Exception as error:  # noqa: BLE001 - one event that cannot be rendered must not end the log
-                self._trouble(1, error)
+                self._count_failed(1, error)
         try:
             self._sink.write(bytes(lines))
             self._written += events
         except OSError as error:
-            self._trouble(events, error)
+            self._count_failed(events, error)
 
-    def _trouble(self, events: int, error: Exception) -> None:
+    def _count_failed(self, events: int, error: Exception) -> None:
         self._failed += events
         now = time.monotonic()
-        if now - self._warned_at >= _AGAIN:
+        if now - self._warned_at >= _WARN_EVERY:
             self._warned_at = now
             _log.error("audit_write_failed", error=type(error).__name__, failed=self._failed)

@@ -1,4 +1,4 @@
-"""Prometheus metrics: how they are shown. The names and labels of all our own are here."""
+"""Prometheus metrics as they are exposed: the names and labels of all metrics of this project."""
 
 import platform
 import threading
@@ -23,17 +23,17 @@ _KNOWN_CREDENTIALS, _UNKNOWN_CREDENTIALS = (HIT,), (SESSION, MISS)
 
 
 class MetricsCollector(Collector):
-    """Shows the counts, and the present values of ``sources`` once there are some."""
+    """Exposes what was counted and, once it is set, the present values of ``sources``."""
 
     def __init__(self, counts: MetricsState, lock: threading.Lock, *, settle: Callable[[], None]) -> None:
         self._counts = counts
         self._lock = lock
-        self._settle = settle  # to be called with the lock held: counts what is noted down only
+        self._settle = settle  # counts the decisions that are only queued; needs the lock
         self.sources: GaugeSources | None = None
         self.certificate: tuple[Callable[[], tuple[float, float]], Callable[[], bool]] | None = None
 
     def collect(self) -> Iterator[Metric]:
-        """All families, at one instant."""
+        """Yield all families, with the counts of one instant."""
         with self._lock:
             self._settle()
             families = list(self._counted())
@@ -45,17 +45,17 @@ class MetricsCollector(Collector):
             begins, ends = valid_between()
             yield _gauge(
                 "certificate_start_timestamp_seconds",
-                "When the gRPC listener's certificate begins to be valid, in Unix time.",
+                "When the gRPC listener's certificate becomes valid, in Unix time.",
                 [({}, begins)],
             )
             yield _gauge(
                 "certificate_expiry_timestamp_seconds",
-                "When the gRPC listener's certificate ends, in Unix time.",
+                "When the gRPC listener's certificate expires, in Unix time.",
                 [({}, ends)],
             )
             yield _gauge(
                 "certificate_files_broken",
-                "1 while the certificate files cannot be used and the ones before are still served.",
+                "1 while the certificate files cannot be used and the previous certificate is served.",
                 [({}, broken())],
             )
 
@@ -74,22 +74,22 @@ class MetricsCollector(Collector):
         )
         yield _histogram(
             "duration_seconds",
-            "Own time: in total a request, for a verification, decision, exchange, wait, signature.",
+            "Own time of a request in total, of a verification, decision, exchange, wait or signature.",
             [({"stage": stage}, histogram) for stage, histogram in counts.durations.items()],
         )
         yield _histogram(
             "credentials_remaining_seconds",
-            "What the credentials had left when a request was signed with them.",
+            "Remaining lifetime of the credentials when a request was signed with them.",
             [({}, counts.remaining)],
         )
         yield _histogram(
             "policy_cost_units",
-            "What an evaluation of the policy cost; limits.policy_cost is the most.",
+            "Cost of an evaluation of the policy; at most limits.policy_cost.",
             [({}, counts.policy_cost)],
         )
         for name, help_text, sessions, credentials in (
-            ("cache_hits", "Requests that found what they needed.", _KNOWN_SESSION, _KNOWN_CREDENTIALS),
-            ("cache_misses", "Requests that did not.", _UNKNOWN_SESSION, _UNKNOWN_CREDENTIALS),
+            ("cache_hits", "Requests that hit the cache.", _KNOWN_SESSION, _KNOWN_CREDENTIALS),
+            ("cache_misses", "Requests that missed the cache.", _UNKNOWN_SESSION, _UNKNOWN_CREDENTIALS),
         ):
             yield _counter(
                 name,
@@ -110,23 +110,23 @@ class MetricsCollector(Collector):
         )
         yield _counter(
             "exchanges_refused",
-            "Exchanges for which STS was not asked, by cause.",
+            "Exchanges that were refused without a call of STS, by cause.",
             _by("cause", counts.exchanges_refused),
         )
         yield _counter(
             "withheld_headers",
-            "Headers of clients that signed requests went on without: by configuration or profile.",
+            "Clients' headers that were removed from signed requests, by configuration or profile.",
             [({"target": target}, count) for target, count in counts.withheld.items()],
             labels=["target"],
         )
         yield _counter(
             "streams_abandoned",
-            "Streams that Envoy left without an answer, by phase.",
+            "Streams that Envoy closed before an answer, by phase.",
             _by("phase", counts.abandoned),
         )
         yield _counter(
             "upstream_answers",
-            "Answers of upstreams that were looked at, by what of the signature they refuse.",
+            "Upstream responses that were examined, by what of the signature they refuse.",
             [
                 ({"target": target, "refused": refused}, count)
                 for (target, refused), count in counts.answers.items()
@@ -135,7 +135,7 @@ class MetricsCollector(Collector):
         )
         yield _counter(
             "head_checks",
-            "Known heads that were decoded all the same, and whether they meant the same.",
+            "Known heads that were decoded as a check, and whether the result was the same.",
             _by("outcome", counts.head_checks),
         )
         yield _counter(
@@ -149,7 +149,7 @@ class MetricsCollector(Collector):
         )
         yield _counter(
             "config_reloads",
-            "Attempts to load the configuration anew.",
+            "Attempts to reload the configuration.",
             [
                 ({"outcome": outcome}, counts.reloads[outcome])
                 for outcome in ("applied", "unchanged", "failed")
@@ -157,7 +157,7 @@ class MetricsCollector(Collector):
         )
         yield _gauge(
             "config_last_reload_successful",
-            "Whether the last attempt to load the configuration succeeded.",
+            "1 if the last attempt to load the configuration succeeded.",
             [({}, counts.reloaded)],
         )
         yield _gauge(
@@ -168,32 +168,32 @@ class MetricsCollector(Collector):
 
 
 def _present(sources: GaugeSources) -> Iterator[Metric]:
-    yield _gauge("ready", "Whether this instance should get traffic.", [({}, sources.ready())])
+    yield _gauge("ready", "1 if this instance should get traffic.", [({}, sources.ready())])
     yield _gauge(
         "config_restart_needed",
-        "1 for a setting that differs in the configuration file and takes effect with a restart only.",
+        "1 for a setting whose new value in the configuration file takes effect only after a restart.",
         _by("setting", sources.waits_for_restart()),
         labels=["setting"],
     )
     yield _gauge(
         "cache_entries",
-        "Sessions, and credentials, held.",
+        "Sessions and credentials held.",
         _by("cache", {k: v() for k, v in sources.entries.items()}),
     )
     yield _counter(
         "cache_evictions",
-        "Entries that had to make room for others.",
+        "Entries evicted to make room for others.",
         _by("cache", {k: v() for k, v in sources.evictions.items()}),
     )
     yield _counter(
         "credentials_refreshes",
-        "Renewals of credentials ahead of their end.",
+        "Renewals of credentials before they expire.",
         _by("outcome", sources.refreshes()),
     )
     yield _gauge(
         "sts_breaker", "STS circuit breaker: 0 closed, 1 half-open, 2 open.", [({}, sources.breaker())]
     )
-    yield _gauge("exchanges_waiting", "Exchanges under way or queued.", [({}, sources.exchanges_waiting())])
+    yield _gauge("exchanges_waiting", "Exchanges running or queued.", [({}, sources.exchanges_waiting())])
     yield from _slots(sources.slots())
     yield _gauge(
         "clock_offset_seconds",
@@ -202,14 +202,14 @@ def _present(sources: GaugeSources) -> Iterator[Metric]:
     )
     yield _gauge(
         "jwks_age_seconds",
-        "Since an issuer's keys were fetched; +Inf before the first time.",
+        "Seconds since an issuer's keys were fetched; +Inf before the first fetch.",
         _by("issuer", sources.jwks_ages()),
         labels=["issuer"],
     )
     yield _gauge("audit_queue_length", "Events waiting to be written.", [({}, sources.audit_queued())])
     yield _counter(
         "audit_events",
-        "Events of the audit log: written, dropped from a full queue, failed to be written.",
+        "Events of the audit log: written, dropped because the queue was full, or failed to be written.",
         _by("outcome", sources.audit_events()),
         labels=["outcome"],
     )
@@ -228,7 +228,7 @@ def _slots(targets: Mapping[str, SlotCounts]) -> Iterator[Metric]:
         yield _gauge(f"target_requests_{name}", help_text, _by("target", values), labels=["target"])
     yield _counter(
         "target_waits",
-        "Requests that had to wait for a target, by what became of them.",
+        "Requests that had to wait for a target, by outcome.",
         [
             ({"target": target, "outcome": outcome}, count)
             for target, counts in targets.items()

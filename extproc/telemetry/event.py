@@ -1,4 +1,4 @@
-"""One event of the audit log: what it holds, and its line of JSON, ASCII whatever clients wrote."""
+"""One event of the audit log: its fields, and its line of JSON, which is ASCII whatever clients sent."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", r
 
 
 class Event(NamedTuple):
-    """One decision. Texts of clients are cut to size already: only with that does the queue bound memory."""
+    """One decision. Strings from clients are truncated already, so that the queue's memory is bounded."""
 
     at: float  # seconds since the epoch
     decision: str
@@ -38,20 +38,20 @@ class Event(NamedTuple):
     grant: Grant | None
     access_key_id: str | None
     cache: str
-    own: float  # seconds, as all durations
+    own: float  # seconds, like all durations
     sign: float | None
     stages: Mapping[str, tuple[float, float]]
 
 
 def event_of(record: RequestRecord, detail: str, at: float) -> Event:
-    """What the log keeps of a record. Without the head, which holds the token."""
+    """Return the event for a record. It must not keep the head, which contains the token."""
     head = record.head
     request_id = parent = None
     method = path = ""
     mcp_method, mcp_name = record.mcp_method, record.mcp_name
     if head is not None:
         request_id, parent = record.request_id, record.header("traceparent")
-        # The query stays out: it may hold what does not belong into logs.
+        # Without the query, which may contain secrets.
         method, path = head.method[:_METHOD], head.path[:LONG].partition("?")[0]
         if mcp_method is None:
             mcp_method, mcp_name = head.get("mcp-method"), head.get("mcp-name")
@@ -78,7 +78,7 @@ def event_of(record: RequestRecord, detail: str, at: float) -> Event:
 
 
 def render(event: Event) -> bytes:
-    """The line, with its line feed."""
+    """Return the event's line, with its line feed."""
     identity, grant = event.identity, event.grant
     claims: Mapping[str, object] = identity.claims if identity else {}
     stages = {name: _microseconds(ended - began) for name, (began, ended) in event.stages.items()}
@@ -113,16 +113,16 @@ def render(event: Event) -> bytes:
     }
     try:
         line = orjson.dumps(fields)
-    except TypeError:  # a lone surrogate, which JSON can spell and UTF-8 cannot
+    except TypeError:  # a lone surrogate: valid in a JSON escape, but not in UTF-8
         line = b"\x80"
-    # Not all that is written beyond ASCII is harmless: some readers end lines at U+0085 or U+2028.
+    # Escape everything but ASCII, since some readers of logs end lines at U+0085 or U+2028.
     if not line.isascii():
         line = json.dumps(fields, separators=(",", ":"), default=datetime.isoformat).encode("ascii")
     return line + b"\n"
 
 
 def trace_id(traceparent: str | None) -> str | None:
-    """The trace of a ``traceparent`` header (W3C Trace Context 3.2.2), if it is one."""
+    """Return the trace id of a ``traceparent`` header (W3C Trace Context 3.2.2); None if it is not valid."""
     found = _TRACE_ID.fullmatch(traceparent) if traceparent else None
     return found[1] if found else None
 
@@ -132,7 +132,7 @@ def _text(claim: Any) -> str | None:
 
 
 def _actors(actor: object) -> list[str]:
-    """Who acts for the subject, the present one first (RFC 8693 4.1)."""
+    """Return the subjects of an ``act`` claim, the current actor first (RFC 8693 4.1)."""
     actors: list[str] = []
     while isinstance(actor, Mapping) and len(actors) < _MAX_ACTORS:
         actors.append(_text(actor.get("sub")) or "")

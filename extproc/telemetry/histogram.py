@@ -1,4 +1,4 @@
-"""Counts in buckets: what a Prometheus histogram needs, at the price of a binary search."""
+"""The counts of a Prometheus histogram."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from itertools import accumulate
 
 
 class Histogram:
-    """Counts values by bucket. Not safe for several threads: the owner holds a lock."""
+    """Counts values by bucket. Not thread-safe: the owner holds a lock."""
 
     __slots__ = ("_bounds", "_counts", "_labels", "_sum")
 
@@ -17,10 +17,10 @@ class Histogram:
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one value; a bucket holds its bound."""
+        """Count one value. A bucket includes its upper bound."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
     def exposed(self) -> tuple[list[tuple[str, float]], float]:
-        """Cumulative counts by upper bound, as Prometheus wants them, and the sum."""
+        """Return the cumulative counts by upper bound, as in Prometheus's format, and the sum."""
         return list(zip(self._labels, accumulate(map(float, self._counts)), strict=True)), self._sum

@@ -1,7 +1,7 @@
-"""Logs: readable on a terminal, one JSON object a line otherwise. Call sites choose fields; nothing dumps.
+"""Logs: readable on a terminal, one JSON object a line otherwise.
 
-Others' messages (asyncio's, gRPC's, botocore's) may quote anything, so of those only the
-logger, the place and the type of the exception are shown.
+Callers choose each field; no object is logged whole. Messages of libraries (asyncio, gRPC, botocore) may
+quote secrets, so those are logged as the logger's name, the source line and the exception's type.
 """
 
 import logging
@@ -16,21 +16,21 @@ import structlog
 from extproc.telemetry.repeats import Repeats
 
 _log = structlog.get_logger(__name__)
-_of_all: dict[str, object] = {}
+_common_fields: dict[str, object] = {}
 
 
 def name_worker(number: int) -> None:
-    """Say in every line from now on which worker of a supervisor this process is."""
-    _of_all["worker"] = number
+    """Add the worker's number to every line from now on."""
+    _common_fields["worker"] = number
 
 
-def _with_worker(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event.update(_of_all)
+def _add_common(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event.update(_common_fields)
     return event
 
 
 def configure(level: str) -> None:
-    """Set up logging for this process; ``level``: a name of the logging module, in any case."""
+    """Set up logging for this process; ``level`` is a level's name, in upper or lower case."""
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -38,12 +38,12 @@ def configure(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             Repeats(),
-            _with_worker,
+            _add_common,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        # Line and end in one write: an unbuffered stderr may be shared with other workers.
+        # Writes the line and its end at once: other workers may write to the same stderr.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -52,7 +52,7 @@ def configure(level: str) -> None:
 
 
 class _Libraries(logging.Handler):
-    """The libraries' own logs, without their messages."""
+    """Logs that a library has logged something, without the message."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None

@@ -1,7 +1,7 @@
-"""Prometheus metrics: what is counted. No label carries anything of a user.
+"""Prometheus metrics: what is counted. No label contains anything about a user.
 
-Requests are noted down, and counted many at once in plain numbers under one lock, which costs less
-than one counter of the client library; ``exposition`` shows them.
+Decisions are queued, and counted many at once in plain numbers under one lock. This costs less than one
+counter of the client library. ``telemetry.collector`` exposes them.
 """
 
 import threading
@@ -18,11 +18,11 @@ from extproc.telemetry.collector import MetricsCollector
 from extproc.telemetry.record import RequestRecord
 from extproc.telemetry.state import GaugeSources, MetricsState
 
-_AT_ONCE = 64
+_BATCH = 64  # decisions
 
 
 class _Decided(NamedTuple):
-    """What is counted of a record. Not the record itself: its head holds the token."""
+    """What is counted of a record. The record itself must not stay in memory: its head contains the token."""
 
     labels: tuple[str, str, str]
     cache: str
@@ -33,9 +33,9 @@ class _Decided(NamedTuple):
 
 
 class Metrics:
-    """The process's metrics, in a registry of their own. May be told from any thread.
+    """The process's metrics, in their own registry. For any thread.
 
-    ``exchange_outcomes``: every outcome and code with which an exchange can end.
+    ``exchange_outcomes``: every outcome and error code with which an exchange can end.
     """
 
     def __init__(self, *, exchange_outcomes: Iterable[tuple[str, str]] = ()) -> None:
@@ -45,29 +45,29 @@ class Metrics:
         self._counts.expect(exchange_outcomes=exchange_outcomes)
         self._uncounted: deque[_Decided] = deque()
         self._total, self._sign = self._counts.durations["total"], self._counts.durations["sign"]
-        self._exposition = MetricsCollector(self._counts, self._lock, settle=self._count)
-        self.registry.register(self._exposition)
+        self._collector = MetricsCollector(self._counts, self._lock, settle=self._count)
+        self.registry.register(self._collector)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
     def follow(self, sources: GaugeSources) -> None:
-        """Show present values too."""
-        self._exposition.sources = sources
+        """Expose present values too."""
+        self._collector.sources = sources
 
     def expect(self, *, targets: Collection[str], issuers: Iterable[str]) -> None:
-        """Show from now on, at 0 at first, all that can be counted of these targets and issuers."""
+        """Expose all series that these targets and issuers can have, at 0 until something is counted."""
         with self._lock:
             self._counts.expect(targets=targets, issuers=issuers)
 
     def follow_certificate(
         self, *, valid_between: Callable[[], tuple[float, float]], broken: Callable[[], bool]
     ) -> None:
-        """Show when the listener's certificate begins and ends, and whether its files cannot be used."""
-        self._exposition.certificate = (valid_between, broken)
+        """Expose the validity of the listener's certificate, and whether its files cannot be used."""
+        self._collector.certificate = (valid_between, broken)
 
     def decided(self, record: RequestRecord) -> None:
-        """Count a decision, and how long its parts took."""
+        """Count a decision, and the duration of its stages."""
         self._uncounted.append(
             _Decided(
                 (record.decision, record.reason, record.target),
@@ -81,12 +81,12 @@ class Metrics:
         if record.withheld:
             with self._lock:
                 self._counts.withheld[record.target] += record.withheld
-        if len(self._uncounted) >= _AT_ONCE:
+        if len(self._uncounted) >= _BATCH:
             with self._lock:
                 self._count()
 
     def _count(self) -> None:
-        """Count what was noted down, with the lock held."""
+        """Count the queued decisions. The caller holds the lock."""
         counts, uncounted = self._counts, self._uncounted
         while uncounted:
             labels, cache, own, sign, remaining, stages = uncounted.popleft()
@@ -98,37 +98,37 @@ class Metrics:
             if remaining is not None:
                 counts.remaining.observe(remaining)
             for stage, (began, ended) in stages.items():
-                if stage != "exchange":  # counted below, renewals included
+                if stage != "exchange":  # ``exchanged`` counts these, with renewals
                     counts.durations[stage].observe(ended - began)
 
     def exchanged(self, outcome: str, code: str, seconds: float) -> None:
-        """Count an exchange: "ok" or the reason of denial, STS's error code if it gave one."""
+        """Count an exchange: "ok" or the reason of denial, and the error code if STS returned one."""
         with self._lock:
             self._counts.exchanges[outcome, code] += 1
             self._counts.durations["exchange"].observe(seconds)
 
     def exchange_refused(self, cause: str) -> None:
-        """Count an exchange for which STS was not asked."""
+        """Count an exchange that was refused without a call of STS."""
         with self._lock:
             self._counts.exchanges_refused[cause] += 1
 
     def abandoned(self, phase: str) -> None:
-        """Count a stream that Envoy left, in one of ``ABANDONED_IN``."""
+        """Count a stream that Envoy closed before an answer, by one of the phases ``ABANDONED_IN``."""
         with self._lock:
             self._counts.abandoned[phase] += 1
 
     def answered(self, target: str, refused: str) -> None:
-        """Count an upstream's answer that was looked at, as one of ``ANSWERS``."""
+        """Count an upstream's response that was examined, as one of ``ANSWERS``."""
         with self._lock:
             self._counts.answers[target, refused] += 1
 
     def evaluated(self, cost: int) -> None:
-        """Count an evaluation of the policy, by its units of cost."""
+        """Count an evaluation of the policy, by its cost."""
         with self._lock:
             self._counts.policy_cost.observe(cost)
 
     def head_checked(self, same: bool) -> None:  # noqa: FBT001 - a callback's argument
-        """Count a known head that was decoded all the same."""
+        """Count a known head that was decoded as a check."""
         with self._lock:
             self._counts.head_checks["same" if same else "different"] += 1
 
@@ -138,13 +138,13 @@ class Metrics:
             self._counts.fetches[issuer, "ok" if ok else "failed"] += 1
 
     def started(self, *, at: float) -> None:
-        """Note that the configuration is good; ``at``: Unix time."""
+        """Record that a configuration was loaded; ``at``: seconds since the epoch."""
         with self._lock:
             self._counts.reloaded = True
             self._counts.reloaded_at = at
 
     def reloaded(self, outcome: str, *, at: float) -> None:
-        """Count a reload, whose outcome is "applied", "unchanged" or "failed"; ``at``: Unix time."""
+        """Count a reload, as "applied", "unchanged" or "failed"; ``at``: seconds since the epoch."""
         with self._lock:
             self._counts.reloads[outcome] += 1
         if outcome == "failed":

@@ -1,4 +1,4 @@
-"""Every decision is told here, once, before its answer leaves: to metrics, audit log and traces."""
+"""Passes each decision, once and before the response is sent, to metrics, audit log and traces."""
 
 import random
 import time
@@ -13,19 +13,19 @@ from extproc.telemetry.record import RequestRecord
 
 
 class Verdict(StrEnum):
-    """What became of a request."""
+    """What was done with a request."""
 
     ALLOW = "allow"
     DENY = "deny"
-    REPLY = "reply"  # answered by us: resource metadata, CORS preflights
-    ABANDONED = "abandoned"  # Envoy left before there was an answer; nothing was forwarded
+    REPLY = "reply"  # answered here: resource metadata, CORS preflights
+    ABANDONED = "abandoned"  # Envoy closed the stream before an answer; nothing was forwarded
 
 
 class Tracer(Protocol):
-    """Where traces go; ``telemetry.tracing`` has the one there is, for those who installed it."""
+    """Where traces go; see ``telemetry.tracing``, which needs an extra."""
 
     def trace(self, record: RequestRecord, *, ended_at: int) -> None:
-        """Tell of a decision; ``ended_at``: nanoseconds since the epoch."""
+        """Trace a decision; ``ended_at``: nanoseconds since the epoch."""
         ...
 
     def close(self) -> None:
@@ -39,16 +39,22 @@ class DecisionObserver(Protocol):
     def on_decision(
         self, record: RequestRecord, verdict: Verdict, reason: str = "", detail: str = ""
     ) -> None:
-        """Take note of a decision."""
+        """Record a decision."""
         ...
 
     def on_abandoned(self, record: RequestRecord, phase: str) -> None:
-        """Take note of a stream that Envoy left without an answer."""
+        """Record a stream that Envoy closed before an answer."""
         ...
 
 
 class Observer:
-    """Where decisions go. ``audit`` or ``tracer`` None: off. ``sample_allows``: the share that is audited."""
+    """Passes decisions on.
+
+    Args:
+        audit: None turns the audit log off.
+        sample_allows: the share of allowed requests to audit, from 0 to 1.
+        tracer: None turns traces off.
+    """
 
     def __init__(
         self,
@@ -68,21 +74,21 @@ class Observer:
     def on_decision(
         self, record: RequestRecord, verdict: Verdict, reason: str = "", detail: str = ""
     ) -> None:
-        """Tell of a decision. No I/O: the audit log and traces are written by threads of their own."""
+        """Record a decision. No I/O: other threads write the audit log and send traces."""
         record.pause()
         record.decision, record.reason = verdict.value, reason
         self._metrics.decided(record)
-        self._tell(record, verdict, detail)
+        self._pass_on(record, verdict, detail)
 
     def on_abandoned(self, record: RequestRecord, phase: str) -> None:
-        """Count a stream that Envoy left; in the audit log and traces if a request was in it. No I/O."""
+        """Record a stream that Envoy closed; in audit log and traces only if a request was in it. No I/O."""
         self._metrics.abandoned(phase)
         if record.head is not None:
             record.pause()
             record.decision = Verdict.ABANDONED.value
-            self._tell(record, Verdict.ABANDONED, phase)
+            self._pass_on(record, Verdict.ABANDONED, phase)
 
-    def _tell(self, record: RequestRecord, verdict: Verdict, detail: str) -> None:
+    def _pass_on(self, record: RequestRecord, verdict: Verdict, detail: str) -> None:
         if self._audit is not None and (
             verdict is not Verdict.ALLOW
             or self._sample_allows >= 1.0

@@ -1,4 +1,4 @@
-"""What is known of one request and the decision on it, filled along the way and told once, at its end."""
+"""What is known about one request and its decision: filled step by step, and recorded once, at the end."""
 
 import contextlib
 import time
@@ -7,23 +7,29 @@ from types import MappingProxyType
 
 from extproc.values import Authorized, Grant, Identity, RequestHead
 
-_MAX_REQUEST_ID = 128  # characters; a client may choose it
+_MAX_REQUEST_ID = 128  # characters; clients may choose it
 
 HIT, SESSION, MISS = "hit", "session", "miss"
-"""Where credentials came from: both were known; the session was known, and its credentials or the
-decision had to be obtained; neither was known. Empty where a request was decided before that mattered."""
+"""Which caches had what the request needed: both; the sessions, but not the credentials or the decision;
+none. An empty string if the request was decided before that mattered."""
 
 
 class RequestRecord:
-    """One request. ``own``: seconds that it spent with us, waiting included; Envoy's buffering is not.
+    """One request.
 
-    ``stages``: what was worked out for this very request, as (began, ended) by name. A request
-    that waited for another's work has none of its own.
+    Attributes:
+        own_values: the request's own values of headers in which it differs from ``head``.
+        remaining: seconds until the credentials expire.
+        own: seconds in this process, with waiting, and without the time in which Envoy buffers a body.
+        sign: seconds for the signature.
+        withheld: how many of the client's headers were removed.
+        stages: when each stage of the request's own work began and ended, in seconds of
+            ``time.perf_counter``. A request that waited for the work of another one has no such stage.
     """
 
-    # Defaults of the class: most requests set few of these, and one is made for each of them.
+    # Defaults are attributes of the class: a record is made for each request, and most set only a few.
     head: RequestHead | None = None
-    own_values: Mapping[str, str] = MappingProxyType({})  # of headers in which it differs from ``head``
+    own_values: Mapping[str, str] = MappingProxyType({})
     target = ""
     mcp_method: str | None = None
     mcp_name: str | None = None
@@ -31,42 +37,42 @@ class RequestRecord:
     grant: Grant | None = None
     decision_key: tuple[object, ...] | None = None
     access_key_id: str | None = None
-    remaining: float | None = None  # seconds that the credentials have left
+    remaining: float | None = None
     cache = ""
     decision = ""
     reason = ""
     own = 0.0
     sign: float | None = None
-    withheld = 0  # headers of the client that were dropped
+    withheld = 0
     stages: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.arrived = self._resumed = time.perf_counter()
 
     def header(self, name: str) -> str | None:
-        """The request's own value of a header, for logs; ``name`` in lower case."""
+        """Return the request's own value of a header, for logs; ``name`` is in lower case."""
         if name in self.own_values:
             return self.own_values[name]
         return self.head.get(name) if self.head is not None else None
 
     @property
     def request_id(self) -> str | None:
-        """Envoy's id of the request, cut to what logs and answers keep; None without one."""
+        """Envoy's id of the request, truncated for logs and responses; None if there is none."""
         value = self.header("x-request-id")
         return value[:_MAX_REQUEST_ID] if value else None
 
     def resume(self) -> None:
-        """Envoy's next message has come."""
+        """Start measuring own time: a message from Envoy has come."""
         self._resumed = time.perf_counter()
 
     def pause(self) -> None:
-        """An answer goes to Envoy."""
+        """Add the time since the last message to ``own``: a response goes to Envoy."""
         now = time.perf_counter()
         self.own += now - self._resumed
         self._resumed = now
 
     def signed_for(self, authorized: Authorized, *, seconds: float) -> None:
-        """The request is signed; ``seconds``: what that took."""
+        """Record that the request was signed, and how many ``seconds`` that took."""
         self.identity = authorized.session.identity
         self.grant = authorized.grant
         self.access_key_id = authorized.credentials.access_key_id
@@ -75,7 +81,7 @@ class RequestRecord:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure one stage, however it ends."""
+        """Measure one stage, even if it raises."""
         began = time.perf_counter()
         try:
             yield

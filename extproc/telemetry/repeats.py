@@ -1,4 +1,4 @@
-"""Repeats of a log line, limited: a fault that meets every request must not fill the disk."""
+"""A limit on repeated log lines: a fault that affects every request must not fill the disk."""
 
 import threading
 import time
@@ -15,19 +15,23 @@ _MAX_KINDS = 1000
 
 
 class Repeats:
-    """A structlog processor. Lines of one event, reason and level are of one kind.
+    """A structlog processor. Lines with the same event, reason and level are of one kind.
 
-    After ``LIMIT`` of them the rest of the window is left out; the first one that is shown
-    again says in ``suppressed`` how many were.
+    It drops further lines of a kind after ``LIMIT`` in a window. The first line of the next window has
+    their number in the field ``suppressed``.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._kinds: dict[tuple[Any, ...], tuple[float, int]] = {}  # the window's begin, lines in it
+        self._kinds: dict[tuple[Any, ...], tuple[float, int]] = {}  # the window's start, lines in it
 
     def __call__(self, _logger: object, _method: str, line: EventDict) -> EventDict:
-        """Let a line pass, or raise ``DropEvent``."""
+        """Return the line.
+
+        Raises:
+            DropEvent: the line is over the limit.
+        """
         kind = (line.get("event"), line.get("reason"), line.get("level"))
         now = self._clock()
         with self._lock:
@@ -37,7 +41,7 @@ class Repeats:
                     line["suppressed"] = seen - LIMIT
                 began, seen = now, 0
             if kind not in self._kinds and len(self._kinds) >= _MAX_KINDS:
-                self._kinds.clear()  # kinds are few; whoever makes so many gets no limit
+                self._kinds.clear()  # there are few kinds; this only bounds memory
             self._kinds[kind] = (began, seen + 1)
             if seen >= LIMIT:
                 raise DropEvent

@@ -1,4 +1,4 @@
-"""What is counted since the start, and where present values are asked for."""
+"""What was counted since the start, and where present values are read."""
 
 import time
 from collections import Counter
@@ -17,23 +17,23 @@ SECONDS = (
 """Bounds of durations: from a signature to an exchange at its deadline."""
 
 REMAINING = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0)
-"""Bounds of what credentials have left, in seconds."""
+"""Bounds of the credentials' remaining lifetime, in seconds."""
 
 EXCHANGE_REFUSALS = ("one_user", "queue_full", "too_slow", "waited_too_long", "breaker_open")
-"""``credentials.exchange.Refusal``, which this room cannot import; a test compares them."""
+"""``sts.exchange.Refusal``, which this package cannot import; a test compares them."""
 
 ANSWERS = (
     "none", "credentials", "clock", "region", "service", "body", "missing", "signature", "not_shown",
 )  # fmt: skip
-"""What an upstream's answer says is wrong: nothing, or one of ``credentials.refusals.Cause``, which this room
-cannot import (a test compares them); or Envoy did not show it."""
+"""What an upstream's response says is wrong: nothing, one of ``signing.rejections.Cause`` (which this package
+cannot import; a test compares them), or unknown because Envoy did not show it."""
 
 ABANDONED_IN = ("opened", "deciding", "body")
-"""Phases in which Envoy may leave a stream without its answer: before a head came, while we worked on one
-(message timeout, client gone), while we waited for the body (larger than Envoy's buffer, client gone)."""
+"""Phases in which Envoy may close a stream before an answer: before the head, during the work on it (message
+timeout, client gone), or while waiting for the body (larger than Envoy's buffer, client gone)."""
 
 UNITS = (100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 1e7)
-"""Bounds of what a decision costs, in units of ``limits.policy_cost``."""
+"""Bounds of a decision's cost, in units of ``limits.policy_cost``."""
 
 STAGES = ("total", "verify", "policy", "exchange", "target", "sign")
 
@@ -43,7 +43,7 @@ _BEFORE_A_TARGET = tuple((decision, reason) for decision, reason in _ANSWERS if 
 
 @dataclass(slots=True)
 class MetricsState:
-    """Everything that is counted since the start."""
+    """Everything that was counted since the start."""
 
     requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # decision, reason, target
     lookups: Counter[str] = field(default_factory=Counter)  # by RequestRecord.cache
@@ -74,10 +74,10 @@ class MetricsState:
         issuers: Iterable[str] = (),
         exchange_outcomes: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """Begin to count at 0 what may happen.
+        """Start series at 0.
 
-        ``increase`` and ``rate`` of Prometheus see the difference of two samples: of a series that begins
-        with 1 they do not see the first event.
+        ``increase`` and ``rate`` of Prometheus compute the difference of two samples, so they miss the
+        first event of a series that starts at 1.
         """
         for (decision, reason), target in product(_ANSWERS, targets):
             self.requests[decision, reason, target] += 0
@@ -95,7 +95,7 @@ class MetricsState:
 
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """Where present values are asked for, whenever somebody looks at the metrics."""
+    """Where present values are read, at each scrape."""
 
     ready: Callable[[], bool]
     entries: Mapping[str, Callable[[], int]]  # by cache

@@ -1,7 +1,7 @@
-"""Traces: a span for each decision, and one inside it for the exchange at STS, by OpenTelemetry.
+"""Traces by OpenTelemetry: a span for each decision, and one inside it for the exchange at STS.
 
-Spans are made when a decision is told, out of what its record holds; nothing happens before.
-Needs the extra ``otel``; imported only where traces are wanted.
+Spans are made after a decision, from its record. Needs the extra ``otel``, and is imported only if traces
+are on.
 """
 
 import threading
@@ -21,12 +21,12 @@ from extproc.telemetry.event import LONG, SHORT
 from extproc.telemetry.record import RequestRecord
 
 _PATH = "/v1/traces"  # OTLP 1.x, "OTLP/HTTP Request"
-_CLOSE_WITHIN = 3.0  # seconds
+_CLOSE_TIMEOUT = 3.0  # seconds
 _NANO = 1_000_000_000
 
 
 def otlp_provider(endpoint: str | None) -> TracerProvider:
-    """Sends to ``endpoint``, or to where the OTEL_* environment says. A thread of its own sends batches."""
+    """Return a provider whose own thread sends batches to ``endpoint``, or as the OTEL_* variables say."""
     exporter = OTLPSpanExporter(endpoint=_with_path(endpoint) if endpoint else None)
     provider = TracerProvider(resource=_resource())
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -45,7 +45,7 @@ def _resource() -> Resource:
 
 
 class OtelTracer:
-    """Makes spans out of records."""
+    """Makes spans from records."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -53,8 +53,8 @@ class OtelTracer:
         self._propagator = TraceContextTextMapPropagator()
 
     def trace(self, record: RequestRecord, *, ended_at: int) -> None:
-        """Tell of a decision; ``ended_at``: nanoseconds since the epoch."""
-        offset = ended_at / _NANO - time.perf_counter()  # from the stages' clock to the epoch
+        """Trace a decision; ``ended_at``: nanoseconds since the epoch."""
+        offset = ended_at / _NANO - time.perf_counter()  # from the stages' clock to Unix time
         span = self._tracer.start_span(
             "extproc.decision",
             context=self._propagator.extract(_carrier(record)),
@@ -62,7 +62,7 @@ class OtelTracer:
             attributes=_attributes(record),
             start_time=int((record.arrived + offset) * _NANO),
         )
-        if record.reason and Reason(record.reason).outcome.status >= 500:  # noqa: PLR2004 - ours or STS's
+        if record.reason and Reason(record.reason).outcome.status >= 500:  # noqa: PLR2004 - our fault or STS's
             span.set_status(Status(StatusCode.ERROR, record.reason))
         exchange = record.stages.get("exchange")
         if exchange is not None:
@@ -78,10 +78,10 @@ class OtelTracer:
         span.end(ended_at)
 
     def close(self) -> None:
-        """Send what is left, for a few seconds at most: the exporter would try for longer."""
+        """Send what is left, for a few seconds at most; the exporter alone would try for longer."""
         sending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         sending.start()
-        sending.join(_CLOSE_WITHIN)
+        sending.join(_CLOSE_TIMEOUT)
 
 
 def _carrier(record: RequestRecord) -> dict[str, str]:
