@@ -1,1 +1,1 @@
-"""What they may be: from an identity to one role."""
+"""From an identity and a request to one role."""

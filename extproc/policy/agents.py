@@ -1,25 +1,25 @@
-"""The variable ``agents``: who acts for the user, as the claim ``act`` says (RFC 8693 4.1).
+"""The variable ``agents``: the actors in the claim ``act`` (RFC 8693 4.1).
 
-The outermost ``act`` is the current actor; each further one inside it acted before. Rules that
-look at ``claims.act.sub`` alone miss an agent that works through another one.
+The outermost ``act`` is the current actor; each nested one acted before it. Rules that read only
+``claims.act.sub`` miss an agent that works through another one.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 MAX_AGENTS = 8
-"""Actors of one token. A longer chain is refused, so that nobody hides behind its end."""
+"""Maximum number of actors. A longer chain is refused, so that no actor is left out unseen."""
 
 
 class ActError(ValueError):
-    """``act`` is not a chain of actors; the message never holds a value of the claims."""
+    """``act`` is not a chain of actors. The message never contains a value of the claims."""
 
 
 def agents_of(claims: Mapping[str, Any]) -> list[str]:
-    """Return ``sub`` of all actors, the current one first; empty if nobody acts for the user.
+    """Return the ``sub`` of all actors, the current one first; empty if the user acts directly.
 
     Raises:
-        ActError: an ``act`` is no object or has no ``sub``, or there are more than ``MAX_AGENTS``.
+        ActError: an ``act`` is not an object or has no ``sub``, or there are more than ``MAX_AGENTS``.
     """
     agents: list[str] = []
     holder: Mapping[str, Any] = claims

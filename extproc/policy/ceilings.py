@@ -1,8 +1,8 @@
-"""Ceilings: what an agent may do at most, whoever it acts for (ToolHive RFC THV-0033).
+"""Ceilings: the most that an agent may do, whichever user it acts for (ToolHive RFC THV-0033).
 
-A ceiling caps the mapping (``max_mapping``: the one of the two that comes later in order of
-priority counts) or scopes the session down. STS unites a mapping's session policies with
-further ones instead of intersecting them, so both at once cannot be granted.
+A ceiling caps the mapping (of the matching mapping and ``max_mapping``, the one later in order of
+priority is used) or restricts the session. STS unites several session policies instead of intersecting
+them, so a mapping and a ceiling that both have one cannot be combined.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,14 @@ from extproc.scopes import NO_SCOPES, RequiredScopes
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """One ceiling: either ``max_mapping`` (a mapping's name) or ``session_policy``.
+    """One ceiling, with either ``max_mapping`` or ``session_policy``.
 
-    ``issuers``: of whose tokens; None: of all. ``require_scopes``: whoever has them is not capped.
+    Attributes:
+        priority: lower is first; None is last.
+        issuers: issuers of the tokens that it applies to; None for all.
+        max_mapping: name of a mapping.
+        message: what a denied client reads; empty for a constant text.
+        require_scopes: tokens with these scopes are not capped.
     """
 
     name: str
@@ -25,5 +30,5 @@ class Ceiling:
     issuers: frozenset[str] | None = None
     max_mapping: str | None = None
     session_policy: SessionPolicy = UNRESTRICTED
-    message: str = ""  # what a client reads that is denied because of it
+    message: str = ""
     require_scopes: RequiredScopes = NO_SCOPES

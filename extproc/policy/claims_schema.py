@@ -1,8 +1,8 @@
-"""``claims``: what tokens hold, so that misspelt claims and wrong types are found before anybody is denied.
+"""The schema of claims: misspelt claims and wrong types in rules are found before a request is denied.
 
 A type is ``string``, ``int``, ``double``, ``bool``, ``any``, ``list(TYPE)``, ``map(TYPE)`` or a
-mapping of members. ``?`` at its end says that the claim may be absent; null is of type ``any`` only.
-Claims that are not in the schema may be in a token, but rules must not read them.
+mapping of members. A ``?`` after it means that the claim may be absent. Only ``any`` includes null.
+A token may have claims that are not in the schema, but rules must not read them.
 """
 
 import re
@@ -19,11 +19,11 @@ _NESTED = re.compile(r"(?P<kind>list|map)\((?P<of>.+)\)")
 
 @dataclass(frozen=True, slots=True)
 class ClaimType:
-    """What a claim is.
+    """The type of a claim.
 
     Attributes:
         kind: ``string``, ``int``, ``double``, ``bool``, ``any``, ``list``, ``map`` or ``object``.
-        optional: whether it may be absent.
+        optional: whether the claim may be absent.
         of: the type of a list's elements or a map's values.
         members: of an ``object``, by name.
     """
@@ -41,17 +41,17 @@ Schema = Mapping[str, ClaimType]
 ANY = ClaimType("any")
 
 REGISTERED: Schema = {
-    # What the verifier makes sure of (RFC 7519 4.1).
+    # Validated by the token verifier (RFC 7519 4.1).
     "iss": ClaimType("string"),
     "sub": ClaimType("string"),
     "exp": ClaimType("int"),
     "aud": ANY,  # a string or a list of strings
     "nbf": ClaimType("int", optional=True),
     "iat": ClaimType("int", optional=True),
-    # What providers write as they like.
+    # Not validated: providers differ.
     **dict.fromkeys(("jti", "act", "may_act", "azp", "client_id", "scope"), ClaimType("any", optional=True)),
 }
-"""Claims that rules may read without declaring them."""
+"""Claims that rules may read without a declaration."""
 
 
 def parse_schema(declared: Mapping[str, Any]) -> Schema:
@@ -95,7 +95,7 @@ def _type(text: str, where: str) -> ClaimType:
 
 
 def mismatch(schema: Schema, claims: Mapping[str, Any]) -> str | None:
-    """Return the first difference between claims and their schema, without any value; None without one."""
+    """Return the first difference between claims and their schema, without values; None if there is none."""
     return _members_mismatch(schema, claims, "")
 
 
@@ -131,7 +131,7 @@ def _is_simple(kind: str, value: Any) -> bool:
     if kind == "int":
         return type(value) is int and abs(value) <= MAX_INT
     if kind == "double":
-        return type(value) in (int, float)  # JSON has one kind of numbers
+        return type(value) in (int, float)  # JSON does not distinguish them
     return kind == "any" or type(value) is _SIMPLE.get(kind)
 
 

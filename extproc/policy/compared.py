@@ -1,4 +1,4 @@
-"""The literals that an expression compares a member with, to find those that it never equals."""
+"""Find the literals that an expression compares a member with, to warn about those that it never equals."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ def compared(source: str, member: Path) -> list[str]:
 
     Args:
         source: an expression that compiles.
-        member: as in ``("request", "method")``.
+        member: the member, as in ``("request", "method")``.
     """
     return list(dict.fromkeys(_compared(parse(source), member)))
 

@@ -1,7 +1,7 @@
-"""What a decision may depend on besides the claims: the request, and the MCP message in its body.
+"""The inputs of a decision besides the claims: the request and the MCP message in its body.
 
-Only what some rule reads is looked at. ``decision_key`` holds exactly the values at the paths
-that rules read, so equal keys of one identity mean equal decisions.
+Only members that some rule reads are used. ``decision_key`` contains exactly the values at the paths
+that rules read, so for one identity equal keys mean equal decisions.
 """
 
 import hashlib
@@ -16,15 +16,15 @@ from extproc.policy.mcp import McpMessage
 from extproc.values import RequestHead
 
 REQUEST_MEMBERS = frozenset({"method", "path", "host", "headers", "target"})
-"""What the variable ``request`` has."""
+"""Members of the variable ``request``."""
 
-_SHORT = 128  # characters; longer texts are kept as their hash
+_LONGEST_KEPT = 128  # characters; of a longer value its hash is kept
 _ABSENT = ("absent",)
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The variables ``request`` and ``mcp``; empty where no rule reads them or there is no body."""
+    """The variables ``request`` and ``mcp``; empty if no rule reads them, ``mcp`` also without a body."""
 
     request: Mapping[str, Any] = field(default_factory=dict, repr=False)
     mcp: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -35,14 +35,14 @@ NO_INPUTS = Inputs()
 
 
 def is_hidden(name: str) -> bool:
-    """Whether ``request.headers`` never has the name."""
+    """Return whether a header is left out of ``request.headers``."""
     return name in CREDENTIALS or name.startswith("x-amz-") or name != name.lower()
 
 
 def request_variable(head: RequestHead, *, path: str, target: str) -> dict[str, Any]:
-    """The variable ``request``. ``path``: as it goes upstream. Repeated headers are joined by a comma.
+    """Return the variable ``request``; ``path`` is the one that goes upstream.
 
-    Everything but ``target`` is the client's word.
+    The values of a repeated header are joined by a comma. The client chooses everything but ``target``.
     """
     headers: dict[str, str] = {}
     for name, value in head.headers:
@@ -59,13 +59,13 @@ def request_variable(head: RequestHead, *, path: str, target: str) -> dict[str, 
 
 
 def decision_key(inputs: Inputs, paths: Iterable[Path]) -> tuple[object, ...]:
-    """The values at ``paths`` in a hashable form that tells types apart."""
+    """Return the values at ``paths`` in a hashable form that distinguishes types."""
     variables = {"request": inputs.request, "mcp": inputs.mcp}
     return tuple(_at(variables, path) for path in paths)
 
 
 def read_members(value: Any, paths: Collection[Path]) -> Any:
-    """Return of a value what is at ``paths``, so that nothing counts that ``decision_key`` does not hold."""
+    """Return the parts of a value at ``paths``: rules must not depend on more than ``decision_key`` has."""
     if () in paths or not isinstance(value, Mapping):
         return value
     names = {path[0] for path in paths}
@@ -79,7 +79,10 @@ def read_members(value: Any, paths: Collection[Path]) -> Any:
 def _at(value: Any, path: Path) -> object:
     for depth, name in enumerate(path):
         if not isinstance(value, Mapping):
-            return (depth, _fixed(value))  # a member of what has none: an error, and one of its own
+            return (
+                depth,
+                _fixed(value),
+            )  # a member of a value without members: an error that depends on the value
         if name not in value:
             return (depth, _ABSENT)
         value = value[name]
@@ -87,8 +90,8 @@ def _at(value: Any, path: Path) -> object:
 
 
 def _fixed(value: Any) -> object:
-    if isinstance(value, str) and len(value) <= _SHORT:
+    if isinstance(value, str) and len(value) <= _LONGEST_KEPT:
         return value
-    # JSON tells 1, 1.0, true and "1" apart, which Python's equality does not.
+    # JSON distinguishes 1, 1.0, true and "1"; Python's equality does not.
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return (text,) if len(text) <= _SHORT else hashlib.sha256(text.encode()).digest()
+    return (text,) if len(text) <= _LONGEST_KEPT else hashlib.sha256(text.encode()).digest()

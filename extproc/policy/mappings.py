@@ -1,4 +1,4 @@
-"""Role mappings: which tokens and requests get a role, or are denied."""
+"""Role mappings: the roles of tokens and requests, or their denial."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from extproc.values import ChainedRole
 
 @dataclass(frozen=True, slots=True)
 class AccountSelector:
-    """The account of a chained role, chosen by an expression out of a list."""
+    """Selects the account of a chained role from a list, by an expression."""
 
     expression: StringExpression
     role_arns: Mapping[str, str]  # by account
 
     @property
     def reads(self) -> frozenset[Path]:
-        """The members of the variables that it may read."""
+        """Return the members of the variables that the expression may read."""
         return self.expression.reads
 
 
@@ -28,12 +28,12 @@ class Rule:
     """One role mapping.
 
     Attributes:
-        role_arn: None: it denies.
-        priority: None: after all that have one.
-        issuers: of whose tokens; None: of all.
-        session_duration: seconds; None: the policy's.
-        message: what a client reads that it denies; empty: a text by what it reads.
-        require_scopes: those without which no role is given; of a deny rule, those with which it lets pass.
+        role_arn: the role; None for a deny rule.
+        priority: lower is first; None is last.
+        session_duration: seconds; None for the policy's default.
+        issuers: issuers of the tokens that it applies to; None for all.
+        message: what a denied client reads; empty for a text that depends on what the rule reads.
+        require_scopes: scopes that a token needs for the role; a deny rule spares tokens that have them.
     """
 
     name: str
@@ -50,5 +50,5 @@ class Rule:
 
     @property
     def reads(self) -> frozenset[Path]:
-        """The members of the variables that it may read."""
+        """Return the members of the variables that the mapping may read."""
         return self.matcher.reads | (self.account.reads if self.account else frozenset())

@@ -1,4 +1,4 @@
-"""Conditions of mappings and ceilings: a CEL expression, or the ``claim`` sugar."""
+"""Conditions of mappings and ceilings: a CEL expression, or the short form ``claim``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,62 +23,62 @@ OF_THE_TOKEN = frozenset({"claims", "agents"})
 """Variables that are the same for all requests with one token."""
 
 VARIABLES = OF_THE_TOKEN | {"request", "mcp"}
-"""What a matcher can read."""
+"""Variables that a matcher can read."""
 
 _MEMBERS = {"request": REQUEST_MEMBERS, "mcp": mcp.MEMBERS}
-"""A misspelt one would never be there, and a deny rule that reads it would never apply."""
+"""Members by variable. A misspelt one would always be missing, and a deny rule with it never apply."""
 
 
 class Matcher(Protocol):
-    """Decides whether one mapping applies."""
+    """The condition of one mapping or ceiling."""
 
     @property
     def reads(self) -> frozenset[Path]:
-        """The members of the variables that it may read."""
+        """Return the members of the variables that the condition may read."""
         ...
 
     @property
     def constant(self) -> bool | None:
-        """Its result, if nothing can change it."""
+        """Return the result if it is the same for every input, else None."""
         ...
 
     def cost(self, size: int) -> int:
-        """Return an upper estimate of its units, if every list has ``size`` elements."""
+        """Return an upper estimate of the cost in units if every list has ``size`` elements."""
         ...
 
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
-        """True only if it certainly applies.
+        """Return whether the condition certainly applies.
 
         Raises:
-            MissingMemberError: it reads something that is not there.
-            EvaluationError: it cannot be told for another reason.
+            MissingMemberError: a member that it reads is missing.
+            EvaluationError: it cannot be evaluated for another reason.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimContains:
-    """The ``claim`` sugar: ``value in claims[claim]``, compared in Python, so that no value can be CEL."""
+    """The short form ``claim``: ``value in claims[claim]``, without CEL, so that no value is code."""
 
     claim: str
     value: str
 
     @property
     def reads(self) -> frozenset[Path]:
-        """The one claim."""
+        """Return the claim."""
         return frozenset({("claims", self.claim)})
 
     @property
     def constant(self) -> bool | None:
-        """Never: it depends on the claim."""
+        """Return None: the result depends on the claim."""
         return None
 
     def cost(self, size: int) -> int:
-        """Return the units of reading the list, which is done once for all rules."""
+        """Return the units of reading the list, which happens once for all rules."""
         return size
 
     def matches(self, variables: Mapping[str, Any], budget: Budget | None = None) -> bool:
-        """Whether the claim is a list that has the value; null and every other type is an error."""
+        """Return whether the list in the claim has the value; any other type, also null, is an error."""
         claims = variables["claims"]
         if self.claim not in claims:  # CEL maps have no get() with a default
             raise MissingMemberError(shown(("claims", self.claim)), applies=True)
@@ -96,16 +96,16 @@ def cel_matcher(source: str) -> BoolExpression:
 
 
 def account_expression(source: str) -> StringExpression:
-    """Compile what chooses the account of a chained role; raises ``ExpressionError``."""
-    text = compile_string(source, variables=VARIABLES)
-    _check_members(text)
-    return text
+    """Compile the expression for the account of a chained role; raises ``ExpressionError``."""
+    account = compile_string(source, variables=VARIABLES)
+    _check_members(account)
+    return account
 
 
 def name_expression(source: str) -> StringExpression:
     """Compile a ``session_name``; raises ``ExpressionError``.
 
-    Over the token only: a caller must not choose how the audit trail names him.
+    It reads the token only: a client must not choose its name in the audit trail.
     """
     return compile_string(source, variables=OF_THE_TOKEN)
 

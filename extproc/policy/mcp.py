@@ -1,8 +1,7 @@
 """The MCP message in a request's body, as far as rules read it.
 
-https://modelcontextprotocol.io/specification: one JSON-RPC message a body since 2025-06-18.
-From 2026-07-28 on headers repeat parts of the body, and whoever decides by either must make
-sure that they are equal.
+https://modelcontextprotocol.io/specification: one JSON-RPC message in a body since 2025-06-18. From
+2026-07-28 on headers repeat parts of the body; who decides by either must check that they are equal.
 """
 
 import base64
@@ -17,7 +16,7 @@ from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
 
 SUPPORTED_VERSIONS = ("2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
-"""Revisions whose messages rules can read. One that is not known may name a tool elsewhere."""
+"""Revisions whose messages rules can read. An unknown one may have the tool's name elsewhere."""
 
 _STATELESS_VERSIONS = SUPPORTED_VERSIONS[:1]  # each request says its version, and headers repeat the body
 _VERSION_MEMBER = "io.modelcontextprotocol/protocolVersion"
@@ -33,11 +32,11 @@ _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri
 _VARIABLE = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
 
 MEMBERS = frozenset({"method", "arguments", "protocol_version", "session_id", *_VARIABLE.values()})
-"""What the variable ``mcp`` can have."""
+"""Members of the variable ``mcp``."""
 
 MAX_CONTAINERS = 20_000
-MAX_COMMAS = 50_000  # each value needs one; those in texts count too, hence the room
-"""Brackets in a message. Each costs the event loop half a microsecond to read."""
+MAX_COMMAS = 50_000  # one for each value; the limit is higher since those in strings count, too
+"""Limits of a message: reading one value takes the event loop half a microsecond."""
 
 JsonRpcId = str | int | None
 
@@ -47,10 +46,12 @@ class McpMessage:
     """One JSON-RPC message.
 
     Attributes:
-        id: of a request or response.
-        name: of the tool or prompt, or the resource's URI.
-        protocol_version: the revision that ``_meta`` names.
-        missing_meta: what ``_meta`` lacks that requests need from 2026-07-28 on.
+        id: the id of a request or response.
+        method: the method of a request or notification.
+        name: the name of the tool or prompt, or the resource's URI.
+        arguments: the arguments of the tool or prompt.
+        protocol_version: the revision in ``_meta``.
+        missing_meta: members of ``_meta`` that requests need from 2026-07-28 on and that are missing.
     """
 
     id: JsonRpcId
@@ -61,7 +62,7 @@ class McpMessage:
     missing_meta: tuple[str, ...] = ()
 
     def variable(self, head: RequestHead) -> dict[str, Any]:
-        """The variable ``mcp``; what the message does not have is missing in it."""
+        """Return the variable ``mcp``, without the members that the message does not have."""
         members = {
             "method": self.method,
             "arguments": self.arguments,
@@ -74,10 +75,10 @@ class McpMessage:
 
 
 def check_form(head: RequestHead) -> None:
-    """Refuse a head by which the upstream might read another message than the bytes of the body say.
+    """Refuse a head that might make the upstream read another message from the same bytes.
 
-    The body must be JSON in UTF-8, in no coding. Without a ``content-type`` there is no other
-    charset to read it by (RFC 8259 8.1), so that is taken.
+    The body must be JSON in UTF-8, without a coding. A missing ``content-type`` is accepted, since it
+    implies no other charset (RFC 8259 8.1).
 
     Raises:
         Denied: ``MCP_MALFORMED``.
@@ -97,7 +98,8 @@ def parse_message(body: bytes) -> McpMessage:
     """Parse a body.
 
     Raises:
-        Denied: ``MCP_MALFORMED`` for batches, duplicate members and whatever has two readings.
+        Denied: ``MCP_NOT_JSON``, ``MCP_PARAMS_INVALID``, or ``MCP_MALFORMED`` for batches, duplicate
+            members and any other ambiguity.
     """
     if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS or body.count(b",") > MAX_COMMAS:
         raise Denied(Reason.MCP_MALFORMED, "too many values")
@@ -108,9 +110,9 @@ def parse_message(body: bytes) -> McpMessage:
     except strictjson.AmbiguousJSONError as error:
         raise Denied(Reason.MCP_MALFORMED, str(error)) from None
     if _NUL in body and _has_nul(message):
-        # Some programs end a string there, and would read "rm" where rules saw "rm\0".
+        # Some programs end a string there: they would read "rm" where rules saw "rm\0".
         raise Denied(Reason.MCP_MALFORMED, "a string has the character U+0000")
-    # Some parsers match names of members in any case; "Method" would be a second reading.
+    # Some parsers ignore the case of members' names: "Method" would be a second method.
     if _looks_like_another(message, _MEMBERS):
         raise Denied(Reason.MCP_MALFORMED, "a member's name differs from a known one by case only")
     parameters = message.get("params", {})
@@ -138,9 +140,9 @@ def parse_message(body: bytes) -> McpMessage:
 
 
 def _is_message(message: Mapping[str, Any]) -> bool:
-    """Whether it is a request, a notification or a response.
+    """Return whether it is a request, a notification or a response.
 
-    JSON-RPC allows requests the id null; MCP does not, and some servers take one for a notification.
+    JSON-RPC allows null as the id of a request. MCP does not, and some servers take that for a notification.
     """
     identifier = message.get("id")
     if message.get("jsonrpc") != "2.0" or isinstance(identifier, bool):
@@ -151,13 +153,13 @@ def _is_message(message: Mapping[str, Any]) -> bool:
 
 
 def check_headers(message: McpMessage, head: RequestHead) -> None:
-    """Refuse what MCP has a server refuse, in the order of its own SDKs; the first fault counts.
+    """Refuse a message that MCP requires servers to refuse, for the first fault in the order of its SDKs.
 
     1. From 2026-07-28 on ``_meta`` of a request has the version and the client's capabilities.
-    2. Headers say what the body says.
-    3. The version is one whose messages are known.
+    2. The headers equal the body.
+    3. The version is supported.
 
-    Nothing is asked of the ``_meta`` of notifications, since the specification asks nothing.
+    Not checked: the ``_meta`` of notifications, for which the specification requires nothing.
 
     Raises:
         Denied: ``MCP_PARAMS_INVALID``, ``MCP_HEADERS_DIFFER`` or ``MCP_VERSION_UNSUPPORTED``.
@@ -186,7 +188,7 @@ def check_headers(message: McpMessage, head: RequestHead) -> None:
         raise Denied(
             Reason.MCP_VERSION_UNSUPPORTED,
             "MCP-Protocol-Version",
-            # Earlier revisions are agreed on by `initialize`, and servers that speak them may not list them.
+            # Earlier revisions are negotiated by `initialize`; servers that support them may not list them.
             data={"supported": list(_STATELESS_VERSIONS), "requested": version[:_LONGEST_VERSION]},
         )
 
@@ -198,14 +200,14 @@ def _decoded(value: str) -> str | None:
     payload = match["payload"]
     try:
         decoded = base64.b64decode(payload, validate=True)
-        # Only the one canonical spelling, so that no two headers mean the same.
+        # Only the canonical encoding is accepted, so that no two values mean the same.
         return decoded.decode("utf-8") if base64.b64encode(decoded).decode() == payload else None
     except (binascii.Error, ValueError):
         return None
 
 
 def _has_nul(message: Mapping[str, Any]) -> bool:
-    """Whether any string at any depth has it, names of members included."""
+    """Return whether a string at any depth contains U+0000, including names of members."""
     waiting: list[Any] = [message]
     while waiting:
         value = waiting.pop()

@@ -1,7 +1,7 @@
-"""Which requests are MCP's, and what an error repeats of their message: its id and method.
+"""Recognize MCP requests, and read the id and method that the error response to a refused one repeats.
 
-Lenient where ``policy.mcp`` is strict, since nothing is allowed by what is read here: it only
-shapes the answer to a request that is refused anyway.
+This is lenient where ``policy.mcp`` is strict: nothing is allowed because of what is read here. It only
+shapes the response to a request that is refused anyway.
 https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
 """
 
@@ -15,9 +15,9 @@ from extproc.policy.mcp import MAX_COMMAS, MAX_CONTAINERS, JsonRpcId
 from extproc.values import RequestHead
 
 LONGEST_PARSED = 256 * 1024
-"""Bytes of a body that is parsed to answer it; of a longer one only both ends are looked at."""
+"""Bytes. A longer body is not parsed; only its beginning and end are searched."""
 
-_END = 4096  # bytes of a long body's beginning and end
+_END = 4096  # bytes of a long body's beginning and end that are searched
 _MOST_LAST_MEMBERS = 4
 _MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-session-id")
 _JSON_TYPE = re.compile(r"application/json *(?:;.*)?", re.IGNORECASE | re.ASCII)
@@ -30,11 +30,11 @@ _LAST_MEMBER = re.compile(rb",(" + _MEMBER + rb")\Z", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What an error repeats of a JSON-RPC message.
+    """The members of a JSON-RPC message that an error response repeats.
 
     Attributes:
-        id: of a request; None for notifications, responses, batches, and where it cannot be read.
-        method: None where it cannot be read.
+        id: the id of a request; None for other messages, and if it cannot be read.
+        method: the method; None if it cannot be read.
     """
 
     id: JsonRpcId = None
@@ -45,9 +45,9 @@ UNKNOWN = Envelope()
 
 
 def may_be_mcp(head: RequestHead) -> bool:
-    """Return whether a request is an MCP message as far as its head tells.
+    """Return whether the head of a request looks like that of an MCP message.
 
-    Every revision has clients accept ``text/event-stream``; the path tells of those that do not.
+    In every revision clients accept ``text/event-stream``. Those that do not are recognized by the path.
     """
     if head.method != "POST" or not all(_JSON_TYPE.fullmatch(value) for value in head.values("content-type")):
         return False
@@ -59,7 +59,7 @@ def may_be_mcp(head: RequestHead) -> bool:
 
 
 def read_envelope(body: bytes) -> Envelope | None:
-    """Return what a body says of the message in it; None if it is no JSON-RPC message.
+    """Return the envelope of the message in a body; None if that is not a JSON-RPC message.
 
     Never raises.
     """
@@ -86,10 +86,10 @@ def _envelope(members: dict[str, Any]) -> Envelope | None:
 
 
 def _of_both_ends(body: bytes) -> Envelope | None:
-    """Read the members of the message before and after its first and last long one.
+    """Return the envelope from the short members at the beginning and the end of a message.
 
-    A member before the end is one of the outermost object, whatever stands between: in JSON no text
-    ends with an unescaped quote, a colon, a value and the bracket that closes everything.
+    The last member before the final bracket belongs to the outermost object, whatever precedes it: no
+    nested value can end like that.
     """
     members: dict[str, Any] = {}
     first = _FIRST_MEMBERS.match(body[:_END])

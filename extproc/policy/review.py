@@ -1,4 +1,4 @@
-"""What is probably not meant in a policy that is valid, and what each rule reads."""
+"""Warnings and notes about a valid policy, and what each rule reads."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -12,7 +12,7 @@ from extproc.policy.search import restricts
 
 
 def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
-    """Yield rules that can never matter, that deny everybody, or that give a role to strangers."""
+    """Yield warnings about rules that never apply, deny every request, or give a role to too many users."""
     yield from _unreachable("mapping", policy.rules)
     always = [
         rule for rule in policy.rules if _always(rule) and not (restricts(rule) and rule.require_scopes)
@@ -34,7 +34,7 @@ def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
 
 
 def _more_without_scopes(rules: Sequence[Rule]) -> Iterator[str]:
-    """What a client gets more of by leaving scopes out of its token."""
+    """Yield mappings where a token without some scopes gets a less restricted role than one with them."""
     for rule, further in _passed_on(rules):
         for other in further:
             same_role = (other.role_arn, other.chain) == (rule.role_arn, rule.chain)
@@ -46,7 +46,7 @@ def _more_without_scopes(rules: Sequence[Rule]) -> Iterator[str]:
 
 
 def _passed_on(rules: Sequence[Rule]) -> Iterator[tuple[Rule, list[Rule]]]:
-    """Mappings with scopes, each with those that may give a role to whoever lacks them."""
+    """Yield each mapping with scopes, with the later mappings that may give a role to tokens without them."""
     for position, rule in enumerate(rules):
         if restricts(rule) or not rule.require_scopes:
             continue
@@ -81,7 +81,7 @@ def _ceiling(policy: Policy, ceiling: Ceiling) -> Iterator[str]:
 
 
 def _of_any_issuer(policy: Policy, issuers: int) -> Iterator[str]:
-    """What a partner's token can get because nobody thought of partners."""
+    """Yield roles that tokens of every issuer can get, although there are several issuers."""
     what = f"tokens of all {issuers} issuers"
     for rule in policy.rules:
         if rule.role_arn is not None and rule.issuers is None and not _reads_issuer(rule):
@@ -107,7 +107,7 @@ def _session_name(policy: Policy) -> Iterator[str]:
 
 
 def notes(policy: Policy) -> Iterator[str]:
-    """Yield what is as it should be, and may yet surprise: tokens that what restricts holds for."""
+    """Yield effects that are correct and may still surprise: those for tokens that lack a claim or scope."""
     for kind, entries in (("mapping", policy.rules), ("ceiling", policy.ceilings)):
         for entry in entries:
             if not restricts(entry):
@@ -135,17 +135,17 @@ def _always(entry: Rule | Ceiling) -> bool:
 
 
 USUAL_GROUPS = 300
-"""Groups that a token can have in large organizations."""
+"""Number of groups in a token of a large organization."""
 
 
 def cost(policy: Policy) -> str:
-    """What a decision costs where a token has many groups, and of how much."""
+    """Return a line with the cost of a decision for a token with many groups, and the limit."""
     units = policy.cost(USUAL_GROUPS)
     return f"with {USUAL_GROUPS} groups this policy needs at most {units:,} of {policy.cost_limit:,} units"
 
 
 def reads(policy: Policy) -> Iterator[str]:
-    """For each rule, which members of the variables its decision depends on."""
+    """Yield a line for each rule with the members that it reads."""
     for kind, entries in (("mapping", policy.rules), ("ceiling", policy.ceilings)):
         for entry in entries:
             paths = entry.reads if isinstance(entry, Rule) else entry.matcher.reads
@@ -168,7 +168,7 @@ def _unreachable(kind: str, entries: Sequence[Rule] | Sequence[Ceiling]) -> Iter
 
 
 def _hides(earlier: Rule | Ceiling, later: Rule | Ceiling) -> bool:
-    """Equal conditions are a duplicate claim, or the same expression."""
+    """Return whether ``later`` is never reached since ``earlier`` applies to all its tokens."""
     if earlier.issuers is not None and not (later.issuers and later.issuers <= earlier.issuers):
         return False
     if earlier.require_scopes and not _takes_all_of(earlier, later):
@@ -177,7 +177,7 @@ def _hides(earlier: Rule | Ceiling, later: Rule | Ceiling) -> bool:
 
 
 def _takes_all_of(earlier: Rule | Ceiling, later: Rule | Ceiling) -> bool:
-    """Whether ``earlier``, which requires scopes, ends the search for every token that ``later`` is for."""
+    """Return whether ``earlier``, which requires scopes, ends the search for every token of ``later``."""
     first, second = set(earlier.require_scopes.names), set(later.require_scopes.names)
     if not restricts(earlier):
         return first <= second

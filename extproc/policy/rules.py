@@ -2,15 +2,15 @@
 
 The semantics are those of ToolHive's RFC THV-0033: a mapping has either ``claim``, short for
 "this value is in the role claim", or a CEL ``matcher``; the lowest priority number wins,
-no number comes last, ties go by order; the first match ends the search. Rules that deny come
-before all others. What was found may then be lowered by the first ceiling that matches.
+no number comes last, ties go by order; the first match ends the search. Deny rules come
+before all others. The first ceiling that matches may lower the result.
 
-What restricts must not be open where a claim is missing: a deny rule or a ceiling that reads one
-applies. A missing member of the request is "no match" everywhere, and a missing claim elsewhere.
+A restriction must not be open where a claim is missing: a deny rule or a ceiling that reads a missing
+claim applies. Elsewhere a missing claim is "no match"; a missing member of the request always is.
 
-Where a mapping matches but for its scopes, the search goes on. If it ends without a role, or a deny rule
-wants scopes, the client is told which (``scope_missing``), provided that with them it would get a role: a
-login that cannot help is not asked for.
+If only scopes keep a mapping from matching, the search continues. If it ends without a role, or a deny
+rule would be lifted by scopes, the denial names these scopes (``scope_missing``), but only if the client
+would get a role with them: a login that cannot help is not requested.
 """
 
 import dataclasses
@@ -44,10 +44,14 @@ __all__ = ["ClaimContains", "Decision", "Policy", "Rule", "cel_matcher"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome for one identity and request: a grant or the reason for none, and what was looked at.
+    """The result for one identity and request.
 
-    ``rule``: the mapping that counts, after the ceiling; None for the fallback role or no role.
-    ``cost``: units that it took, the same on every machine.
+    Attributes:
+        outcome: the grant or the denial.
+        evaluated: the mappings that were evaluated.
+        ceilings: the ceilings that were evaluated.
+        rule: the mapping that is used, after the ceiling; None for the fallback role or no role.
+        cost: units spent, the same on every machine.
     """
 
     outcome: Grant | Denied
@@ -61,7 +65,7 @@ _CEILING = "What an agent may do for your account here does not include this."
 
 
 def _told(reads: frozenset[Path]) -> str:
-    """Return what a client reads that a deny rule stopped: what the rule is about, and never the rule."""
+    """Return the client's text for a deny rule. It says what the rule is about, but not what is in it."""
     if any(path[:2] == ("mcp", "tool") for path in reads):
         return "A rule of this gateway does not let your account use this tool."
     if any(path[0] not in OF_THE_TOKEN for path in reads):
@@ -101,7 +105,7 @@ class Policy:
         self._cost_limit = cost_limit
         reads = [rule.reads for rule in self.rules] + [ceiling.matcher.reads for ceiling in self.ceilings]
         paths = {path for member in reads for path in member}
-        # Sorted: the order is that of the values in a memoised decision's key.
+        # Sorted: the order of the values in the key of a decision.
         entries: list[Rule | Ceiling] = [*self.rules, *self.ceilings]
         self._requires_scopes = any(entry.require_scopes for entry in entries)
         self.request_reads = tuple(sorted(path for path in paths if path[0] not in OF_THE_TOKEN))
@@ -112,11 +116,11 @@ class Policy:
 
     @property
     def cost_limit(self) -> int:
-        """Units that one decision may cost."""
+        """Return the units that one decision may spend."""
         return self._cost_limit
 
     def is_required(self, path: Path) -> bool:
-        """Whether tokens without a member of a claim, as in ``claims.act.sub``, get no role anyhow."""
+        """Return whether the schema requires a member of a claim, as in ``claims.act.sub``."""
         members = self._claims_schema or {}
         for name in path[1:]:
             declared = members.get(name)
@@ -126,17 +130,17 @@ class Policy:
         return True
 
     def cost(self, size: int) -> int:
-        """Return an upper estimate of a decision's units, if lists have ``size`` elements."""
+        """Return an upper estimate of the cost of a decision in units if lists have ``size`` elements."""
         entries: list[Rule | Ceiling] = [*self.rules, *self.ceilings]
         lists = {path for entry in entries for path in entry.matcher.reads}
         names = self.session_name.cost(size) if self.session_name else 0
         return names + sum(1 + entry.matcher.cost(size) for entry in entries) + size * max(len(lists), 1)
 
     def grant(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Grant:
-        """The grant for an identity and a request.
+        """Return the grant for an identity and a request.
 
         Raises:
-            Denied: with a reason of the policy.
+            Denied: for a reason of the policy.
         """
         outcome = self.decide(identity, inputs).outcome
         if isinstance(outcome, Denied):
@@ -164,7 +168,7 @@ class Policy:
         found = first_match(self.rules, subject)
         evaluated, rule = found.evaluated, found.entry
         if found.error is not None:
-            # Falling through would let a broken rule hand out a later, perhaps stronger, role.
+            # Continuing would let a broken rule grant a later and perhaps stronger role.
             return Decision(Denied(Reason.POLICY_ERROR, f"mapping {found.error}"), evaluated)
         if rule is not None and rule.role_arn is None:
             missing = evaluated[-1].missing
@@ -176,11 +180,11 @@ class Policy:
             if self.fallback_role_arn is None:
                 return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), evaluated)
         elif rule is None:
-            # Before the fallback role, which is for those whom no mapping is about.
+            # Before the fallback role, which is for tokens that no mapping matches.
             rule = found.but_for_scopes[0]
         decision = self._decide_grant(subject, rule, evaluated)
         if isinstance(decision.outcome, Denied):
-            return decision  # scopes would not help
+            return decision  # more scopes would not help
         needed = (*found.demanding, *(entry for entry in (rule, decision.rule) if entry is not None))
         refusal = _step_up(needed, subject.scopes)
         return decision if refusal is None else dataclasses.replace(decision, outcome=refusal)
@@ -188,7 +192,7 @@ class Policy:
     def _decide_grant(
         self, subject: Subject, rule: Rule | None, evaluated: tuple[Evaluated, ...]
     ) -> Decision:
-        """Apply the ceilings to a mapping or the fallback role, as if its scopes were there."""
+        """Apply the ceilings to a mapping or the fallback role, as if the token had its scopes."""
         identity, variables, budget = subject.identity, subject.variables, subject.budget
         found = first_match(self.ceilings, subject)
         ceiling, looked_at = found.entry, found.evaluated
@@ -196,7 +200,7 @@ class Policy:
             return Decision(Denied(Reason.POLICY_ERROR, f"ceiling {found.error}"), evaluated, looked_at)
         rule = self._lowered(rule, ceiling)
         if rule is not None and not is_for(rule, identity.issuer):
-            # What a ceiling names must not carry anybody over to the roles of another issuer.
+            # A ceiling must not move a user to a role for another issuer.
             detail = f"mapping {rule.name}, to which the ceiling lowers, is for other issuers"
             denied = Denied(Reason.POLICY_DENIED, detail, told=_CEILING, message=_message(ceiling))
             return Decision(denied, evaluated, looked_at, rule)
@@ -207,10 +211,10 @@ class Policy:
         return Decision(grant, evaluated, looked_at, rule)
 
     def variables(self, identity: Identity, inputs: Inputs, budget: Budget) -> dict[str, Any]:
-        """Return the variables as CEL values; of ``request`` and ``mcp`` only what some rule reads.
+        """Return the variables as CEL values; of ``request`` and ``mcp`` only members that some rule reads.
 
         Raises:
-            EvaluationError: there is no CEL value for them, or the budget is spent.
+            EvaluationError: a value that CEL does not have, or a spent budget.
         """
         plain: dict[str, Any] = {"claims": dict(identity.claims)}
         if self._reads_agents:
@@ -224,7 +228,7 @@ class Policy:
         return {name: to_cel(value, budget) for name, value in plain.items()}
 
     def _lowered(self, rule: Rule | None, ceiling: Ceiling | None) -> Rule | None:
-        """The later of the mapping and the ceiling's; nothing is later than the fallback role."""
+        """Return the later of the mapping and the ceiling's mapping; the fallback role is always the last."""
         if rule is None or ceiling is None or ceiling.max_mapping is None:
             return rule
         return self.rules[max(self._order[rule.name], self._order[ceiling.max_mapping])]
@@ -249,11 +253,11 @@ class Policy:
                 )
             restrictions = ceiling.session_policy
         role_arn = rule.role_arn if rule else self.fallback_role_arn
-        if role_arn is None:  # pragma: no cover - mappings that deny come first, and are decided before
+        if role_arn is None:  # pragma: no cover - deny rules come first and end the search
             raise Denied(Reason.POLICY_DENIED, "the mapping that counts denies")
         chain = _chain(rule, variables, budget) if rule else None
         if chain is not None:
-            # The session that signs is the chained one; the first one must keep its right to assume it.
+            # The chained session signs. The first stays unrestricted: it must be able to assume the second.
             chain = dataclasses.replace(
                 chain, policy_arns=restrictions.policy_arns, policy=restrictions.policy
             )
@@ -279,7 +283,7 @@ class Policy:
             wanted = identity.claims.get(self._session_name_claim)
             source = f"claim {self._session_name_claim}"
         if not isinstance(wanted, str) or not wanted:
-            raise Denied(Reason.SESSION_NAME_INVALID, f"{source} is not a text")
+            raise Denied(Reason.SESSION_NAME_INVALID, f"{source} is not a string")
         if self._reject_session_names:
             try:
                 return strict_session_name(wanted)
@@ -289,7 +293,7 @@ class Policy:
 
 
 def _step_up(needed: Sequence[Rule], granted: frozenset[str]) -> Denied | None:
-    """The refusal of a token that lacks scopes of these; None if it lacks none."""
+    """Return the denial of a token that lacks scopes of these rules; None if it lacks none."""
     lacking = {rule.name: rule.require_scopes.missing(granted) for rule in needed}
     missing = [scope for scopes in lacking.values() for scope in scopes]
     if not missing:

@@ -1,7 +1,7 @@
-"""The search through mappings or ceilings: the first that counts, and what was looked at on the way.
+"""The search for the first mapping or ceiling that applies, with what was evaluated on the way.
 
-``require_scopes`` divides those to whom a condition applies: a mapping counts for tokens that have the
-scopes, and a deny rule or a ceiling for tokens that lack some.
+Where a condition applies, ``require_scopes`` decides further: a mapping applies to tokens that have the
+scopes, a deny rule or a ceiling to tokens that lack some.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,16 @@ _Entry = TypeVar("_Entry", Rule, Ceiling)
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What became of one mapping or ceiling, for explanations.
+    """The result of evaluating one mapping or ceiling, for explanations.
 
     Attributes:
-        missing: the member that it reads and that is not there, as in ``claims.act.sub``.
-        foreign: whether it is for tokens of other issuers only, and was not looked at further.
-        lacking: its scopes that the token does not have; None where its condition does not apply, or it
-            requires none. A mapping that lacks some has not matched; a deny rule or ceiling only then has.
+        rule: the mapping or ceiling.
+        matched: whether it applies.
+        error: why it could not be evaluated, or None.
+        missing: the missing member that it reads, as in ``claims.act.sub``.
+        foreign: whether it is for tokens of other issuers only; then it was not evaluated.
+        lacking: required scopes that the token lacks; None where the condition does not apply or no scopes
+            are required. A mapping matches only if none are lacking, a deny rule or ceiling only if some are.
     """
 
     rule: Rule | Ceiling
@@ -37,7 +40,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a decision is about, and what it goes by."""
+    """The identity of a decision, with the values that rules read and the budget."""
 
     identity: Identity
     scopes: frozenset[str]
@@ -47,13 +50,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Search(Generic[_Entry]):
-    """How a search through mappings or ceilings ended.
+    """The result of a search through mappings or ceilings.
 
     Attributes:
-        entry: the one that counts.
-        error: what went wrong at the last that was looked at.
-        but_for_scopes: mappings with a role that would have counted, had the token had their scopes.
-        demanding: deny rules that apply until the token has their scopes.
+        entry: the first that applies, or None.
+        evaluated: all that were looked at.
+        error: why the last one could not be evaluated, or None.
+        but_for_scopes: mappings with a role that would apply if the token had their scopes.
+        demanding: deny rules that apply because the token lacks their scopes.
     """
 
     entry: _Entry | None
@@ -64,11 +68,11 @@ class Search(Generic[_Entry]):
 
 
 def first_match(entries: Sequence[_Entry], subject: Subject) -> Search[_Entry]:
-    """Look at entries until one counts or cannot be evaluated.
+    """Return the first entry that applies; stop at one that cannot be evaluated.
 
-    The search goes on at a mapping whose scopes are missing, since a later one may give a role; and at
-    a deny rule that scopes would lift, so that all of them are asked for at once, and only if no other rule
-    denies anyhow.
+    The search continues after a mapping whose scopes are missing, since a later one may give a role. It
+    also continues after a deny rule that scopes would lift: the client is asked for all scopes at once, and
+    only if no other rule denies the request anyway.
     """
     evaluated: list[Evaluated] = []
     but_for_scopes: list[_Entry] = []
@@ -104,15 +108,15 @@ def first_match(entries: Sequence[_Entry], subject: Subject) -> Search[_Entry]:
 
 
 def restricts(entry: Rule | Ceiling) -> bool:
-    """Whether it takes away: where a claim is missing, it applies."""
+    """Return whether the entry restricts: it then applies where a claim that it reads is missing."""
     return isinstance(entry, Ceiling) or entry.role_arn is None
 
 
 def is_for(entry: Rule | Ceiling, issuer: str) -> bool:
-    """Return whether it is for tokens of the issuer."""
+    """Return whether the entry is for tokens of the issuer."""
     return entry.issuers is None or issuer in entry.issuers
 
 
 def by_priority(entry: Rule | Ceiling) -> tuple[bool, bool, int]:
-    """Return the order: deny rules first, whatever their priority; it orders them among themselves."""
+    """Return the sort key: all deny rules are first; within each kind the priority decides."""
     return not restricts(entry), entry.priority is None, entry.priority or 0

@@ -1,10 +1,10 @@
-"""The role session name: how CloudTrail will call the person.
+"""The role session name: the user's name in CloudTrail.
 
-STS allows 2 to 64 of ``[A-Za-z0-9_+=,.@-]``. Whatever else is in the claim is replaced,
-and whenever anything was changed a short hash of issuer, subject and claim is added, so that
-cleaning never puts two people under one name. A claim that looks as if it had such a hash
-gets another one: nobody can ask for somebody else's changed name. That the claim itself tells
-people apart is for the identity provider to see to.
+STS allows 2 to 64 characters of ``[A-Za-z0-9_+=,.@-]``. Other characters of the claim are replaced. A
+changed name gets a short hash of issuer, subject and claim as its suffix, so that two users never share
+a changed name. A claim that already ends like such a hash gets another one, so that no user can claim the
+changed name of another. Not ensured: that the claim itself differs between users, which is up to the
+identity provider.
 """
 
 import hashlib
@@ -12,17 +12,17 @@ import re
 
 MIN_LENGTH = 2
 MAX_LENGTH = 64
-_HASH_LENGTH = 10  # hex digits: 40 bits, for telling people apart in a log
+_HASH_LENGTH = 10  # hex digits: 40 bits suffice to tell users apart in a log
 _HASHED = re.compile(rf".*-[0-9a-f]{{{_HASH_LENGTH}}}", re.DOTALL)
 _FORBIDDEN = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
 
 class InvalidNameError(ValueError):
-    """A name that STS would not take."""
+    """A name that STS does not accept."""
 
 
 def strict_session_name(wanted: str) -> str:
-    """``wanted`` if STS takes it as it is; raises ``InvalidNameError`` if not."""
+    """Return ``wanted`` if STS accepts it unchanged; raises ``InvalidNameError`` otherwise."""
     if _FORBIDDEN.search(wanted):
         raise InvalidNameError("has characters that STS does not take")
     if not MIN_LENGTH <= len(wanted) <= MAX_LENGTH:
@@ -31,11 +31,11 @@ def strict_session_name(wanted: str) -> str:
 
 
 def session_name(wanted: str, *, issuer: str, subject: str) -> str:
-    """``wanted`` made fit for STS; unchanged if it already is."""
+    """Return ``wanted``, changed only as far as STS requires."""
     cleaned = _FORBIDDEN.sub("-", wanted)
     if cleaned == wanted and MIN_LENGTH <= len(wanted) <= MAX_LENGTH and not _HASHED.fullmatch(wanted):
         return wanted
-    # Lengths make the encoding unambiguous.
+    # The lengths make the concatenation unambiguous.
     owner = f"{len(issuer)}:{issuer}{len(subject)}:{subject}{wanted}"
     suffix = hashlib.sha256(owner.encode("utf-8")).hexdigest()[:_HASH_LENGTH]
     return f"{cleaned[: MAX_LENGTH - _HASH_LENGTH - 1]}-{suffix}"

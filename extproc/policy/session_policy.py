@@ -1,8 +1,8 @@
-"""Session policies as STS takes them, checked when the configuration loads.
+"""Session policies as STS accepts them, validated when the configuration loads.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
-(PolicyArns, Policy). STS also packs them with the session tags into a binary form whose
-limit nobody can compute beforehand; it answers PackedPolicyTooLarge then.
+(PolicyArns, Policy). Not checked: the size of the binary form into which STS packs them with the
+session tags. It cannot be computed beforehand; STS answers PackedPolicyTooLarge.
 """
 
 import json
@@ -21,7 +21,7 @@ _CHARACTERS = re.compile("[\t\n\r\x20-\xff]+")
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """What a session is restricted to, besides the role's own policies. Empty: to nothing less."""
+    """Restrictions of a session in addition to the role's own policies; empty for none."""
 
     policy_arns: tuple[str, ...] = ()
     policy: str | None = None
@@ -34,14 +34,14 @@ UNRESTRICTED = SessionPolicy()
 
 
 def validate_policy_arn(arn: str) -> str:
-    """Return the ARN if it names a managed policy; raises ``ValueError`` if not."""
+    """Return the ARN of a managed policy; raises ``ValueError`` for any other string."""
     if not _POLICY_ARN.fullmatch(arn):
         raise ValueError("not the ARN of a managed policy (arn:aws:iam::aws:policy/NAME)")
     return arn
 
 
 def validate_policy(text: str) -> str:
-    """Return an inline policy without needless white space.
+    """Return an inline policy without white space between its tokens.
 
     Raises:
         ValueError: it is not a policy document, or has characters that STS refuses.
@@ -59,10 +59,10 @@ def validate_policy(text: str) -> str:
 
 
 def session_policy(policy_arns: list[str], policy: str | None) -> SessionPolicy:
-    """Both parts together.
+    """Return the session policy of managed policies and an inline policy.
 
     Raises:
-        ValueError: more than STS takes.
+        ValueError: more or larger policies than STS accepts.
     """
     if len(set(policy_arns)) != len(policy_arns):
         raise ValueError("policy_arns: an ARN is there twice")

@@ -1,9 +1,9 @@
-"""What an expression reads and of which types it is, as far as that is known before any token comes.
+"""Check the types in an expression, as far as they are known without a token.
 
-``claims`` has the types that the configuration declares, if it does; ``request``, ``mcp`` and
-``agents`` have theirs always. Found here is what would be false, or an error, whatever the values
-are: a misspelt claim, a comparison between types that are never equal, a function of another type.
-Where nothing is known, nothing is found.
+The types of ``claims`` are those that the configuration declares; ``request``, ``mcp`` and ``agents``
+always have the same types. Found are parts that are false, or an error, for all values: a misspelt
+claim, a comparison of types that are never equal, a function for another type. Nothing is found where
+the types are unknown.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,7 +44,7 @@ _CONVERTED = {
     "bytes": frozenset({"bytes", "string"}),
     "string": frozenset({*_NUMBERS, "bool", "bytes", "string"}),
 }
-"""What each conversion takes."""
+"""The types that each conversion accepts."""
 _HEADERS = "names are in lower case, without credentials and x-amz-*"
 _STRING_TESTS = frozenset({"contains", "endsWith", "startsWith", "matches"})
 _RELATIONS = {
@@ -74,10 +74,10 @@ _OF_THE_REQUEST: Schema = {
 
 
 def findings(source: str, schema: Schema | None) -> list[str]:
-    """Return what of an expression that compiles cannot be meant.
+    """Return the faults of an expression.
 
     Args:
-        source: the expression.
+        source: an expression that compiles.
         schema: the types of claims; None if they are not declared.
     """
     claims = ANY if schema is None else ClaimType("object", members={**REGISTERED, **schema})
@@ -87,7 +87,7 @@ def findings(source: str, schema: Schema | None) -> list[str]:
 
 
 class _Checker:
-    """Finds the type of each part, from the leaves up. ``any`` is what is not known."""
+    """Determines the type of each part, from the leaves up; ``any`` is an unknown type."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -272,7 +272,7 @@ def _may_be_equal(left: ClaimType, right: ClaimType) -> bool:
 
 
 def _that(*trees: Tree) -> str:
-    """Name the claims that are compared."""
+    """Return the names of the compared claims, in parentheses; empty if there are none."""
     named = [shown(path) for path in map(path_of, trees) if path is not None]
     return f" ({', '.join(named)})" if named else ""
 

@@ -1,6 +1,6 @@
-"""Why a mapping or a ceiling matched or did not: which part of its condition, and what is missing.
+"""Explain why a mapping or a ceiling matched or not: the decisive part of its condition, missing members.
 
-For explanations only. Names members of claims and requests, never their values.
+The reasons contain names of members of claims and requests, never their values.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,13 +19,13 @@ from extproc.policy.cel.parts import Part, parts
 from extproc.policy.matchers import VARIABLES, ClaimContains
 from extproc.policy.search import Evaluated, restricts
 
-_MOST = 120  # characters of an expression, and
+_MOST = 120  # characters of an expression that are shown
 _MOST_NAMES = 20  # names of members that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What a part comes to. ``value`` None: it cannot be told, for what ``missing`` or ``error`` say."""
+    """The result of a part. ``value`` is None if ``missing`` or ``error`` prevent a result."""
 
     value: bool | None
     missing: str | None = None
@@ -33,11 +33,11 @@ class _Verdict:
 
 
 def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the reasons for what became of an entry; none where its condition as a whole tells enough.
+    """Return the reasons for the result of a mapping or ceiling; none if its condition explains it.
 
     Args:
-        entry: what became of a mapping or ceiling.
-        variables: those that it was evaluated with.
+        entry: the result.
+        variables: the variables of the evaluation.
     """
     if entry.foreign:
         return (f"for tokens of {', '.join(sorted(entry.rule.issuers or ()))} only",)
@@ -47,7 +47,7 @@ def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(matcher, ClaimContains):
         reasons = _why_claim(matcher, entry, variables)
     else:
-        assert isinstance(matcher, BoolExpression)  # noqa: S101 - there is no third kind
+        assert isinstance(matcher, BoolExpression)  # noqa: S101 - there is no other kind
         whole = parts(matcher.source)
         if entry.error:
             reasons = _why_error(whole, variables)
@@ -57,7 +57,7 @@ def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _why_scopes(entry: Evaluated) -> tuple[str, ...]:
-    """What decided was the scopes: the condition applies. Only scopes of the configuration are named."""
+    """Return the reason where the condition applies and the scopes decide. Names configured scopes only."""
     if entry.lacking:
         needed = f"the token lacks scope {' '.join(entry.lacking)}"
         if restricts(entry.rule):
@@ -78,7 +78,7 @@ def _why_claim(matcher: ClaimContains, entry: Evaluated, variables: Mapping[str,
 def _why_condition(part: Part, variables: Mapping[str, Any], *, matched: bool) -> Iterator[str]:
     verdict = _verdict(part, variables)
     if matched and verdict.value:
-        # Of "&&" all are true: nothing to tell apart.
+        # In "&&" all operands are true: none is decisive.
         if part.operator == "||":
             decisive = next(operand for operand in part.operands if _verdict(operand, variables).value)
             yield f"{_shown(decisive)} is true"
@@ -94,7 +94,7 @@ def _why_condition(part: Part, variables: Mapping[str, Any], *, matched: bool) -
 
 
 def _why_error(part: Part, variables: Mapping[str, Any]) -> Iterator[str]:
-    """An error counts more than what is false or missing beside it: only parts that have one."""
+    """Yield the parts with an error, which outweighs parts that are false or missing."""
     verdict = _verdict(part, variables)
     if verdict.error:
         inner = [reason for operand in part.operands for reason in _why_error(operand, variables)]
@@ -102,7 +102,7 @@ def _why_error(part: Part, variables: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _decisive(part: Part, variables: Mapping[str, Any]) -> list[Part]:
-    """The operands for which a chain is not true: of ``||`` all, of ``&&`` the false ones if any."""
+    """Return the operands that keep a chain from being true: all of ``||``, the false ones of ``&&``."""
     verdicts = [(operand, _verdict(operand, variables).value) for operand in part.operands]
     false = [operand for operand, value in verdicts if value is False]
     if part.operator == "&&" and false:
@@ -115,12 +115,12 @@ def _verdict(part: Part, variables: Mapping[str, Any]) -> _Verdict:
         return _Verdict(compile_bool(part.source, variables=VARIABLES).matches(variables, Budget()))
     except MissingMemberError as error:
         return _Verdict(None, missing=error.member)
-    except (EvaluationError, ValueError) as error:  # an operand need not be a condition by itself
+    except (EvaluationError, ValueError) as error:  # an operand alone may not be a condition
         return _Verdict(None, error=str(error))
 
 
 def _missing(member: str, variables: Mapping[str, Any]) -> str:
-    """Say what is missing and, below the top, what is there in its place."""
+    """Return which member is missing and, for a nested one, which members are there."""
     *parents, _ = path = tuple(member.split("."))
     if path[0] in ("mcp", "request"):
         return f"{member} is missing: the request has none"
@@ -136,7 +136,7 @@ def _at(value: Any, path: Path) -> Any:
 
 
 def names(members: Mapping[str, Any]) -> str:
-    """Return the names of members, as many as are worth reading."""
+    """Return the sorted names of members; a long list is cut."""
     shown = sorted(map(str, members))
     more = f" and {len(shown) - _MOST_NAMES} more" if len(shown) > _MOST_NAMES else ""
     return (", ".join(shown[:_MOST_NAMES]) + more) or "nothing"

@@ -219,7 +219,7 @@ def test_claims_that_cel_cannot_hold_deny(claims):
 def test_a_session_name_claim_that_is_no_text_denies(wanted):
     some_policy = policy(rule("anyone", "true"), session_name_claim="name")
     denied = denial(some_policy, identity(name=wanted))
-    assert (denied.reason, denied.detail) == (Reason.SESSION_NAME_INVALID, "claim name is not a text")
+    assert (denied.reason, denied.detail) == (Reason.SESSION_NAME_INVALID, "claim name is not a string")
 
 
 def test_a_missing_session_name_claim_denies_the_fallback_role_too():
