@@ -1,4 +1,4 @@
-"""The ``extproc`` command; thin. What a command needs is imported when it runs."""
+"""The ``extproc`` command: its arguments. Each command imports what it needs when it runs."""
 
 import sys
 from collections.abc import Callable
@@ -17,16 +17,16 @@ _SUPPLEMENT = "extproc.supplement"
 
 
 def _config_options(command: _Command) -> _Command:
-    """``--config``, and what a ToolHive resource in it may lack (kept aside for ``_load``)."""
+    """Add ``--config``, and options for what a ToolHive resource may lack, which ``_load`` reads."""
 
     def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
         context.meta.setdefault(_SUPPLEMENT, {})[parameter.name] = value
 
     for name, text in (
-        ("name", "which one, if there are several"),
+        ("name", "its name, if there are several"),
         ("target", "the host to sign for"),
         ("audience", "the audience of tokens, and the endpoint's URL"),
-        ("issuer", "who issues tokens"),
+        ("issuer", "the issuer of tokens"),
     ):
         option = click.option(
             f"--{name}", expose_value=False, callback=keep, help=f"With a ToolHive resource: {text}."
@@ -57,23 +57,23 @@ main.add_command(admin)
     default="info",
     type=click.Choice(["debug", "info", "warning", "error"]),
     show_default=True,
-    help="What is logged to standard error.",
+    help="The lowest level to log, on standard error.",
 )
 @click.option(
     "--engine",
     envvar="EXTPROC_ENGINE",
     show_envvar=True,
     type=click.Choice(["auto", "completion_queue", "aio"]),
-    help="What drives the streams [default: listen.engine].",
+    help="The engine that serves the streams [default: listen.engine].",
 )
 @click.option(
     "--workers",
     default=1,
     type=click.IntRange(1, 64),
     show_default=True,
-    help="Processes; more than one are supervised.",
+    help="The number of processes; more than one run under a supervisor.",
 )
-@click.option("--as-worker", hidden=True, help="What a supervisor tells its worker.")
+@click.option("--as-worker", hidden=True, help="What a supervisor assigns to its worker (JSON).")
 def serve(config_path: Path, log_level: str, engine: str | None, workers: int, as_worker: str | None) -> None:
     """Run the gRPC server until SIGTERM. SIGHUP, or a change of the file, reloads the configuration."""
     from extproc.commands.serve import run
@@ -97,12 +97,14 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
-    help="The server's configuration file, of which only listen is read.",
+    help="The server's configuration file; only its listen is read.",
 )
 @click.option("--address", help="HOST:PORT or unix:/path, if not listen.grpc.")
-@click.option("--ca", type=click.Path(path_type=Path), help="With --address: PEM file to trust; TLS then.")
+@click.option(
+    "--ca", type=click.Path(path_type=Path), help="With --address: use TLS, and trust this PEM file."
+)
 def health(config_path: Path | None, address: str | None, ca: Path | None) -> None:
-    """Ask a running server for its gRPC health. Exit 0 if it serves, else 1: a container's probe."""
+    """Check a running server's gRPC health, as a container's probe. Exit 0 if it serves, else 1."""
     from extproc.commands.health import run
 
     if (config_path is None) == (address is None):
@@ -114,7 +116,7 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 @main.command()
 @_CONFIG
 def check(config_path: Path) -> None:
-    """Validate a configuration file. Exit 0, or 2 with one "path: message" line an error."""
+    """Validate a configuration file. Exit 0, or 2 with one "path: message" line for each error."""
     from extproc.app.factories import build_policy, file_notes, file_warnings
     from extproc.commands import cel_check
     from extproc.policy import review
@@ -139,14 +141,14 @@ def check(config_path: Path) -> None:
 
 @main.command("import-toolhive")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--issuer", help="Who issues tokens.")
+@click.option("--issuer", help="The issuer of tokens.")
 @click.option("--audience", help="The audience of tokens, and the endpoint's URL.")
 @click.option("--target", help="The host to sign for.")
-@click.option("--name", help="Which one, if there are several.")
+@click.option("--name", help="The resource's name, if there are several.")
 def import_toolhive(
     path: Path, issuer: str | None, audience: str | None, target: str | None, name: str | None
 ) -> None:
-    """Print a ToolHive MCPExternalAuthConfig (type awsSts) as our YAML."""
+    """Print a ToolHive MCPExternalAuthConfig (type awsSts) as a configuration of extproc."""
     from extproc.config import toolhive
 
     supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target, name=name)
@@ -160,14 +162,14 @@ def import_toolhive(
 
 
 def _notes(path: Path) -> list[str]:
-    """What a ToolHive resource says that means nothing here."""
+    """Return which fields of a ToolHive resource have no meaning here."""
     from extproc.config import toolhive
 
     return toolhive.notes(path, toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {})))
 
 
 def _loader(path: Path) -> Callable[[], config.Settings]:
-    """What reads the configuration, as this command was told to."""
+    """Return a function that reads the configuration with this command's options."""
     from extproc.config import toolhive
 
     supplement = toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
@@ -199,11 +201,10 @@ def _or_exit(load: Callable[[], _Loaded]) -> _Loaded:
 def explain(
     config_path: Path, token: Path | None, claims: Path | None, request: Path | None, *, as_json: bool
 ) -> None:
-    """Say what the server would do with a request, and why. Exit 0 allow, 1 deny, 2 bad input.
+    """Show what the server would do with a request, and why. Exit 0 allow, 1 deny, 2 bad input.
 
-    A token or claims may stand by themselves: which role is that? With --request they are the
-    request's token, unless it has an authorization header of its own. --request alone is explained
-    as it is. STS is not asked.
+    A token or claims alone show which role they get. With --request they are the request's token,
+    unless it has its own authorization header. STS is not called.
     """
     from extproc.commands.explain import run
     from extproc.telemetry import logs
@@ -222,14 +223,14 @@ def explain(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
-    help="The configuration file (YAML); with --check it may be left out.",
+    help="The configuration file (YAML); optional with --check.",
 )
 @click.option("--listen", default="127.0.0.1:10000", show_default=True, help="Where clients connect.")
 @click.option(
     "--extproc",
     "extproc_addresses",
     multiple=True,
-    help="Where Envoy finds extproc; repeat it for several workers [default: listen.grpc].",
+    help="Where Envoy connects to extproc; repeat it for several workers [default: listen.grpc].",
 )
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="Envoy's admin address.")
 @click.option(
@@ -243,7 +244,7 @@ def explain(
     default="http",
     type=click.Choice(["http", "upstream"]),
     show_default=True,
-    help="Our filter in the listener, or in the targets' clusters.",
+    help="Put the filter into the listener, or into the targets' clusters.",
 )
 @click.option("--jwt-authn", is_flag=True, help="Let Envoy verify tokens too, before extproc does.")
 @click.option("--tls-cert", help="A certificate chain on Envoy's machine, for TLS towards clients.")
@@ -251,13 +252,13 @@ def explain(
 @click.option("--extproc-ca", help="A CA on Envoy's machine, for TLS towards extproc [default: --ca-file].")
 @click.option("--extproc-cert", help="Envoy's own certificate chain towards extproc (mTLS).")
 @click.option("--extproc-key", help="The private key to --extproc-cert.")
-@click.option("--extproc-name", help="What extproc's certificate is for [default: the host of its address].")
+@click.option("--extproc-name", help="The name in extproc's certificate [default: the host of its address].")
 @click.option("--filter-only", is_flag=True, help="Print only the http_filters entry, to paste.")
 @click.option(
     "--check",
     "checked_path",
     type=click.Path(path_type=Path),
-    help="Print nothing; look for what lets requests out unsigned in this Envoy configuration.",
+    help="Check this Envoy configuration for what would let requests out unsigned, instead of printing one.",
 )
 def envoy(
     *,
@@ -266,7 +267,7 @@ def envoy(
     filter_only: bool,
     **options: Any,
 ) -> None:
-    """Print a complete Envoy bootstrap (YAML) that fits a configuration, or check one.
+    """Print a complete Envoy bootstrap (YAML) for a configuration, or check one.
 
     With --check: exit 0 without findings, 1 with one "path: message" line each, 2 if unreadable.
     """
@@ -291,7 +292,7 @@ def envoy(
     "--compare", "error_body", help="AWS's SignatureDoesNotMatch error; show the first differing line."
 )
 def sign(*, as_json: bool, error_body: str | None) -> None:
-    """Sign one request, read as JSON from standard input, and show how.
+    """Sign one request, read as JSON from standard input, and show each step.
 
     Exit 0; 1 if --compare found a difference; 2 for bad input.
     """
@@ -302,17 +303,17 @@ def sign(*, as_json: bool, error_body: str | None) -> None:
 
 @main.command()
 @click.option(
-    "--keep", is_flag=True, help="Stay up afterwards and print what to paste into MCP clients and shells."
+    "--keep", is_flag=True, help="Keep running, and print what to paste into MCP clients and shells."
 )
 @click.option(
     "--ports",
     type=click.Choice(["free", "fixed"]),
     default="free",
     show_default=True,
-    help="fixed: the same each time (http://localhost:10000/mcp), so that clients stay configured.",
+    help="fixed: the same ports each time (http://localhost:10000/mcp), so that clients stay configured.",
 )
 @click.option(
-    "--no-cimd", is_flag=True, help="Take no client id metadata documents, which are on the internet."
+    "--no-cimd", is_flag=True, help="Do not accept client id metadata documents, which are on the internet."
 )
 def demo(*, keep: bool, ports: str, no_cimd: bool) -> None:
     """Run the embedded stack and drive it with a real MCP client. Needs the extra "demo"."""

@@ -1,1 +1,1 @@
-"""What the commands do, behind the thin ``extproc.cli``."""
+"""The commands' work; ``extproc.cli`` only reads their arguments."""

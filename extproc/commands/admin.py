@@ -1,7 +1,7 @@
-"""``extproc admin``: the admin API of a running server, for people and scripts; thin.
+"""``extproc admin``: the admin API of a running server, for people and scripts.
 
-Exit status: 0; 1 if the answer is "no" (not ready, denied, not reloaded); 2 for bad input; 3 if
-the server cannot be asked.
+Exit status: 0; 1 if the answer is "no" (not ready, denied, not reloaded); 2 for bad input; 3 if the
+server does not answer.
 """
 
 import json
@@ -28,12 +28,12 @@ def admin() -> None:
     """Look at a running server, and end sessions.
 
     Exit 0; 1 if the answer is "no" (not ready, denied, not reloaded); 2 for bad input; 3 if the server
-    cannot be asked.
+    does not answer.
     """
 
 
-def _calls(command: Callable[..., None]) -> Callable[..., None]:
-    """Where the server is; the command gets ``call``, which asks it, and ``as_json``."""
+def _connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options for the connection. The command gets ``call``, which calls the API, and ``as_json``."""
     path = click.Path(path_type=Path)
 
     @click.option("--address", help="HOST:PORT or unix:/path of the admin API.")
@@ -41,15 +41,15 @@ def _calls(command: Callable[..., None]) -> Callable[..., None]:
         "--config",
         "config_path",
         type=path,
-        help="The configuration that has listen.admin_grpc; nothing else of it is read.",
+        help="The configuration; only its listen.admin_grpc is read.",
     )
-    @click.option("--ca", type=path, help="For TLS: whom to trust (PEM).")
-    @click.option("--cert", type=path, help="For mTLS: our certificate (PEM).")
-    @click.option("--key", type=path, help="For mTLS: our private key (PEM).")
-    @click.option("--server-name", help="For TLS: the server's name, if not that of the address.")
+    @click.option("--ca", type=path, help="For TLS: the authority to trust (PEM).")
+    @click.option("--cert", type=path, help="For mTLS: the client's certificate (PEM).")
+    @click.option("--key", type=path, help="For mTLS: the client's private key (PEM).")
+    @click.option("--server-name", help="For TLS: the server's name, if it differs from the address.")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
     @wraps(command)
-    def connected(
+    def wrapper(
         *,
         address: str | None,
         config_path: Path | None,
@@ -82,7 +82,7 @@ def _calls(command: Callable[..., None]) -> Callable[..., None]:
         except CallError as error:
             _fail(str(error), _BAD_INPUT if error.refused else _NO_ANSWER)
 
-    return connected
+    return wrapper
 
 
 def _configured(path: Path | None) -> str:
@@ -106,7 +106,7 @@ def _print_json(document: object) -> None:
 
 
 def _conditions(command: Callable[..., None]) -> Callable[..., None]:
-    """Whose sessions: all that are given must hold."""
+    """Add the options that select sessions; a session must meet all that are given."""
     for name, text in (
         ("role-arn", "Credentials of this role, first or chained."),
         ("jti", "The token with this id."),
@@ -118,9 +118,9 @@ def _conditions(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @admin.command()
-@_calls
+@_connected
 def status(call: Call, *, as_json: bool) -> None:
-    """Say how the server is. Exit 1 if it, or a worker of it, is not ready."""
+    """Show the server's status. Exit 1 if it, or one of its workers, is not ready."""
     from extproc.commands.admin_tables import show_status
 
     answer = call("GetStatus")
@@ -131,8 +131,8 @@ def status(call: Call, *, as_json: bool) -> None:
 
 @admin.command()
 @_conditions
-@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="At most so many.")
-@_calls
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="The most to list.")
+@_connected
 def sessions(call: Call, *, limit: int, as_json: bool, **conditions: str | None) -> None:
     """List open sessions."""
     from extproc.commands.admin_tables import show_sessions
@@ -153,9 +153,9 @@ def sessions(call: Call, *, limit: int, as_json: bool, **conditions: str | None)
 @admin.command()
 @click.option("--claims", required=True, type=click.File("rb"), help="A JSON object of claims.")
 @click.option("--request", type=click.File("rb"), help="method, path, headers, body (JSON).")
-@_calls
+@_connected
 def explain(call: Call, *, claims: Any, request: Any, as_json: bool) -> None:
-    """Say which role claims would be given by the policy that is running. Exit 1 if none."""
+    """Show which role the running policy would grant to claims. Exit 1 if none."""
     from extproc.commands.explain import show
 
     answer = call("Explain", claims=_object(claims), request=_object(request) if request else None)
@@ -176,15 +176,15 @@ def _object(file: Any) -> dict[str, Any]:
 
 @admin.command()
 @_conditions
-@click.option("--for", "refused_for", help="How long to refuse them, e.g. 90m, 24h [default: 24h].")
-@click.option("--drop-only", is_flag=True, help="Drop sessions and refuse nobody.")
-@_calls
+@click.option("--for", "refused_for", help="How long to refuse their owners, e.g. 90m, 24h [default: 24h].")
+@click.option("--drop-only", is_flag=True, help="Drop sessions, and do not refuse their owners.")
+@_connected
 def revoke(
     call: Call, *, refused_for: str | None, drop_only: bool, as_json: bool, **conditions: str | None
 ) -> None:
-    """End sessions, and refuse their owners for a while.
+    """End sessions, and refuse their owners for some time.
 
-    At least one condition is required. With --role-arn credentials are dropped and nobody is refused.
+    At least one condition is required. --role-arn only drops credentials, and refuses nobody.
     """
     from extproc.commands.admin_tables import show_revoked
 
@@ -203,9 +203,9 @@ def _duration(text: str) -> str:
 
 
 @admin.command()
-@_calls
+@_connected
 def reload(call: Call, *, as_json: bool) -> None:
-    """Read the configuration again. Exit 1, with one line a problem, if it was refused."""
+    """Read the configuration again. Exit 1, with one line for each problem, if it was refused."""
     answer = call("Reload")
     problems: list[str] = answer["problems"]
     if as_json:

@@ -1,4 +1,4 @@
-"""What the admin API answers, as tables for people."""
+"""Prints the admin API's answers as tables for people."""
 
 from typing import Any
 
@@ -10,23 +10,23 @@ _WIDE = 400  # columns
 
 
 def _text(value: object) -> Text:
-    """A value as it is: no markup, and nothing that a terminal would obey. Much of it is users' data."""
+    """Return a value without markup or control characters: users choose much of it."""
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)))
 
 
 def _time(value: str) -> str:
-    """RFC 3339, cut to seconds."""
+    """Return an RFC 3339 time, truncated to seconds."""
     return value[:19].replace("T", " ")
 
 
 def _console() -> Console:
-    """As wide as the terminal; a file or a pipe has no width, and gets every row on one line."""
+    """Return a console as wide as the terminal. For a file or a pipe, every row is one line."""
     console = Console()
     return console if console.is_terminal else Console(width=_WIDE)
 
 
 def show_status(workers: list[dict[str, Any]]) -> None:
-    """One block a process, and its key sets."""
+    """Print one block for each process, with its key sets."""
     console = _console()
     for worker in workers:
         facts = {
@@ -63,7 +63,7 @@ def _keys(key_set: dict[str, Any]) -> str:
 
 
 def show_sessions(sessions: list[dict[str, Any]], *, more: bool) -> None:
-    """One row for each of a session's credentials."""
+    """Print one row for each of a session's credentials."""
     console = _console()
     table = Table()
     for column in (
@@ -99,14 +99,14 @@ def _held(credentials: dict[str, Any]) -> list[str]:
 
 
 def show_revoked(answer: dict[str, Any]) -> None:
-    """What was dropped, who is refused, and what ends credentials that AWS has handed out."""
+    """Print what was dropped, until when tokens are refused, and how to end credentials at AWS."""
     console = _console()
     console.print(f"dropped: {answer['sessions']} sessions, {answer['credentials']} credentials")
     console.print(f"refused until: {answer.get('refused_until', 'nobody is refused')}")
     if not answer["sessions"] and not answer["credentials"]:
         return
     console.print(
-        "To end credentials that AWS has handed out too, put this inline policy on their role. It ends "
-        "the sessions of everybody who has that role; they get new ones with their next request:"
+        "AWS still accepts the credentials that it has issued. To end those too, attach this inline policy "
+        "to their role. It ends the sessions of all users of that role; their next requests get new ones:"
     )
     console.print(answer["role_policy"], markup=False, highlight=False, soft_wrap=True)

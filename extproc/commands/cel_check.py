@@ -1,4 +1,4 @@
-"""A second opinion on expressions: the type checker of Google's engine, with the extra ``cel``."""
+"""A second check of expressions: the type checker of Google's engine, with the extra ``cel``."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from extproc.config.expressions import expressions
 
 
 def warnings(settings: Settings) -> Iterator[str]:
-    """Yield what it says of each expression; nothing where it is not installed."""
+    """Yield a line for each expression that it rejects; nothing if it is not installed."""
     try:
         from cel_expr_python import cel
     except ImportError:
@@ -21,5 +21,5 @@ def warnings(settings: Settings) -> Iterator[str]:
     for path, expression in expressions(settings):
         try:
             environment.compile(expression.source)
-        except Exception as error:  # noqa: BLE001 - a second opinion must not end the check
+        except Exception as error:  # noqa: BLE001 - an error here must not end the check
             yield f"{path}: cel-expr-python: {str(error).splitlines()[0]}"

@@ -1,4 +1,4 @@
-"""``extproc envoy``: print Envoy's configuration, or look for what is dangerous in one."""
+"""``extproc envoy``: prints Envoy's configuration, or checks one for dangerous settings."""
 
 import sys
 from pathlib import Path
@@ -14,12 +14,12 @@ CLEAN, FOUND, UNREADABLE = 0, 1, 2
 
 
 def rendered(settings: Settings, options: EnvoyOptions, *, filter_only: bool) -> str:
-    """The bootstrap, or only the filter."""
+    """Return the bootstrap, or only the filter."""
     return render_filter(settings, options) if filter_only else render(settings, options)
 
 
 def check(path: Path, settings: Settings | None) -> int:
-    """Print a line a finding; returns the exit status."""
+    """Print a line for each finding; return the exit status."""
     try:
         document = load(path)
     except UnreadableError as error:

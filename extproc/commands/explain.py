@@ -1,4 +1,4 @@
-"""``extproc explain``: reads the files, explains, prints."""
+"""``extproc explain``: reads the files, explains the decision and prints it."""
 
 import asyncio
 import contextlib
@@ -43,9 +43,9 @@ def run(
     return 0 if explanation.allowed else 1
 
 
-def show(told: Mapping[str, Any], *, as_json: bool) -> None:
+def show(explained: Mapping[str, Any], *, as_json: bool) -> None:
     """Print an explanation."""
-    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)))
+    click.echo(json.dumps(explained, indent=2) if as_json else "\n".join(lines(explained)))
 
 
 async def _explained(
@@ -65,20 +65,20 @@ async def _explained(
 
 
 def _environment(settings: Settings, clock: Clock) -> Environment:
-    """What the server would decide with. Built in the event loop: key stores belong to one."""
+    """Return what the server would decide with. Call it in the event loop, to which key stores belong."""
     return Environment(
         settings=settings,
         policy=build_policy(settings),
         targets=build_targets(settings),
         verifier=build_verifier(settings, build_key_stores(settings, clock), clock),
-        revocation=DenyList(clock=clock),  # empty: a running server has its own
+        revocation=DenyList(clock=clock),  # empty: only a running server has revocations
         clock=clock,
     )
 
 
 def _read_token(source: Path) -> str:
     """Return the token in a file, without the white space around it."""
-    # Latin-1 takes every byte: what is no token is for the verifier to refuse, not for us.
+    # Latin-1 decodes every byte, so that the verifier refuses what is not a token.
     unverified_token = _read(source, _MAX_CLAIMS_BYTES).decode("latin-1").strip()
     if not unverified_token:
         raise BadInputError("the token file is empty")

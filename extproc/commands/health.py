@@ -1,4 +1,4 @@
-"""``extproc health``: asks a listener how it is, as orchestrators' probes want it: by exit status."""
+"""``extproc health``: checks a listener's gRPC health, with an exit status for orchestrators' probes."""
 
 from pathlib import Path
 
@@ -10,25 +10,22 @@ from extproc.config import Listen
 from extproc.grpc_server.certificates import CertificateError
 from extproc.grpc_server.channel import ClientTls, connect, towards_ourselves
 
-ANSWER_WITHIN = 2.0  # seconds
+TIMEOUT = 2.0  # seconds
 HEALTHY, UNHEALTHY = 0, 1
 
 
 def run(listen: Listen | None, address: str | None, ca: Path | None) -> int:
-    """Print the status of every address; 0 if all of them serve.
-
-    The addresses are the one that is given, else those that the server listens at.
-    """
+    """Print the status of ``address``, or of each address of ``listen.grpc``; return 0 if all serve."""
     addresses = [address] if address else listen.grpc_addresses if listen else []
     try:
         tls = ClientTls(ca=ca) if ca else _own_tls(listen)
-        told = {each: _status(each, tls) for each in addresses}
+        statuses = {each: _status(each, tls) for each in addresses}
     except CertificateError as error:
         click.echo(f"extproc: {error}", err=True)
         return UNHEALTHY
-    for each, status in told.items():
+    for each, status in statuses.items():
         click.echo(f"{each} {status}")
-    return HEALTHY if all(status == "SERVING" for status in told.values()) else UNHEALTHY
+    return HEALTHY if all(status == "SERVING" for status in statuses.values()) else UNHEALTHY
 
 
 def _own_tls(listen: Listen | None) -> ClientTls | None:
@@ -44,7 +41,7 @@ def _status(address: str, tls: ClientTls | None) -> str:
     with connect(address, tls) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=ANSWER_WITHIN
+                health_pb2.HealthCheckRequest(), timeout=TIMEOUT
             )
         except grpc.RpcError as error:
             return f"no answer: {error.code().name}"

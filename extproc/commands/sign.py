@@ -1,4 +1,4 @@
-"""``extproc sign``: the three checkpoints of one request, for people and for programs."""
+"""``extproc sign``: prints the three checkpoints of one request's signature, for people and programs."""
 
 import json
 import sys
@@ -18,9 +18,9 @@ SAME, DIFFERENT, BAD_INPUT = 0, 1, 2
 
 
 def run(document: bytes, *, as_json: bool, error_body: str | None) -> int:
-    """Sign the request and print it; returns the exit status.
+    """Sign the request and print the checkpoints; return the exit status.
 
-    0, or 1 if the comparison found a difference, or 2 for input that cannot be used.
+    It is 0, 1 if the comparison found a difference, or 2 for invalid input.
     """
     try:
         signature, headers = sign(parse(document), now=time.time())

@@ -1,4 +1,4 @@
-"""What AWS prints in a ``SignatureDoesNotMatch`` error, and where ours first differs from it."""
+"""Compares a signature with the strings that AWS prints in a ``SignatureDoesNotMatch`` error."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from extproc.signing.sigv4 import Signature
 
-# Both end in a hash (or its stand-in), so a quote inside a header value ends nothing.
+# Both end in a hash or its placeholder, so that a quote inside a header value does not end the match.
 _END = r"(?:[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+)"
 _CANONICAL = [
     re.compile(rf"Canonical String for this request should have been\s*['\"](.*?\n{_END})['\"]", re.DOTALL),
@@ -26,7 +26,7 @@ _ENTITY = re.compile(r"&(amp|lt|gt|quot|apos|#x(?:[AaDd]|27|22)|#(\d{1,3}));", r
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first line that differs; ``None`` for a line that one side does not have."""
+    """The first line that differs. ``ours`` or ``aws`` is None if that side has no such line."""
 
     checkpoint: str
     line: int  # from 1
@@ -36,14 +36,14 @@ class Difference:
 
 
 class NothingToCompareError(ValueError):
-    """The text holds neither a canonical string nor a string to sign."""
+    """The error contains neither a canonical string nor a string to sign."""
 
 
 def first_difference(signature: Signature, error_body: str) -> Difference | None:
-    """Compare our checkpoints with those in an error body, in order; ``None`` when they are equal.
+    """Return the first difference between our checkpoints and those in an error body, None if equal.
 
     Raises:
-        NothingToCompareError: the text has none.
+        NothingToCompareError: the error body has none.
     """
     text = _readable(error_body)
     canonical, to_sign = _first(_CANONICAL, text), _first(_TO_SIGN, text)
@@ -59,21 +59,21 @@ def first_difference(signature: Signature, error_body: str) -> Difference | None
 
 
 def _readable(text: str) -> str:
-    """Without the JSON and XML escapes that the error travelled in."""
+    """Undo the JSON and XML escapes of an error."""
     try:
         text = "\n".join(_strings(json.loads(text)))
     except (ValueError, RecursionError):
         if "\\n" in text and not any(
             pattern.search(_without_entities(text)) for pattern in _CANONICAL + _TO_SIGN
         ):
-            # A fragment of JSON, cut out of a log.
+            # A fragment of JSON, copied from a log.
             text = text.replace("\\r", "").replace("\\n", "\n").replace('\\"', '"').replace("\\/", "/")
             text = text.replace("\\u0026", "&").replace("\\u003d", "=").replace("\\u0027", "'")
     return _without_entities(text).replace("\r\n", "\n")
 
 
 def _without_entities(text: str) -> str:
-    """Without XML's entities. Those of HTML need no semicolon: ``&copy=1`` in a query would be one."""
+    """Replace XML's entities only: HTML's need no semicolon, so ``&copy=1`` in a query would be one."""
     return _ENTITY.sub(lambda match: _ENTITIES.get(match[1]) or chr(int(match[2])), text)
 
 
@@ -107,7 +107,7 @@ def _difference(checkpoint: str, ours: list[str], aws: list[str]) -> Difference:
 
 
 def line_meanings(checkpoint: str, lines: list[str]) -> list[str]:
-    """What each line of a checkpoint is."""
+    """Return what each line of a checkpoint is."""
     if checkpoint == "string_to_sign":
         names = ["algorithm", "time", "credential scope", "hash of the canonical request"]
         return (names + ["?"] * len(lines))[: len(lines)]

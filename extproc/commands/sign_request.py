@@ -1,4 +1,4 @@
-"""The request that ``extproc sign`` reads, and its signature: the room's functions on one request."""
+"""The request that ``extproc sign`` reads, and its signature."""
 
 import base64
 import binascii
@@ -32,7 +32,7 @@ class BadRequestError(ValueError):
 def _time(value: str) -> str:
     try:
         if not re.fullmatch(r"\d{8}T\d{6}Z", value, re.ASCII):
-            raise ValueError(value)  # noqa: TRY301 - one handler for both ways a time is wrong
+            raise ValueError(value)  # noqa: TRY301 - one handler for both kinds of wrong times
         time.strptime(value, "%Y%m%dT%H%M%SZ")
     except ValueError:
         raise ValueError("must be like 20150830T123600Z") from None
@@ -69,7 +69,7 @@ _ScopePart = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*-]{1,64}$")]
 
 
 class SignRequest(_Model):
-    """One request and how to sign it. ``url`` may hold raw spaces or UTF-8, which are encoded."""
+    """One request and how to sign it. ``url`` may contain spaces and UTF-8, which are encoded."""
 
     method: Annotated[str, Field(pattern=rf"^{_TOKEN}$")]
     url: Annotated[str, AfterValidator(_url)]
@@ -101,7 +101,7 @@ class SignRequest(_Model):
 
     @property
     def host(self) -> str:
-        """The host header's value, else what a client would send for the URL."""
+        """The value of the host header, or what a client would send for the URL."""
         for name, value in self.headers:
             if name.lower() == "host":
                 return value
@@ -113,7 +113,7 @@ class SignRequest(_Model):
 
     @property
     def target(self) -> tuple[str, str]:
-        """Path and query. A fragment is never sent, so it is not signed either."""
+        """The path and the query. A fragment is never sent, so it is not signed."""
         match = _URL.fullmatch(self.url)
         rest = (match["rest"] or "/") if match else self.url
         path, _, query = rest.partition("#")[0].partition("?")
@@ -131,7 +131,7 @@ def parse(document: bytes) -> SignRequest:
     """Read the JSON of one request.
 
     Raises:
-        BadRequestError: it is not JSON, or not what is asked for.
+        BadRequestError: it is not JSON, or not a ``SignRequest``.
     """
     try:
         return SignRequest.model_validate(strictjson.loads_object(document))
@@ -142,10 +142,10 @@ def parse(document: bytes) -> SignRequest:
 
 
 def sign(request: SignRequest, *, now: float) -> tuple[Signature, dict[str, str]]:
-    """The signature with its checkpoints, and the headers that carry it (host included).
+    """Return the signature with its checkpoints, and the headers to send (with host).
 
-    Signed are host, content-type, the ``x-amz-*`` that signing sets, and ``sign_headers``.
-    Defaults for path and payload are the service's.
+    It covers host, content-type, the ``x-amz-*`` headers that signing sets, and ``sign_headers``. Defaults
+    for path and payload depend on the service.
     """
     scope = Scope(request.region, request.service)
     payload_mode = request.payload or default_payload(request.service)
