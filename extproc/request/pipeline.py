@@ -38,7 +38,7 @@ from extproc.sessions.cache import CredentialSource, Entry
 from extproc.sessions.revocation import RevocationCheck
 from extproc.sessions.sessions import SessionCache, token_digest
 from extproc.signing.payload import Payload, payload_of
-from extproc.signing.rejections import Cause, UpstreamResponse, refusal
+from extproc.signing.rejections import Cause, UpstreamResponse, rejection
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
 from extproc.telemetry.observer import DecisionObserver, Verdict
@@ -375,7 +375,7 @@ class Pipeline:
         """
         self._answers.end()
         target = admission.target
-        refused = refusal(response, body)
+        refused = rejection(response, body)
         self._on_answer(target.name, refused.cause if refused else "none")
         if refused is None:
             return

@@ -1,4 +1,4 @@
-"""The checksums that S3 takes of an object, by the names in its ``x-amz-checksum-*`` headers.
+"""The checksums of objects in S3, by the names in ``x-amz-checksum-*`` headers.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 """
@@ -36,14 +36,14 @@ ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
         "sha512": lambda data: hashlib.sha512(data).digest(),
     }
 )
-"""Those that are computed here; S3 knows three of xxHash too."""
+"""The supported algorithms. S3 also has three variants of xxHash."""
 
 
 def is_known(header: str) -> bool:
-    """Whether this header's name, in lower case, is that of a checksum that is computed here."""
+    """Return whether a header's name, in lower case, is that of a supported checksum."""
     return header.startswith(PREFIX) and header.removeprefix(PREFIX) in ALGORITHMS
 
 
 def checksum(header: str, data: bytes) -> str:
-    """Return the checksum of data as the header of this name has it, in Base64; ``KeyError`` if unknown."""
+    """Return the checksum of data for a header, in Base64; raises ``KeyError`` for an unsupported one."""
     return base64.b64encode(ALGORITHMS[header.removeprefix(PREFIX)](data)).decode("ascii")

@@ -1,14 +1,14 @@
-r"""``aws-chunked``: bodies that AWS's SDKs send in chunks, with checksums behind them.
+r"""``aws-chunked``: bodies that AWS's SDKs send in chunks, followed by checksums.
 
     400\r\n<1024 bytes>\r\n0\r\nx-amz-checksum-crc32:sOO8/Q==\r\n\r\n
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
 
-The framing belongs to the client's signature, or to the one it leaves to us. We sign one payload with its
-hash, so the framing is taken off: lengths and checksums are verified, and a checksum from behind the
-body goes on as a header, in front of it. Not checked: the signatures of chunks, for the client that made
-them has keys that we do not know; its bearer token is what counts.
+The framing is part of the client's own signature, if it has one. The signer signs one payload with its
+hash, so the framing is removed: lengths and checksums are verified, and a checksum in a trailer goes on
+as a header. Not checked: the signatures of chunks, since the client's keys are unknown here. The client is
+authenticated by its bearer token.
 """
 
 import re
@@ -21,7 +21,7 @@ from extproc.values import RequestHead
 
 _CODING = "aws-chunked"
 _STREAMING = "STREAMING-"
-# Whether chunks carry signatures, by what x-amz-content-sha256 says. SigV4A (ECDSA) is not among them.
+# Whether chunks have signatures, by the value of x-amz-content-sha256. SigV4A (ECDSA) is not supported.
 _SCHEMES = {
     "": False,
     "UNSIGNED-PAYLOAD": False,
@@ -30,7 +30,7 @@ _SCHEMES = {
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": True,
 }
 CONSUMED = frozenset({"content-encoding", "x-amz-decoded-content-length", "x-amz-trailer"})
-"""Headers that describe the framing: they go with it."""
+"""Headers that describe the framing. They are removed with it."""
 
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})(?:;chunk-signature=([0-9a-f]{64}))?", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)  # RFC 9110 5.6.2
@@ -39,7 +39,7 @@ _TRAILER = re.compile(rb"([A-Za-z0-9-]{1,64}):[ \t]*([!-~]{1,128})[ \t]*", re.AS
 _LONGEST_TRAILERS = 4096
 _TRAILER_SIGNATURE = "x-amz-trailer-signature"
 _MOST_TRAILERS = 8
-# SDKs fill chunks of 8 KiB or more; a body in chunks of one byte would cost more to decode than to hash.
+# SDKs send chunks of 8 KiB or more; a body in chunks of one byte would cost more to decode than to hash.
 _FREE_CHUNKS, _CHUNK_BYTES = 1024, 512
 _ADVICE = (
     'set the client\'s request_checksum_calculation (AWS_REQUEST_CHECKSUM_CALCULATION) to "when_required", '
@@ -49,13 +49,13 @@ _ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Chunked:
-    """What a head says about its ``aws-chunked`` body.
+    """The headers that describe an ``aws-chunked`` body.
 
     Attributes:
-        signed: Chunks carry signatures.
-        length: Bytes of the decoded body, if the client says so.
-        trailers: Names of the checksums behind the body.
-        content_encoding: What is left of that header; empty: nothing.
+        signed: whether chunks have signatures.
+        length: bytes of the decoded body; None if the client does not announce it.
+        trailers: names of the checksums in trailers.
+        content_encoding: the other content codings; empty for none.
     """
 
     signed: bool
@@ -65,10 +65,10 @@ class Chunked:
 
 
 def chunked_body(head: RequestHead, mode: AwsChunked) -> Chunked | None:
-    """Read what a head says about an ``aws-chunked`` body; None if its body is an ordinary one.
+    """Return the description of an ``aws-chunked`` body; None if the body has no such coding.
 
     Raises:
-        Denied: ``BODY_CODING_REFUSED`` if ``mode`` or the coding's kind does not let it be decoded.
+        Denied: ``BODY_CODING_REFUSED`` if ``mode`` is "refuse" or the coding's variant is not supported.
     """
     codings = [token.strip() for value in head.values("content-encoding") for token in value.split(",")]
     named = [token for token in codings if token.lower() == _CODING]
@@ -83,7 +83,7 @@ def chunked_body(head: RequestHead, mode: AwsChunked) -> Chunked | None:
     if not head.has_body or len(named) > 1 or len(hashes) > 1:
         raise _refused("the headers contradict each other about an aws-chunked body")
     others = [token for token in codings if token and token.lower() != _CODING]
-    if not all(_TOKEN.fullmatch(token) for token in others):  # they are signed
+    if not all(_TOKEN.fullmatch(token) for token in others):  # they will be signed
         raise _refused("content-encoding is no list of codings")
     scheme = hashes[0] if hashes else ""
     if scheme not in _SCHEMES:
@@ -122,7 +122,7 @@ def _trailers(head: RequestHead) -> frozenset[str]:
 
 
 def decode(body: bytes, chunked: Chunked) -> tuple[bytes, tuple[tuple[str, str], ...]]:
-    """Return the body that the chunks hold, and its checksums as headers, both verified.
+    """Return the body in the chunks and its checksums as headers, both verified.
 
     Raises:
         Denied: ``BODY_DIFFERS`` for broken framing, a wrong length, or a checksum that differs.
@@ -152,7 +152,7 @@ def decode(body: bytes, chunked: Chunked) -> tuple[bytes, tuple[tuple[str, str],
 
 
 def _read_trailers(rest: bytes, chunked: Chunked) -> tuple[tuple[str, str], ...]:
-    # Between a trailer and its signature some clients write a bare line feed, as AWS's own example does.
+    # Some clients write a bare line feed between a trailer and its signature, as AWS's example does.
     if len(rest) > _LONGEST_TRAILERS or not rest.endswith(b"\r\n"):
         raise _differs("the aws-chunked body does not end as it should")
     found: list[tuple[str, str]] = []

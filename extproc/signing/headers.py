@@ -40,7 +40,13 @@ class Treatment(Enum):
 
 
 class ClientHeaders(NamedTuple):
-    """A client's headers, sorted: what the signature covers, what is taken off, how many were withheld."""
+    """A client's headers by treatment.
+
+    Attributes:
+        signed: names and values that the signature covers.
+        removed: names of headers that are removed.
+        withheld: how many of the removed ones nothing replaces.
+    """
 
     signed: tuple[tuple[str, str], ...]
     removed: tuple[str, ...]
@@ -51,11 +57,11 @@ class ClientHeaders(NamedTuple):
 
 
 class HeaderPolicy:
-    """What a target does with clients' headers, compiled once.
+    """A target's treatment of clients' headers, compiled once.
 
-    ``sign``, ``withhold`` and ``known`` hold names, or patterns like ``x-amz-meta-*``. A name counts
-    before a pattern and a longer pattern before a shorter one; of the same one, ``withhold`` counts.
-    ``refuse_unknown``: refuse an ``x-amz-*`` header that nothing here names, instead of signing it.
+    ``sign``, ``withhold`` and ``known`` are names or patterns like ``x-amz-meta-*``. A name takes precedence
+    over a pattern, a longer pattern over a shorter one, and ``withhold`` over the other two.
+    ``refuse_unknown``: refuse an ``x-amz-*`` header that no list has, instead of signing it.
     """
 
     __slots__ = ("_names", "_patterns", "_prefixes")
@@ -89,14 +95,14 @@ class HeaderPolicy:
         self._prefixes = tuple(prefix for prefix, _ in self._patterns)
 
     def treatment(self, name: str) -> Treatment:
-        """What happens to a header of this name, in lower case."""
+        """Return the treatment of a header; ``name`` in lower case."""
         found = self._names.get(name)
         if found is not None:
             return found
         return next((rule for prefix, rule in self._patterns if name.startswith(prefix)), Treatment.FORWARD)
 
     def _of_odd_name(self, name: str) -> Treatment:
-        """What happens to a header like ``x_amz_date``, which some servers read as ``x-amz-date``."""
+        """Return the treatment of a header like ``x_amz_date``, which some servers read as ``x-amz-date``."""
         rule = self.treatment(name)
         if rule in (Treatment.SIGN, Treatment.FORWARD) and rule is not self.treatment(
             _PUNCTUATION.sub("-", name)
@@ -108,13 +114,13 @@ class HeaderPolicy:
         """Sort a request's headers.
 
         Raises:
-            Denied: ``HEADER_REFUSED`` for a header that the target does not take,
-                ``REQUEST_AMBIGUOUS`` for one to be signed that servers or signers read differently.
+            Denied: ``HEADER_REFUSED`` for a header that the target does not accept,
+                ``REQUEST_AMBIGUOUS`` for a signed one that servers or signers read differently.
         """
         signed: list[tuple[str, str]] = []
         removed: list[str] = []
         withheld = 0
-        odd_names = not "".join(head.names).replace("-", "").isalnum()  # at once: heads seldom have one
+        odd_names = not "".join(head.names).replace("-", "").isalnum()  # one test of all: they are rare
         for name in head.names:
             rule = self._names.get(name)
             if rule is None:
@@ -138,15 +144,15 @@ class HeaderPolicy:
 
 
 def _signable(name: str, values: list[str]) -> list[str]:
-    """The values of a header to be signed, if everybody reads and folds them alike."""
+    """Return a header's values for signing; refuse those that signers or servers read differently."""
     if len(values) > 1 and (name == "content-type" or name.startswith(AWS_PREFIXES)):
-        # Joined by a comma in the signature; upstream, some servers read the first and some the last.
+        # The signature joins them by a comma; some servers read only the first, some only the last.
         raise _ambiguous(name, "comes more than once")
     for value in values:
         if not value.isascii():
             raise _ambiguous(name, "is not ASCII")
         if not value.isprintable():
-            # A TAB within a value: some signers fold it into a space, some sign it as it is.
+            # Some signers fold a TAB within a value into a space, some do not.
             raise _ambiguous(name, "has a TAB or another control character")
     return values
 

@@ -1,8 +1,8 @@
-"""What AWS host names tell about region, signing name and payload.
+"""Infer region, signing name and payload mode from AWS host names.
 
 https://docs.aws.amazon.com/general/latest/gr/rande.html
-A VPC endpoint's own name (``vpce-...``) and a private name tell nothing: such targets say
-region and service themselves. So does whatever else is not listed here.
+Nothing can be inferred from a VPC endpoint's own name (``vpce-...``), a private name, or any other name
+that is not listed here: such targets are configured with region and service.
 """
 
 import re
@@ -16,7 +16,7 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _AMAZONAWS = r"(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu)"
 _API_AWS = r"(?:api\.aws|api\.amazonwebservices\.com\.cn|api\.amazonwebservices\.eu)"
 
-# The signing name is fixed, or (None) the host's first label, translated below.
+# Patterns with their signing name; None: it is the host's first label, translated below.
 _HOSTS = [
     (re.compile(rf"(?:{_LABEL}\.)*bedrock-agentcore\.{_REGION}\.{_AMAZONAWS}"), "bedrock-agentcore"),
     (re.compile(rf"{_LABEL}\.execute-api\.{_REGION}\.{_AMAZONAWS}"), "execute-api"),
@@ -26,7 +26,7 @@ _HOSTS = [
 ]
 
 # Services whose signing name is not the first label of ``<label>.<region>.api.aws``.
-# From the endpoint rules that botocore ships: every service with a dual-stack name there.
+# From botocore's endpoint rules: every service with a dual-stack name.
 _SIGNING_NAMES: dict[str, str] = {
     "account-access-runtime": "account-access",
     "agent-registry-control": "agent-registry",
@@ -76,7 +76,7 @@ _SIGNING_NAMES: dict[str, str] = {
 
 
 def infer_scope(host: str) -> Scope | None:
-    """Region and signing name as far as an AWS host name tells both."""
+    """Return the region and signing name in an AWS host name; None if it does not have both."""
     for pattern, service in _HOSTS:
         match = pattern.fullmatch(host)
         if match:
@@ -86,7 +86,7 @@ def infer_scope(host: str) -> Scope | None:
 
 
 def default_payload(service: str) -> Literal["signed", "unsigned"]:
-    """The payload mode a service wants, as far as that is documented; every other one hashes.
+    """Return the payload mode that a service requires; "signed" for all without a documented exception.
 
     VPC Lattice does not support payload signing
     (https://docs.aws.amazon.com/vpc-lattice/latest/ug/sigv4-authenticated-requests.html).

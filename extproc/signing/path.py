@@ -1,8 +1,7 @@
 """The path and query that are signed and forwarded, or a refusal.
 
-What policy sees, what is signed and what goes upstream must be the same bytes, and AWS
-must read them as we do. So a query is brought into its one strict encoding, and what
-servers are known to read differently is refused.
+Policy, signature and upstream must see the same bytes, and AWS must read them the same way. So a query
+is converted to its strict encoding, and spellings that servers are known to read differently are refused.
 """
 
 import re
@@ -32,9 +31,9 @@ _S3_SIGNATURE_PARAMETERS = _SIGNATURE_PARAMETERS | {"awsaccesskeyid"}  # of Sign
 def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
     """Split ``:path`` into the path and the strictly encoded query, in the client's order.
 
-    ``slashes_matter``: the service tells ``//`` from ``/`` (S3 does; others collapse them).
-    Such a service decodes the path and signs its own strict encoding of it, so the path is
-    brought into that encoding too. An encoded slash would be a slash there: refused.
+    ``slashes_matter``: the service distinguishes ``//`` from ``/`` (S3 does; others collapse them). Such a
+    service decodes the path and signs its own strict encoding of it, so the path is converted to that
+    encoding. It would read an encoded slash as a slash, so that is refused.
 
     Raises:
         Denied: ``REQUEST_AMBIGUOUS``, with the character, for dot segments in any spelling, invalid
@@ -60,7 +59,7 @@ def forwardable(raw: str, *, slashes_matter: bool) -> tuple[str, str]:
 
 
 def _one_reading(path: str, *, slashes_matter: bool) -> str:
-    """The path in one spelling; refused if servers might read it in several ways."""
+    """Return the path in one spelling; refuse it if servers might read it in several ways."""
     decoded = unquote_to_bytes(path)
     if _has_dot_segments(decoded):
         raise _ambiguous("path", 'has a segment "." or "..", plain or encoded')
@@ -71,12 +70,12 @@ def _one_reading(path: str, *, slashes_matter: bool) -> str:
     control = next((byte for byte in decoded if byte in _CONTROLS), None)
     if control is not None:
         raise _ambiguous("path", f"has %{control:02X}, an encoded control character")
-    # RFC 3986 6.2.2: a rule about /admin must not miss /%61dmin. What is reserved stays encoded.
+    # RFC 3986 6.2.2: a rule about /admin must match /%61dmin. Reserved characters stay encoded.
     return _ESCAPE.sub(_one_spelling, path) if "%" in path else path
 
 
 def _first_problem(pattern: re.Pattern[str], text: str) -> str:
-    """Name the first character that keeps the text from matching."""
+    """Describe the first character that keeps the text from matching."""
     good = pattern.match(text)
     if good is None:
         return "does not begin with a slash"
@@ -101,6 +100,6 @@ def _one_spelling(escape: re.Match[str]) -> str:
 def _has_dot_segments(decoded: bytes) -> bool:
     if b"." not in decoded:
         return False
-    # Some servers cut path parameters off (";..."), some take a backslash for a slash.
+    # Some servers drop path parameters (";..."), some read a backslash as a slash.
     segments = decoded.replace(b"\\", b"/").split(b"/")
     return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)

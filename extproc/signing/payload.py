@@ -1,7 +1,7 @@
 """The body as it goes upstream, and its hash.
 
-Pure, and the only costly step of signing: callers may run it in another thread, where
-hashing a large body does not hold up others.
+Hashing is the only costly step of signing. It is pure, so callers may run it in another thread, where a
+large body does not delay other requests.
 """
 
 import json
@@ -18,24 +18,24 @@ from extproc.values import RequestHead
 
 REGION_FIELD = "AWS_REGION"
 LARGEST_MESSAGE = 256 * 1024
-"""Bytes; larger bodies keep the region they have. Parsing them would cost more than hashing them."""
+"""Bytes. A larger body does not get a default region: parsing it would cost more than hashing it."""
 
-_MOST_MEMBERS = 20_000  # likewise: what is cheap to send must not be dear to parse
+_MOST_MEMBERS = 20_000  # likewise: a message that is cheap to send must not be expensive to parse
 
-# Made over the body by somebody else, so that a changed body would belie them.
+# Computed over the body by the client: they would be wrong for a changed body.
 _DIGESTS = frozenset({"content-md5", "digest", "content-digest", "repr-digest", "content-encoding"})
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _SPACE = " \t\r\n"
 
 
 class Payload(NamedTuple):
-    """What is signed of a body.
+    """The body that goes upstream, and its hash.
 
     Attributes:
-        body: What goes upstream.
-        hash: What the canonical request says about it.
-        changed: It is not the body that came.
-        headers: Further headers to set and sign, which describe it.
+        body: the bytes that go upstream.
+        hash: the payload hash in the canonical request.
+        changed: whether the body differs from the client's.
+        headers: further headers that describe the body, to be set and signed.
     """
 
     body: bytes
@@ -48,10 +48,10 @@ class Payload(NamedTuple):
 
 
 def payload_of(body: bytes, *, head: RequestHead, target: Target, chunked: Chunked | None = None) -> Payload:
-    """The payload that goes to the target: the body, decoded, or with the default region, where that applies.
+    """Return the payload for the target: the body, decoded or with the default region where that applies.
 
     Raises:
-        Denied: ``BODY_DIFFERS`` if it is not the body that the head announces.
+        Denied: ``BODY_DIFFERS`` if the body is not the one that the head announces.
     """
     if chunked is not None:
         return _decoded(body, chunked, target)
@@ -76,7 +76,7 @@ def _decoded(body: bytes, chunked: Chunked, target: Target) -> Payload:
 
 
 def _check_announced(head: RequestHead, digest: str) -> None:
-    """Refuse a body that is not the one a client hashed. A value that is no hash says nothing."""
+    """Refuse a body that differs from the client's hash of it. Other values of the header are ignored."""
     for announced in head.values("x-amz-content-sha256"):
         if _SHA256.fullmatch(announced) and announced.lower() != digest:
             raise Denied(
@@ -96,11 +96,11 @@ def _is_plain_json(head: RequestHead) -> bool:
 
 
 def with_default_region(body: bytes, region: str) -> bytes:
-    """Add ``params._meta.AWS_REGION`` to a JSON-RPC request or notification that has none.
+    """Add ``params._meta.AWS_REGION`` to a JSON-RPC request or notification without it.
 
-    Every other byte stays: the member is spliced in, so numbers and spacing survive. What is
-    not one JSON-RPC object with one reading is returned as it came. A default is a
-    convenience and no check, so there is nothing to refuse: what the client wrote is signed.
+    The member is inserted and every other byte is kept, including the form of numbers and white space. A
+    body that is not one unambiguous JSON-RPC object is returned unchanged: a default is a convenience,
+    not a check, so nothing is refused here.
     """
     if len(body) > LARGEST_MESSAGE or body.count(b",") + body.count(b"[") > _MOST_MEMBERS:
         return body
@@ -111,7 +111,7 @@ def with_default_region(body: bytes, region: str) -> bytes:
     params = message.get("params", {})
     meta = params.get("_meta", {}) if isinstance(params, dict) else None
     if message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
-        return body  # an answer has no params
+        return body  # a response has no params
     if not isinstance(meta, dict) or REGION_FIELD in meta:
         return body
     member = f"{json.dumps(REGION_FIELD)}:{json.dumps(region)}"
@@ -132,7 +132,7 @@ def with_default_region(body: bytes, region: str) -> bytes:
 
 
 def _value_position(text: str, at: int, name: str) -> int | None:
-    """Where the member's value starts in the (valid) object that starts at ``at``."""
+    """Return the position of a member's value in the valid object at ``at``; None without the member."""
     decoder = json.JSONDecoder()
     position = _skip_space(text, at + 1)
     while text[position] == '"':

@@ -1,4 +1,4 @@
-"""What services want of the requests that are signed for them, by their signing names."""
+"""Requirements of AWS services on signed requests, by signing name."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,15 +8,15 @@ AwsChunked = Literal["decode", "refuse"]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a service is known to want.
+    """The known requirements of a service.
 
     Attributes:
-        strict: Refuse ``x-amz-*`` headers that neither ``known`` nor the configuration names.
-        known: Headers, or patterns, that a strict service takes.
-        dropped: Headers that are harmless and of no use to a strict service: withheld.
-        needs: Headers without which operations of the service fail, or do something else.
-        unsigned_payload: Whether the service takes ``UNSIGNED-PAYLOAD``.
-        aws_chunked: What is done with ``aws-chunked`` bodies.
+        strict: whether to refuse ``x-amz-*`` headers that neither ``known`` nor the configuration has.
+        known: headers, or patterns, that a strict service accepts.
+        dropped: headers that a strict service does not use and that are harmless: withheld.
+        needs: headers without which operations of the service fail or do something else.
+        unsigned_payload: whether the service accepts ``UNSIGNED-PAYLOAD``.
+        aws_chunked: the default treatment of ``aws-chunked`` bodies.
     """
 
     strict: bool = False
@@ -43,7 +43,7 @@ _S3 = (
     "x-amz-storage-class", "x-amz-tagging",
 )  # fmt: skip
 
-# Signing names of services whose every operation is named by ``x-amz-target`` (the protocols AWS JSON 1.0
+# Signing names of services whose operations are all named by ``x-amz-target`` (the protocols AWS JSON 1.0
 # and 1.1, https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html): from botocore's models.
 _JSON_PROTOCOL = frozenset(
     {
@@ -86,5 +86,5 @@ _PROFILES = {
 
 
 def profile_of(service: str) -> Profile:
-    """The profile of a signing name; one that is not known is an ordinary AWS service."""
+    """Return the profile of a signing name; an unknown one gets the profile of an ordinary AWS service."""
     return _PROFILES.get(service) or (_JSON if service in _JSON_PROTOCOL else _ORDINARY)

@@ -1,7 +1,8 @@
-"""How AWS services say that they take a signature or its credentials not, and what is wrong with it.
+"""Recognize responses in which AWS services reject a signature or its credentials, and the cause.
 
-In ``x-amzn-ErrorType``, or in the body only: S3 and the query services in XML, DynamoDB and other services of
-the AWS JSON protocols in ``__type``. https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+The error code is in ``x-amzn-ErrorType``, or only in the body: in XML for S3 and the query services, in
+``__type`` for DynamoDB and other services of the AWS JSON protocols.
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 """
 
@@ -10,11 +11,11 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-_STATUSES = (400, 401, 403)  # with which signatures and credentials are refused
-_BODY_TELLS = (400, 403)  # a 401 that names nothing says so already
+_STATUSES = (400, 401, 403)  # of rejected signatures and credentials
+_READ_BODY = (400, 403)  # a 401 is a rejection even without an error code
 
 LONGEST_BODY = 16 * 1024
-"""Bytes of a body that are looked at. Errors of AWS have a few hundred."""
+"""Bytes of a body that are read. Errors of AWS have a few hundred."""
 
 CREDENTIAL_ERRORS = frozenset(
     {
@@ -39,7 +40,7 @@ _MISMATCHES = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch"})
 _TYPES = re.compile(r"(?:application|text)/(?:[a-z0-9.+-]*\+)?(?:xml|json|x-amz-json-1\.[01])", re.ASCII)
 _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9.]{1,64})\s*</Code>")
 _SKEWED = re.compile(rb"Signature (?:expired|not yet current)")
-"""What services that call a skewed clock a wrong signature say of it."""
+"""Message of services whose error code for a skewed clock is that of a wrong signature."""
 _SCOPE = re.compile(
     rb"Credential should be scoped to (?:a |the )?(?:valid|correct) (region|service)"
     rb"|the (region) '[^']{1,64}' is wrong"  # S3
@@ -48,19 +49,19 @@ _MISMATCH = b"The request signature we calculated does not match"
 
 
 class Cause(StrEnum):
-    """Why AWS refused what we signed with."""
+    """Why AWS rejected a signature or its credentials."""
 
     CREDENTIALS = "credentials"  # expired, invalid or unknown: new ones may help
-    CLOCK = "clock"
-    REGION = "region"  # of the credential scope
-    SERVICE = "service"  # likewise
-    BODY = "body"  # is not what its hash says
-    MISSING = "missing"  # there was no signature, or a part of it was not there
-    SIGNATURE = "signature"  # is another than AWS's: something changed what was signed
+    CLOCK = "clock"  # the time of the signature is too far from AWS's
+    REGION = "region"  # wrong region in the credential scope
+    SERVICE = "service"  # wrong service in the credential scope
+    BODY = "body"  # the body does not match its hash
+    MISSING = "missing"  # the signature or a part of it is missing
+    SIGNATURE = "signature"  # AWS computed another one: the request changed after it was signed
 
     @property
     def new_credentials_may_help(self) -> bool:
-        """Whether an exchange may cure it; it also tells AWS's time."""
+        """Return whether an exchange may help. It also measures the difference to AWS's clock."""
         return self in (Cause.CREDENTIALS, Cause.CLOCK)
 
 
@@ -77,8 +78,8 @@ _SIGNATURE_ERRORS = _MISMATCHES | _CAUSES.keys() | {"AuthorizationHeaderMalforme
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """AWS took the signature or its credentials not. ``code``: AWS's own word for it, or empty."""
+class Rejection:
+    """AWS rejected the signature or its credentials. ``code``: AWS's error code; empty if it gave none."""
 
     cause: Cause
     code: str
@@ -89,10 +90,10 @@ class UpstreamResponse:
     """The head of an upstream's response.
 
     Attributes:
-        status: the HTTP status, 0 if there is none.
-        error_type: the value of ``x-amzn-ErrorType``, without what follows a colon.
-        content_type: in lower case, without parameters.
-        content_length: bytes of the body; None if it has no such header.
+        status: the HTTP status; 0 if there is none.
+        error_type: the value of ``x-amzn-ErrorType`` up to a colon; None without the header.
+        content_type: the media type in lower case, without parameters.
+        content_length: bytes of the body; None without the header.
         encoded: whether the body has a content encoding.
         has_body: whether a body follows.
     """
@@ -106,9 +107,9 @@ class UpstreamResponse:
 
 
 def body_tells(response: UpstreamResponse) -> bool:
-    """Return whether the body has to be read to know what the response says of signature and credentials."""
+    """Return whether the body is needed to know whether the response is a rejection, and its cause."""
     return (
-        response.status in _BODY_TELLS
+        response.status in _READ_BODY
         and (response.error_type is None or response.error_type in _SIGNATURE_ERRORS)
         and response.has_body
         and not response.encoded
@@ -117,38 +118,35 @@ def body_tells(response: UpstreamResponse) -> bool:
     )
 
 
-def refusal(response: UpstreamResponse, body: bytes = b"") -> Refusal | None:
-    """Return why AWS refused the signature or its credentials, or None if the response does not say so.
+def rejection(response: UpstreamResponse, body: bytes = b"") -> Rejection | None:
+    """Return the rejection in a response, or None if it is not one. Never raises.
 
-    Never raises. ``body``: what of it was read, where ``body_tells``. Only AWS's own words are returned:
-    such errors may quote the canonical request, and with it the session token.
+    ``body`` is needed where ``body_tells``. Only error codes are returned: the messages of such errors may
+    quote the canonical request and, in it, the session token.
     """
-    return _refusal(response, body[:LONGEST_BODY]) if response.status in _STATUSES else None
+    return _rejection(response, body[:LONGEST_BODY]) if response.status in _STATUSES else None
 
 
-def _refusal(response: UpstreamResponse, text: bytes) -> Refusal | None:
+def _rejection(response: UpstreamResponse, text: bytes) -> Rejection | None:
     code = response.error_type or error_code(text)
     if code in _MISMATCHES and _SKEWED.search(text):
         code = "RequestTimeTooSkewed"
     if code in _CLOCK_ERRORS:
-        return Refusal(Cause.CLOCK, code)
+        return Rejection(Cause.CLOCK, code)
     if code in CREDENTIAL_ERRORS or (code is None and response.status == 401):  # noqa: PLR2004
-        return Refusal(Cause.CREDENTIALS, code or "")
+        return Rejection(Cause.CREDENTIALS, code or "")
     if code is not None and code not in _SIGNATURE_ERRORS:
         return None
     scope = _SCOPE.search(text)
-    if scope is not None:  # some services give no code but this message
-        return Refusal(Cause((scope[1] or scope[2]).decode()), code or "")
+    if scope is not None:  # some services give this message without a code
+        return Rejection(Cause((scope[1] or scope[2]).decode()), code or "")
     if code is None and _MISMATCH not in text:
         return None
-    return Refusal(_CAUSES.get(code or "", Cause.SIGNATURE), code or "")
+    return Rejection(_CAUSES.get(code or "", Cause.SIGNATURE), code or "")
 
 
 def error_code(body: bytes) -> str | None:
-    """Return the error code that a body names in XML or JSON, or None.
-
-    Never raises.
-    """
+    """Return the error code in a body of XML or JSON, or None. Never raises."""
     text = body[:LONGEST_BODY]
     found = _XML_CODE.search(text)
     return found[1].decode("ascii") if found else _json_code(text)

@@ -3,7 +3,7 @@
 canonical request → string to sign → signature
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
-Nothing here chooses what to sign, reads a clock or knows about Envoy.
+It does not choose what to sign, reads no clock and does not depend on Envoy.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _UNRESERVED = "-_.~"  # RFC 3986 2.3, beside letters and digits
-# What most requests have; it is in canonical form already, so that the long way can be left out.
+# Fast path: most requests have such paths and queries, which are in canonical form already.
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?", re.ASCII)
 _PLAIN_QUERY = re.compile(
     r"[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]*(?:&[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]*)*", re.ASCII
@@ -28,14 +28,14 @@ _PLAIN_QUERY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The credential scope: where and for what a signature is good."""
+    """The credential scope: the region and service for which a signature is valid."""
 
     region: str
     service: str
 
 
 class Signature(NamedTuple):
-    """A signature with the checkpoints it came from."""
+    """A signature with its checkpoints."""
 
     canonical_request: str
     string_to_sign: str
@@ -45,25 +45,24 @@ class Signature(NamedTuple):
 
 
 def payload_hash(body: bytes) -> str:
-    """Hex SHA-256 of the exact bytes that will be sent."""
+    """Return the hex SHA-256 of the exact bytes that will be sent."""
     return hashlib.sha256(body).hexdigest()
 
 
 def timestamp(now: float) -> str:
-    """``now`` (seconds since the epoch) as ``x-amz-date`` wants it, in UTC."""
+    """Return ``now`` (seconds since the epoch) in the format of ``x-amz-date``, in UTC."""
     return _timestamp(int(now))
 
 
-@lru_cache(maxsize=2)  # a second has thousands of requests
+@lru_cache(maxsize=2)  # thousands of requests share a second
 def _timestamp(second: int) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
 
 
 def canonical_uri(path: str, *, normalize: bool = True, double_encode: bool = True) -> str:
-    """The path as it is signed; ``path`` is as sent, already percent-encoded where needed.
+    """Return the canonical path; ``path`` is the one that is sent, percent-encoded where needed.
 
-    Services other than S3 encode each segment once more and resolve dot segments first;
-    S3 signs the path as sent.
+    Services other than S3 resolve dot segments and encode each segment once more; S3 signs the path as sent.
     """
     if _PLAIN_PATH.fullmatch(path):
         return path
@@ -89,9 +88,9 @@ def _normalize(path: str) -> str:
 
 
 def canonical_query(query: str) -> str:
-    """The query as it is signed: decoded, encoded strictly, sorted by encoded name, then value.
+    """Return the canonical query: strictly encoded, sorted by encoded name, then value.
 
-    A plus sign is a plus sign here: SigV4 knows no form encoding.
+    A plus sign is not a space: SigV4 has no form encoding.
     """
     if not query:
         return ""
@@ -103,7 +102,7 @@ def canonical_query(query: str) -> str:
 
 
 def canonical_query_parts(query: str) -> list[tuple[str, str]]:
-    """Names and values in strict encoding, in the query's own order; empty parts are dropped."""
+    """Return names and values in strict encoding, in the query's order; empty parts are dropped."""
     return [
         (_strictly_encoded(name), _strictly_encoded(value))
         for name, _, value in (part.partition("=") for part in query.split("&") if part)
@@ -115,7 +114,7 @@ def _strictly_encoded(part: str) -> str:
 
 
 def canonical_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Headers as they are signed: names in lower case, sorted; values trimmed, folded, joined by commas."""
+    """Return the canonical headers: lower-case names, sorted; values trimmed, folded, joined by commas."""
     joined: dict[str, str] = {}
     for name, value in headers:
         key, one_line = name.lower(), folded(value)
@@ -124,20 +123,20 @@ def canonical_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def folded(value: str) -> str:
-    """A header's value as it is signed: trimmed, with single spaces."""
-    # Of bytes, split() knows ASCII whitespace only, as AWS does; of text it would know Unicode's too.
+    """Return a header's value trimmed, with white space folded into single spaces."""
+    # bytes.split() splits at ASCII white space only, as AWS does; str.split() would include Unicode's.
     return b" ".join(value.encode("utf-8", "surrogatepass").split()).decode("utf-8", "surrogatepass")
 
 
 class CanonicalHeaders(NamedTuple):
-    """Headers in canonical form, as the canonical request has them."""
+    """Headers in the form of the canonical request."""
 
     lines: str  # "name:value", each with a line feed
     names: str  # joined by semicolons
 
     @classmethod
     def of(cls, headers: list[tuple[str, str]]) -> Self:
-        """From what ``canonical_headers`` returns."""
+        """Build them from the result of ``canonical_headers``."""
         return cls(
             "".join([f"{name}:{value}\n" for name, value in headers]),
             ";".join([name for name, _ in headers]),
@@ -145,23 +144,23 @@ class CanonicalHeaders(NamedTuple):
 
 
 def canonical_request(*, method: str, uri: str, query: str, headers: CanonicalHeaders, payload: str) -> str:
-    """The first checkpoint. ``uri`` and ``query`` are in canonical form already."""
+    """Return the first checkpoint; ``uri`` and ``query`` are in canonical form."""
     return f"{method}\n{uri}\n{query}\n{headers.lines}\n{headers.names}\n{payload}"
 
 
 def string_to_sign(*, at: str, scope: str, request: str) -> str:
-    """The second checkpoint. ``at`` is a ``timestamp``, ``scope`` a ``credential_scope`` of its day."""
+    """Return the second checkpoint; ``at`` is a ``timestamp``, ``scope`` the ``credential_scope``."""
     digest = hashlib.sha256(request.encode("utf-8")).hexdigest()
     return f"{ALGORITHM}\n{at}\n{scope}\n{digest}"
 
 
 def credential_scope(date: str, scope: Scope) -> str:
-    """``date`` (YYYYMMDD), region and service as the signature's credential names them."""
+    """Return the credential scope of a day as a string; ``date`` is YYYYMMDD."""
     return f"{date}/{scope.region}/{scope.service}/aws4_request"
 
 
 def signing_key(secret_access_key: str, date: str, scope: Scope) -> bytes:
-    """The derived key of one day (``date`` as YYYYMMDD), region and service."""
+    """Return the derived key of one day (``date`` is YYYYMMDD), region and service."""
     key = b"AWS4" + secret_access_key.encode("utf-8")
     for part in (date, scope.region, scope.service, "aws4_request"):
         key = hmac.digest(key, part.encode("utf-8"), "sha256")
@@ -170,17 +169,19 @@ def signing_key(secret_access_key: str, date: str, scope: Scope) -> bytes:
 
 @dataclass(slots=True)
 class Prepared:
-    """All that a signature needs besides the request line and the body, for one second: see ``prepare``."""
+    """The parts of signatures that depend on neither request line nor body; valid for one second."""
 
     headers: CanonicalHeaders = field(repr=False)
     at: str
     scope: str
-    authorization: str  # but for the signature
-    keyed: hmac.HMAC = field(repr=False)  # with the key and no message; copying it saves setting it up
+    authorization: str  # the header up to the signature
+    keyed: hmac.HMAC = field(
+        repr=False
+    )  # HMAC with the key and no message; copying it is faster than a new one
 
 
 def prepare(*, headers: CanonicalHeaders, at: str, scope: Scope, access_key_id: str, key: bytes) -> Prepared:
-    """Get ready to sign with a ``signing_key`` of ``at``'s day and ``scope``."""
+    """Prepare signatures with a ``signing_key`` of ``at``'s day and ``scope``."""
     named = credential_scope(at[:8], scope)
     authorization = (
         f"{ALGORITHM} Credential={access_key_id}/{named}, SignedHeaders={headers.names}, Signature="
@@ -189,7 +190,7 @@ def prepare(*, headers: CanonicalHeaders, at: str, scope: Scope, access_key_id: 
 
 
 def sign(prepared: Prepared, *, method: str, uri: str, query: str, payload: str) -> Signature:
-    """Sign one request. ``uri`` and ``query`` are in canonical form already."""
+    """Sign one request; ``uri`` and ``query`` are in canonical form."""
     request = canonical_request(
         method=method, uri=uri, query=query, headers=prepared.headers, payload=payload
     )

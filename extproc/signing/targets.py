@@ -1,4 +1,4 @@
-"""Where signed requests go: targets, and how a request finds its own."""
+"""Targets, the destinations of signed requests, and the selection of a request's target."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,14 +17,22 @@ _S3_STYLE = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place requests are signed for.
+    """A destination of signed requests.
 
-    ``host`` is the authority that is signed and that Envoy's route must set. ``prefix``
-    is stripped from the path before signing and forwarding. ``sign_headers`` and
-    ``withhold_headers`` are names in lower case, or patterns like ``x-amz-meta-*``.
-    ``aws_chunked``: decode bodies in that coding, or refuse them. ``default_aws_region``
-    fills JSON-RPC bodies that name no region (``signing.payload``). ``mcp``: whether bodies are MCP
-    messages, where rules read these; None: unless they are objects of S3.
+    Attributes:
+        host: the authority that is signed. Envoy's route must set the same.
+        scope: region and service of signatures.
+        payload: whether the payload is hashed.
+        prefix: removed from the path before signing and forwarding.
+        sign_headers: headers to sign in addition: lower-case names, or patterns like ``x-amz-meta-*``.
+        withhold_headers: headers to drop, in the same form.
+        default_aws_region: added to JSON-RPC bodies without a region (``signing.payload``).
+        aws_chunked: whether bodies in that coding are decoded or refused.
+        mcp: whether bodies are MCP messages that rules may read; None: yes, except for S3.
+        takes_mcp: the effective value of ``mcp``.
+        s3_style: whether the path is signed as sent, neither normalised nor encoded again.
+        sends_payload_hash: whether ``x-amz-content-sha256`` is part of the request.
+        client_headers: the treatment of clients' headers.
     """
 
     name: str
@@ -38,13 +46,9 @@ class Target:
     aws_chunked: AwsChunked = "decode"
     mcp: bool | None = None
     takes_mcp: bool = field(init=False)
-    """Whether rules may read an MCP message here."""
     s3_style: bool = field(init=False)
-    """Whether the path is signed as sent, neither normalised nor encoded again."""
     sends_payload_hash: bool = field(init=False)
-    """Whether ``x-amz-content-sha256`` is part of the request."""
     client_headers: HeaderPolicy = field(init=False, repr=False, compare=False)
-    """What becomes of clients' headers."""
 
     def __post_init__(self) -> None:
         service = self.scope.service
@@ -65,14 +69,14 @@ class Target:
         object.__setattr__(self, "client_headers", policy)
 
     def owns(self, path: str) -> bool:
-        """Whether the path lies under the prefix, at a segment boundary."""
+        """Return whether the path begins with the prefix, up to a segment boundary."""
         if self.prefix is None:
             return False
         rest = path.removeprefix(self.prefix)
         return len(rest) < len(path) and rest[:1] in ("", "/", "?")
 
     def strip_prefix(self, path: str) -> str:
-        """The path as the target knows it."""
+        """Return the path without the prefix."""
         if not self.owns(path):
             return path
         rest = path[len(self.prefix or "") :]
@@ -93,12 +97,12 @@ class TargetTable:
         self._plain = [target for target in targets if not target.prefix]
 
     def sign_any(self, names: Iterable[str]) -> bool:
-        """Whether any target signs one of these headers of clients."""
+        """Return whether any target signs one of these headers of clients."""
         policies = [target.client_headers for target in self._by_name.values()]
         return any(policy.treatment(name) is Treatment.SIGN for policy in policies for name in names)
 
     def select(self, head: RequestHead) -> Target:
-        """The target of a request: named by the route, by prefix, by its own host, or the only one.
+        """Return the target of a request: by the route's name for it, by prefix, the only one, or by host.
 
         Raises:
             Denied: ``TARGET_UNKNOWN``.

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from extproc.signing.rejections import (
     LONGEST_BODY,
     Cause,
-    Refusal,
+    Rejection,
     UpstreamResponse,
     body_tells,
     error_code,
-    refusal,
+    rejection,
 )
 from extproc.telemetry.state import ANSWERS
 
@@ -136,8 +136,8 @@ def test_signature_errors_that_the_head_names_are_read_for_their_cause(code):
     ],
 )
 def test_what_the_head_names_is_the_cause(status, code, cause):
-    expected = Refusal(cause, code or "") if cause else None
-    assert refusal(UpstreamResponse(status, code)) == expected
+    expected = Rejection(cause, code or "") if cause else None
+    assert rejection(UpstreamResponse(status, code)) == expected
 
 
 REGION = "Credential should be scoped to a valid region, not 'us-west-2'. "
@@ -173,13 +173,13 @@ MISMATCH = "The request signature we calculated does not match the signature you
     ],
 )  # fmt: skip
 def test_the_body_tells_the_cause_more_exactly(head, body, cause, code):
-    assert refusal(UpstreamResponse(403, head), body) == Refusal(cause, code)
+    assert rejection(UpstreamResponse(403, head), body) == Rejection(cause, code)
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "ValidationException"])
 def test_a_service_that_quotes_such_a_message_in_another_error_refuses_no_signature(code):
     body = b'{"__type":"%b","message":"%b"}' % (code.encode(), REGION.encode())
-    assert refusal(UpstreamResponse(400), body) is None
+    assert rejection(UpstreamResponse(400), body) is None
 
 
 @given(
@@ -188,7 +188,7 @@ def test_a_service_that_quotes_such_a_message_in_another_error_refuses_no_signat
     st.binary(max_size=2000) | st.text(max_size=500).map(str.encode),
 )
 def test_no_answer_whatever_breaks_it_and_only_known_words_come_of_it(status, head, body):
-    found = refusal(UpstreamResponse(status, head), body)
+    found = rejection(UpstreamResponse(status, head), body)
     assert found is None or len(found.code) <= 64
 
 
