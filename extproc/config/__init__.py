@@ -1,7 +1,7 @@
 """The configuration file: YAML into frozen, validated settings.
 
-Everything that can be known without the network is checked here; what loads is usable.
-Unknown keys are refused, and so are duplicate ones. Errors read ``path: message``.
+Everything that can be checked without the network is checked here: a file that loads is usable.
+Unknown and duplicate keys are refused. Errors are ``path: message`` lines.
 """
 
 from extproc.config.document import ConfigError, load, load_listen, parse, read_documents, read_text, validate

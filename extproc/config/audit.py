@@ -1,4 +1,4 @@
-"""``audit`` and ``tracing``: where decisions are told."""
+"""``audit`` and ``tracing``: where decisions are recorded."""
 
 from typing import Annotated
 
@@ -11,11 +11,11 @@ class Audit(Section):
     """The audit log. ``output``: "-" for standard output, the path of a file, or null for none."""
 
     output: Annotated[str, Field(min_length=1)] | None = "-"
-    sample_allows: Annotated[float, Field(ge=0, le=1)] = 1.0  # the share of allows; denials always
-    queue: PositiveInt = 10_000  # events that may wait to be written
+    sample_allows: Annotated[float, Field(ge=0, le=1)] = 1.0  # denials are always logged
+    queue: PositiveInt = 10_000  # maximum number of events that wait to be written
 
 
 class Tracing(Section):
-    """OpenTelemetry. Without an endpoint here, the OTEL_* environment decides."""
+    """OpenTelemetry traces. Without an endpoint, the OTEL_* environment variables apply."""
 
     endpoint: Url | None = None

@@ -8,7 +8,7 @@ from extproc.config.fields import Section, Url, is_plaintext
 
 
 class StsSettings(Section):
-    """How STS is reached. Times in seconds."""
+    """How STS is called. Times in seconds."""
 
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None  # default: the first target's
     endpoint_url: Url | None = None
@@ -19,7 +19,7 @@ class StsSettings(Section):
     max_waiting: Annotated[int, Field(ge=1, le=10_000)] = 256
     max_waiting_per_subject: PositiveInt = 4
     breaker_failures: PositiveInt = 5  # in a row
-    breaker_seconds: Annotated[float, Field(gt=0, le=600)] = 1.0  # until one exchange may probe
+    breaker_seconds: Annotated[float, Field(gt=0, le=600)] = 1.0  # before one exchange may probe
 
     @model_validator(mode="after")
     def _secrets_stay_secret(self) -> "StsSettings":

@@ -1,4 +1,4 @@
-"""The file: YAML text into settings, with errors that read ``path: message``."""
+"""The configuration file: YAML to settings, with ``path: message`` errors."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from extproc.validation import problems
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; ``problems`` are ``path: message`` lines."""
+    """An invalid configuration. ``problems`` are ``path: message`` lines."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -21,9 +21,9 @@ class ConfigError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without duplicate keys, of which PyYAML would silently keep the last.
+    """YAML 1.1 that refuses duplicate keys, of which PyYAML would silently keep the last.
 
-    Merge keys (``<<``) are refused: they hide duplicates, and nested ones grow without bound.
+    Merge keys (``<<``) are refused, too: they hide duplicates, and nested ones grow without bound.
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 raise ConfigError([f"line {line}: merge keys (<<) are not supported"])
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError([f"line {line}: a key must be a plain text"])
+                raise ConfigError([f"line {line}: a key must be a plain string"])
             key = self.construct_object(key_node)
             if key in seen:
                 raise ConfigError([f"line {line}: {key!r} is set twice"])
@@ -42,11 +42,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def flatten_mapping(self, node: Any) -> None:
-        """Do nothing: there are no merge keys. The node would be changed, and nodes are shared by aliases."""
+        """Do nothing: there are no merge keys. PyYAML would change the node, which aliases share."""
 
 
 def read_documents(text: str) -> list[Any]:
-    """The YAML documents in a text; raises ``ConfigError``."""
+    """Return the YAML documents in a string; raises ``ConfigError``."""
     try:
         return list(yaml.load_all(text, _Loader))
     except yaml.YAMLError as error:
@@ -57,12 +57,12 @@ def read_documents(text: str) -> list[Any]:
         ) from None
     except ConfigError:
         raise
-    except Exception:  # noqa: BLE001 - PyYAML lets out what int(), datetime and dicts raise for odd values
+    except Exception:  # noqa: BLE001 - PyYAML passes on what int(), datetime and dicts raise for odd values
         raise ConfigError(["document: not valid YAML: a value cannot be read"]) from None
 
 
 def validate(document: Any) -> Settings:
-    """A YAML document as settings; raises ``ConfigError``."""
+    """Return the settings in a YAML document; raises ``ConfigError``."""
     if not isinstance(document, dict):
         raise ConfigError(["document: must be a mapping"])
     try:
@@ -79,7 +79,7 @@ def parse(text: str) -> Settings:
     """Parse and validate a configuration of one document.
 
     Raises:
-        ConfigError: with one line a problem.
+        ConfigError: an invalid configuration, with one line for each problem.
     """
     documents = read_documents(text)
     if len(documents) > 1:
@@ -88,7 +88,7 @@ def parse(text: str) -> Settings:
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file; raises ``ConfigError``."""
+    """Return the content of a configuration file; raises ``ConfigError``."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -103,9 +103,9 @@ def load(path: Path) -> Settings:
 
 
 def load_listen(path: Path) -> Listen:
-    """Only where a server listens, of a file that may be wrong in all else; raises ``ConfigError``.
+    """Return only the ``listen`` section of a file; raises ``ConfigError``.
 
-    Asking a running server must not fail for what a reload has refused.
+    The rest may be invalid: a health check must not fail because of settings that a reload has refused.
     """
     documents = read_documents(read_text(path))
     document = documents[0] if documents and isinstance(documents[0], dict) else {}

@@ -1,4 +1,4 @@
-"""What of the rules would be false or an error for every token: errors of the configuration."""
+"""Errors of the configuration: parts of rules that are false, or an error, for every token."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from extproc.policy.types import findings
 from extproc.spelling import did_you_mean
 
 _NEVER_NAMES = frozenset({"aud", "exp", "iat", "iss", "nbf"})
-"""Registered claims that are no strings, or name no user (RFC 7519 4.1)."""
+"""Registered claims that are not strings or do not identify a user (RFC 7519 4.1)."""
 
 
 def problems(settings: Settings) -> Iterator[str]:
-    """Yield ``path: message`` lines."""
+    """Yield the problems as ``path: message`` lines."""
     schema = settings.claims_schema
     for path, expression in expressions(settings):
         yield from (f"{path}: CEL: {fault}" for fault in expression.faults)
@@ -23,7 +23,7 @@ def problems(settings: Settings) -> Iterator[str]:
 
 
 def expressions(settings: Settings) -> Iterator[tuple[str, BoolExpression | StringExpression]]:
-    """Yield all expressions, compiled, each with its path."""
+    """Yield all compiled expressions with their paths."""
     for path, rule in settings.rules():
         if rule.matcher is not None:
             yield f"{path}.matcher", cel_matcher(rule.matcher)
@@ -35,7 +35,7 @@ def expressions(settings: Settings) -> Iterator[tuple[str, BoolExpression | Stri
 
 
 def _named_claims(settings: Settings, schema: Schema | None) -> Iterator[str]:
-    """Claims that are named without an expression."""
+    """Yield problems of claims that are named outside of expressions."""
     if settings.session_name is None:
         name = settings.session_name_claim
         if name in _NEVER_NAMES:

@@ -1,4 +1,4 @@
-"""The kinds of values that several sections of the configuration have, and what each must look like."""
+"""Types of values that several sections of the configuration share, with their validation."""
 
 import re
 from collections import Counter
@@ -40,19 +40,19 @@ def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must be an http(s) URL without query or fragment")
-    # urlsplit drops some control characters silently, and leaves the port unchecked until it is asked for.
+    # urlsplit silently drops some control characters, and validates the port only when it is read.
     if not _URL_CHARACTERS.fullmatch(value) or "@" in parts.netloc or parts.port == 0:
         raise ValueError("must be an http(s) URL without user name, spaces or quotes")
     return value
 
 
 def is_plaintext(url: str | None) -> bool:
-    """Whether a URL leads to another machine without encryption."""
+    """Return whether a URL leads to another machine without encryption."""
     return url is not None and url.startswith("http:") and not is_loopback_url(url)
 
 
 def expression(compile_: Callable[[str], object]) -> Callable[[str], str]:
-    """A validator of CEL expressions, from what compiles one kind of them."""
+    """Return a validator of CEL expressions that uses one of the functions that compile them."""
 
     def validate(value: str) -> str:
         try:
@@ -65,7 +65,7 @@ def expression(compile_: Callable[[str], object]) -> Callable[[str], str]:
 
 
 def grpc_address(value: str) -> str:
-    """``HOST:PORT`` or ``unix:/path``; raises ``ValueError`` otherwise."""
+    """Return the value if it is ``HOST:PORT`` or ``unix:/path``; raises ``ValueError`` otherwise."""
     if not value.startswith("unix:"):
         return host_port(value)
     path = value.removeprefix("unix:")
@@ -75,7 +75,7 @@ def grpc_address(value: str) -> str:
 
 
 def host_port(value: str) -> str:
-    """``HOST:PORT``; raises ``ValueError`` otherwise."""
+    """Return the value if it is ``HOST:PORT``; raises ``ValueError`` otherwise."""
     match = _ADDRESS.fullmatch(value)
     if not match or int(match["port"]) > 65_535:  # noqa: PLR2004 - the largest port number
         raise ValueError("must be HOST:PORT")
@@ -144,7 +144,7 @@ def _message(value: str) -> str:
 def _withholdable(value: str) -> str:
     pattern = _header_pattern(value)
     if any(matches(pattern, name) for name in FRAMING | ALWAYS_SIGNED) or pattern in ALWAYS_REPLACED:
-        raise ValueError(f"{pattern} is always ours, or needed to forward the request")
+        raise ValueError(f"{pattern} is always replaced, or needed to forward the request")
     return pattern
 
 
@@ -156,7 +156,7 @@ Prefix = Annotated[str, AfterValidator(_prefix)]
 Origin = Annotated[str, AfterValidator(_origin)]
 TokenHeader = Annotated[str, AfterValidator(_token_header)]
 SignableHeader = Annotated[str, AfterValidator(_signable)]
-RoleArn = Annotated[str, AfterValidator(validate_any_role_arn)]  # Settings knows whether it must be AWS's
+RoleArn = Annotated[str, AfterValidator(validate_any_role_arn)]  # Settings checks the form for AWS
 WithholdableHeader = Annotated[str, AfterValidator(_withholdable)]
 PolicyArn = Annotated[str, AfterValidator(validate_policy_arn)]
 InlinePolicy = Annotated[str, AfterValidator(validate_policy)]
@@ -174,10 +174,10 @@ def repeated(values: Iterable[str]) -> list[str]:
 
 def repetitions(path: str, values: Iterable[str]) -> list[str]:
     """Return a warning for each value that is listed more than once."""
-    return [f"{path}: {value!r} is there twice" for value in repeated(values)]
+    return [f"{path}: {value!r} is listed twice" for value in repeated(values)]
 
 
 class Section(BaseModel):
-    """A mapping with known keys only, which never changes once it is validated."""
+    """A mapping with known keys only. It is immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-"""``resource``, ``issuers``, ``refresh``: whose tokens are taken, and where their keys come from."""
+"""``resource``, ``issuers``, ``refresh``: which tokens are accepted, and where their keys come from."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,12 +15,12 @@ from extproc.loopback import is_loopback_url
 class Resource(Section):
     """The protected resource as clients call it (RFC 9728)."""
 
-    url: Url  # its characters are safe in quoted strings of headers (RFC 9110 5.6.4)
+    url: Url  # safe in quoted strings of headers (RFC 9110 5.6.4)
     aliases: Annotated[list[Url], Field(max_length=32)] = []  # the same endpoint under other hosts
     name: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
     @model_validator(mode="after")
-    def _told_apart_by_host(self) -> "Resource":
+    def _hosts_differ(self) -> "Resource":
         of_url = urlsplit(self.url)
         hosts = {of_url.netloc.lower()}
         for alias in self.aliases:
@@ -29,16 +29,16 @@ class Resource(Section):
                 raise ValueError(f"aliases: {alias} must have the path of resource.url, {of_url.path or '/'}")
             if parts.netloc.lower() in hosts:
                 raise ValueError(
-                    f"aliases: {alias} has a host that is named before, and requests name the host only"
+                    f"aliases: {alias} has the host of another URL, and only the host distinguishes requests"
                 )
             hosts.add(parts.netloc.lower())
         return self
 
 
 class Refresh(Section):
-    """When an issuer's keys are fetched again. Times in seconds."""
+    """When an issuer's keys are refreshed. Times in seconds."""
 
-    interval: Annotated[int, Field(ge=10, le=86_400)] = 300  # where Cache-Control is silent
+    interval: Annotated[int, Field(ge=10, le=86_400)] = 300  # without Cache-Control
     shortest: Annotated[int, Field(ge=10, le=86_400)] = 60
     longest: Annotated[int, Field(ge=10, le=86_400)] = 3600
     cooldown: Annotated[int, Field(ge=1, le=3600)] = 30
@@ -56,7 +56,7 @@ class Issuer(Section):
 
     issuer: Url
     audiences: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
-    ignore_audience_slash: bool = False  # one at the end of the path
+    ignore_audience_slash: bool = False  # at the end of the path
     algorithms: Annotated[list[str], Field(min_length=1)] = ["RS256", "ES256"]
     token_types: Annotated[list[str], Field(min_length=1)] = ["at+jwt", "application/at+jwt", "JWT", ""]
     leeway: Annotated[int, Field(ge=0, le=120)] = 30  # seconds
@@ -65,7 +65,7 @@ class Issuer(Section):
     allow_insecure_http: bool = False
     required_claims: dict[str, ClaimValue | Annotated[list[ClaimValue], Field(min_length=1)]] = {}
     required_scopes: list[ScopeName] = []
-    refresh: Refresh | None = None  # default: the one for all issuers
+    refresh: Refresh | None = None  # default: the global one
     verified_by: Literal["extproc", "envoy"] = "extproc"
     sts_token_header: TokenHeader | None = None
     sts_token_audiences: list[Annotated[str, Field(min_length=1)]] = []  # default: audiences

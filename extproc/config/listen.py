@@ -1,4 +1,4 @@
-"""``listen``: where the server listens, and who may connect there."""
+"""``listen``: addresses of the server, and who may connect."""
 
 import re
 from typing import Annotated, Literal
@@ -19,14 +19,14 @@ _CLIENT_DNS = re.compile(
 
 
 def stays_local(address: str) -> bool:
-    """Whether a gRPC address can only be reached from this machine."""
+    """Return whether a gRPC address can only be reached from this machine."""
     return address.startswith("unix:") or is_loopback_url(f"http://{address}")
 
 
 def _mode(value: object) -> object:
     # YAML reads 0660 without quotes as the number 432, and 660 as 660.
     if not isinstance(value, str) or not _MODE.fullmatch(value):
-        raise ValueError('must be an octal text in quotes, like "0660"')
+        raise ValueError('must be an octal string in quotes, like "0660"')
     return value
 
 
@@ -46,9 +46,9 @@ def _client(value: str) -> str:
 
 
 class Tls(Section):
-    """TLS for the gRPC listener, from PEM files; with ``client_ca`` clients need a certificate too."""
+    """TLS for the gRPC listener, from PEM files. With ``client_ca``, clients need a certificate."""
 
-    certificate: Annotated[str, Field(min_length=1)]  # the chain, the server's own first
+    certificate: Annotated[str, Field(min_length=1)]  # the chain, beginning with the server's own
     private_key: Annotated[str, Field(min_length=1)]
     client_ca: Annotated[str, Field(min_length=1)] | None = None
     allowed_clients: list[Annotated[str, AfterValidator(_client)]] = []
@@ -56,12 +56,12 @@ class Tls(Section):
     @model_validator(mode="after")
     def _clients_are_known(self) -> "Tls":
         if self.allowed_clients and self.client_ca is None:
-            raise ValueError("allowed_clients needs client_ca, or nobody's name is known")
+            raise ValueError("allowed_clients needs client_ca: without it no client's name is verified")
         return self
 
 
 class Listen(Section):
-    """Where the server listens, and who may connect there. ``grpc``: one address, or one a worker."""
+    """Addresses of the server, and who may connect. ``grpc``: one address, or one for each worker."""
 
     grpc: str | list[str] = "127.0.0.1:50051"
     admin: HostPort | None = "127.0.0.1:9464"
@@ -75,7 +75,7 @@ class Listen(Section):
 
     @property
     def grpc_addresses(self) -> list[str]:
-        """``grpc`` as a list, whichever way it is written."""
+        """Return ``grpc`` as a list, in either form."""
         return [self.grpc] if isinstance(self.grpc, str) else self.grpc
 
     @field_validator("grpc", mode="before")
@@ -113,7 +113,7 @@ class Listen(Section):
             if self.admin_clients:
                 raise ValueError("admin_clients is for an admin_grpc beyond this machine")
         elif self.tls is None or self.tls.client_ca is None or not self.admin_clients:
-            # Whoever reaches it can end everybody's sessions. Envoy's certificate is not to be enough.
+            # Its clients can end all sessions, so Envoy's certificate must not be sufficient.
             raise ValueError(
                 "admin_grpc is not a loopback address: it needs tls.client_ca and admin_clients, "
                 "or better a Unix socket"

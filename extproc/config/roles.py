@@ -1,4 +1,4 @@
-"""``role_mappings`` and ``ceilings``: who gets which role, and what agents may do at most."""
+"""``role_mappings`` and ``ceilings``: the roles of users, and the most that agents may do."""
 
 from typing import Annotated, Literal, Self
 
@@ -26,7 +26,7 @@ _ACCOUNT = "{account}"
 class Chain(Section):
     """A second role, assumed with the credentials of the first.
 
-    With ``account``, an expression, the role is in whichever of ``accounts`` that names.
+    With ``account``, an expression, the role is in the account of ``accounts`` that it returns.
     """
 
     role_arn: str
@@ -48,14 +48,14 @@ class Chain(Section):
 
     @property
     def role_arns(self) -> dict[str, str]:
-        """All roles that it may come to, by account; without ``account`` there is one."""
+        """Return all possible roles by account; without ``account`` there is one."""
         if self.account is None:
             return {"": self.role_arn}
         return {account: self.role_arn.replace(_ACCOUNT, account) for account in self.accounts}
 
 
 class RuleSettings(Section):
-    """What mappings and ceilings share: a condition, whose tokens, an order, a session policy."""
+    """The settings that mappings and ceilings share: condition, issuers, priority, session policy."""
 
     issuers: Annotated[list[str], Field(min_length=1)] | None = None  # default: all
     claim: Annotated[str, Field(min_length=1)] | None = None
@@ -64,7 +64,7 @@ class RuleSettings(Section):
     require_scopes: list[ScopeName] = []  # a role needs them; a restriction spares tokens that have them
     policy_arns: list[PolicyArn] = []
     policy: InlinePolicy | None = None
-    message: Message | None = None  # what a client reads that is denied because of it
+    message: Message | None = None  # what a client reads that it denies
 
     @model_validator(mode="after")
     def _one_condition(self) -> Self:
@@ -75,12 +75,12 @@ class RuleSettings(Section):
 
     @property
     def session_policy(self) -> SessionPolicy:
-        """Both kinds of session policies together."""
+        """Return both kinds of session policies as one value."""
         return session_policy(self.policy_arns, self.policy)
 
 
 class RoleMapping(RuleSettings):
-    """One rule: which claims and requests get which role, or none."""
+    """One mapping: the role of tokens and requests that it matches, or their denial."""
 
     name: RuleName | None = None
     effect: Literal["allow", "deny"] = "allow"
@@ -101,7 +101,7 @@ class RoleMapping(RuleSettings):
 
 
 class CeilingSettings(RuleSettings):
-    """What an agent may do at most, whoever it acts for."""
+    """The most that an agent may do, whichever user it acts for."""
 
     name: RuleName
     max_mapping: RuleName | None = None

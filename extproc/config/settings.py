@@ -1,4 +1,4 @@
-"""The whole configuration: its sections, and what must be true between them."""
+"""The whole configuration: its sections, and the constraints between them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -44,7 +44,7 @@ Includes = Annotated[list[ScopeName], Field(min_length=1)]
 
 
 def _acyclic(scopes: dict[str, list[str]]) -> dict[str, list[str]]:
-    ScopeHierarchy(scopes)  # raises if a scope includes itself
+    ScopeHierarchy(scopes)  # raises an error if a scope includes itself
     return scopes
 
 
@@ -53,7 +53,7 @@ def _answers(value: object) -> object:
 
 
 class LimitSettings(Section):
-    """Bounds on what is held in memory."""
+    """Limits on memory and on the size of requests."""
 
     request_body_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 10 * 1024 * 1024
     request_headers: Annotated[int, Field(ge=20, le=10_000)] = 100  # as Envoy's max_headers_count
@@ -67,16 +67,16 @@ class LimitSettings(Section):
 
 
 class HeadMemorySettings(Section):
-    """Whether heads that come again are parsed only once."""
+    """Whether repeated request heads are parsed only once."""
 
     enabled: bool = True
     check_one_in: Annotated[int, Field(ge=1, le=1_000_000)] = 1000  # known heads
 
 
 class Mcp(Section):
-    """How MCP clients are answered.
+    """Responses to MCP clients.
 
-    ``denied_status``: 200 for requests that policy, AWS or a limit refuses; None: as HTTP and MCP have it.
+    ``denied_status``: 200 for denials by policy, AWS or a limit; None for the statuses of HTTP and MCP.
     """
 
     denied_status: Literal[200] | None = None
@@ -110,30 +110,30 @@ class Settings(Section):
     observe_upstream: Annotated[Answers, BeforeValidator(_answers)] = "first"
     audit: Audit = Audit()
     tracing: Tracing = Tracing()
-    drain_delay_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0  # until Envoy has noticed
+    drain_delay_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0  # before Envoy has noticed
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0  # for requests in flight
 
     @property
     def mapping_names(self) -> list[str]:
-        """The mappings' names; one without a name is called by its place."""
+        """Return the names of the mappings; one without a name has its path as its name."""
         return [
             entry.name or f"role_mappings[{position}]" for position, entry in enumerate(self.role_mappings)
         ]
 
     @property
     def origins(self) -> list[str]:
-        """Web origins whose pages may call: the resource's own, under each of its hosts, and those listed."""
+        """Return the web origins whose pages may send requests: those of the resource and listed ones."""
         own = [origin_of(url) for url in (self.resource.url, *self.resource.aliases)]
         return list(dict.fromkeys([*own, *self.allowed_origins]))
 
     @property
     def claims_schema(self) -> Schema | None:
-        """``claims``, parsed."""
+        """Return ``claims`` as a schema; None if they are not declared."""
         return None if self.claims is None else parse_schema(self.claims)
 
     @property
     def sts_region(self) -> str:
-        """The region whose STS is asked."""
+        """Return the region of the STS endpoint."""
         return self.sts.region or self.targets[0].scope.region
 
     @model_validator(mode="after")
@@ -141,7 +141,7 @@ class Settings(Section):
         _unique("issuers", "issuer", [entry.issuer for entry in self.issuers])
         token_headers = {entry.sts_token_header for entry in self.issuers if entry.sts_token_header}
         if self.cache.reuse == "identity" and token_headers:
-            # Identities are compared by the bearer token; session tags come from the other one.
+            # Identities are compared by the bearer token, but session tags come from the other token.
             raise ValueError("cache.reuse: identity and sts_token_header exclude each other")
         for target in self.targets:
             if any(matches(pattern, header) for pattern in target.sign_headers for header in token_headers):
@@ -170,11 +170,11 @@ class Settings(Section):
                     f"{MAX_CHAINED_DURATION} s, and session_duration is longer"
                 )
         if self.fallback_role_arn is None and not any(entry.role_arn for entry in self.role_mappings):
-            raise ValueError("role_mappings: no mapping and no fallback_role_arn: nobody would get a role")
+            raise ValueError("role_mappings: no mapping and no fallback_role_arn: no request gets a role")
         return self
 
     def _check_role_arns(self) -> None:
-        """AWS's STS knows AWS's roles only; another STS may have role ARNs of another form."""
+        """Refuse role ARNs of another form than AWS's, unless another STS is configured."""
         if self.sts.endpoint_url is not None and not is_aws_endpoint(self.sts.endpoint_url):
             return
         for path, role_arn in self.role_arns():

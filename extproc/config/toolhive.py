@@ -1,9 +1,9 @@
-"""ToolHive's ``MCPExternalAuthConfig`` (type ``awsSts``) as our configuration.
+"""Convert ToolHive's ``MCPExternalAuthConfig`` (type ``awsSts``) to extproc's configuration.
 
-Both spellings: ``roleArn`` of v1alpha1 and ``fallbackRoleArn`` of v1beta1. What the resource does
-not say (who issues tokens, for which audience, where to sign for) comes from options or from
-a YAML document in our own form. Other Kubernetes objects beside it, and lists of objects, are taken
-as ``kubectl get -o yaml`` and Helm print them.
+Both spellings are accepted: ``roleArn`` of v1alpha1 and ``fallbackRoleArn`` of v1beta1. The settings that
+the resource does not have (issuer, audience, target) come from options or from a YAML document in
+extproc's format. Other Kubernetes objects and lists of objects are accepted as ``kubectl get -o yaml``
+and Helm print them.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _MAPPING = {"claim": "claim", "matcher": "matcher", "roleArn": "role_arn", "prio
 
 @dataclass(frozen=True, slots=True)
 class Supplement:
-    """What the resource lacks. ``target``: the host to sign for; ``name``: which of several resources."""
+    """Settings that the resource lacks. ``target``: the host to sign for; ``name``: selects a resource."""
 
     name: str | None = None
     issuer: str | None = None
@@ -42,10 +42,10 @@ class Supplement:
 
 
 def load(path: Path, supplement: Supplement) -> Settings:
-    """Read a configuration file in our form or ToolHive's.
+    """Read a configuration file in extproc's format or ToolHive's.
 
     Raises:
-        ConfigError: with one line a problem.
+        ConfigError: an invalid configuration, with one line for each problem.
     """
     documents = _objects(config.read_documents(config.read_text(path)))
     if not any(_is_resource(document) for document in documents):
@@ -56,7 +56,7 @@ def load(path: Path, supplement: Supplement) -> Settings:
 
 
 def notes(path: Path, supplement: Supplement) -> list[str]:
-    """Return what a resource says that has no meaning here; nothing for a file in our form."""
+    """Return notes about settings of a resource that have no effect; none for a file in extproc's format."""
     documents = _objects(config.read_documents(config.read_text(path)))
     if not any(_is_resource(document) for document in documents):
         return []
@@ -65,7 +65,7 @@ def notes(path: Path, supplement: Supplement) -> list[str]:
 
 
 def native_yaml(path: Path, supplement: Supplement) -> str:
-    """The same in our form, validated. Raises ``ConfigError``."""
+    """Return the configuration in extproc's format, validated; raises ``ConfigError``."""
     documents = _objects(config.read_documents(config.read_text(path)))
     converted = convert(documents, supplement)
     config.validate(converted)
@@ -73,7 +73,7 @@ def native_yaml(path: Path, supplement: Supplement) -> str:
 
 
 def convert(documents: list[Any], supplement: Supplement) -> dict[str, Any]:
-    """One resource, and perhaps a document of ours, as one document of ours, yet to be validated."""
+    """Return one resource and at most one document of settings as one document, not yet validated."""
     resource, others = _chosen(documents, supplement.name)
     converted = _resource(resource)
     region, service = converted.pop("region"), converted.pop("service")
@@ -85,7 +85,7 @@ def convert(documents: list[Any], supplement: Supplement) -> dict[str, Any]:
 
 
 def _objects(documents: list[Any]) -> list[Any]:
-    """The documents without empty ones, and with the items of lists in their place."""
+    """Return the documents without empty ones and with lists replaced by their items."""
     objects: list[Any] = []
     for document in documents:
         if isinstance(document, dict) and document.get("kind") in _LISTS:
@@ -97,9 +97,9 @@ def _objects(documents: list[Any]) -> list[Any]:
 
 
 def _chosen(documents: list[Any], name: str | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The one resource that counts, and the documents in our own form."""
+    """Return the selected resource and the documents of settings."""
     documents = _objects(documents)
-    # Of one kind there are several types; the others are not for AWS.
+    # The kind has several types; the others are not for AWS.
     resources = [document for document in documents if _is_resource(document)]
     typed = [resource for resource in resources if _type(resource) == "awsSts"] or resources
     wanted = [resource for resource in typed if name in (None, _name(resource))]
@@ -123,7 +123,7 @@ def _name(resource: dict[str, Any]) -> str:
 
 
 def _is_object(document: Any) -> bool:
-    """Whether it is an object of Kubernetes; our own settings have neither key."""
+    """Return whether a document is a Kubernetes object; documents of settings have neither key."""
     return isinstance(document, dict) and {"apiVersion", "kind"} <= set(document)
 
 
@@ -144,7 +144,7 @@ def _supplement(extra: dict[str, Any], supplement: Supplement, region: str, serv
     if "targets" not in extra:
         host = supplement.target or (f"aws-mcp.{region}.api.aws" if service == "aws-mcp" else None)
         if host is None:
-            raise ConfigError([f"--target: is needed, since the host of {service} cannot be told"])
+            raise ConfigError([f"--target: is needed, since the host of {service} cannot be inferred"])
         extra["targets"] = [{"name": "default", "host": host, "region": region, "service": service}]
     extra.setdefault("sts", {}).setdefault("region", region)
 
@@ -172,7 +172,7 @@ def _resource(document: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(source.get("region"), str):
         problems.append("spec.awsSts.region: is required")
     converted = _renamed(source, {**_SPEC, **dict.fromkeys(roles, "fallback_role_arn")})
-    mappings = source.get("roleMappings") or []  # null is how Kubernetes prints an empty list
+    mappings = source.get("roleMappings") or []  # Kubernetes prints null for an empty list
     converted["role_mappings"] = []
     for position, mapping in enumerate(mappings if isinstance(mappings, list) else [None]):
         place = f"spec.awsSts.roleMappings[{position}]"
@@ -187,5 +187,5 @@ def _resource(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(source: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    # An empty text is how Kubernetes says that a field is not set.
+    # Kubernetes prints an empty string for a field that is not set.
     return {ours: source[theirs] for theirs, ours in names.items() if source.get(theirs) not in ("", None)}

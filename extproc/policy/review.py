@@ -21,7 +21,7 @@ def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
         yield "fallback_role_arn: never reached, since a mapping always matches"
     for rule in always:
         if restricts(rule):
-            yield f"mapping {rule.name}: denies everybody"
+            yield f"mapping {rule.name}: denies every request"
     yield from _more_without_scopes(policy.rules)
     yield from _unreachable("ceiling", policy.ceilings)
     if policy.cost(USUAL_GROUPS) > policy.cost_limit:
@@ -71,7 +71,7 @@ def _ceiling(policy: Policy, ceiling: Ceiling) -> Iterator[str]:
         return
     roles = [rule for rule in policy.rules if rule.role_arn is not None]
     if ceiling.max_mapping == roles[0].name:
-        yield f"ceiling {ceiling.name}: lowers nobody, since {ceiling.max_mapping} is the first mapping"
+        yield f"ceiling {ceiling.name}: lowers no mapping, since {ceiling.max_mapping} is the first mapping"
     lowest = next(rule for rule in roles if rule.name == ceiling.max_mapping)
     if lowest.issuers is not None and not lowest.issuers >= (ceiling.issuers or {""}):
         yield (
@@ -103,7 +103,7 @@ def _session_name(policy: Policy) -> Iterator[str]:
     if expression is not None and not expression.reads:
         yield "session_name: reads no claim, so that all users have one name"
     elif expression is not None and expression.reads <= {("claims", "iss"), ("claims", "aud")}:
-        yield "session_name: tells users of one issuer not apart"
+        yield "session_name: does not distinguish the users of one issuer"
 
 
 def notes(policy: Policy) -> Iterator[str]:

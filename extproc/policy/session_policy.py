@@ -65,7 +65,7 @@ def session_policy(policy_arns: list[str], policy: str | None) -> SessionPolicy:
         ValueError: more or larger policies than STS accepts.
     """
     if len(set(policy_arns)) != len(policy_arns):
-        raise ValueError("policy_arns: an ARN is there twice")
+        raise ValueError("policy_arns: an ARN is listed twice")
     if len(policy_arns) > MAX_ARNS:
         raise ValueError(f"policy_arns: STS takes at most {MAX_ARNS}")
     size = len(policy or "") + sum(map(len, policy_arns))

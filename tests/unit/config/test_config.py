@@ -53,7 +53,7 @@ NO_ADMIN = (
 )
 MTLS = {"certificate": "/tls.crt", "private_key": "/tls.key", "client_ca": "/ca.crt"}
 NO_SOCKET = "must be HOST:PORT, or unix:/path with an absolute path of at most 107 characters"
-NO_MODE = 'must be an octal text in quotes, like "0660"'
+NO_MODE = 'must be an octal string in quotes, like "0660"'
 NO_CLIENT = (
     "must be a URI like spiffe://example.org/envoy, or a lower-case DNS name like envoy.example.org "
     "or *.envoy.example.org"
@@ -313,7 +313,7 @@ def test_names_of_headers_to_sign_are_lower_case():
         (
             ("role_mappings",),
             [],
-            ["role_mappings: no mapping and no fallback_role_arn: nobody would get a role"],
+            ["role_mappings: no mapping and no fallback_role_arn: no request gets a role"],
         ),
         (
             (*ISSUER, "issuer"),
@@ -390,7 +390,7 @@ def test_names_of_headers_to_sign_are_lower_case():
         (
             ("listen", "tls"),
             {**TLS, "allowed_clients": ["envoy.example.org"]},
-            ["listen.tls: allowed_clients needs client_ca, or nobody's name is known"],
+            ["listen.tls: allowed_clients needs client_ca: without it no client's name is verified"],
         ),
         *(
             (
@@ -414,7 +414,7 @@ def test_names_of_headers_to_sign_are_lower_case():
         (
             (*TARGET, "host"),
             "gw.example.com",
-            ["targets[0]: region and service cannot be told from this host: set both"],
+            ["targets[0]: region and service cannot be inferred from this host: set both"],
         ),
         (
             (*TARGET, "host"),
@@ -521,7 +521,7 @@ def test_a_pattern_of_what_changes_on_the_way_cannot_be_signed(pattern):
 @pytest.mark.parametrize("name", ["authorization", "x-amz-date", "host", "content-length", "content-*"])
 def test_what_the_request_needs_cannot_be_withheld(name):
     assert problems(changed((*TARGET, "withhold_headers"), [name])) == [
-        f"targets[0].withhold_headers[0]: {name} is always ours, or needed to forward the request"
+        f"targets[0].withhold_headers[0]: {name} is always replaced, or needed to forward the request"
     ]
 
 
@@ -627,7 +627,7 @@ def test_names_of_issuers_and_mappings_are_unique():
         ("a: [", ["line 1: not valid YAML: expected the node content, but found '<stream end>'"]),
         ("a: *b", ["line 1: not valid YAML: found undefined alias 'b'"]),
         ("a: &x {b: 1}\nc:\n  <<: *x", ["line 3: merge keys (<<) are not supported"]),
-        ("? [a]\n: b", ["line 1: a key must be a plain text"]),
+        ("? [a]\n: b", ["line 1: a key must be a plain string"]),
         ("a: !!int abc", ["document: not valid YAML: a value cannot be read"]),
         ("a: 2024-13-45", ["document: not valid YAML: a value cannot be read"]),
         ("[" * 1500, ["document: not valid YAML: a value cannot be read"]),

@@ -191,8 +191,8 @@ def test_an_alias_of_the_resource_has_its_own_document():
     ("aliases", "problem"),
     [
         (["https://other.example/other"], "must have the path of resource.url, /mcp"),
-        (["https://MCP.example/mcp"], "has a host that is named before"),
-        (["https://a.example/mcp", "http://a.example/mcp"], "has a host that is named before"),
+        (["https://MCP.example/mcp"], "has the host of another URL"),
+        (["https://a.example/mcp", "http://a.example/mcp"], "has the host of another URL"),
         (["a.example"], "must be an http(s) URL"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_second_document_says_what_the_resource_does_not(run):
         ([resource(fallbackRoleArn=ROLE + "A", roleArn=ROLE + "B")], OPTIONS, "spec.awsSts: roleArn and fallbackRoleArn exclude each other"),
         ([resource(tokenUrl="x")], OPTIONS, "spec.awsSts.tokenUrl: unknown key"),
         ([resource(region=...)], OPTIONS, "spec.awsSts.region: is required"),
-        ([resource(service="execute-api")], OPTIONS, "--target: is needed, since the host of execute-api cannot be told"),
+        ([resource(service="execute-api")], OPTIONS, "--target: is needed, since the host of execute-api cannot be inferred"),
         ([resource(roleMappings=[{"claim": "a", "matcher": "true", "roleArn": ROLE + "A"}])], OPTIONS, "role_mappings[0]: exactly one of claim and matcher is required"),
         ([resource(roleMappings=["x"])], OPTIONS, "spec.awsSts.roleMappings[0]: must be a mapping"),
         ([resource("v2")], OPTIONS, "apiVersion: must be one of toolhive.stacklok.dev/v1alpha1, toolhive.stacklok.dev/v1beta1"),

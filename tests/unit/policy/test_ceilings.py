@@ -200,7 +200,7 @@ def test_a_missing_account_denies():
         ),
         (
             {"policy_arns": [READ_ONLY, READ_ONLY]},
-            "role_mappings[0]: policy_arns: an ARN is there twice",
+            "role_mappings[0]: policy_arns: an ARN is listed twice",
         ),
         (
             {"policy_arns": [f"{READ_ONLY}{n}" for n in range(11)]},
@@ -386,7 +386,7 @@ def test_a_rule_that_denies_tokens_without_a_claim_is_noted_unless_they_get_no_r
     ("expression", "warned"),
     [
         ("'x' + 'y'", ["session_name: reads no claim, so that all users have one name"]),
-        ("claims.iss", ["session_name: tells users of one issuer not apart"]),
+        ("claims.iss", ["session_name: does not distinguish the users of one issuer"]),
         ("claims.iss + claims.sub", []),
     ],
 )
