@@ -81,7 +81,7 @@ async def sessions(service: AdminService, **conditions: str) -> list[admin_pb2.S
 
 
 async def explanation(service: AdminService, claims, request=None):
-    """What ``extproc explain --json`` prints; integers are doubles here."""
+    """Return what ``extproc explain --json`` prints; its integers are doubles here."""
     asked = ParseDict({"claims": claims, "request": request}, admin_pb2.ExplainRequest())
     return struct_values.plain((await service.Explain(asked, Context())).explanation)
 

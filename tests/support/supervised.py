@@ -21,7 +21,7 @@ PATIENCE = 30.0  # seconds
 
 
 def settings(directory: Path, *, grpc, admin, **more):
-    """A configuration that needs no network, in a file."""
+    """Write a configuration that needs no network; return its path."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
     jwks = directory / "jwks.json"
@@ -52,7 +52,7 @@ def settings(directory: Path, *, grpc, admin, **more):
 
 
 def token(directory: Path, subject: str) -> str:
-    """A token for the configuration in the directory."""
+    """Return a token for the configuration in the directory."""
     now = int(time.time())
     claims = {
         "iss": "https://idp.example.com/",
@@ -67,7 +67,7 @@ def token(directory: Path, subject: str) -> str:
 
 
 def until(condition, what):
-    """Wait for something to become true; how long it takes does not matter."""
+    """Wait until something becomes true."""
     deadline = time.monotonic() + PATIENCE
     while not (result := condition()):
         assert time.monotonic() < deadline, what
@@ -105,13 +105,13 @@ class Served:
         until(lambda: self.get("/readyz") == (200, "ok\n"), self.log)
 
     def pids(self):
-        """The workers' process ids by their numbers, of those that run."""
+        """Return the process ids of running workers, by their numbers."""
         found = children(self.process.pid)
         self._seen.update(found.values())
         return found
 
     def metric(self, name):
-        """A metric's values by worker, all other labels added up."""
+        """Return a metric's values by worker, summed over all other labels."""
         values = {}
         for family in text_string_to_metric_families(self.get("/metrics")[1]):
             for sample in family.samples:
@@ -132,7 +132,7 @@ class Served:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and only waits to be noticed does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -140,7 +140,7 @@ def alive(pid: int) -> bool:
 
 
 def children(supervisor: int) -> dict[int, int]:
-    """The process ids of a supervisor's workers by their numbers, of those that run."""
+    """Return the process ids of a supervisor's running workers, by their numbers."""
     found = {}
     for pid in map(int, Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()):
         with contextlib.suppress(OSError):

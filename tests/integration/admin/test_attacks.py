@@ -1,4 +1,4 @@
-"""What is done to the admin listener: others are served, little is held, and the log stays quiet."""
+"""Attacks on the admin listener: other clients are served, memory stays small, and the log stays quiet."""
 
 import concurrent.futures
 import contextlib
@@ -113,7 +113,7 @@ def is_served(server):
 
 
 def assert_quiet(server, reason):
-    """Only refused connections are in the log, in bounded number, and nothing of what was sent."""
+    """Assert that the log has only refused connections, few of them, and nothing of what was sent."""
     assert {line["event"] for line in server.log} <= {"admin_connection_refused"}
     assert {line["reason"] for line in server.log} <= {reason}
     assert len(server.log) <= LIMIT
@@ -129,7 +129,7 @@ def many_files():
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HT", PROBE.replace(b"close", b"keep-alive")])
-def test_1500_connections_that_stay_open_keep_nobody_out(server, many_files, sent):
+def test_1500_open_connections_do_not_keep_other_clients_out(server, many_files, sent):
     assert is_served(server)
     before = server.resident
     with contextlib.ExitStack() as held:
@@ -141,7 +141,7 @@ def test_1500_connections_that_stay_open_keep_nobody_out(server, many_files, sen
     assert_quiet(server, "too_many")
 
 
-def test_a_request_that_comes_byte_by_byte_has_an_end(serve):
+def test_a_request_sent_byte_by_byte_is_ended(serve):
     server = serve(REQUEST_TIMEOUT=0.3)
     over = threading.Event()
 
@@ -163,7 +163,7 @@ def test_a_request_that_comes_byte_by_byte_has_an_end(serve):
     assert_quiet(server, "too_slow")
 
 
-def test_a_connection_that_is_kept_for_nothing_has_an_end_without_a_word(serve):
+def test_an_idle_connection_is_closed_and_not_logged(serve):
     server = serve(IDLE_TIMEOUT=0.1)
     received = answer(server, PROBE.replace(b"close", b"keep-alive"))
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -190,7 +190,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("request_", BAD.values(), ids=BAD)
-def test_what_is_no_request_ends_its_connection_and_nothing_else(server, request_):
+def test_bytes_that_are_not_a_request_end_only_their_connection(server, request_):
     for _ in range(2 * LIMIT):
         assert b"canary" not in answer(server, request_)
     assert is_served(server)
@@ -198,7 +198,7 @@ def test_what_is_no_request_ends_its_connection_and_nothing_else(server, request
 
 
 @pytest.mark.parametrize("version", ["x.y", '"\\', "", "1.0.0;version=x", "9" * 5000])
-def test_a_preference_that_makes_no_sense_gets_metrics_and_no_line(server, version):
+def test_an_invalid_accept_header_gets_metrics_and_is_not_logged(server, version):
     accept = f"Accept: application/openmetrics-text; version={version}\r\nConnection".encode()
     received = answer(server, PROBE.replace(b"healthz", b"metrics").replace(b"Connection", accept))
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -206,13 +206,13 @@ def test_a_preference_that_makes_no_sense_gets_metrics_and_no_line(server, versi
     assert server.log == []
 
 
-def test_an_upgrade_is_not_taken_and_not_logged(server):
+def test_an_upgrade_is_ignored_and_not_logged(server):
     request = PROBE.replace(b"Connection: close", b"Connection: upgrade, close\r\nUpgrade: websocket")
     assert answer(server, request).startswith(b"HTTP/1.1 200 OK\r\n")
     assert server.log == []
 
 
-def test_requests_in_a_row_are_answered_in_their_order_on_one_connection(server):
+def test_pipelined_requests_are_answered_in_order(server):
     one = PROBE.replace(b"close", b"keep-alive")
     received = answer(server, one * 50 + one.replace(b"healthz", b"readyz") * 50 + PROBE)
     assert received.count(b"HTTP/1.1 200 OK\r\n") == 101
@@ -225,22 +225,22 @@ def test_clients_that_reset_their_connections_leave_nothing_behind(server):
         connection.sendall((PROBE, PROBE[:20], PROBE.replace(b"healthz", b"metrics"), PROBE[:1])[number % 4])
         connection.close()
     assert is_served(server)
-    assert_quiet(server, "too_many")  # several may be gone before it is seen
+    assert_quiet(server, "too_many")  # several may be closed before the count is read
 
 
-def test_answers_that_nobody_takes_end(serve):
+def test_responses_that_are_not_read_are_ended(serve):
     server = serve(RESPONSE_TIMEOUT=0.5)
     request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
     with connect(server) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with contextlib.suppress(OSError):
             while True:
-                connection.sendall(request * 100)  # until the server takes no more, and then leaves
+                connection.sendall(request * 100)  # until the server reads no more
         assert is_served(server)
     assert_quiet(server, "too_slow")
 
 
-def test_a_stop_waits_for_no_client(server):
+def test_stopping_does_not_wait_for_clients(server):
     with connect(server) as silent, connect(server) as half:
         half.sendall(PROBE[:20])
         server.stop()

@@ -78,7 +78,7 @@ def two_gauges():
 )
 @pytest.mark.parametrize("encoding", [None, "gzip", "deflate, gzip;q=0.5", "identity"])
 @pytest.mark.parametrize("query", ["", "?name[]=one", "?name%5B%5D=one&name[]=none", "?other=1"])
-def test_metrics_are_answered_as_the_prometheus_clients_own_application_does(
+def test_metrics_are_served_like_prometheus_clients_own_application(
     two_gauges, method, accept, encoding, query
 ):
     headers = {"accept": accept, "accept-encoding": encoding}
@@ -90,17 +90,17 @@ def test_metrics_are_answered_as_the_prometheus_clients_own_application_does(
     }
     environ |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
     setup_testing_defaults(environ)
-    told = {}
+    shown = {}
     body = b"".join(
         make_wsgi_app(two_gauges.registry)(
-            environ, lambda *answer: told.update(zip(("status", "headers"), answer, strict=True))
+            environ, lambda *answer: shown.update(zip(("status", "headers"), answer, strict=True))
         )
     )
 
     def plain(content, of):
         return gzip.decompress(content) if of.get("content-encoding") == "gzip" else content
 
-    expected = {name.lower(): value for name, value in told["headers"]}
+    expected = {name.lower(): value for name, value in shown["headers"]}
     connection = http.client.HTTPConnection(two_gauges.address, timeout=10)
     connection.putrequest(method, f"/metrics{query}", skip_accept_encoding=True)
     for name, value in headers.items():
@@ -108,7 +108,7 @@ def test_metrics_are_answered_as_the_prometheus_clients_own_application_does(
     connection.endheaders()
     with contextlib.closing(connection), connection.getresponse() as answer:
         received = {name.lower(): value for name, value in answer.getheaders()}
-        assert answer.status == int(told["status"][:3])
+        assert answer.status == int(shown["status"][:3])
         content = plain(answer.read(), received if method != "HEAD" else {})
     for name in ("content-type", "content-encoding", "allow"):
         assert received.get(name) == expected.get(name)
@@ -129,7 +129,7 @@ def test_a_connection_is_kept_for_the_next_request():
         assert len(ports) == 1
 
 
-def test_ipv6_addresses_are_listened_at():
+def test_it_listens_at_ipv6_addresses():
     server = AdminServer("[::1]:0", registry=Metrics().registry, unready=list)
     server.start()
     try:
@@ -138,16 +138,16 @@ def test_ipv6_addresses_are_listened_at():
         server.stop()
 
 
-def test_what_fails_is_a_500_and_its_type_alone_is_logged(capsys):
+def test_a_failure_is_a_500_and_only_its_type_is_logged(capsys):
     def broken():
         raise RuntimeError("canary")
 
     with serving(broken) as base:
         status, text = get(f"{base}/readyz")
     assert (status, text) == (500, "internal error, see the log\n")
-    told = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out)
-    assert "error=RuntimeError" in told
-    assert "canary" not in told
+    shown = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out)
+    assert "error=RuntimeError" in shown
+    assert "canary" not in shown
 
 
 def test_an_address_in_use_is_an_os_error_and_leaves_nothing_running():

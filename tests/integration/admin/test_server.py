@@ -1,4 +1,4 @@
-"""The admin API on the wire, with the real grpcurl; and its command."""
+"""The admin API over the network, with the real grpcurl, and its command."""
 
 import asyncio
 import contextlib
@@ -59,8 +59,8 @@ class Caller:
         )
 
     async def call(self, method, data=None, code=0):
-        told = await self.grpcurl(f"{SERVICE}/{method}", data=data or {}, code=code)
-        return json.loads(told) if code == 0 else told
+        shown = await self.grpcurl(f"{SERVICE}/{method}", data=data or {}, code=code)
+        return json.loads(shown) if code == 0 else shown
 
     async def command(self, *arguments, code=0):
         command = (sys.executable, "-m", "extproc", "admin", *arguments, "--address", f"unix:{self.path}")
@@ -75,7 +75,7 @@ async def on_a_socket(tmp_path, parts=None, **options):
 
 
 async def used(parts):
-    """One signed request's worth of a session."""
+    """Open a session by signing one request."""
     headers = (("authorization", f"Bearer {TOKEN}"),)
     admission = parts.pipeline.admit(RequestHead("POST", "/mcp", "mcp.example", headers, has_body=False))
     return await parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
@@ -96,10 +96,10 @@ async def test_grpcurl_finds_every_method_without_proto_files(tmp_path):
             assert json.loads(health) == {"status": "SERVING"}
 
 
-async def test_every_method_answers_and_none_tells_a_secret(tmp_path):
+async def test_every_method_answers_without_a_secret(tmp_path):
     parts = Parts()
     authorized = await used(parts)
-    told = []
+    shown = []
     with structlog.testing.capture_logs() as logs:
         async with on_a_socket(tmp_path, parts, problems=["targets: wrong"]) as caller:
             for method, data in (
@@ -110,8 +110,8 @@ async def test_every_method_answers_and_none_tells_a_secret(tmp_path):
                 ("Reload", {}),
                 ("Revoke", {"subject": "alice", "duration": "60s"}),
             ):
-                told.append(await caller.call(method, data))
-    status, listed, explained, metrics, reloaded, revoked = told
+                shown.append(await caller.call(method, data))
+    status, listed, explained, metrics, reloaded, revoked = shown
     (worker,) = status["workers"]
     assert (worker["ready"], worker["sessions"], worker["breaker"]) == (True, 1, "BREAKER_STATE_CLOSED")
     (session,) = listed["sessions"]
@@ -121,13 +121,13 @@ async def test_every_method_answers_and_none_tells_a_secret(tmp_path):
     assert reloaded == {"problems": ["targets: wrong"]}
     assert (revoked["sessions"], revoked["credentials"]) == (1, 1)
     credentials = authorized.credentials
-    everything = json.dumps(told) + repr(logs)
+    everything = json.dumps(shown) + repr(logs)
     for secret in (TOKEN, credentials.secret_access_key, credentials.session_token):
         assert secret not in everything
     assert authorized.session.digest.hex() not in everything
 
 
-async def test_what_changes_something_is_logged_with_who_asked_for_what(tmp_path):
+async def test_changes_are_logged_with_their_caller(tmp_path):
     parts = Parts()
     await used(parts)
     with structlog.testing.capture_logs() as logs:
@@ -167,36 +167,36 @@ async def test_what_changes_something_is_logged_with_who_asked_for_what(tmp_path
         ("Explain", {"claims": {}, "request": {"verb": "x"}}, "request: unknown member 'verb'"),
     ],
 )
-async def test_a_request_that_cannot_be_acted_on_is_an_invalid_argument(tmp_path, method, data, message):
+async def test_an_unusable_request_is_an_invalid_argument(tmp_path, method, data, message):
     async with on_a_socket(tmp_path) as caller:
-        told = await caller.call(method, data, code=64 + grpc.StatusCode.INVALID_ARGUMENT.value[0])
-    assert "Code: InvalidArgument" in told
-    assert message in told
+        shown = await caller.call(method, data, code=64 + grpc.StatusCode.INVALID_ARGUMENT.value[0])
+    assert "Code: InvalidArgument" in shown
+    assert message in shown
 
 
-async def test_a_fault_of_ours_is_internal_and_tells_nothing_not_even_the_log(tmp_path):
+async def test_a_fault_of_the_server_is_internal_and_its_message_is_not_even_logged(tmp_path):
     async def broken():
         raise RuntimeError("canary-secret")
 
     with structlog.testing.capture_logs() as logs:
         async with on_a_socket(tmp_path, reload=broken) as caller:
-            told = await caller.call("Reload", code=64 + grpc.StatusCode.INTERNAL.value[0])
-            assert "Message: internal error" in told
-            await caller.call("GetStatus")  # and goes on
-    assert "canary" not in told + repr(logs)
+            shown = await caller.call("Reload", code=64 + grpc.StatusCode.INTERNAL.value[0])
+            assert "Message: internal error" in shown
+            await caller.call("GetStatus")  # still served
+    assert "canary" not in shown + repr(logs)
     assert [entry["error"] for entry in logs if entry["event"] == "admin_call_failed"] == ["RuntimeError"]
 
 
-async def test_what_a_worker_leaves_unanswered_is_unavailable_and_names_the_worker(tmp_path):
+async def test_a_call_that_a_worker_does_not_answer_is_unavailable_and_names_the_worker(tmp_path):
     async def unanswered():
         raise NoAnswerError("worker 2: DEADLINE_EXCEEDED")
 
     async with on_a_socket(tmp_path, reload=unanswered) as caller:
-        told = await caller.call("Reload", code=64 + grpc.StatusCode.UNAVAILABLE.value[0])
-    assert "Message: worker 2: DEADLINE_EXCEEDED" in told
+        shown = await caller.call("Reload", code=64 + grpc.StatusCode.UNAVAILABLE.value[0])
+    assert "Message: worker 2: DEADLINE_EXCEEDED" in shown
 
 
-async def test_the_socket_is_for_its_owner_alone(tmp_path):
+async def test_only_its_owner_can_use_the_socket(tmp_path):
     async with on_a_socket(tmp_path) as caller:
         assert stat.S_IMODE(caller.path.stat().st_mode) == 0o600
     assert not caller.path.exists()
@@ -209,7 +209,7 @@ async def test_an_address_in_use_is_named(tmp_path):
                 pass
 
 
-async def test_over_the_network_only_the_named_clients_are_served(tmp_path):
+async def test_over_the_network_only_listed_clients_are_served(tmp_path):
     authority = Authority(tmp_path)
     server, operator = authority.issue("server", *LOCAL), authority.issue("operator", uri(OPERATOR))
     envoy = authority.issue("envoy", uri("spiffe://example.org/envoy"))
@@ -274,7 +274,7 @@ async def test_the_command_shows_and_revokes(tmp_path):
         assert "refused_until" not in dropped
 
 
-async def test_the_commands_exit_status_tells_no_from_bad_input_from_no_answer(tmp_path):
+async def test_the_commands_exit_status_distinguishes_no_bad_input_and_no_answer(tmp_path):
     claims = tmp_path / "claims.json"
     claims.write_text("{}")
     async with on_a_socket(tmp_path, unready=["draining"], degraded=["stale"], problems=["a: b"]) as caller:
@@ -292,7 +292,7 @@ async def test_the_commands_exit_status_tells_no_from_bad_input_from_no_answer(t
     assert "--address" in await run(sys.executable, "-m", "extproc", "admin", "status", code=2)
 
 
-async def test_what_users_choose_cannot_command_a_terminal(tmp_path):
+async def test_users_strings_cannot_control_a_terminal(tmp_path):
     parts = Parts()
     verify = parts.verifier.verify
 

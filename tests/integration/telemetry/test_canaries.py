@@ -40,7 +40,7 @@ CANARIES = ("canary", "eyJ")
 
 
 class QuotingSts(http.server.BaseHTTPRequestHandler):
-    """Refuses every token, and quotes it in the message; or hands out canaries."""
+    """Refuses every token and quotes it in the message, or returns canaries as credentials."""
 
     answer = "AccessDenied"
 
@@ -78,7 +78,7 @@ def sts_url():
 
 @pytest.fixture
 def talkative(monkeypatch):
-    """Starts to log everything; returns what was logged."""
+    """Log everything from now on; return what was logged."""
     handlers, level, hook = logging.root.handlers, logging.root.level, threading.excepthook
 
     def start():
@@ -86,7 +86,9 @@ def talkative(monkeypatch):
         monkeypatch.setattr(sys, "stderr", stream)
         for name, module in sys.modules.items():
             if name.startswith("extproc.") and hasattr(module, "_log"):
-                monkeypatch.setattr(module, "_log", structlog.get_logger(name))  # a used one keeps its stream
+                monkeypatch.setattr(
+                    module, "_log", structlog.get_logger(name)
+                )  # one that was used keeps its stream
         logs.configure("debug")
         logging.root.setLevel(logging.DEBUG)
         return stream.getvalue
@@ -98,7 +100,7 @@ def talkative(monkeypatch):
 
 
 class Watched:
-    """A server of which everything that it writes is kept."""
+    """A server of which all output is kept."""
 
     def __init__(self, path, sts_url):
         self.path = path
@@ -176,7 +178,7 @@ HEAD = {
 
 
 @pytest.mark.parametrize("name", ["completion_queue", "aio"])
-async def test_nothing_secret_is_left_anywhere(name, watched, talkative, monkeypatch):
+async def test_no_secret_is_written_anywhere(name, watched, talkative, monkeypatch):
     parts, shown, logged = watched.parts, [], talkative()
     async with watched.serving(name) as channel:
 
@@ -197,7 +199,7 @@ async def test_nothing_secret_is_left_anywhere(name, watched, talkative, monkeyp
         await send(headers_message(**HEAD), headers_message(**HEAD))
         await send(b"\xff" + TOKEN.encode())
         await send(headers_message(**HEAD)[:-7])
-        await send(headers_message(**HEAD))  # and closed while its body is awaited
+        await send(headers_message(**HEAD))  # closed while the server waits for the body
         crash = RuntimeError(f"canary {TOKEN}")
         with monkeypatch.context() as fault:
             fault.setattr(type(parts.signer), "sign", lambda *_, **__: (_ for _ in ()).throw(crash))
@@ -222,7 +224,7 @@ async def test_nothing_secret_is_left_anywhere(name, watched, talkative, monkeyp
     assert "request_failed" in written["log"]
     for place, text in written.items():
         assert text
-        # What STS calls its error is its own word, and is cut short; it is no place for a token.
+        # The error code comes from STS and is truncated; it never contains a token.
         text = text.replace("canary-no-code-of-STS", "")  # noqa: PLW2901
         assert not [canary for canary in CANARIES if canary in text], (place, text)
     assert not any(b"canary" in body or b"eyJ" in body for body in shown)

@@ -58,7 +58,7 @@ async def test_a_collector_receives_the_decision_and_its_exchange(collector):
     assert TOKEN not in everything
 
 
-async def test_a_collector_that_is_gone_holds_nobody_up(unused_tcp_port_factory):
+async def test_a_collector_that_is_gone_delays_nothing(unused_tcp_port_factory):
     tracer = OtelTracer(otlp_provider(f"http://127.0.0.1:{unused_tcp_port_factory()}"))
     parts = Parts(tracer=tracer)
     stream = Stream(parts.pipeline, target_name=None)

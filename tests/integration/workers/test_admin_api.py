@@ -37,14 +37,14 @@ def admin(tmp_path, *arguments):
     return json.loads(done.stdout)
 
 
-def test_status_and_metrics_tell_of_every_worker(served, tmp_path):
+def test_status_and_metrics_cover_every_worker(served, tmp_path):
     workers = admin(tmp_path, "status")["workers"]
     assert [worker["worker"] for worker in workers] == [1, 2]
     assert {worker["pid"] for worker in workers} == set(served.pids().values())
     assert all(worker["ready"] for worker in workers)
 
 
-def test_a_revocation_is_told_to_all_workers_and_to_one_that_starts_again(served, tmp_path):
+def test_a_revocation_reaches_all_workers_and_one_that_restarts(served, tmp_path):
     admin(tmp_path, "revoke", "--subject", "mallory")
     assert [worker["revocations"] for worker in admin(tmp_path, "status")["workers"]] == [1, 1]
     old = served.pids()[2]

@@ -1,4 +1,4 @@
-"""A worker hears of all revocations before it serves, in each of its lives."""
+"""A worker gets all revocations before it serves, in each of its processes."""
 
 import asyncio
 import contextlib
@@ -30,14 +30,14 @@ async def ask(address, bearer):
 
 @contextlib.asynccontextmanager
 async def running(tmp_path):
-    """One worker under a supervisor's care; nobody answers at its STS's address."""
-    port, nobody = free_ports(2)
+    """Run one worker; nothing listens at the address of its STS."""
+    port, unused = free_ports(2)
     address = f"127.0.0.1:{port}"
     path = settings(
         tmp_path,
         grpc=address,
         admin=None,
-        sts={"endpoint_url": f"http://127.0.0.1:{nobody}", "deadline": 1.0},
+        sts={"endpoint_url": f"http://127.0.0.1:{unused}", "deadline": 1.0},
     )
     revocations = RevocationLog(clock=time.time)
     worker = Worker(
@@ -62,21 +62,21 @@ async def ready(worker):
     await asyncio.to_thread(until, lambda: not worker.unready, "the worker is ready")
 
 
-async def test_whoever_is_revoked_is_refused_by_the_next_life_from_its_first_request(tmp_path):
+async def test_a_revoked_user_is_refused_by_the_next_process_from_its_first_request(tmp_path):
     async with running(tmp_path) as (worker, revocations, address):
         alice, bob = token(tmp_path, "alice"), token(tmp_path, "bob")
         await ready(worker)
-        assert (await ask(address, alice)).status == 503  # accepted; there is no STS
+        assert (await ask(address, alice)).status == 503  # the token is accepted, and there is no STS
         revocations.add(admin_pb2.RevokeRequest(subject="alice"), Timestamp(seconds=int(time.time()) + 600))
         first = worker._process.pid
         worker._signal(signal.SIGKILL)
         await asyncio.to_thread(until, lambda: worker._process.pid != first, "it is started again")
-        # The connection waits for the port to be there: this is the first request of the new life.
+        # The connection waits for the port, so this is the new process's first request.
         assert (await ask(address, alice)).status == 403
         assert (await ask(address, bob)).status == 503
 
 
-async def test_a_worker_is_not_let_in_while_it_cannot_be_told(tmp_path):
+async def test_a_worker_does_not_serve_before_it_has_the_revocations(tmp_path):
     async with running(tmp_path) as (worker, revocations, address):
         async with revocations.lock:
             await asyncio.to_thread(until, (tmp_path / "1.sock").exists, "the control channel is there")
@@ -90,7 +90,7 @@ async def test_a_worker_is_not_let_in_while_it_cannot_be_told(tmp_path):
         await writer.wait_closed()
 
 
-async def test_the_control_channel_revokes_and_says_what_it_cannot(tmp_path):
+async def test_the_control_channel_revokes_and_reports_what_it_cannot(tmp_path):
     async with running(tmp_path) as (worker, _, address):
         await ready(worker)
         alice = token(tmp_path, "alice")

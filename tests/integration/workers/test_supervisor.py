@@ -1,4 +1,4 @@
-"""A supervisor and its workers, as processes: served, killed, drained, orphaned."""
+"""A supervisor and its workers as processes that serve, are killed, drain or lose their supervisor."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from support.supervised import PATIENCE, alive, serving, settings, until
 
 
 def ask(address):
-    """One ext_proc stream over a connection of its own; the answer's status."""
+    """Send one ext_proc stream over its own connection; return the response's status."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(address, options=options) as channel:
         process = channel.stream_stream(f"/{EXT_PROC_SERVICE}/Process")
@@ -81,7 +81,7 @@ def test_one_worker_is_one_process_that_listens_on_every_address(tmp_path, addre
         assert "worker" not in served.get("/metrics")[1]
 
 
-def test_a_killed_worker_is_started_again_while_the_other_goes_on(tmp_path, addresses):
+def test_a_killed_worker_is_restarted_while_the_other_serves(tmp_path, addresses):
     path = settings(tmp_path, grpc=addresses[:2], admin=addresses[2])
     with serving(path, admin=addresses[2]) as served:
         served.wait_ready()
@@ -100,7 +100,7 @@ def test_a_killed_worker_is_started_again_while_the_other_goes_on(tmp_path, addr
         assert '"status": "SIGKILL"' in served.log
 
 
-def test_without_any_ready_worker_the_reasons_are_told(shared):
+def test_without_any_ready_worker_the_reasons_are_shown(shared):
     pids = shared.pids()
     for pid in pids.values():
         os.kill(pid, signal.SIGSTOP)
@@ -197,7 +197,7 @@ def test_one_worker_that_cannot_start_does_not_end_the_others(tmp_path, addresse
         (["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], "listen.grpc: 3 addresses for 2 workers"),
     ],
 )
-def test_addresses_that_do_not_go_round_are_refused(tmp_path, grpc_setting, message):
+def test_addresses_that_cannot_be_split_are_refused(tmp_path, grpc_setting, message):
     path = settings(tmp_path, grpc=grpc_setting, admin=None)
     command = [sys.executable, "-m", "extproc", "serve", "--config", str(path), "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -205,7 +205,7 @@ def test_addresses_that_do_not_go_round_are_refused(tmp_path, grpc_setting, mess
     assert done.stderr.startswith(message)
 
 
-def test_the_control_sockets_are_the_owners_alone_and_are_gone_afterwards(shared):
+def test_only_their_owner_can_use_the_control_sockets_and_they_are_removed(shared):
     arguments = Path(f"/proc/{shared.pids()[1]}/cmdline").read_text()
     directory = Path(arguments.partition('"control":"unix:')[2].partition('"')[0]).parent
     assert directory.stat().st_mode & 0o777 == 0o700

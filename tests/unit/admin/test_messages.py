@@ -1,4 +1,4 @@
-"""The admin API's messages: nothing is lost on the way, and what cannot be told is refused."""
+"""The admin API's messages: conversion loses nothing, and refuses what it cannot convert."""
 
 import json
 import math
@@ -30,16 +30,16 @@ def session_ids(numbers):
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
-def test_an_object_comes_out_of_a_struct_as_it_went_in(document):
+def test_an_object_survives_a_struct(document):
     struct = Struct()
     struct.update(document)
-    told = json.loads(messages.json_of(struct, "claims"))
-    # As texts: in Python 1, 1.0 and True are equal.
-    assert json.dumps(told, sort_keys=True) == json.dumps(document, sort_keys=True)
+    converted = json.loads(messages.json_of(struct, "claims"))
+    # Compared as JSON: in Python 1, 1.0 and True are equal.
+    assert json.dumps(converted, sort_keys=True) == json.dumps(document, sort_keys=True)
 
 
 @pytest.mark.parametrize("number", [2.0**53, -(2.0**53), 1e300, math.inf, math.nan])
-def test_a_number_that_a_double_cannot_tell_exactly_is_refused(number):
+def test_a_number_that_is_not_exact_as_a_double_is_refused(number):
     struct = Struct()
     struct.update({"a": [{"b": number}]})
     with pytest.raises(RefusedError, match="claims: a number is too large"):
@@ -51,7 +51,7 @@ def test_a_number_that_a_double_cannot_tell_exactly_is_refused(number):
     size=st.integers(1, 5),
     come_and_go=st.sets(st.integers(0, 2**64 - 1), max_size=3),
 )
-def test_pages_have_every_session_once_whatever_comes_and_goes_meanwhile(numbers, size, come_and_go):
+def test_pages_have_every_session_once_even_if_others_begin_and_end(numbers, size, come_and_go):
     seen, token = [], ""
     for turn in range(len(numbers) + len(come_and_go) + 1):
         others = come_and_go - numbers if turn % 2 else set()
@@ -74,19 +74,19 @@ def test_a_page_has_100_sessions_unless_asked_otherwise_and_never_more_than_1000
 
 
 @pytest.mark.parametrize("wrong", [{"page_size": -1}, {"page_token": "x"}, {"page_token": "0" * 15}])
-def test_a_page_that_cannot_be_is_refused(wrong):
+def test_an_invalid_page_is_refused(wrong):
     with pytest.raises(RefusedError, match=next(iter(wrong))):
         messages.page(admin_pb2.ListSessionsRequest(**wrong), [])
 
 
 @pytest.mark.parametrize("condition", ["issuer", "subject", "jti", "role_arn"])
-def test_a_condition_that_is_empty_is_refused_and_not_taken_for_none(condition):
+def test_an_empty_condition_is_refused_and_not_ignored(condition):
     request = admin_pb2.RevokeRequest(**{"subject": "alice", condition: ""})
     with pytest.raises(RefusedError, match=f"{condition}: must not be empty"):
         messages.selector(request)
 
 
-def test_conditions_that_are_given_are_those_that_must_hold():
+def test_the_given_conditions_must_hold():
     assert messages.selector(admin_pb2.RevokeRequest()) == Selector()
     request = admin_pb2.ListSessionsRequest(issuer="i", subject="s", jti="j", role_arn="r", page_size=3)
     assert messages.selector(request) == Selector(issuer="i", subject="s", token_id="j", role_arn="r")
@@ -102,18 +102,18 @@ def test_conditions_that_are_given_are_those_that_must_hold():
         ({"role_arn": "r", "duration": Duration(seconds=5)}, 5.0),
     ],
 )
-def test_a_revocation_refuses_for_a_day_unless_it_says_otherwise_or_names_a_role(fields, seconds):
+def test_a_revocation_refuses_for_a_day_unless_it_has_a_duration_or_a_role(fields, seconds):
     assert messages.refuse_for(admin_pb2.RevokeRequest(**fields)) == seconds
 
 
-def test_nobody_is_refused_for_less_than_nothing():
+def test_a_negative_duration_is_refused():
     with pytest.raises(RefusedError, match="duration"):
         messages.refuse_for(admin_pb2.RevokeRequest(subject="a", duration=Duration(nanos=-1)))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_any_time_can_be_told(seconds):
-    told = messages.timestamp(seconds)
-    told.ToJsonString()  # raises for what RFC 3339 cannot say
+def test_any_time_is_a_valid_timestamp(seconds):
+    converted = messages.timestamp(seconds)
+    converted.ToJsonString()  # raises for a time outside RFC 3339
     if 0 < seconds < 253_402_300_798:
-        assert abs(told.ToMilliseconds() / 1000 - seconds) <= 0.001
+        assert abs(converted.ToMilliseconds() / 1000 - seconds) <= 0.001

@@ -1,4 +1,4 @@
-"""What operators see of a running process: everything but secrets."""
+"""The admin API of one process: it shows everything but secrets."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def opened(parts, subject, *, claims=None, roles=(ROLE,), chained=None):
     return session
 
 
-async def test_a_session_is_shown_with_everything_but_its_secrets():
+async def test_a_session_is_shown_without_its_secrets():
     parts = Parts()
     session = await opened(parts, "alice", claims={"jti": "j1"}, chained=CHAINED)
     parts.now = NOW + 5
@@ -51,7 +51,7 @@ async def test_a_session_is_shown_with_everything_but_its_secrets():
         assert secret not in str(shown)
 
 
-async def test_the_id_of_a_session_lasts_and_is_another_one_in_every_process():
+async def test_the_id_of_a_session_is_stable_and_differs_between_processes():
     parts = Parts()
     await opened(parts, "alice")
     one, other = admin_service(parts), admin_service(parts)
@@ -87,7 +87,7 @@ async def test_a_token_id_that_is_not_a_string_is_not_shown(jti):
     assert not (await sessions(admin_service(parts)))[0].jti
 
 
-async def test_looking_does_not_count_as_use():
+async def test_listing_does_not_count_as_use():
     parts = Parts()
     session = await opened(parts, "alice")
     parts.now = NOW + 50
@@ -100,7 +100,7 @@ async def test_looking_does_not_count_as_use():
     assert shown.credentials[0].last_used_at.ToSeconds() == NOW + 50
 
 
-async def test_a_claim_set_is_decided_by_the_running_policy_as_extproc_explain_tells_it():
+async def test_claims_are_explained_by_the_running_policy_as_by_extproc_explain():
     facts = await explanation(admin_service(Parts()), {"sub": "alice", "groups": ["admins"]})
     contract = {
         "outcome": "allow",
@@ -119,7 +119,7 @@ async def test_a_claim_set_is_decided_by_the_running_policy_as_extproc_explain_t
     assert (denied["outcome"], denied["reason"]) == ("deny", "no_role")
 
 
-async def test_whom_the_deny_list_names_is_denied_in_explanations_too_and_nothing_is_kept():
+async def test_explanations_use_the_deny_list_and_leave_nothing_in_the_caches():
     parts = Parts()
     service = admin_service(parts)
     claims = {"sub": "alice", "groups": ["admins"]}
@@ -138,12 +138,12 @@ async def test_whom_the_deny_list_names_is_denied_in_explanations_too_and_nothin
         ({}, {"path": "mcp"}, "request: "),
     ],
 )
-async def test_what_cannot_be_explained_is_refused_with_the_reason(claims, asked, message):
+async def test_an_unusable_explain_request_is_refused_with_the_reason(claims, asked, message):
     with pytest.raises(RefusedError, match=message):
         await explanation(admin_service(Parts()), claims, asked)
 
 
-async def test_a_revocation_tells_what_it_dropped_and_until_when_it_refuses():
+async def test_a_revocation_returns_what_it_dropped_and_until_when_it_refuses():
     parts = Parts()
     await opened(parts, "alice", roles=(ROLE, ROLE + "2"))
     await opened(parts, "bob")
@@ -193,7 +193,7 @@ async def test_the_status_has_the_age_and_failure_of_every_key_set():
             assert (each.fetched_at.ToSeconds(), each.age.ToSeconds()) == (NOW, 100)
 
 
-async def test_the_status_has_what_is_held_and_what_is_wrong():
+async def test_the_status_has_the_counts_and_the_problems():
     parts = Parts()
     await opened(parts, "alice", roles=(ROLE, ROLE + "2"))
     service = admin_service(parts, unready=["why"], degraded=["bad"], problems=["a: b"])
@@ -219,7 +219,7 @@ async def test_every_state_of_the_breaker_has_a_name(state):
     assert admin_pb2.BreakerState.Name((await status(service)).breaker) == f"BREAKER_STATE_{state.name}"
 
 
-def test_configurations_that_mean_the_same_have_the_same_digest_and_others_not():
+def test_only_equal_configurations_have_equal_digests():
     settings = config.parse(SETTINGS)
     assert _digest(settings) == _digest(config.parse(SETTINGS.replace("\n", "\n# comment\n")))
     assert _digest(settings) != _digest(config.parse(SETTINGS + "session_duration: 1800\n"))

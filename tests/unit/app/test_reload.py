@@ -1,4 +1,4 @@
-"""Reloading: what a new configuration changes for whom, and that a bad one changes nothing."""
+"""Reloading: what a new configuration changes, and that a bad one changes nothing."""
 
 import contextlib
 import copy
@@ -29,7 +29,7 @@ ROLE = "arn:aws:iam::123456789012:role/"
 
 
 class CountingSts:
-    """Gives credentials to everybody, and remembers for which role."""
+    """Returns credentials for each request, and records the role."""
 
     def __init__(self):
         self.roles = []
@@ -112,7 +112,7 @@ async def test_an_unchanged_file_changes_nothing(running):
     assert running.metric("reloads_total", outcome="unchanged") == 1
 
 
-async def test_a_new_grant_counts_for_sessions_that_are_open_already(running):
+async def test_a_new_grant_applies_to_open_sessions(running):
     assert (await running.authorized(MINE)).grant.role_arn == ROLE + "First"
     running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
     assert await running.reloader.reload() == []
@@ -134,7 +134,7 @@ async def test_a_session_whose_grant_stays_the_same_keeps_its_credentials(runnin
     assert running.sts.roles == [ROLE + "First"]
 
 
-async def test_a_session_that_a_broader_scope_opened_ends_when_that_no_longer_includes_what_is_required(
+async def test_a_session_ends_when_its_scope_no_longer_includes_the_required_one(
     running,
 ):
     token = mint(claims(scope="aws:*"))
@@ -142,7 +142,7 @@ async def test_a_session_that_a_broader_scope_opened_ends_when_that_no_longer_in
     running.document["scopes"] = {"aws:*": ["aws:read"]}
     await running.reloader.reload()
     first = await running.authorized(token)
-    running.document["scopes"]["other"] = ["aws:write"]  # nothing to this issuer
+    running.document["scopes"]["other"] = ["aws:write"]  # does not concern this issuer
     await running.reloader.reload()
     assert (await running.authorized(token)).session is first.session
     running.document["scopes"]["aws:*"] = ["aws:write"]
@@ -152,11 +152,11 @@ async def test_a_session_that_a_broader_scope_opened_ends_when_that_no_longer_in
     assert (caught.value.reason, caught.value.scopes) == (Reason.SCOPE_MISSING, ("aws:read", "aws:*"))
 
 
-async def test_scopes_that_a_rule_requires_from_now_on_count_for_sessions_that_are_open_already(running):
+async def test_scopes_that_a_rule_newly_requires_apply_to_open_sessions(running):
     assert await running.authorized(MINE)
     running.document["role_mappings"][0]["require_scopes"] = ["aws:call"]
     await running.reloader.reload()
-    for _ in range(2):  # decided, and remembered
+    for _ in range(2):  # first decided, then cached
         with pytest.raises(Denied) as caught:
             await running.authorized(MINE)
         assert (caught.value.reason, caught.value.scopes) == (Reason.SCOPE_MISSING, ("aws:call",))
@@ -184,7 +184,7 @@ async def test_a_session_of_an_issuer_that_changed_is_verified_again(running, ch
     assert (await running.authorized(THEIRS)).session is theirs.session
 
 
-async def test_a_claim_required_as_a_number_is_another_one_than_required_as_a_bool(running):
+async def test_a_claim_required_as_a_number_differs_from_one_required_as_a_bool(running):
     token = mint(claims(admin=1))
     running.document["issuers"][0]["required_claims"] = {"admin": 1}
     await running.reloader.reload()
@@ -196,7 +196,7 @@ async def test_a_claim_required_as_a_number_is_another_one_than_required_as_a_bo
     assert denied.value.reason is Reason.CLAIM_REQUIRED
 
 
-async def test_narrower_limits_on_tokens_hold_for_sessions_too(running):
+async def test_narrower_limits_on_tokens_apply_to_open_sessions(running):
     await running.authorized(MINE)
     running.document["limits"] = {"token_bytes": 256}
     await running.reloader.reload()
@@ -205,7 +205,7 @@ async def test_narrower_limits_on_tokens_hold_for_sessions_too(running):
     assert denied.value.reason is Reason.TOKEN_MALFORMED
 
 
-async def test_an_issuer_that_is_removed_takes_its_sessions_and_credentials_along(running):
+async def test_a_removed_issuers_sessions_and_credentials_are_dropped(running):
     await running.authorized(MINE)
     del running.document["issuers"][0]
     await running.reloader.reload()
@@ -227,7 +227,7 @@ async def test_a_session_that_an_older_request_opens_late_is_verified_again_by_n
     older = running.pipeline
     running.document["issuers"][0]["audiences"] = ["https://another.example"]
     await running.reloader.reload()
-    await running.authorized(MINE, older)  # puts a session that the newer configuration would refuse
+    await running.authorized(MINE, older)  # opens a session that the newer configuration would refuse
     assert len(running.state.sessions) == 1
     with pytest.raises(Denied) as denied:
         await running.authorized(MINE)
@@ -246,7 +246,7 @@ async def test_a_request_does_not_outlive_its_configuration_for_long(running, mo
     assert denied.value.reason is Reason.CONFIGURATION_CHANGED
 
 
-async def test_credentials_that_nobody_asks_for_any_more_are_not_renewed(running):
+async def test_credentials_that_are_no_longer_used_are_not_renewed(running):
     long_token = mint(claims(exp=NOW + 8000))
     await running.authorized(long_token)
     running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
@@ -265,7 +265,7 @@ async def test_credentials_that_nobody_asks_for_any_more_are_not_renewed(running
     ],
     ids=["invalid", "a bug of ours", "incomplete"],
 )
-async def test_a_bad_file_leaves_everything_as_it_was_and_says_so(running, bad):
+async def test_a_bad_file_changes_nothing_and_is_reported(running, bad):
     first = await running.authorized(MINE)
     before, good = running.reloader.current, running.document
     running.document = bad
@@ -283,7 +283,7 @@ async def test_a_bad_file_leaves_everything_as_it_was_and_says_so(running, bad):
     assert running.metric("last_reload_successful") == 1
 
 
-async def test_what_waits_for_a_restart_is_said_and_the_rest_applies(running):
+async def test_settings_that_need_a_restart_are_named_and_the_others_apply(running):
     running.document["listen"] = {"grpc": "127.0.0.1:1"}
     running.document["sts"] = {"deadline": 9.0}
     running.document["limits"] = {"sessions": 5, "mcp_body_bytes": 7}
@@ -303,7 +303,7 @@ async def test_what_waits_for_a_restart_is_said_and_the_rest_applies(running):
     assert running.reloader.degraded == []
 
 
-async def test_another_default_region_of_sts_waits_for_a_restart(running):
+async def test_another_default_region_of_sts_needs_a_restart(running):
     running.document["targets"][0]["host"] = "aws-mcp.eu-central-1.api.aws"
     await running.reloader.reload()
     assert running.reloader.degraded == ["configuration: sts.region (the first target's) needs a restart"]
@@ -312,7 +312,7 @@ async def test_another_default_region_of_sts_waits_for_a_restart(running):
     assert running.reloader.degraded == ["configuration: sts.region (the first target's) needs a restart"]
 
 
-async def test_what_can_change_must_fit_what_waits_for_a_restart(running):
+async def test_new_settings_must_fit_those_that_need_a_restart(running):
     running.document["cache"] = {"reuse": "identity"}
     await running.reloader.reload()
     assert running.reloader.current.settings.cache.reuse == "token"
@@ -333,7 +333,7 @@ async def test_what_can_change_must_fit_what_waits_for_a_restart(running):
     with_identity.state.exchange.close()
 
 
-async def test_key_stores_of_issuers_that_stay_are_kept_and_others_are_fetched_before_they_count(running):
+async def test_key_stores_of_unchanged_issuers_are_kept_and_new_ones_are_fetched_before_use(running):
     await running.authorized(MINE)
     kept = running.reloader.current.key_stores[ISSUER]
     elsewhere = running.keys.with_name("others.json")
@@ -347,7 +347,7 @@ async def test_key_stores_of_issuers_that_stay_are_kept_and_others_are_fetched_b
     assert running.reloader.watched == [running.keys, elsewhere]
 
 
-async def test_a_changed_key_file_counts_at_once(running):
+async def test_a_changed_key_file_is_used_at_once(running):
     await running.authorized(MINE)
     running.keys.write_bytes(key_set(public_jwk(rsa_key("second"), kid="second")))
     assert await running.reloader.reload() == []
@@ -356,7 +356,7 @@ async def test_a_changed_key_file_counts_at_once(running):
     assert denied.value.reason is Reason.KEY_UNKNOWN
 
 
-async def test_older_configurations_are_let_go(running, monkeypatch):
+async def test_older_configurations_are_freed(running, monkeypatch):
     monkeypatch.setattr(reload_module, "RETIRE_AFTER", 0)
     await running.authorized(MINE)
     older = weakref.ref(running.reloader.current.pipeline)
@@ -370,7 +370,7 @@ async def test_older_configurations_are_let_go(running, monkeypatch):
 @pytest.mark.parametrize(
     "example", sorted(EXAMPLES.glob("*/extproc.yaml")), ids=lambda path: path.parent.name
 )
-def test_every_kind_of_settings_can_be_put_together_with_those_of_the_start(example):
+def test_every_section_can_be_combined_with_the_settings_of_the_start(example):
     wanted = config.load(example)
     at_start = wanted.model_copy(update={"drain_seconds": 1.0, "listen": Listen(grpc="127.0.0.1:1")})
     settings, waiting = applicable(wanted, at_start)
@@ -378,7 +378,7 @@ def test_every_kind_of_settings_can_be_put_together_with_those_of_the_start(exam
     assert same(settings, wanted.model_copy(update={"listen": at_start.listen}))
 
 
-async def test_what_can_be_counted_is_shown_at_0_before_it_happens(running):
+async def test_series_are_exposed_at_0_before_anything_is_counted(running):
     shown = running.state.metrics.registry.get_sample_value
     refused = {"decision": "deny", "reason": "no_role", "target": "new"}
     assert shown("extproc_requests_total", {**refused, "target": "aws-mcp"}) == 0
@@ -394,7 +394,7 @@ async def test_what_can_be_counted_is_shown_at_0_before_it_happens(running):
     assert shown("extproc_jwks_fetches_total", {"issuer": "https://third.example", "outcome": "failed"}) == 0
 
 
-async def test_settings_that_wait_for_a_restart_are_told_one_by_one(running):
+async def test_settings_that_need_a_restart_are_exposed_one_by_one(running):
     assert set(running.reloader.waits_for_restart.values()) == {False}
     running.document["targets"][0]["host"] = "aws-mcp.eu-central-1.api.aws"
     running.document["limits"] = {"sessions": 7}

@@ -25,7 +25,7 @@ class Watched:
         await asyncio.wait_for(self.changed.get(), 30)
 
     async def looks(self, count=6):
-        """Let some looks pass."""
+        """Wait for some checks."""
         await asyncio.sleep(SOON * count)
 
 
@@ -41,7 +41,7 @@ async def watching(*files):
 
 
 def config_map(directory, version, text):
-    """A ConfigMap volume as the kubelet keeps it: file → ..data → a directory, replaced by a rename."""
+    """A ConfigMap volume as the kubelet writes it: file → ..data → a directory, replaced by a rename."""
     data = directory / f"..{version}"
     data.mkdir()
     (data / "extproc.yaml").write_text(text)
@@ -81,7 +81,7 @@ async def test_a_file_that_goes_and_comes_back_is_noticed(tmp_path):
         await watched.next()
 
 
-async def test_the_same_contents_written_again_are_no_change(tmp_path):
+async def test_writing_the_same_contents_again_is_not_a_change(tmp_path):
     file, other = tmp_path / "a", tmp_path / "b"
     file.write_text("one")
     other.write_text("one")
@@ -94,7 +94,7 @@ async def test_the_same_contents_written_again_are_no_change(tmp_path):
         assert watched.changed.empty()
 
 
-async def test_another_file_is_no_change_until_it_changes(tmp_path):
+async def test_another_file_is_not_a_change_until_it_changes(tmp_path):
     file, further = tmp_path / "a", tmp_path / "b"
     file.write_text("one")
     further.write_text("one")
@@ -121,7 +121,7 @@ async def test_a_file_still_being_written_is_waited_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["missing", "nul\0nul"])
-async def test_what_cannot_be_read_does_not_end_the_watch(tmp_path, name):
+async def test_an_unreadable_file_does_not_end_the_watch(tmp_path, name):
     file = tmp_path / "a"
     file.write_text("one")
     async with watching(file, tmp_path / name) as watched:

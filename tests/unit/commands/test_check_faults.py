@@ -1,4 +1,4 @@
-"""``extproc check`` names the one thing that is wrong in each of these configurations, and nothing in ours."""
+"""``extproc check`` names the one fault in each of these configurations, and none in the examples."""
 
 import copy
 from pathlib import Path
@@ -216,7 +216,7 @@ def test_one_fault_is_named(name, tmp_path):
 @pytest.mark.parametrize("example", sorted(path.parent.name for path in ROOT.glob("envoy/*/extproc.yaml")))
 def test_no_example_has_a_finding(example):
     result = CliRunner().invoke(main, ["check", "--config", str(ROOT / "envoy" / example / "extproc.yaml")])
-    # The files of mTLS are on the machine where it runs.
+    # The files for mTLS are on the machine where it runs.
     lines = [line for line in result.stderr.splitlines() if not line.startswith("note: listen.tls: /etc/")]
     assert (result.exit_code, lines) == (0, [])
 
@@ -224,7 +224,7 @@ def test_no_example_has_a_finding(example):
 def test_the_second_type_checker_is_asked_where_it_is_installed():
     pytest.importorskip("cel_expr_python")
     mapping = {"matcher": "size(agents) == 'x'", "role_arn": ARN + "A"}
-    # Not through validate(): our own checker would be first.
+    # Not through validate(): our own checker would refuse it first.
     settings = Settings.model_validate({**BASE, "ceilings": [], "role_mappings": [mapping]})
     (warning,) = cel_check.warnings(settings)
     assert warning.startswith("role_mappings[0].matcher: cel-expr-python: ")

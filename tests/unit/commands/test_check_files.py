@@ -1,4 +1,4 @@
-"""``extproc check`` and the listener's files: they may be on another machine, so they are warned of."""
+"""``extproc check`` warns of the listener's files: they may be on another machine."""
 
 import pytest
 import yaml

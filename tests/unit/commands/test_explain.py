@@ -1,4 +1,4 @@
-"""``extproc explain`` and what ``extproc check`` says about rules."""
+"""``extproc explain``, and the warnings of ``extproc check`` about rules."""
 
 import json
 
@@ -49,7 +49,7 @@ def call(tool):
 def test_an_allowed_request_is_one_json_object_and_exit_0(run):
     result = run({"sub": "alice", "groups": ["admins"]}, None, "--json")
     assert result.exit_code == 0
-    told = json.loads(result.stdout)
+    shown = json.loads(result.stdout)
     contract = {
         "outcome": "allow",
         "reason": None,
@@ -60,20 +60,20 @@ def test_an_allowed_request_is_one_json_object_and_exit_0(run):
         "policy_arns": [],
         "policy": None,
     }
-    assert {name: told[name] for name in contract} == contract
+    assert {name: shown[name] for name in contract} == contract
     looked_at = [
-        (entry["name"], entry["priority"], entry["matched"], entry["error"]) for entry in told["evaluated"]
+        (entry["name"], entry["priority"], entry["matched"], entry["error"]) for entry in shown["evaluated"]
     ]
     assert looked_at == [("no-rm", 0, False, None), ("admins", 1, True, None)]
-    assert [(entry["name"], entry["matched"]) for entry in told["ceilings"]] == [("agents", False)]
-    assert told["not_tried"] == [{"kind": "mapping", "name": "teams"}]
+    assert [(entry["name"], entry["matched"]) for entry in shown["ceilings"]] == [("agents", False)]
+    assert shown["not_tried"] == [{"kind": "mapping", "name": "teams"}]
 
 
 def test_a_ceiling_and_the_session_policy_it_leads_to_show(run):
     result = run({"sub": "alice", "groups": ["admins"], "act": {}}, None, "--json")
-    told = json.loads(result.stdout)
-    assert (told["mapping"], told["role_arn"]) == ("teams", ROLE + "Team")
-    assert told["policy_arns"] == ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
+    shown = json.loads(result.stdout)
+    assert (shown["mapping"], shown["role_arn"]) == ("teams", ROLE + "Team")
+    assert shown["policy_arns"] == ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_bad_input_is_exit_2_and_one_line(run, claims, request_):
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
 
 
-def test_people_are_told_rules_results_and_the_role(run):
+def test_people_get_rules_results_and_the_role(run):
     shown = run({"sub": "alice", "groups": ["admins"]}).stdout
     assert "mapping no-rm: no match" in shown
     assert "mappings not tried: teams" in shown
@@ -130,7 +130,7 @@ def test_names_are_shown_as_they_are_and_never_as_markup(run):
     assert "[bold]x[/bold]" in run({"sub": "alice"}, settings=settings).stdout
 
 
-def test_check_warns_on_standard_error_and_tells_what_each_rule_reads(tmp_path):
+def test_check_warns_on_standard_error_and_shows_what_each_rule_reads(tmp_path):
     mappings = [*SETTINGS["role_mappings"], {"name": "twice", "claim": "admins", "role_arn": ROLE + "A"}]
     path = tmp_path / "extproc.yaml"
     path.write_text(yaml.safe_dump({**SETTINGS, "role_mappings": mappings}))
@@ -148,20 +148,20 @@ def test_check_warns_on_standard_error_and_tells_what_each_rule_reads(tmp_path):
     ]
 
 
-def test_nothing_in_a_token_steers_the_terminal(run):
+def test_nothing_in_a_token_controls_the_terminal(run):
     shown = run({"sub": "alice", "\x1b[31mred": 1}, settings=NEEDS_A_CLAIM).stdout
     assert "\x1b" not in shown
     assert "\\x1b[31mred" in shown
 
 
-def test_what_is_missing_is_told_apart_from_what_is_false_and_with_what_there_is(run):
+def test_missing_is_distinguished_from_false_and_shown_with_what_is_there(run):
     shown = run({"sub": "alice", "team": "b"}, settings=NEEDS_A_CLAIM).stdout
     assert "claims.level is missing\n" in shown
     assert 'claims.team == "a" is false\n' in shown
     assert "the token has the claims sub, team\n" in shown
 
 
-def test_an_error_is_told_with_the_part_that_has_it_and_no_other(run):
+def test_an_error_is_shown_at_the_part_that_has_it(run):
     shown = run({"sub": "alice", "level": "x", "team": "b"}, settings=NEEDS_A_CLAIM).stdout
     assert "mapping levels: ERROR\n" in shown
     assert "int(claims.level) > 3: " in shown
@@ -204,7 +204,7 @@ def test_a_request_alone_is_explained_as_it_is(tmp_path):
         {"jwt_payload": []},
     ],
 )
-def test_what_http_cannot_carry_is_no_request(run, request_):
+def test_a_request_that_http_cannot_carry_is_refused(run, request_):
     result = run({"sub": "a"}, request_)
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
 

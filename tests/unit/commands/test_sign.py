@@ -1,4 +1,4 @@
-"""``extproc sign``: every input has its effect, bad input is told apart, and a difference to AWS is shown."""
+"""``extproc sign``: every input has an effect, bad input is named, and a difference to AWS is shown."""
 
 import html
 import json
@@ -173,7 +173,7 @@ def test_without_a_time_it_is_now():
         ({**REQUEST, "sign_headers": ["a b"]}, "sign_headers[0]: "),
     ],
 )
-def test_bad_input_is_told_in_a_line_and_exits_2(request_, message):
+def test_bad_input_is_one_line_and_exits_2(request_, message):
     result = invoke(request_, "--json")
     assert result.exit_code == 2
     assert message in result.stderr

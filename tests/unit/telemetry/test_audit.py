@@ -1,4 +1,4 @@
-"""The queue never waits for the sink; what is lost is counted; what is queued is written at the end."""
+"""The queue never waits for the sink, counts lost events, and is written at the end."""
 
 import json
 import threading
@@ -60,7 +60,7 @@ def test_events_are_written_without_being_asked_to():
     log.close()
 
 
-def test_a_blocked_sink_blocks_nobody_and_drops_are_counted():
+def test_a_blocked_sink_does_not_block_and_drops_are_counted():
     sink = MemorySink()
     sink.open.clear()
     log = AuditLog(sink=sink, max_queued=10)
@@ -73,7 +73,7 @@ def test_a_blocked_sink_blocks_nobody_and_drops_are_counted():
     for thread in threads:
         thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
-    assert len(log) <= 11  # two threads may both have seen the last free place
+    assert len(log) <= 11  # two threads may both have seen the last free slot
     kept = len(log)
     assert log.outcomes["dropped"] == 200 - kept
     sink.open.set()

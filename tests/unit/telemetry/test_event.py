@@ -1,4 +1,4 @@
-"""An audit event is one line of JSON in ASCII, bounded, with what was decided and nothing secret."""
+"""An audit event is one bounded line of ASCII JSON, with the decision and no secret."""
 
 import json
 
@@ -80,7 +80,7 @@ def test_of_a_chain_the_last_role_is_named():
     assert rendered(record(grant=grant))["role_arn"] == "arn:aws:iam::2:role/Last"
 
 
-def test_what_rules_read_of_the_message_counts_more_than_its_headers():
+def test_the_message_that_rules_read_takes_precedence_over_its_headers():
     made = record(
         head=head(headers=[("mcp-method", "tools/call"), ("mcp-name", "whoami")]),
         mcp_method="resources/read",
@@ -90,12 +90,12 @@ def test_what_rules_read_of_the_message_counts_more_than_its_headers():
 
 
 def test_a_request_that_could_not_be_read_still_has_its_event():
-    told = rendered(record(head=None, target="", decision="deny", reason="protocol_violation"), "why")
-    assert (told["decision"], told["reason"], told["detail"]) == ("deny", "protocol_violation", "why")
-    assert told["request_id"] is None
+    shown = rendered(record(head=None, target="", decision="deny", reason="protocol_violation"), "why")
+    assert (shown["decision"], shown["reason"], shown["detail"]) == ("deny", "protocol_violation", "why")
+    assert shown["request_id"] is None
 
 
-def test_client_id_stands_in_for_azp():
+def test_client_id_replaces_a_missing_azp():
     assert rendered(record(identity=identity(client_id="c")))["client"] == "c"
 
 
@@ -145,7 +145,7 @@ def test_the_event_does_not_hold_the_head():
         f"00-{TRACE}-b7ad6b7169203331-01\n",
     ],
 )
-def test_what_is_no_traceparent_has_no_trace_id(header):
+def test_an_invalid_traceparent_has_no_trace_id(header):
     assert trace_id(header) is None
 
 

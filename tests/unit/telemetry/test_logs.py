@@ -1,4 +1,4 @@
-"""Logs: repeats are limited, others' messages are left out."""
+"""Logs: repeats are limited, and libraries' messages are left out."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def passed(limiter, **line):
         return None
 
 
-def test_a_repeated_line_is_left_out_after_some_and_counted_in_a_later_one():
+def test_repeated_lines_are_dropped_after_some_and_counted_in_a_later_one():
     now = [0.0]
     limiter = Repeats(lambda: now[0])
     shown = [passed(limiter, event="exchange_failed", reason="sts_unavailable") for _ in range(LIMIT + 25)]
@@ -67,7 +67,7 @@ def test_kinds_are_bounded():
     assert len(limiter._kinds) <= 1000
 
 
-def test_lines_are_json_where_nobody_reads_along_and_levels_count(written):
+def test_lines_are_json_without_a_terminal_and_levels_apply(written):
     logs.configure("warning")
     structlog.get_logger("t").info("left_out")
     structlog.get_logger("t").warning("shown", field=1)
@@ -96,7 +96,7 @@ def test_messages_and_exceptions_of_libraries_are_not_quoted(written):
     assert "canary" not in json.dumps(line)
 
 
-def test_the_failure_of_a_thread_is_told_without_its_message(written):
+def test_the_failure_of_a_thread_is_logged_without_its_message(written):
     logs.configure("info")
 
     def fail():

@@ -1,4 +1,4 @@
-"""Metrics: right under threads, equal to the client library's, and without anything of a user in labels."""
+"""Metrics: correct under threads, equal to the client library's, and with no user data in labels."""
 
 import sys
 import threading
@@ -33,7 +33,7 @@ def test_requests_are_counted_by_decision_reason_and_target():
     assert value(metrics, "extproc_requests_total", decision="deny", reason="no_role", target="") == 1
 
 
-def test_what_can_happen_is_counted_from_0_so_that_the_first_time_is_an_increase():
+def test_series_start_at_0_so_that_the_first_event_is_an_increase():
     metrics = Metrics(exchange_outcomes=[("ok", ""), ("sts_access_denied", "AccessDenied")])
     metrics.decided(record())
     metrics.expect(targets=["aws-mcp", "s3"], issuers=["https://idp.example"])
@@ -96,7 +96,7 @@ def test_present_values_are_those_of_the_moment():
     assert value(metrics, "extproc_exchanges_waiting") == 5
 
 
-def test_reloads_are_told_by_their_outcome_and_the_last_one():
+def test_reloads_are_counted_by_outcome():
     metrics = Metrics()
     assert value(metrics, "extproc_config_last_reload_successful") == 1
     loaded = value(metrics, "extproc_config_last_reload_timestamp_seconds")

@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for metrics, labels and values that exist; the runbook has them all."""
+"""Dashboard and alert rules use only metrics, labels and values that exist, and the runbook covers them."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _MATCHER = re.compile(r'(\w+)\s*(=~|=)\s*"([^"]*)"')
 
 
 def existing():
-    """Sample names with their labels and values, before anything has happened."""
+    """Return the samples' names with their labels and values, before anything was counted."""
     metrics = Metrics(exchange_outcomes=EXCHANGE_OUTCOMES)
     metrics.follow(SOURCES)
     metrics.expect(targets=["aws-mcp"], issuers=["https://idp.example"])
@@ -40,7 +40,7 @@ def existing():
 
 
 def problems(expression):
-    """What an expression asks for that does not exist."""
+    """Return what an expression uses that does not exist."""
     expression = expression.replace("$instance", "all")
     # Prometheus itself makes `up` for each target it scrapes; the product has no such series.
     expression, own = re.subn(r"\bup\{[^}]*\}", "", expression)
@@ -76,7 +76,7 @@ PANELS = {
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_an_alert_asks_for_what_exists_and_says_what_it_means(name):
+def test_an_alert_uses_existing_metrics_and_is_explained(name):
     rule = RULES[name]
     assert list(problems(rule["expr"])) == []
     assert rule["annotations"]["summary"]
@@ -125,13 +125,13 @@ def test_the_runbook_names_only_what_exists():
 
 
 @pytest.mark.parametrize("name", PANELS)
-def test_a_panel_asks_for_what_exists(name):
+def test_a_panel_uses_existing_metrics(name):
     assert list(problems(PANELS[name]["expr"])) == []
     shown = set(re.findall(r"\{\{(\w+)\}\}", PANELS[name]["legendFormat"]))
     assert all(re.search(rf"by \([^)]*\b{label}\b", PANELS[name]["expr"]) for label in shown)
 
 
-def test_every_metric_of_ours_that_counts_is_on_the_dashboard():
+def test_every_important_metric_is_on_the_dashboard():
     shown = " ".join(target["expr"] for target in PANELS.values())
     ours = {name for name in existing() if name.startswith("extproc_")}
     left_out = {

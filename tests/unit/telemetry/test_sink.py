@@ -1,4 +1,4 @@
-"""Audit lines reach the file that has the name now, whole."""
+"""Audit lines reach the file that has the name now, and are never split."""
 
 import os
 import threading
@@ -18,13 +18,13 @@ def test_lines_are_appended_to_what_is_there(tmp_path):
     assert path.read_bytes() == b"old\nnew\n"
 
 
-def test_a_new_file_is_not_for_everybody(tmp_path):
+def test_a_new_file_is_not_readable_by_others(tmp_path):
     FileSink(tmp_path / "audit.log").close()
     assert (tmp_path / "audit.log").stat().st_mode & 0o137 == 0
 
 
 @pytest.mark.parametrize("rotate", ["renamed", "removed", "replaced"])
-def test_a_rotated_file_is_left_for_the_new_one(tmp_path, rotate):
+def test_after_a_rotation_lines_go_to_the_new_file(tmp_path, rotate):
     path, old = tmp_path / "audit.log", tmp_path / "audit.log.1"
     sink = FileSink(path)
     sink.write(b"1\n")
@@ -41,7 +41,7 @@ def test_a_rotated_file_is_left_for_the_new_one(tmp_path, rotate):
         assert old.read_bytes() == b"1\n"
 
 
-def test_after_a_line_that_was_cut_off_the_next_begins_anew(tmp_path, monkeypatch):
+def test_after_a_truncated_line_the_next_one_starts_on_its_own(tmp_path, monkeypatch):
     path = tmp_path / "audit.log"
     sink = FileSink(path)
 
@@ -77,7 +77,7 @@ def test_a_slow_reader_of_a_pipe_gets_everything_even_if_it_is_non_blocking():
     assert bytes(received) == data
 
 
-def test_a_shared_pipe_gets_lines_in_pieces_that_it_keeps_together(monkeypatch):
+def test_writes_to_a_pipe_are_small_enough_to_be_atomic(monkeypatch):
     reader, writer = os.pipe()
     pieces = []
     monkeypatch.setattr(sinks, "write_all", lambda _descriptor, piece: pieces.append(piece))

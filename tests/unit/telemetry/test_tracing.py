@@ -64,7 +64,7 @@ def test_the_decision_is_a_child_of_the_callers_span_and_holds_the_exchange(trac
     assert decision.end_time - decision.start_time >= 5e8
 
 
-def test_attributes_say_what_was_decided_and_nothing_secret(traced):
+def test_attributes_have_the_decision_and_no_secret(traced):
     decision = traced(allowed())["extproc.decision"]
     attributes = dict(decision.attributes)
     assert attributes.pop("extproc.duration_us") >= 0
@@ -109,7 +109,7 @@ def test_a_request_without_a_head_is_traced_too(traced):
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"},
     ],
 )
-def test_traces_are_off_unless_asked_for(environment):
+def test_traces_are_off_by_default(environment):
     assert build_tracer(config.parse(SETTINGS), environment) is None
 
 
@@ -129,7 +129,7 @@ def test_an_endpoint_without_the_library_is_refused_or_warned_about(monkeypatch)
         ("http://c:4318/otlp/v1/traces", "http://c:4318/otlp/v1/traces"),
     ],
 )
-def test_an_endpoint_may_leave_the_standard_path_out(endpoint, used):
+def test_an_endpoint_may_omit_the_standard_path(endpoint, used):
     assert _with_path(endpoint) == used
 
 

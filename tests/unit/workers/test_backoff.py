@@ -1,4 +1,4 @@
-"""How restarts are spaced."""
+"""The delays between restarts."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ def test_delays_double_up_to_the_longest():
     assert delays[-1] == delays[-2] == LONGEST
 
 
-def test_a_stable_life_begins_anew():
+def test_a_stable_process_resets_the_delay():
     back_off = BackOff()
     for _ in range(12):
         back_off.after(0.5)
@@ -22,6 +22,6 @@ def test_a_stable_life_begins_anew():
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1e6)))
-def test_no_history_gives_a_delay_out_of_bounds(lives):
+def test_delays_are_always_within_bounds(lives):
     back_off = BackOff()
     assert all(FIRST <= back_off.after(lived) <= LONGEST for lived in lives)

@@ -1,4 +1,4 @@
-"""The admin API over all workers, with workers that answer as told."""
+"""The admin API over all workers, with fake workers."""
 
 import asyncio
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from support.credentials import FakeClock
 
 
 class FakeWorker:
-    """``sessions``: the ids of those it holds. ``failure``: what every call raises."""
+    """A worker that holds ``sessions`` (ids), and whose calls raise ``failure``."""
 
     def __init__(self, number, sessions=(), *, serves=True, failure=None, problems=()):
         self.number = number
@@ -74,7 +74,7 @@ def revoke_request(seconds=60):
     return request
 
 
-async def test_status_tells_of_every_worker_also_of_one_that_does_not_serve_or_answer():
+async def test_status_covers_every_worker_even_if_it_does_not_serve_or_answer():
     hung = FakeWorker(3, failure=NoAnswerError("DEADLINE_EXCEEDED"))
     fan_out, _ = over(FakeWorker(1), FakeWorker(2, serves=False), hung)
     workers = (await fan_out.GetStatus(admin_pb2.GetStatusRequest(), None)).workers
@@ -86,7 +86,7 @@ async def test_status_tells_of_every_worker_also_of_one_that_does_not_serve_or_a
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 100])
-async def test_sessions_of_all_workers_come_page_by_page_each_once(size):
+async def test_sessions_of_all_workers_are_listed_page_by_page_each_once(size):
     fan_out, _ = over(
         FakeWorker(1, "abcd"), FakeWorker(2), FakeWorker(3, "xyz", serves=False), FakeWorker(4, "bcq")
     )
@@ -103,7 +103,7 @@ async def test_sessions_of_all_workers_come_page_by_page_each_once(size):
 
 
 @pytest.mark.parametrize(("size", "token"), [(-1, ""), (1, "x:y"), (1, "nonsense")])
-async def test_pages_that_cannot_be_are_refused(size, token):
+async def test_invalid_pages_are_refused(size, token):
     fan_out, _ = over(FakeWorker(1, "ab"))
     with pytest.raises(RefusedError, match="page_"):
         await fan_out.ListSessions(admin_pb2.ListSessionsRequest(page_size=size, page_token=token), None)
@@ -124,7 +124,7 @@ async def test_a_revocation_that_refuses_nobody_is_not_kept():
     assert revocations.in_force() == []
 
 
-async def test_a_revocation_that_one_worker_does_not_confirm_is_an_error_and_is_kept_for_its_next_life():
+async def test_a_revocation_that_one_worker_does_not_confirm_is_an_error_and_is_kept_for_its_next_process():
     hung = FakeWorker(2, failure=NoAnswerError("DEADLINE_EXCEEDED"))
     fan_out, revocations = over(FakeWorker(1), hung)
     with pytest.raises(NoAnswerError, match="worker 2: DEADLINE_EXCEEDED"):
@@ -132,10 +132,10 @@ async def test_a_revocation_that_one_worker_does_not_confirm_is_an_error_and_is_
     assert [each.subject for each in revocations.in_force()] == ["alice"]
 
 
-async def test_what_every_worker_refuses_is_refused_and_not_kept():
-    refusing = [FakeWorker(number, failure=RefusedError("whom?")) for number in (1, 2)]
+async def test_a_revocation_that_every_worker_refuses_is_refused_and_not_kept():
+    refusing = [FakeWorker(number, failure=RefusedError("which?")) for number in (1, 2)]
     fan_out, revocations = over(*refusing)
-    with pytest.raises(RefusedError, match="whom"):
+    with pytest.raises(RefusedError, match="which"):
         await fan_out.Revoke(revoke_request(), None)
     assert revocations.in_force() == []
 
@@ -148,7 +148,7 @@ async def test_without_a_worker_nothing_is_revoked_or_explained():
     assert revocations.in_force() == []
 
 
-async def test_no_worker_is_let_in_while_others_are_told_of_a_revocation():
+async def test_no_worker_may_serve_while_a_revocation_is_sent_to_the_others():
     fan_out, revocations = over(FakeWorker(1))
     async with revocations.lock:
         revoking = asyncio.create_task(fan_out.Revoke(revoke_request(), None))
@@ -166,7 +166,7 @@ async def test_an_explanation_comes_from_the_first_worker_that_serves():
     assert second.asked == ["Explain"]
 
 
-async def test_problems_of_a_reload_are_told_once():
+async def test_problems_of_a_reload_are_listed_once():
     fan_out, _ = over(FakeWorker(1, problems=["a: b"]), FakeWorker(2, problems=["a: b", "c: d"]))
     answer = await fan_out.Reload(admin_pb2.ReloadRequest(), None)
     assert list(answer.problems) == ["a: b", "c: d"]

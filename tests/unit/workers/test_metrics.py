@@ -48,7 +48,7 @@ def test_a_worker_that_is_away_is_left_out():
 
 
 @given(st.dictionaries(st.integers(1, 8), st.integers(0, 10**6), max_size=4), st.text(max_size=20))
-def test_nothing_is_lost_and_nothing_added_up(requests, label):
+def test_no_sample_is_lost_or_summed(requests, label):
     samples = shown({number: exposition(count, label) for number, count in requests.items()})[1]
     found = {
         dict(key[1:])["worker"]: value for key, (value, _) in samples.items() if key[0] == "requests_total"

@@ -1,4 +1,4 @@
-"""What a worker that starts later is told."""
+"""The revocations that are repeated to a worker that starts later."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,27 +20,27 @@ def kept(clock, *entries):
     return revocations
 
 
-def told(revocations):
+def remaining(revocations):
     return {each.subject: each.duration.ToTimedelta().total_seconds() for each in revocations.in_force()}
 
 
-async def test_each_is_told_for_the_time_that_is_left():
+async def test_each_revocation_is_repeated_for_the_remaining_time():
     clock = FakeClock()
     revocations = kept(clock, ("alice", clock.now + 600), ("bob", clock.now + 60))
     clock.now += 59.5
-    assert told(revocations) == {"alice": 540.5, "bob": 0.5}
+    assert remaining(revocations) == {"alice": 540.5, "bob": 0.5}
     assert revocations.in_force()[0].issuer == "https://idp.example"
     clock.now += 1
-    assert told(revocations) == {"alice": 539.5}
+    assert remaining(revocations) == {"alice": 539.5}
 
 
-async def test_of_the_same_people_the_longest_counts():
+async def test_of_the_same_conditions_the_longest_revocation_is_kept():
     clock = FakeClock()
-    assert told(kept(clock, ("alice", clock.now + 600), ("alice", clock.now + 60))) == {"alice": 600}
-    assert told(kept(clock, ("alice", clock.now + 60), ("alice", clock.now + 600))) == {"alice": 600}
+    assert remaining(kept(clock, ("alice", clock.now + 600), ("alice", clock.now + 60))) == {"alice": 600}
+    assert remaining(kept(clock, ("alice", clock.now + 60), ("alice", clock.now + 600))) == {"alice": 600}
 
 
-async def test_those_that_are_over_are_forgotten():
+async def test_expired_revocations_are_removed():
     clock = FakeClock()
     revocations = kept(clock, *((f"user{n}", clock.now + 1) for n in range(100)))
     clock.now += 2
