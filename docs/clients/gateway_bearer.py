@@ -6,9 +6,9 @@ In a program, for every client of one session:
     gateway_bearer.use_token(session.events, read_token)
     s3 = session.client("s3", endpoint_url="https://gateway.example.com/s3")
 
-``read_token`` is called for every request, so that a program may outlive its first token.
+``read_token`` is called for every request, so a program may run longer than its first token.
 
-As a plugin of the AWS CLI: see ``awscli_initialize``. This file needs nothing but what boto3 or the CLI has.
+As a plugin of the AWS CLI: see ``awscli_initialize``. This file needs only boto3 or the CLI.
 """
 
 import json
@@ -19,18 +19,18 @@ from typing import Any
 
 try:
     from botocore import UNSIGNED
-except ImportError:  # AWS CLI 2 has botocore inside
+except ImportError:  # AWS CLI 2 contains botocore
     from awscli.botocore import UNSIGNED
 
 _ERRORS = 400
 
 
 def use_token(events: Any, read_token: Callable[[], str]) -> None:
-    """Send what ``read_token`` returns as the bearer token of every request, in place of a signature.
+    """Send what ``read_token`` returns as the bearer token of every request, instead of a signature.
 
     No AWS credentials are needed. ``events``: of a boto3 session, or of a client (``client.meta.events``).
-    Presigned URLs, which nobody but the owner of AWS credentials can make, raise ``ValueError``; so does an
-    endpoint that is not HTTPS, before the token is sent.
+    Presigned URLs need AWS credentials, and raise ``ValueError``; so does an endpoint without HTTPS, before
+    the token is sent.
     """
 
     def choose(signature_version: object, signing_name: str, **_: Any) -> Any:
@@ -46,27 +46,27 @@ def use_token(events: Any, read_token: Callable[[], str]) -> None:
             raise ValueError(f"a token is sent over HTTPS only, and not to {request.url}")
         request.headers["Authorization"] = f"Bearer {read_token().strip()}"
 
-    events.register("before-parse", _tell_refusals)
+    events.register("before-parse", _show_refusals)
     events.register_first("choose-signer", choose)
     events.register("before-sign", add)
 
 
-def _tell_refusals(response_dict: Any, customized_response_dict: Any, **_: Any) -> None:
-    """Give the client the text of the gateway's own refusals, which are not in the form of AWS's errors."""
+def _show_refusals(response_dict: Any, customized_response_dict: Any, **_: Any) -> None:
+    """Show the client the text of the gateway's refusals, which do not have the form of AWS's errors."""
     if response_dict["status_code"] < _ERRORS:
         return
     try:
-        told = json.loads(response_dict["body"])
-        code, text = told["error"], told["error_description"]
+        refusal = json.loads(response_dict["body"])
+        code, text = refusal["error"], refusal["error_description"]
     except (ValueError, LookupError, TypeError):
         return  # an error of AWS's
-    response_dict["body"] = b"<ErrorResponse/>"  # some of AWS's protocols are XML, and none minds
+    response_dict["body"] = b"<ErrorResponse/>"  # some of AWS's protocols are XML, and the others accept it
     code = str(code or response_dict["status_code"])
     customized_response_dict["Error"] = {"Code": code, "Message": f"{text} (said by the gateway)"}
 
 
 def awscli_initialize(events: Any) -> None:
-    """Plug this into the AWS CLI; the token is in the file that ``GATEWAY_TOKEN_FILE`` names.
+    """Initialize the plugin of the AWS CLI; the token is in the file that ``GATEWAY_TOKEN_FILE`` names.
 
     In ``~/.aws/config``, with this file in a directory that ``PYTHONPATH`` names::
 

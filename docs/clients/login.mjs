@@ -3,10 +3,10 @@
 //     npm install @modelcontextprotocol/sdk@1
 //     node login.mjs http://localhost:10000/mcp
 //
-// The browser opens ($BROWSER, else the system's), and comes back to this program. With CLIENT_ID the client is one
-// registered beforehand; with CLIENT_METADATA_URL it is a client id metadata document, where the identity provider
-// takes such. Else the SDK registers itself. Tokens are in memory only; a program for daily use keeps them in the
-// system's key ring. The SDK refreshes them when the gateway no longer takes them.
+// The browser opens ($BROWSER, else the system's), and returns to this program. CLIENT_ID is a client registered
+// beforehand; CLIENT_METADATA_URL a client id metadata document, used if the identity provider supports it.
+// Otherwise the SDK registers itself. Tokens are in memory only; a program for daily use keeps them in the
+// system's key ring. The SDK refreshes them when the gateway refuses them.
 
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -94,7 +94,7 @@ const connect = async () => {
   return connect();
 };
 const client = await connect();
-const calls = Number(process.env.CALLS ?? 1); // more than one shows what happens when the token ends
+const calls = Number(process.env.CALLS ?? 1); // more than one shows what happens when the token expires
 for (let call = 0; call < calls; call++) {
   if (call > 0) await new Promise((resolve) => setTimeout(resolve, Number(process.env.PAUSE ?? 1000)));
   const result = await client.callTool({ name: tool, arguments: {} });

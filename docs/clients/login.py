@@ -3,8 +3,8 @@
     pip install 'mcp>=2.3,<3'
     python login.py http://localhost:10000/mcp
 
-The browser opens, and comes back to this program. Without ``--client-id`` the SDK uses the document at
-``--client-metadata-url`` where the identity provider takes such, or else registers itself. Tokens are in
+The browser opens, and returns to this program. Without ``--client-id`` the SDK uses the document at
+``--client-metadata-url`` if the identity provider supports it, and otherwise registers itself. Tokens are in
 memory only, and refreshed when they expire; a program for daily use keeps them in the system's key ring.
 """
 
@@ -41,28 +41,28 @@ class InMemory:
         self._tokens = tokens
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
-        """Return who this client is to the identity provider."""
+        """Return the client's registration at the identity provider."""
         return self._client
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep what a registration gave."""
+        """Keep a new registration."""
         self._client = client_info
 
 
 class Callback:
-    """The loopback address that the browser comes back to (RFC 8252 section 7.3)."""
+    """The loopback address that the browser returns to (RFC 8252 section 7.3)."""
 
     def __init__(self) -> None:
         self._came_back: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self._server: asyncio.Server | None = None
 
     async def listen(self, port: int) -> str:
-        """Listen on a port, 0 for any; returns the redirect address."""
+        """Listen on a port, 0 for any; return the redirect address."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=_REQUEST_LINE)
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/callback"
 
     async def result(self) -> AuthorizationCodeResult:
-        """Return what the identity provider sent; the SDK compares ``state`` and ``iss``."""
+        """Return the identity provider's answer; the SDK compares ``state`` and ``iss``."""
         query = await asyncio.wait_for(self._came_back, LOGIN_WITHIN)
         if "code" not in query:
             raise SystemExit(f"The login failed: {query.get('error_description') or query.get('error')}")
@@ -97,7 +97,7 @@ def _reasons(refused: BaseExceptionGroup) -> str:
 
 
 async def main() -> None:
-    """Log in as the command line says, and show what a tool answers."""
+    """Log in with the options of the command line, and show a tool's result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("tool", nargs="?", default="whoami")

@@ -1,4 +1,4 @@
-"""Where a client gets a token: RFC 6750 section 3 challenges and RFC 9728 metadata."""
+"""Challenges (RFC 6750 section 3) and metadata (RFC 9728) that lead clients to a token."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -40,7 +40,7 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RefreshPolicy:
-    """When keys are fetched again. All in seconds.
+    """The times at which keys are fetched again. All in seconds.
 
     Attributes:
         interval: between scheduled fetches, without Cache-Control.

@@ -1,4 +1,4 @@
-"""The configuration of one trusted issuer: what its tokens must be like."""
+"""The configuration of one trusted issuer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ NEVER_ACCEPTED_TYPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
-    """What is accepted from one issuer.
+    """One issuer, with the requirements for its tokens.
 
     Attributes:
         issuer: the exact ``iss``.

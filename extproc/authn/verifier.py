@@ -60,7 +60,7 @@ def _unobserved(_step: Step) -> None:
 
 
 class TokenVerifier(Protocol):
-    """What the pipeline needs of a verifier. ``extproc explain`` wraps one to record its steps."""
+    """The interface of a verifier for requests. ``extproc explain`` wraps one to record its steps."""
 
     reads_jwt_payload: bool
     exchange_headers: frozenset[str]

@@ -36,7 +36,7 @@ FORM_LIMIT: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class IdpSettings:
-    """What the provider says about itself.
+    """The provider's settings.
 
     Attributes:
         issuer: the URL of the provider, without a trailing slash. Endpoints are under its path.

@@ -1,4 +1,4 @@
-"""The demo provider's grants: from the form of a token request to what the token is to say.
+"""The demo provider's grants: from the form of a token request to the contents of the token.
 
 The password grant is not for production (OAuth 2.1 drops it); here it lets a shell script log in.
 """
@@ -24,7 +24,7 @@ MAX_LIFETIME: Final = 30 * 86400
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a token is to say, whichever grant asked for it."""
+    """The contents of a token, for any grant."""
 
     subject: str
     groups: tuple[str, ...]
@@ -60,7 +60,7 @@ class Grants:
         return sorted(self._grants)
 
     def accept(self, form: Mapping[str, str]) -> TokenRequest:
-        """Return what the token of a request to the token endpoint is to say.
+        """Return the contents of the token for a request to the token endpoint.
 
         Raises:
             OAuthError: no token for this request.

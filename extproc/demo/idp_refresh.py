@@ -21,7 +21,7 @@ MAX_LOGINS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a client may get access tokens for without another login."""
+    """A login, for which a client gets access tokens without another one."""
 
     account: str
     client_id: str

@@ -53,7 +53,7 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """What an Authorization header claims; nothing of it is verified.
+    """The parts of an Authorization header; nothing of it is verified.
 
     ``date``, ``region`` and ``service`` are those of the credential scope.
     """

@@ -77,7 +77,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRequest:
-    """Who signed, and what the signature covers."""
+    """The signer, and the headers that the signature covers."""
 
     access_key_id: str
     arn: str

@@ -50,7 +50,7 @@ _KEY_ALPHABET: Final = string.ascii_uppercase + "234567"
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """Who may assume a role. Empty ``audiences`` or ``subjects`` admit no user.
+    """The trust policy of a role. Empty ``audiences`` or ``subjects`` admit no user.
 
     Attributes:
         audiences: ``aud`` values admitted.

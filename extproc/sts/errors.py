@@ -45,7 +45,7 @@ _BY_MESSAGE = (
 
 @dataclass(frozen=True, slots=True)
 class _Hint:
-    """What an operator should do about a message of STS.
+    """Advice for the operator about a message of STS.
 
     Attributes:
         reason: replaces the reason of the error code, if that would mislead.

@@ -48,6 +48,6 @@ async def test_private_networks_are_never_asked(host):
         await ClientDocuments(allow_loopback=True).fetch(f"https://{host}/x")
 
 
-async def test_a_host_that_nobody_knows_is_a_refusal():
+async def test_an_unknown_host_is_refused():
     with pytest.raises(OAuthError, match="cannot be fetched"):
         await ClientDocuments(allow_loopback=True).fetch(f"https://{'x' * 64}.invalid/x")

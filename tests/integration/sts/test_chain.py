@@ -1,4 +1,4 @@
-"""The second hop: a role in another account, assumed with the credentials of the first."""
+"""Role chains: a second role in another account, assumed with the credentials of the first."""
 
 import time
 import urllib.parse

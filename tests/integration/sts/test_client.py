@@ -1,4 +1,4 @@
-"""The exchange against a real HTTP server that gives STS's answers, and worse ones."""
+"""Exchanges with a real HTTP server that sends STS's answers, and broken ones."""
 
 import asyncio
 import contextlib

@@ -51,7 +51,7 @@ class Server:
 
 
 def read_request(connection):
-    """The whole of one request."""
+    """Return one whole request."""
     received = b""
     while b"\r\n\r\n" not in received:
         more = connection.recv(65536)
@@ -101,7 +101,7 @@ def post(to, *, within=LONG, body=b"a=b"):
 
 
 def answering(*answers):
-    """One request, then this; for each connection the next of them."""
+    """Read one request and send the next of the answers; one for each connection."""
 
     def behave(connection, number):
         read_request(connection)
@@ -143,7 +143,7 @@ DRIPPED = {
 
 
 @pytest.mark.parametrize("part", DRIPPED)
-def test_a_byte_now_and_then_holds_nobody_longer_than_allowed(start, origin, part):
+def test_a_byte_now_and_then_holds_no_thread_longer_than_allowed(start, origin, part):
     at_once, dripped = DRIPPED[part]
 
     def behave(connection, _):
@@ -156,7 +156,7 @@ def test_a_byte_now_and_then_holds_nobody_longer_than_allowed(start, origin, par
         post(origin(server), within=0.3)
 
 
-def test_a_server_that_takes_no_request_holds_nobody(start, origin):
+def test_a_server_that_reads_no_request_holds_no_thread(start, origin):
     def behave(_connection, _):
         server.over.wait(LONG)
 
@@ -165,7 +165,7 @@ def test_a_server_that_takes_no_request_holds_nobody(start, origin):
         post(origin(server), within=0.3, body=b"x" * 50_000_000)
 
 
-def test_one_that_takes_it_slowly_holds_nobody(start, origin):
+def test_one_that_reads_slowly_holds_no_thread(start, origin):
     def behave(connection, _):
         while connection.recv(1) and not server.over.wait(0.05):
             pass
@@ -367,7 +367,7 @@ def test_a_name_without_addresses_and_one_that_does_not_resolve_are_errors(start
             post(origin(server, resolve=resolve))
 
 
-def test_name_servers_that_do_not_answer_hold_nobody_and_those_that_are_well_again_help_soon(start, origin):
+def test_hanging_name_servers_hold_no_thread_and_are_used_again_soon_after_they_recover(start, origin):
     well, asked = threading.Event(), []
 
     def resolve(*_, **__):
@@ -411,7 +411,7 @@ def test_lookups_that_hang_are_bounded_in_number(start, origin):
 
 
 @pytest.mark.parametrize("bytes_", [b"", b"\x16\x03\x03\x40\x00" + b"\x02" * 1000])
-def test_a_tls_handshake_that_never_ends_holds_nobody(start, origin, bytes_):
+def test_a_tls_handshake_that_never_ends_holds_no_thread(start, origin, bytes_):
     def behave(connection, _):
         server.drip(connection, bytes_)
         server.over.wait(LONG)

@@ -187,7 +187,7 @@ def _is_ascii_url(audience):
 
 
 def _resource(audience, *, ignore_slash):
-    """What an audience names, by another parser; anything odd stands for itself."""
+    """Canonical form of an audience by another parser; anything unusual is returned unchanged."""
     scheme, separator, rest = audience.partition("://")
     if not separator or scheme.lower() not in ("http", "https") or not _is_ascii_url(audience):
         return audience

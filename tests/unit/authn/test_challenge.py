@@ -1,4 +1,4 @@
-"""What a client is told about getting a token."""
+"""Challenges and metadata that lead clients to a token."""
 
 import json
 

@@ -81,7 +81,7 @@ async def test_an_issuer_without_a_header_exchanges_its_bearer_token():
     assert identity.exchange_key_thumbprint is None
 
 
-async def test_a_token_header_of_another_issuer_is_refused_since_nobody_would_verify_it():
+async def test_a_token_header_of_another_issuer_is_refused_since_it_would_not_be_verified():
     with pytest.raises(Denied) as denied:
         await _exchanged(_verifier(), "junk", mint(claims(iss=OTHER)))
     assert denied.value.reason is Reason.AUTHORIZATION_MALFORMED

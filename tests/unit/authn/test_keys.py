@@ -1,4 +1,4 @@
-"""Which published keys are admitted, and how the key set of an issuer lives on a clock."""
+"""Admission of published keys, and the key set of an issuer over time."""
 
 import asyncio
 import dataclasses

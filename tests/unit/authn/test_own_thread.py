@@ -1,4 +1,4 @@
-"""Blocking work in a thread of its own: its outcome is awaited, and it keeps nobody from leaving."""
+"""Blocking work in a thread of its own: its outcome is awaited, and it does not delay the exit."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Which clients the demo's provider knows, and where it sends a browser back to."""
+"""Clients of the demo's provider, and their redirect addresses."""
 
 import pytest
 

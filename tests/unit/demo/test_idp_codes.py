@@ -1,4 +1,4 @@
-"""The code flow of the demo's provider: a code is good for exactly what it was asked for, once."""
+"""The code flow of the demo's provider: a code works once, for the request that it was issued for."""
 
 import base64
 import hashlib

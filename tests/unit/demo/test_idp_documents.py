@@ -1,4 +1,4 @@
-"""Documents at URLs that anybody may name: what is fetched, and from where."""
+"""Fetches of metadata documents, whose URLs any client may choose."""
 
 import asyncio
 import json

@@ -215,7 +215,7 @@ def test_a_message_that_repeats_a_claim_stays_xml(sts):
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
-def test_a_token_signed_by_somebody_else_under_a_known_key_id_is_refused(sts, provider, algorithm):
+def test_a_token_signed_with_another_key_under_a_known_key_id_is_refused(sts, provider, algorithm):
     claims = jwt.decode(provider.token(), options={"verify_signature": False})
     forged = KeyRing().sign(claims, algorithm=algorithm)
     refused(call(sts, forged), 400, "InvalidIdentityToken")
@@ -395,7 +395,7 @@ def test_calls_are_counted_until_reset(sts, provider):
     assert sts.get("/healthz").json() == {"status": "ok"}
 
 
-def test_an_empty_trust_policy_admits_nobody(provider):
+def test_an_empty_trust_policy_admits_no_user(provider):
     settings = StsSettings(
         providers={ISSUER: frozenset({AUDIENCE})}, roles={ROLE: TrustPolicy(frozenset(), ())}
     )

@@ -1,4 +1,4 @@
-"""What an answer of STS must be before it becomes credentials."""
+"""Validation of STS's answers before they become credentials."""
 
 import datetime as dt
 

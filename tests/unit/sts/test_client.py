@@ -1,4 +1,4 @@
-"""Where STS is comes from our configuration alone."""
+"""The address of STS comes from the configuration alone."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The budget of an exchange: deadline, queue, breaker."""
+"""The limits of an exchange: deadline, queue, breaker."""
 
 import asyncio
 import itertools
