@@ -1,1 +1,1 @@
-"""Envoy configuration rendered from our settings."""
+"""Envoy configurations that fit the settings of extproc, and a check of existing ones."""

@@ -1,4 +1,4 @@
-"""One JSON line a request, with who it was for: the metadata that our filter hands to Envoy."""
+"""Envoy's access log: a JSON line for each request, with the user and role from extproc's metadata."""
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
@@ -17,7 +17,7 @@ def _latency(field: str) -> str:
     return f"%FILTER_STATE({EXT_PROC_FILTER}:FIELD:{field})%"
 
 
-# No query: it may hold what does not belong into logs.
+# Without the query, which may contain secrets.
 _LINE = {
     "time": "%START_TIME%",
     "request_id": "%REQ(X-REQUEST-ID)%",
@@ -46,7 +46,7 @@ _LINE = {
 
 
 def json_access_log() -> AccessLog:
-    """To standard output."""
+    """Return an access log that writes to standard output."""
     line = SubstitutionFormatString(json_format=Struct.from_dict(_LINE))
     return AccessLog(
         name="envoy.access_loggers.stdout", typed_config=Any.pack(StdoutAccessLog(log_format=line))

@@ -1,4 +1,4 @@
-"""Addresses as Envoy wants them."""
+"""Addresses and endpoints as Envoy's messages."""
 
 from envoy_data_plane.envoy.config.core.v3 import Address, Pipe, SocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import (
@@ -10,7 +10,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
 
 
 def envoy_address(address: str) -> Address:
-    """``HOST:PORT`` or ``unix:/path`` as an Envoy address."""
+    """Return the Envoy address for ``HOST:PORT`` or ``unix:/path``."""
     if address.startswith("unix:"):
         return Address(pipe=Pipe(path=address.removeprefix("unix:")))
     host, _, port = address.rpartition(":")
@@ -18,7 +18,7 @@ def envoy_address(address: str) -> Address:
 
 
 def load_assignment(cluster: str, *addresses: str) -> ClusterLoadAssignment:
-    """The endpoints of a cluster, all alike."""
+    """Return a cluster's endpoints, all with the same priority."""
     endpoints = [LbEndpoint(endpoint=Endpoint(address=envoy_address(address))) for address in addresses]
     return ClusterLoadAssignment(
         cluster_name=cluster, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]

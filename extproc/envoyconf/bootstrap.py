@@ -1,4 +1,4 @@
-"""A complete Envoy bootstrap that fits our settings. Deterministic: the same settings, the same bytes."""
+"""Render a complete Envoy bootstrap that fits the settings. The same settings give the same bytes."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ _UPSTREAM = """\
 
 
 def render(settings: Settings, options: EnvoyOptions) -> str:
-    """The bootstrap as YAML."""
+    """Return the bootstrap as YAML."""
     envoys_issuers = issuers_of_envoy(settings, all_issuers=options.jwt_authn)
     bootstrap = Bootstrap(
         admin=Admin(address=envoy_address(options.admin)),
@@ -60,7 +60,7 @@ def render(settings: Settings, options: EnvoyOptions) -> str:
 
 
 def render_filter(settings: Settings, options: EnvoyOptions) -> str:
-    """Only what belongs into ``http_filters``: the listener's, or that of each target's cluster."""
+    """Return only the entries for ``http_filters`` of the listener, or of each target's cluster."""
     if options.placement == "http":
         names = ", ".join(target.name for target in settings.targets)
         header = "# For http_filters of the listener, right before the router.\n"
@@ -81,7 +81,7 @@ def _yaml(document: Any) -> str:
 
 
 def _spell_out(node: Any) -> None:
-    """Write the one default down that must never be otherwise; protobuf's JSON leaves defaults out."""
+    """Add ``failure_mode_allow: false``, which must never change: protobuf's JSON leaves defaults out."""
     if isinstance(node, dict):
         if str(node.get("@type", "")).endswith(".ext_proc.v3.ExternalProcessor"):
             node["failure_mode_allow"] = False

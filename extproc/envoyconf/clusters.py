@@ -1,4 +1,4 @@
-"""Where Envoy connects: our gRPC server, and each target over TLS with its name checked."""
+"""Envoy's clusters: extproc, and each target over TLS with its name verified."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -43,19 +43,19 @@ from extproc.envoyconf.upstream_tls import upstream_tls
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _STREAMS = 16_384
 _CONNECT_TIMEOUT = timedelta(seconds=2)
-_IDLE = timedelta(seconds=60)  # of a connection to a target; AWS's own ends are later
+_IDLE = timedelta(seconds=60)  # of a connection to a target; AWS closes it later
 _IDLE_SCARCE = timedelta(seconds=5)  # where the service counts connections
 
 
 def target_cluster_name(target: TargetSettings) -> str:
-    """The cluster of a target."""
+    """Return the name of a target's cluster."""
     return f"target_{target.name}"
 
 
 def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
-    """Our gRPC server: HTTP/2, health-checked; with several addresses, workers behind them.
+    """Return the cluster of extproc: HTTP/2 with health checks; several addresses are those of workers.
 
-    Over TLS if it speaks TLS, or if a CA is given for it.
+    It uses TLS if the server is configured with TLS, or if the options have a CA for it.
     """
     addresses = options.extproc_addresses or settings.listen.grpc_addresses
     http2 = HttpProtocolOptions(
@@ -78,7 +78,7 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
             )
         ],
         typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(http2)},
-        # Each request is a stream to us while it is decided: more of them than clients can easily hold open.
+        # Each request has a stream while it is decided: the limit is more than clients can easily hold open.
         circuit_breakers=CircuitBreakers(
             thresholds=[
                 CircuitBreakersThresholds(
@@ -93,13 +93,13 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
     if len(addresses) > 1:
         cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
         cluster.common_lb_config = ClusterCommonLbConfig(
-            # Only when no worker at all is healthy is it better to try them than not to.
+            # Unhealthy workers are tried only if no worker is healthy.
             healthy_panic_threshold=Percent(value=1.0),
-            # At once: by default Envoy's threads learn of a health change up to a second late.
+            # Without delay: by default Envoy's threads learn of health changes up to a second later.
             update_merge_window=timedelta(0),
         )
-        # Where a connection was refused a second is spent elsewhere. Without this a request would be sent
-        # there again and again, with all its retries, until a health check says so.
+        # A worker that refused a connection is left out for a second. Otherwise all retries of a request
+        # might go there until the next health check.
         cluster.outlier_detection = OutlierDetection(
             split_external_local_origin_errors=True,
             consecutive_local_origin_failure=1,
@@ -107,7 +107,7 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
             base_ejection_time=timedelta(seconds=1),
             max_ejection_time=timedelta(seconds=5),
             max_ejection_percent=50,
-            # Statistics over what instances answer are for other kinds of services.
+            # Statistics of answers do not tell healthy workers from unhealthy ones.
             enforcing_success_rate=0,
             enforcing_local_origin_success_rate=0,
         )
@@ -125,16 +125,16 @@ def _extproc_tls(addresses: Sequence[str], tls: Tls | None, options: EnvoyOption
     name = options.extproc_name
     if name is None:
         if any(address.startswith("unix:") for address in addresses):
-            raise OptionsError("TLS over a Unix socket: --extproc-name says what the certificate is for")
+            raise OptionsError("TLS over a Unix socket: --extproc-name must have the name in the certificate")
         names = {address.rpartition(":")[0].strip("[]") for address in addresses}
         if len(names) > 1:
-            raise OptionsError("TLS to several hosts: --extproc-name says what their certificate is for")
+            raise OptionsError("TLS to several hosts: --extproc-name must have the name in their certificate")
         (name,) = names
     return upstream_tls(name, options.extproc_ca or options.ca_file, client=client, http2=True)
 
 
 def target_cluster(target: TargetSettings, settings: Settings, options: EnvoyOptions) -> Cluster:
-    """One target; TLS with SNI and the exact host name, unless its endpoint is explicitly ``http:``."""
+    """Return a target's cluster: TLS with SNI and the exact host name, unless its endpoint is ``http:``."""
     address = target.endpoint_url or f"https://{target.host}"
     name = target_cluster_name(target)
     cluster = cluster_at(name, address, ca_file=options.ca_file, tls_host=target.host.partition(":")[0])
@@ -147,11 +147,11 @@ def target_cluster(target: TargetSettings, settings: Settings, options: EnvoyOpt
 
 
 def _limits(target: TargetSettings) -> CircuitBreakersThresholds:
-    """Requests wait in extproc, for a bounded time, and never in Envoy, whose own line knows no time.
+    """Return limits with which requests wait in extproc, for a bounded time, and not in Envoy, without bound.
 
-    So a request always finds its connection, or may open one, and is refused at once if too many are open:
-    ``max_requests`` counts those of all of Envoy's threads. ``max_connections`` alone would let it wait, for
-    its thread, behind idle connections of another. The line that is left is of requests that wait for a
+    A request always has a connection or may open one, and is refused at once if too many are open:
+    ``max_requests`` counts the requests of all of Envoy's threads. With ``max_connections`` alone, a request
+    might wait while another thread has idle connections. The pending requests that remain wait for a
     connection to be opened.
     """
     limit = target.connection_limit
@@ -175,7 +175,7 @@ def _spoken_to(target: TargetSettings) -> HttpProtocolOptions:
 
 
 def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = None) -> Cluster:
-    """What a URL points to; TLS checks for ``tls_host``, or else for the URL's host."""
+    """Return a cluster for a URL; TLS verifies the name ``tls_host``, by default the URL's host."""
     url = urlsplit(address)
     port = url.port or (443 if url.scheme == "https" else 80)
     host = tls_host or url.hostname or ""
@@ -190,6 +190,6 @@ def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = 
 
 
 def upstream_filters(settings: Settings, target: TargetSettings) -> list[HttpFilter]:
-    """The filters of a target's cluster: ours, and the one that must be the last."""
+    """Return the filters of a target's cluster: extproc's, and the codec that must be the last."""
     codec = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
     return [ext_proc_filter(settings, target=target), codec]

@@ -1,11 +1,11 @@
-"""Comments for the rendered YAML: why the important blocks are as they are."""
+"""Comments in the rendered YAML: the reasons for its important settings."""
 
-# The start of a line and what to say before its first occurrence.
+# Beginnings of lines, with the comment before their first occurrence.
 _COMMENTS = [
     ("- name: ingress", "Where clients connect."),
     (
         "request_headers_to_remove:",
-        "Kept from AWS: whose network this is. x-request-id goes on, to join logs with.",
+        "AWS does not get the addresses of the client's network. x-request-id stays, to join logs.",
     ),
     (
         "response_headers_to_remove:",
@@ -15,15 +15,15 @@ _COMMENTS = [
         "host_rewrite_literal:",
         "The host that is signed. Nothing else may change host, path or signed headers after our filter.",
     ),
-    ("grpc_initial_metadata:", "Tells extproc the target. Clients cannot set a stream's metadata."),
+    ("grpc_initial_metadata:", "The target's name for extproc. Clients cannot set a stream's metadata."),
     (
         "local_reply_config:",
-        "MCP clients show JSON-RPC errors only. What extproc denies has its own body, and keeps it.",
+        "MCP clients show JSON-RPC errors only. Denials of extproc keep their own body.",
     ),
-    ("timeout: 0s", "No limit on the whole answer: an event stream may last."),
+    ("timeout: 0s", "No limit on the whole response: an event stream may last."),
     (
         "- name: envoy.filters.http.cors",
-        "Lets the pages of allowed origins read answers; whose requests are served, extproc decides.",
+        "Lets the pages of allowed origins read responses; extproc decides whose requests are served.",
     ),
     ("request_body_buffer_limit:", "Equal to limits.request_body_bytes; Envoy's own default is 1 MiB."),
     (
@@ -32,7 +32,7 @@ _COMMENTS = [
     ),
     (
         "- name: envoy.filters.http.ext_proc",
-        "extproc. It comes right before the router, so that nothing changes what was signed.",
+        "extproc. It comes right before the router, so that no filter changes what was signed.",
     ),
     (
         "request_body_mode: BUFFERED",
@@ -40,7 +40,7 @@ _COMMENTS = [
     ),
     (
         "allow_mode_override: true",
-        "observe_upstream: answers' heads, short errors' bodies, if asked for. Requests stay as they are.",
+        "observe_upstream: extproc may ask for the head of a response and the body of a short error.",
     ),
     (
         "message_timeout:",
@@ -48,17 +48,17 @@ _COMMENTS = [
     ),
     (
         "retry_policy:",
-        "Asks another instance of extproc where one cannot be reached; nothing is asked twice.",
+        "Another instance of extproc, if one is unreachable; no instance is asked twice.",
     ),
-    ("failure_mode_allow: false", "Without an answer of extproc nothing is forwarded. Never true."),
+    ("failure_mode_allow: false", "Without an answer of extproc nothing is forwarded. Must never be true."),
     (
         "mutation_rules:",
-        "What extproc has no business with; trying it is an error, and nothing is forwarded.",
+        "Headers that extproc must not change: trying is an error, and nothing is forwarded.",
     ),
-    ("metadata_options:", "Metadata that extproc hands over for the access log."),
-    ("normalize_path: false", "Paths go upstream as they came: an encoded slash in an ARN must survive."),
-    ("- name: extproc", "extproc's gRPC server, with its health checked."),
-    ("tls_certificates:", "Who Envoy is: extproc's listen.tls asks for it."),
+    ("metadata_options:", "Metadata of extproc for the access log."),
+    ("normalize_path: false", "Paths go upstream unchanged: an encoded slash in an ARN must survive."),
+    ("- name: extproc", "extproc's gRPC server, with health checks."),
+    ("tls_certificates:", "Envoy's certificate, which extproc's listen.tls requires."),
     (
         "max_connections:",
         "Requests wait in extproc, never here: those beyond the limit are refused at once.",
@@ -66,15 +66,15 @@ _COMMENTS = [
     ("response_trailer_mode: SEND", "Keeps the stream as long as the response: extproc counts what is open."),
     (
         "match_typed_subject_alt_names:",
-        "The certificate must be of a known authority and for exactly this host.",
+        "The certificate must come from a trusted authority and be for this host exactly.",
     ),
-    ("overload_manager:", "An upper bound on clients' connections; a flood ends here."),
+    ("overload_manager:", "An upper bound on clients' connections, against floods."),
     ("admin:", "Envoy's admin interface has no authentication: loopback only."),
 ]
 
 
 def commented(document: str) -> str:
-    """The YAML text with comments; the same text, the same comments."""
+    """Return the YAML with comments. The same input gives the same output."""
     waiting = dict(_COMMENTS)
     lines = []
     for line in document.splitlines():

@@ -1,6 +1,6 @@
-"""CORS for what allowed web pages read: the upstream's answers, ours and Envoy's own.
+"""CORS headers on all responses to allowed web pages: those of the upstream, extproc and Envoy.
 
-Envoy's filter answers preflights of allowed origins; those of others come to us, who refuse them, so that
+Envoy's filter answers preflights of allowed origins. Others reach extproc and are refused there, so that
 the origin check does not depend on this filter. https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
@@ -28,7 +28,7 @@ def cors_filter() -> HttpFilter:
 def cors_policy(settings: Settings) -> CorsPolicy:
     """Return the policy of all routes: ``allowed_origins`` and the resource's own."""
     token_headers = {issuer.sts_token_header for issuer in settings.issuers if issuer.sts_token_header}
-    # The wildcard is for the headers that tools name (Mcp-Param-*); it never stands for authorization.
+    # The wildcard is for headers that tools define (Mcp-Param-*); it never includes authorization.
     headers = [*REQUEST_HEADERS, *sorted(token_headers), "*"]
     return CorsPolicy(
         filter_enabled=_ALWAYS,

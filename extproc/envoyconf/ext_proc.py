@@ -1,4 +1,4 @@
-"""Our filter as Envoy is to run it: whole requests in, nothing of responses, closed on failure."""
+"""Envoy's ext_proc filter: it sends whole requests and no responses, and fails closed."""
 
 from datetime import timedelta
 
@@ -36,41 +36,41 @@ EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 EXTPROC_CLUSTER = "extproc"
 _RETRY_AFTER = timedelta(milliseconds=25)
 IMMUTABLE_HEADERS = r"host|:authority|:method|:scheme|connection|te|transfer-encoding|upgrade|x-envoy-.+"
-"""What we never touch, and Envoy is to refuse of us. An allow-list would have to name the headers of
-our own replies to clients too: Envoy applies these rules to both."""
+"""Headers that extproc never changes; Envoy refuses such changes. An allow-list would also have to contain
+the headers of extproc's own responses to clients, to which Envoy applies the same rules."""
 
-_LOOKS = (
+_RESPONSE_MODES = (
     ProcessingModeBodySendMode.NONE,
     ProcessingModeBodySendMode.BUFFERED,
     ProcessingModeBodySendMode.STREAMED,
 )
-_MARGIN = 2.0  # seconds that Envoy waits longer than we work at most
+_MARGIN = 2.0  # seconds that Envoy waits longer than a decision can take
 
 
 def longest_answer(settings: Settings) -> float:
-    """Seconds that Envoy has to wait for us: a cold key fetch, an exchange, the target's line, some more."""
+    """Return how many seconds Envoy must wait: key fetch, exchange, wait for a connection, and a margin."""
     waits = [target.max_wait for target in settings.targets if target.counts_streams]
     return settings.sts.deadline + RefreshPolicy().wait + max(waits, default=0.0) + _MARGIN
 
 
 def ext_proc_filter(settings: Settings, *, target: TargetSettings | None = None) -> HttpFilter:
-    """Our entry of ``http_filters``. In a cluster, the filter itself names the ``target``."""
+    """Return the entry of ``http_filters``. In a cluster, the filter itself has the name of its target."""
     observes = settings.observe_upstream != "never"
     processor = ExternalProcessor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER),
-            initial_metadata=[_names(target)] if target else [],
+            initial_metadata=[_target_metadata(target)] if target else [],
             retry_policy=_another_instance(),
         ),
         message_timeout=timedelta(seconds=longest_answer(settings)),
         failure_mode_allow=False,
         processing_mode=_mode(counts=target is not None and target.counts_streams),
-        # An answer's head and the body of a short error, if we ask for them. Nothing about requests changes.
+        # Lets extproc ask for a response's head and the body of a short error. Requests are not affected.
         allow_mode_override=observes,
         allowed_override_modes=[
             _mode(counts=counts, response_body=mode)
             for counts in sorted({target.counts_streams for target in settings.targets})
-            for mode in _LOOKS
+            for mode in _RESPONSE_MODES
         ]
         if observes
         else [],
@@ -84,15 +84,15 @@ def ext_proc_filter(settings: Settings, *, target: TargetSettings | None = None)
 
 
 def _mode(*, counts: bool, response_body: ProcessingModeBodySendMode | None = None) -> ProcessingMode:
-    """Return how Envoy shows us a request, and with ``response_body`` also its answer's head.
+    """Return the parts of a request that Envoy sends and, with ``response_body``, the response's head.
 
-    ``counts``: it keeps each stream to the end of its answer. It does so for trailers that may come, and
-    only for these; otherwise it ends the stream by itself as soon as the request needs us no more.
+    ``counts``: Envoy keeps each stream to the end of the response, since trailers may come. Otherwise it
+    ends the stream as soon as the request is forwarded.
     """
     return ProcessingMode(
         request_header_mode=ProcessingModeHeaderSendMode.SEND,
         request_body_mode=ProcessingModeBodySendMode.BUFFERED,
-        # An HTTP/2 request may have trailers and no body; without this Envoy would not ask again.
+        # An HTTP/2 request may have trailers and no body. Without this, Envoy would forward it unsigned.
         request_trailer_mode=ProcessingModeHeaderSendMode.SEND,
         response_header_mode=ProcessingModeHeaderSendMode.SKIP
         if response_body is None
@@ -105,9 +105,9 @@ def _mode(*, counts: bool, response_body: ProcessingModeBodySendMode | None = No
 
 
 def _another_instance() -> RetryPolicy:
-    """Another instance or worker, where one could not be reached at all or had begun to drain.
+    """Return retries at another instance or worker if one is unreachable or drains.
 
-    Not where one went away with a request: what crashes one of us must not be handed to the next.
+    A stream that ends later is not retried: a request that crashes one instance must not reach the next.
     """
     return RetryPolicy(
         retry_on="connect-failure,refused-stream",
@@ -118,15 +118,15 @@ def _another_instance() -> RetryPolicy:
                 typed_config=Any.pack(PreviousHostsPredicate()),
             )
         ],
-        # Envoy's own default, a second, would make clients wait when all of us are away.
+        # Envoy's default, a second, would make clients wait when no instance is reachable.
         retry_back_off=BackoffStrategy(base_interval=_RETRY_AFTER, max_interval=10 * _RETRY_AFTER),
-        # Least-request balancing likes an instance that is away best, as it has nothing to do.
+        # Least-request balancing prefers an unreachable instance, since it has no requests.
         host_selection_retry_max_attempts=20,
     )
 
 
 def _metadata(settings: Settings) -> MetadataOptions:
-    """Take ours for the access log; pass on what jwt_authn verified, if we are to trust it."""
+    """Accept extproc's metadata for the access log; send jwt_authn's for issuers that Envoy verifies."""
     options = MetadataOptions(
         receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[DECISION_NAMESPACE])
     )
@@ -135,13 +135,13 @@ def _metadata(settings: Settings) -> MetadataOptions:
     return options
 
 
-def names_target(target: TargetSettings) -> ExtProcPerRoute:
-    """A route's word to us which target it leads to. Clients cannot set a stream's metadata."""
-    overrides = ExtProcOverrides(grpc_initial_metadata=[_names(target)])
+def target_override(target: TargetSettings) -> ExtProcPerRoute:
+    """Return a route's override with the name of its target. Clients cannot set a stream's metadata."""
+    overrides = ExtProcOverrides(grpc_initial_metadata=[_target_metadata(target)])
     if target.counts_streams:
         overrides.processing_mode = _mode(counts=True)
     return ExtProcPerRoute(overrides=overrides)
 
 
-def _names(target: TargetSettings) -> HeaderValue:
+def _target_metadata(target: TargetSettings) -> HeaderValue:
     return HeaderValue(key=TARGET_METADATA, value=target.name)

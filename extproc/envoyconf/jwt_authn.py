@@ -1,7 +1,7 @@
-"""Envoy's jwt_authn filter before ours, for issuers whose tokens Envoy verifies.
+"""Envoy's jwt_authn filter, for issuers whose tokens Envoy verifies. It precedes extproc's filter.
 
-It lets every request through and says which tokens it verified; refusing is left to us, who
-know how to challenge a client.
+It passes every request and says which tokens it verified. Refusals are left to extproc, which sends the
+right challenge.
 """
 
 from datetime import timedelta
@@ -29,7 +29,7 @@ _FETCH_TIMEOUT = timedelta(seconds=5)
 
 
 def issuers_of_envoy(settings: Settings, *, all_issuers: bool) -> list[Issuer]:
-    """The issuers that jwt_authn is to know: those configured so, or all whose keys it can find."""
+    """Return the issuers for jwt_authn: those that are configured so, or all whose keys it can find."""
     return [
         issuer
         for issuer in settings.issuers
@@ -38,7 +38,7 @@ def issuers_of_envoy(settings: Settings, *, all_issuers: bool) -> list[Issuer]:
 
 
 def jwt_authn_filter(settings: Settings, issuers: list[Issuer]) -> JwtAuthentication:
-    """The filter; what it verified is passed on under ``PAYLOAD_KEY``."""
+    """Return the filter; it passes on verified claims under ``PAYLOAD_KEY``."""
     names = [_provider_name(position) for position in range(len(issuers))]
     requirements = [JwtRequirement(provider_name=name) for name in names]
     requirements.append(JwtRequirement(allow_missing_or_failed=Empty()))
@@ -56,7 +56,7 @@ def jwt_authn_filter(settings: Settings, issuers: list[Issuer]) -> JwtAuthentica
 
 
 def jwks_clusters(issuers: list[Issuer], *, ca_file: str) -> list[Cluster]:
-    """Where jwt_authn fetches keys; TLS with the name checked, unless the address is ``http:``."""
+    """Return the clusters from which jwt_authn fetches keys, with TLS unless the address is ``http:``."""
     return [
         cluster_at(_cluster_name(_provider_name(position)), issuer.jwks_uri, ca_file=ca_file)
         for position, issuer in enumerate(issuers)
@@ -70,7 +70,7 @@ def _provider(settings: Settings, issuer: Issuer, name: str) -> JwtProvider:
         audiences=issuer.audiences,
         require_expiration=True,
         clock_skew_seconds=issuer.leeway,
-        # One place only: a token from elsewhere would be verified in place of the bearer token.
+        # This header only: a token from elsewhere would be verified instead of the bearer token.
         from_headers=[JwtHeader(name="authorization", value_prefix="Bearer ")],
         forward=True,  # STS needs the token itself
         payload_in_metadata=PAYLOAD_KEY,

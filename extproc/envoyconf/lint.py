@@ -1,7 +1,7 @@
-"""What in an Envoy configuration would let requests out unsigned, or break signatures.
+"""Find settings of an Envoy configuration that let requests out unsigned, or break signatures.
 
-It reads the tree as it is, without Envoy's types, so that unknown extensions do no harm.
-Not checked: what xDS delivers later, filters behind a matcher, and whether Envoy would accept
+The tree is read without Envoy's message types, so that unknown extensions do not matter.
+Not checked: resources that xDS delivers later, filters behind a matcher, and whether Envoy accepts
 the configuration (``envoy --mode validate`` does that).
 """
 
@@ -20,7 +20,7 @@ __all__ = ["Expectations", "Finding", "findings"]
 
 _EXT_PROC = "ExternalProcessor"
 _OUR_CLUSTER = "extproc"
-# After ours these change nothing that is signed. Whatever is not listed may.
+# Filters that change nothing that is signed. Any other filter after extproc's may.
 _HARMLESS_AFTER_OURS = frozenset(
     f"envoy.extensions.filters.http.{name}"
     for name in (
@@ -37,7 +37,7 @@ _HARMLESS_AFTER_OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """One list of HTTP filters with ours in it; ``owner`` is the connection manager or the cluster."""
+    """A list of HTTP filters with extproc's in it; ``owner`` is the connection manager or the cluster."""
 
     owner: Node
     filters: list[Node]
@@ -46,7 +46,7 @@ class _Chain:
 
 
 def findings(document: Any, expectations: Expectations) -> list[Finding]:
-    """Everything found, in the order of the document."""
+    """Return all findings, sorted by their paths."""
     tree = list(nodes(document))
     chains = list(_chains(tree))
     if not chains:
@@ -123,7 +123,7 @@ def _is_ours(entry: Node, *, strictly: bool) -> bool:
 
 
 def _service_cluster(entry: Node) -> str:
-    """The cluster that an ext_proc filter asks."""
+    """Return the name of the cluster that an ext_proc filter calls."""
     service = entry.value["typed_config"].get("grpc_service")
     envoy_grpc = service.get("envoy_grpc") if isinstance(service, dict) else None
     return str(envoy_grpc.get("cluster_name")) if isinstance(envoy_grpc, dict) else ""
@@ -164,7 +164,7 @@ def _unguarded(
     upstream: set[str],
     expectations: Expectations,
 ) -> Iterator[Finding]:
-    """Routes to a target from a connection manager that does not have our filter."""
+    """Yield routes to a target in a connection manager without extproc's filter."""
     guarded = [chain.owner.path for chain in chains if not chain.upstream]
     for node in tree:
         manager = next((parent for parent in node.parents if parent.kind == "HttpConnectionManager"), None)

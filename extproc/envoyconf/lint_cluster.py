@@ -1,4 +1,4 @@
-"""Faults of the cluster that leads to extproc: who may read or answer what crosses the network."""
+"""Faults of the cluster of extproc: others may read or answer its messages."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ _VALIDATION = (
 
 
 def extproc_cluster_findings(cluster: Node, expectations: Expectations) -> Iterator[Finding]:
-    """Clear text to another machine, and TLS to whoever answers."""
+    """Yield clear text to another machine, and TLS without verification of the server."""
     if "transport_socket_matches" in cluster.value:
         return  # chosen by the endpoints' metadata
     socket = cluster.value.get("transport_socket")

@@ -1,4 +1,4 @@
-"""Routes of targets whose open requests are counted, on which Envoy does not say when a response ends."""
+"""Faults of routes whose target counts open requests: Envoy does not show when a response ends."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,20 +11,20 @@ _SENT = ("SEND", 1)
 
 
 def shows_ends(mode: object) -> bool:
-    """Whether in a processing mode Envoy keeps our stream for the trailers that may end a response."""
+    """Return whether Envoy keeps the stream in a processing mode, for trailers that may end a response."""
     return isinstance(mode, dict) and mode.get("response_trailer_mode") in _SENT
 
 
 def keeps_streams(filter_config: dict[str, Any]) -> bool:
-    """Whether a filter, or a route's overrides of it, have Envoy keep our stream to the end of a response."""
+    """Return whether a filter, or a route's overrides, keep the stream to the end of a response."""
     return shows_ends(filter_config.get("processing_mode"))
 
 
 def counted_findings(
     route: Node, clusters: list[Node], expectations: Expectations, *, kept: bool
 ) -> Iterator[Finding]:
-    """Of one route that our filter sees; ``kept``: the filter itself keeps streams."""
-    # The most specific of Envoy's levels that says anything about the mode counts.
+    """Yield the finding for one route with extproc's filter; ``kept``: the filter itself keeps streams."""
+    # The most specific of Envoy's levels with a mode takes precedence.
     overrides = [found for holder in (route, *route.parents) for found in _overrides(holder)]
     modes = [found for found in overrides if isinstance(found.get("processing_mode"), dict)]
     if keeps_streams(modes[0]) if modes else kept:

@@ -1,4 +1,4 @@
-"""Any Envoy configuration as a plain tree: bootstrap, fragment or config_dump, YAML or JSON."""
+"""Read any Envoy configuration as a tree: bootstrap, fragment or config_dump, YAML or JSON."""
 
 import re
 from collections.abc import Iterator
@@ -8,19 +8,19 @@ from typing import Any
 
 import yaml
 
-# An Envoy configuration may be large, and libyaml, where PyYAML has it, is many times as fast.
+# libyaml is many times as fast, where PyYAML has it. Envoy configurations may be large.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _IDENTIFIER = re.compile(r"[a-z]+[A-Za-z0-9]*")
 
 
 class UnreadableError(ValueError):
-    """The file is no YAML or JSON mapping or list."""
+    """The file is not a YAML or JSON mapping or list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A mapping somewhere in the tree; ``parents`` are the mappings around it, the nearest first."""
+    """A mapping in the tree; ``parents`` are the mappings around it, the nearest first."""
 
     path: str
     value: dict[str, Any]
@@ -28,7 +28,7 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """The last part of the message's type, if it says one."""
+        """Return the last part of the message's type; empty without a type."""
         return str(self.value.get("@type", "")).rpartition(".")[2]
 
 
@@ -36,10 +36,10 @@ def load(path: Path) -> Any:
     """Read a file; keys in JSON's camelCase become snake_case.
 
     Raises:
-        UnreadableError: with what is wrong.
+        UnreadableError: the file cannot be read, or is not a configuration.
     """
     try:
-        # JSON is YAML, nearly: tabs between tokens are the exception that occurs.
+        # JSON is nearly a subset of YAML: tabs between tokens are the exception that occurs.
         documents = list(yaml.load_all(path.read_text(encoding="utf-8").replace("\t", " "), _Loader))
     except OSError as error:
         raise UnreadableError(error.strerror or "cannot be read") from None
@@ -62,7 +62,7 @@ def _snake_key(key: str) -> str:
 
 
 def nodes(tree: Any, path: str = "", parents: tuple[Node, ...] = ()) -> Iterator[Node]:
-    """Every mapping of the tree, outer ones first."""
+    """Yield every mapping of the tree, outer ones first."""
     if isinstance(tree, dict):
         node = Node(path or "document", tree, parents)
         yield node

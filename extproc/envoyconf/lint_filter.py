@@ -1,4 +1,4 @@
-"""Faults of the ext_proc filter itself, and of a route's overrides of it."""
+"""Faults of the ext_proc filter, and of a route's overrides of it."""
 
 import re
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from extproc.envoyconf.lint_values import Expectations, Finding, is_true, second
 from extproc.header_names import ALWAYS_REPLACED, CARRIERS
 
 _CHANGED = (*sorted({*ALWAYS_REPLACED, "content-length", "www-authenticate", CARRIERS[0]}), ":path")
-"""What extproc sets or removes; of patterns and long lists one example."""
+"""Headers that extproc sets or removes; one example of those in patterns and long lists."""
 
 
 def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding]:
-    """Of the entry in ``http_filters``."""
+    """Yield the findings for the entry in ``http_filters``."""
     config: dict[str, Any] = entry.value["typed_config"]
     path = f"{entry.path}.typed_config"
     for key in ("disabled", "is_optional"):
@@ -46,7 +46,7 @@ def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding
 
 
 def _counted_answers(config: dict[str, Any], path: str) -> Iterator[Finding]:
-    """Envoy passes over a mode that it does not know, so answers of counted targets would not be seen."""
+    """Yield the finding if no allowed mode has trailers: Envoy then ignores the mode of counted targets."""
     allowed = [mode for mode in config.get("allowed_override_modes") or [] if isinstance(mode, dict)]
     if allowed and not any(map(shows_ends, allowed)):
         yield Finding(
@@ -106,7 +106,7 @@ def _matches(matcher: Any, name: str) -> bool:
 
 
 def per_route_findings(node: Node) -> Iterator[Finding]:
-    """Of an entry of ``typed_per_filter_config``."""
+    """Yield the findings for an entry of ``typed_per_filter_config``."""
     per_route = node.kind == "ExtProcPerRoute"
     if node.kind == "FilterConfig" and "ext_proc" in node.path.rpartition("[")[2]:
         per_route = True

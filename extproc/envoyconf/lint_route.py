@@ -23,10 +23,10 @@ def route_findings(
     kept: Mapping[bool, bool],
     expectations: Expectations,
 ) -> Iterator[Finding]:
-    """Of one route configuration.
+    """Yield the findings for one route configuration.
 
-    ``upstream``: the clusters that have our filter themselves. ``kept``: whether our filters in
-    clusters (True) and in listeners (False) keep streams to the end of responses.
+    ``upstream``: the clusters with extproc's filter. ``kept``: whether the filters in clusters (True) and
+    in listeners (False) keep streams to the end of responses.
     """
     manager = next((parent for parent in configuration.parents if "http_filters" in parent.value), None)
     ours = manager is None or any(
@@ -76,7 +76,7 @@ def _host(
 
 
 def _names(cluster: Node) -> set[str]:
-    """Names that may be a signing host: those of TLS. An address is where to connect, and may be any."""
+    """Return the names that may be a signing host: those of TLS. An address may be any host."""
     return {str(node.value["sni"]) for node in nodes(cluster.value) if "sni" in node.value} & cluster_hosts(
         cluster
     )

@@ -1,4 +1,4 @@
-"""What the lint says, and what it measures against."""
+"""The findings of the lint, and the expectations that it compares with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault; ``path`` leads to it in the document."""
+    """One fault, with its path in the document."""
 
     path: str
     message: str
@@ -20,11 +20,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """What extproc's own settings ask of Envoy; the defaults are those of a minimal configuration.
+    """Requirements of extproc's settings on Envoy; the defaults are those of a minimal configuration.
 
-    ``seconds``: how long Envoy must wait for us. ``hosts``: the hosts that are signed, if known.
-    ``private_network``: clear text to extproc is meant so. ``shows_answers``: extproc looks at answers.
-    ``counted``: the hosts, by name, of targets whose open requests are counted.
+    Attributes:
+        seconds: how long Envoy must wait for extproc.
+        body_bytes: the largest request body.
+        hosts: the hosts that are signed; empty if they are not known.
+        private_network: whether clear text to extproc is intended.
+        shows_answers: whether extproc reads responses.
+        counted: hosts of targets whose open requests are counted, by the target's name.
     """
 
     seconds: float = 12.0
@@ -35,13 +39,13 @@ class Expectations:
     counted: Mapping[str, str] = field(default_factory=dict)
 
     def is_target(self, cluster: Node) -> bool:
-        """Whether the cluster leads to a host that needs signatures."""
+        """Return whether the cluster leads to a host that needs signatures."""
         names = cluster_hosts(cluster)
         return any(name in self.hosts or infer_scope(name) is not None for name in names)
 
 
 def cluster_hosts(cluster: Node) -> set[str]:
-    """The host names a cluster's endpoints and its SNI have."""
+    """Return the host names of a cluster's endpoints and its SNI."""
     names = set()
     for node in nodes(cluster.value):
         for key in ("sni", "address", "hostname"):
@@ -52,7 +56,7 @@ def cluster_hosts(cluster: Node) -> set[str]:
 
 
 def seconds(duration: Any) -> float | None:
-    """A protobuf duration in JSON, like ``1.5s``."""
+    """Return the seconds in a protobuf duration in JSON, like ``1.5s``; None for any other value."""
     try:
         return float(str(duration).removesuffix("s")) if str(duration).endswith("s") else None
     except ValueError:
@@ -60,5 +64,5 @@ def seconds(duration: Any) -> float | None:
 
 
 def is_true(value: Any) -> bool:
-    """A boolean, or its wrapper message as some tools print it."""
+    """Return whether a value is true: a boolean, a string, or the wrapper message that some tools print."""
     return value is True or value == "true" or (isinstance(value, dict) and value.get("value") is True)

@@ -1,4 +1,4 @@
-"""What clients connect to: the listener and its filter chain."""
+"""The listener for clients, and its filter chain."""
 
 import typing
 from datetime import timedelta
@@ -44,17 +44,17 @@ _CONNECTION_WINDOW = 4 * 1024 * 1024
 
 
 def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[Issuer]) -> Listener:
-    """The listener with the whole filter chain. ``envoys_issuers``: whose tokens jwt_authn verifies."""
+    """Return the listener with its filters; jwt_authn verifies the tokens of ``envoys_issuers``."""
     filters = [cors_filter(), *_jwt_authn(settings, envoys_issuers)]
     if options.placement == "http":
         filters.append(ext_proc_filter(settings))
-    # Without its own x-envoy-* headers: nobody upstream is to read them.
+    # No x-envoy-* headers of the router's own: the upstream must not see them.
     router = Router(suppress_envoy_headers=True)
     filters.append(HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(router)))
     manager = HttpConnectionManager(
         stat_prefix="ingress",
         use_remote_address=True,
-        # Paths go upstream as they came; what would be ambiguous, we refuse.
+        # Paths go upstream unchanged; extproc refuses ambiguous ones.
         normalize_path=False,
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
         request_headers_timeout=timedelta(seconds=10),
@@ -69,7 +69,7 @@ def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[
         route_config=route_configuration(settings, placement=options.placement),
         http_filters=filters,
         access_log=[json_access_log()],
-        # In a cluster, what our filter denies cannot be told from Envoy's own replies here.
+        # Denials by a filter in a cluster cannot be distinguished from Envoy's own replies here.
         local_reply_config=local_replies(settings) if options.placement == "http" else None,
     )
     chain = FilterChain(
@@ -80,13 +80,13 @@ def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[
     )
     result = Listener(name="ingress", address=envoy_address(options.listen), filter_chains=[chain])
     if options.placement == "upstream":
-        # What a filter in a cluster may buffer is bounded by the listener, not by the route.
+        # The listener, not the route, limits the buffer of a filter in a cluster.
         result.per_connection_buffer_limit_bytes = settings.limits.request_body_bytes
     return result
 
 
 def _header_limits(settings: Settings) -> dict[str, typing.Any]:
-    """Return what differs from Envoy's own limits."""
+    """Return the limits that differ from Envoy's defaults."""
     limits, own = settings.limits, LimitSettings()
     differing: dict[str, typing.Any] = {}
     if limits.request_headers_kib != own.request_headers_kib:

@@ -1,7 +1,7 @@
-"""What Envoy answers by itself to MCP clients: a JSON-RPC error in place of an empty body or plain text.
+"""Envoy's own replies to MCP clients: a JSON-RPC error instead of an empty body or plain text.
 
-A body over Envoy's buffer, extproc away or too slow, a target that is full or gone: extproc has no part in
-these. The id is not known, so it is absent, and the status stays what it is.
+They are sent without extproc: for a body over Envoy's buffer, if extproc is unreachable or too slow, or
+a target is full or unreachable. The request's id is not known, so it is absent; the status is unchanged.
 """
 
 import json
@@ -38,7 +38,7 @@ from extproc.errors import Reason
 from extproc.ext_proc.codec import DETAILS_PREFIX
 from extproc.request.refusal import ANYBODY, RPC_BASE
 
-# As long as Envoy makes them. It replaces clients' own, but for clients on an internal network.
+# Cut to the length of Envoy's own. Envoy replaces clients' ids, except those of an internal network.
 _REQUEST_ID = "%REQ(X-REQUEST-ID):36%"
 _AGAIN = "Try again in a few seconds."
 _TEXTS = {
@@ -53,10 +53,15 @@ _TEXTS = {
     ),
     504: ("temporarily_unavailable", f"The gateway or the server behind it did not answer in time. {_AGAIN}"),
 }
-"""By status: what `data.error` is, and what a person reads."""
+"""By status: `data.error`, and the text for the user."""
 
 _FULL = ("UO",)  # the circuit breaker of a target
-_GONE = ("UF", "UH", "UC", "UR")  # no connection, no healthy host, or it ended before there was an answer
+_GONE = (
+    "UF",
+    "UH",
+    "UC",
+    "UR",
+)  # no connection, no healthy host, or a connection that ended before the response
 _RETRY_AFTER = HeaderValueOption(
     header=HeaderValue(key="retry-after", value="1"),
     append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
@@ -64,7 +69,7 @@ _RETRY_AFTER = HeaderValueOption(
 
 
 def local_replies(settings: Settings) -> LocalReplyConfig:
-    """Return a mapper for what Envoy itself answers an MCP client with; the first that fits counts."""
+    """Return the mappers of Envoy's own replies. The first that matches is used."""
     of_targets = [
         ResponseMapper(
             filter=_all(_flags(flags), _of_mcp_clients(503)),
@@ -92,7 +97,7 @@ def local_replies(settings: Settings) -> LocalReplyConfig:
 
 
 def _of_mcp_clients(status: int) -> AccessLogFilter:
-    """Every revision has clients accept event streams. What extproc denies is a local reply too; it stays."""
+    """Match replies to MCP clients, which accept event streams; extproc's denials are left unchanged."""
     return _all(
         AccessLogFilter(
             status_code_filter=StatusCodeFilter(
@@ -127,7 +132,7 @@ def _header(name: str, value: StringMatcher) -> AccessLogFilter:
 
 
 def _body(status: int, error: str | None, text: str) -> SubstitutionFormatString:
-    """Write the JSON as text: Envoy's own JSON format makes numbers strings."""
+    """Return the JSON as a text format: Envoy's JSON format turns numbers into strings."""
     data = {"error": error, "error_description": text, "request_id": _REQUEST_ID}
     body = {"jsonrpc": "2.0", "error": {"code": RPC_BASE + status, "message": text, "data": data}}
     return SubstitutionFormatString(

@@ -1,4 +1,4 @@
-"""What the operator chooses about Envoy, beside extproc's own settings."""
+"""The operator's options for Envoy, in addition to extproc's settings."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,21 +9,28 @@ Placement = Literal["http", "upstream"]
 
 
 class OptionsError(ValueError):
-    """The options do not fit together, or do not fit the settings."""
+    """Options that contradict each other or the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnvoyOptions:
-    """Where Envoy listens and finds things, and which chain our filter is in.
+    """Addresses, files on Envoy's machine, and the position of the filter.
 
-    ``placement``: ``http`` puts the filter before routing's rewrites, in the listener;
-    ``upstream`` in each target's cluster, after them. ``extproc_addresses``: where Envoy finds
-    us, if not at ``listen.grpc``. ``ca_file``: the CA bundle on Envoy's machine.
-    ``jwt_authn``: let Envoy verify tokens of all issuers whose keys it can find, not only of
-    those that are configured so. ``tls_cert`` and ``tls_key``: files there, for TLS towards clients.
-    ``extproc_ca``, ``extproc_cert`` and ``extproc_key``: files there, for TLS towards us; the CA is
-    ``ca_file`` if there is none for this. ``extproc_name``: what our certificate is for, if not for
-    the host of our address.
+    Attributes:
+        listen: address for clients.
+        extproc_addresses: addresses of extproc; default: ``listen.grpc``.
+        admin: address of Envoy's admin interface.
+        ca_file: CA bundle.
+        placement: ``http`` puts the filter into the listener, before the rewrites of routes;
+            ``upstream`` into each target's cluster, after them.
+        jwt_authn: whether Envoy verifies the tokens of all issuers whose keys it can find, not only of those
+            that are configured so.
+        tls_cert: certificate chain for TLS with clients.
+        tls_key: the private key to ``tls_cert``.
+        extproc_ca: CA for TLS with extproc; default: ``ca_file``.
+        extproc_cert: Envoy's certificate chain for extproc.
+        extproc_key: the private key to ``extproc_cert``.
+        extproc_name: the name in extproc's certificate; default: the host of its address.
     """
 
     listen: str = "127.0.0.1:10000"

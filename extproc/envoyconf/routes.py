@@ -1,4 +1,4 @@
-"""A route for each target: its host, no prefix rewrite (we do that), nothing that tells of the client."""
+"""Routes to the targets: they set the host, leave the prefix to extproc, and remove the client's traces."""
 
 from datetime import timedelta
 
@@ -15,12 +15,12 @@ from envoy_data_plane.google.protobuf import Any
 from extproc.config import Settings, TargetSettings
 from extproc.envoyconf.clusters import target_cluster_name
 from extproc.envoyconf.cors import CORS_FILTER, cors_policy
-from extproc.envoyconf.ext_proc import EXT_PROC_FILTER, names_target
+from extproc.envoyconf.ext_proc import EXT_PROC_FILTER, target_override
 from extproc.envoyconf.options import Placement
 
 _METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 3.1
 LONGEST_SSE_SILENCE = timedelta(hours=1)
-# Of no use to AWS, and somebody's network or address. x-request-id stays: operators join logs on it.
+# Useless to AWS, and they reveal networks and addresses. x-request-id stays: logs are joined by it.
 _REMOVED_REQUEST_HEADERS = [
     "forwarded",
     "via",
@@ -30,7 +30,7 @@ _REMOVED_REQUEST_HEADERS = [
     "x-forwarded-port",
     "x-forwarded-prefix",
     "x-forwarded-proto",
-    # Envoy lets extproc remove none of its own, and patterns are not known here: all that its manual names.
+    # extproc must not remove Envoy's own headers, and no patterns are possible here: all of Envoy's manual.
     "x-envoy-attempt-count",
     "x-envoy-auth-partial-body",
     "x-envoy-decorator-operation",
@@ -60,7 +60,7 @@ _REMOVED_REQUEST_HEADERS = [
     "x-envoy-upstream-rq-timeout-alt-response",
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-stream-duration-ms",
-    # No trailers are sent to AWS's HTTP/1.1, and a hop-by-hop header ends at the hop.
+    # A hop-by-hop header. No trailers are sent to AWS over HTTP/1.1.
     "te",
 ]
 # The upstream's own challenge would lead our clients to another authorization server.
@@ -68,14 +68,14 @@ _REMOVED_RESPONSE_HEADERS = ["www-authenticate"]
 
 
 def route_configuration(settings: Settings, *, placement: Placement) -> RouteConfiguration:
-    """All routes, the targets with a prefix first; what fits none of them is a 404."""
+    """Return all routes, those of targets with a prefix first. Other requests get a 404."""
     targets = sorted(
         (t for t in settings.targets if t.prefix), key=lambda t: len(t.prefix or ""), reverse=True
     )
     rest = [target for target in settings.targets if not target.prefix][:1]
     routes = [_target_route(target, placement) for target in [*targets, *rest]]
     if not rest:
-        # The resource metadata is answered by our filter, and filters run only where a route matches.
+        # extproc answers requests for the resource metadata, and filters run only where a route matches.
         if placement == "upstream":
             routes.insert(0, _metadata_route(targets[0]))
         not_found = Route(
@@ -102,12 +102,12 @@ def _target_route(target: TargetSettings, placement: Placement) -> Route:
     match = RouteMatch(path_separated_prefix=target.prefix) if target.prefix else RouteMatch(prefix="/")
     route = Route(name=target.name, match=match, route=_to(target))
     if placement == "http":
-        route.typed_per_filter_config = {EXT_PROC_FILTER: Any.pack(names_target(target))}
+        route.typed_per_filter_config = {EXT_PROC_FILTER: Any.pack(target_override(target))}
     return route
 
 
 def _metadata_route(target: TargetSettings) -> Route:
-    """Any target's cluster will do: our filter in it answers, and nothing is forwarded."""
+    """Return a route to any target: the filter in its cluster answers, and nothing is forwarded."""
     return Route(name="resource-metadata", match=RouteMatch(prefix=_METADATA_PATH), route=_to(target))
 
 
@@ -115,6 +115,6 @@ def _to(target: TargetSettings) -> RouteAction:
     return RouteAction(
         cluster=target_cluster_name(target),
         host_rewrite_literal=target.host,
-        timeout=timedelta(0),  # a streamed answer may last
+        timeout=timedelta(0),  # a streamed response may last
         idle_timeout=LONGEST_SSE_SILENCE,
     )

@@ -1,4 +1,4 @@
-"""TLS from Envoy to a server whose name and authority are checked."""
+"""TLS from Envoy to a server, with verification of its name and authority."""
 
 import ipaddress
 
@@ -20,9 +20,9 @@ from envoy_data_plane.google.protobuf import Any
 def upstream_tls(
     name: str, ca_file: str, *, client: tuple[str, str] | None = None, http2: bool = False
 ) -> TransportSocket:
-    """The server must show a certificate of ``ca_file`` for exactly ``name``: a DNS name, IP address or URI.
+    """Return TLS that requires a certificate of ``ca_file`` for ``name``: a DNS name, IP address or URI.
 
-    ``client``: our own certificate and key, as files on Envoy's machine.
+    ``client``: the certificate and key of Envoy, as files on its machine.
     """
     san_type = _san_type(name)
     tls = CommonTlsContext(
