@@ -22,7 +22,8 @@ _EXACT = 2.0**53
 """From here on a double no longer distinguishes neighbouring integers."""
 
 _CONDITIONS = frozenset({"issuer", "subject", "jti", "role_arn"})
-_PAGE_SIZE, _LARGEST_PAGE = 100, 1000  # as admin.proto says
+PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
+"""Sessions of a page by default and at most, as admin.proto says."""
 _PAGE_TOKEN = re.compile(r"[0-9a-f]{16}")
 
 
@@ -80,7 +81,7 @@ def page_size(request: admin_pb2.ListSessionsRequest) -> int:
     """
     if request.page_size < 0:
         raise RefusedError("page_size: must not be negative")
-    return min(request.page_size or _PAGE_SIZE, _LARGEST_PAGE)
+    return min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE)
 
 
 def page(request: admin_pb2.ListSessionsRequest, ids: Iterable[str]) -> tuple[list[str], str]:

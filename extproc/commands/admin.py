@@ -135,12 +135,14 @@ def status(call: Call, *, as_json: bool) -> None:
 @_connected
 def sessions(call: Call, *, limit: int, as_json: bool, **conditions: str | None) -> None:
     """List open sessions."""
+    from extproc.admin.messages import MAX_PAGE_SIZE
     from extproc.commands.admin_tables import show_sessions
 
     found: list[dict[str, Any]] = []
     token = ""
     while len(found) < limit:
-        answer = call("ListSessions", page_token=token, page_size=min(limit - len(found), 1000), **conditions)
+        size = min(limit - len(found), MAX_PAGE_SIZE)
+        answer = call("ListSessions", page_token=token, page_size=size, **conditions)
         found += answer["sessions"]
         token = answer["next_page_token"]
         if not token:

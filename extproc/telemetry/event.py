@@ -91,8 +91,8 @@ def render(event: Event) -> bytes:
         "trace_id": trace_id(event.traceparent),
         "issuer": identity.issuer if identity else None,
         "subject": identity.subject[:SHORT] if identity else None,
-        "jti": _text(claims.get("jti")),
-        "client": _text(claims.get("azp")) or _text(claims.get("client_id")),
+        "jti": _string(claims.get("jti")),
+        "client": _string(claims.get("azp")) or _string(claims.get("client_id")),
         "agent": _actors(claims["act"]) if "act" in claims else [],
         "target": event.target,
         "method": event.method,
@@ -127,7 +127,7 @@ def trace_id(traceparent: str | None) -> str | None:
     return found[1] if found else None
 
 
-def _text(claim: Any) -> str | None:
+def _string(claim: Any) -> str | None:
     return claim[:SHORT] if isinstance(claim, str) else None
 
 
@@ -135,7 +135,7 @@ def _actors(actor: object) -> list[str]:
     """Return the subjects of an ``act`` claim, the current actor first (RFC 8693 4.1)."""
     actors: list[str] = []
     while isinstance(actor, Mapping) and len(actors) < _MAX_ACTORS:
-        actors.append(_text(actor.get("sub")) or "")
+        actors.append(_string(actor.get("sub")) or "")
         actor = actor.get("act")
     return actors
 
