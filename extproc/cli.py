@@ -9,11 +9,13 @@ import click
 
 from extproc import config
 from extproc.commands.admin import admin
+from extproc.config import toolhive
 from extproc.extras import how_to_install
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Loaded = TypeVar("_Loaded")
 _SUPPLEMENT = "extproc.supplement"
+_FILE = click.Path(path_type=Path)
 
 
 def _config_options(command: _Command) -> _Command:
@@ -32,13 +34,9 @@ def _config_options(command: _Command) -> _Command:
             f"--{name}", expose_value=False, callback=keep, help=f"With a ToolHive resource: {text}."
         )
         command = option(command)
-    path = click.Path(path_type=Path)
     return click.option(
-        "--config", "config_path", required=True, type=path, help="The configuration file (YAML)."
+        "--config", "config_path", required=True, type=_FILE, help="The configuration file (YAML)."
     )(command)
-
-
-_CONFIG = _config_options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,7 +49,7 @@ main.add_command(admin)
 
 
 @main.command()
-@_CONFIG
+@_config_options
 @click.option(
     "--log-level",
     default="info",
@@ -96,13 +94,11 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=_FILE,
     help="The server's configuration file; only its listen is read.",
 )
-@click.option("--address", help="HOST:PORT or unix:/path, if not listen.grpc.")
-@click.option(
-    "--ca", type=click.Path(path_type=Path), help="With --address: use TLS, and trust this PEM file."
-)
+@click.option("--address", help="HOST:PORT or unix:/path [default: listen.grpc].")
+@click.option("--ca", type=_FILE, help="With --address: use TLS, and trust this PEM file.")
 def health(config_path: Path | None, address: str | None, ca: Path | None) -> None:
     """Check a running server's gRPC health, as a container's probe. Exit 0 if it serves, else 1."""
     from extproc.commands.health import run
@@ -114,7 +110,7 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 
 
 @main.command()
-@_CONFIG
+@_config_options
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line for each error."""
     from extproc.app.factories import build_policy, file_notes, file_warnings
@@ -122,14 +118,20 @@ def check(config_path: Path) -> None:
     from extproc.policy import review
 
     settings = _load(config_path)
-    for warning in (*config.warnings(settings), *file_warnings(settings)):
-        click.echo(f"warning: {warning}", err=True)
     policy = build_policy(settings)
-    for warning in review.warnings(policy, issuers=[entry.issuer for entry in settings.issuers]):
+    for warning in (
+        *config.warnings(settings),
+        *file_warnings(settings),
+        *review.warnings(policy, issuers=[entry.issuer for entry in settings.issuers]),
+        *cel_check.warnings(settings),
+    ):
         click.echo(f"warning: {warning}", err=True)
-    for warning in cel_check.warnings(settings):
-        click.echo(f"warning: {warning}", err=True)
-    for note in (*_notes(config_path), *config.notes(settings), *file_notes(settings), *review.notes(policy)):
+    for note in (
+        *toolhive.notes(config_path, _supplement()),
+        *config.notes(settings),
+        *file_notes(settings),
+        *review.notes(policy),
+    ):
         click.echo(f"note: {note}", err=True)
     click.echo("\n".join(review.reads(policy)))
     click.echo(review.cost(policy))
@@ -140,7 +142,7 @@ def check(config_path: Path) -> None:
 
 
 @main.command("import-toolhive")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=_FILE)
 @click.option("--issuer", help="The issuer of tokens.")
 @click.option("--audience", help="The audience of tokens, and the endpoint's URL.")
 @click.option("--target", help="The host to sign for.")
@@ -149,30 +151,19 @@ def import_toolhive(
     path: Path, issuer: str | None, audience: str | None, target: str | None, name: str | None
 ) -> None:
     """Print a ToolHive MCPExternalAuthConfig (type awsSts) as a configuration of extproc."""
-    from extproc.config import toolhive
-
     supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target, name=name)
-    try:
-        click.echo(toolhive.native_yaml(path, supplement), nl=False)
-        for note in toolhive.notes(path, supplement):
-            click.echo(f"note: {note}", err=True)
-    except config.ConfigError as error:
-        click.echo("\n".join(error.problems), err=True)
-        sys.exit(2)
+    click.echo(_or_exit(lambda: toolhive.native_yaml(path, supplement)), nl=False)
+    for note in toolhive.notes(path, supplement):
+        click.echo(f"note: {note}", err=True)
 
 
-def _notes(path: Path) -> list[str]:
-    """Return which fields of a ToolHive resource have no meaning here."""
-    from extproc.config import toolhive
-
-    return toolhive.notes(path, toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {})))
+def _supplement() -> toolhive.Supplement:
+    return toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
 
 
 def _loader(path: Path) -> Callable[[], config.Settings]:
     """Return a function that reads the configuration with this command's options."""
-    from extproc.config import toolhive
-
-    supplement = toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
+    supplement = _supplement()
     return lambda: toolhive.load(path, supplement)
 
 
@@ -189,14 +180,10 @@ def _or_exit(load: Callable[[], _Loaded]) -> _Loaded:
 
 
 @main.command()
-@_CONFIG
-@click.option(
-    "--token", type=click.Path(path_type=Path), help='A file with a token to verify; "-" is standard input.'
-)
-@click.option("--claims", type=click.Path(path_type=Path), help="A JSON file with claims, taken as verified.")
-@click.option(
-    "--request", type=click.Path(path_type=Path), help="A JSON file: method, path, headers, body, and more."
-)
+@_config_options
+@click.option("--token", type=_FILE, help='A file with a token to verify; "-" is standard input.')
+@click.option("--claims", type=_FILE, help="A JSON file with claims, which count as verified.")
+@click.option("--request", type=_FILE, help="A JSON file: method, path, headers, body, and more.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(
     config_path: Path, token: Path | None, claims: Path | None, request: Path | None, *, as_json: bool
@@ -222,7 +209,7 @@ def explain(
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=_FILE,
     help="The configuration file (YAML); optional with --check.",
 )
 @click.option("--listen", default="127.0.0.1:10000", show_default=True, help="Where clients connect.")
@@ -247,17 +234,17 @@ def explain(
     help="Put the filter into the listener, or into the targets' clusters.",
 )
 @click.option("--jwt-authn", is_flag=True, help="Let Envoy verify tokens too, before extproc does.")
-@click.option("--tls-cert", help="A certificate chain on Envoy's machine, for TLS towards clients.")
+@click.option("--tls-cert", help="A certificate chain on Envoy's machine, for TLS with clients.")
 @click.option("--tls-key", help="The private key to --tls-cert.")
-@click.option("--extproc-ca", help="A CA on Envoy's machine, for TLS towards extproc [default: --ca-file].")
-@click.option("--extproc-cert", help="Envoy's own certificate chain towards extproc (mTLS).")
+@click.option("--extproc-ca", help="A CA on Envoy's machine, for TLS with extproc [default: --ca-file].")
+@click.option("--extproc-cert", help="Envoy's own certificate chain for extproc (mTLS).")
 @click.option("--extproc-key", help="The private key to --extproc-cert.")
 @click.option("--extproc-name", help="The name in extproc's certificate [default: the host of its address].")
 @click.option("--filter-only", is_flag=True, help="Print only the http_filters entry, to paste.")
 @click.option(
     "--check",
     "checked_path",
-    type=click.Path(path_type=Path),
+    type=_FILE,
     help="Check this Envoy configuration for what would let requests out unsigned, instead of printing one.",
 )
 def envoy(

@@ -1,4 +1,4 @@
-"""Time as an argument: everything that asks for the time takes a ``Clock``."""
+"""The clock as an argument: whatever depends on the time takes a ``Clock``."""
 
 import time
 from collections.abc import Callable

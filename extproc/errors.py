@@ -1,8 +1,8 @@
 """The closed list of reasons for which a request is denied.
 
-A room returns the next trusted value or raises ``Denied``; the pipeline turns that
-into an answer once. Clients get the constant text of a reason. The exact cause
-(``Denied.detail``) is for operators only and never contains a secret.
+Each package returns the next trusted value or raises ``Denied``, which becomes a response in one place.
+Clients read the constant text of a reason. The exact cause (``Denied.detail``) is for operators only and
+never contains a secret.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ NO_DATA: Mapping[str, object] = MappingProxyType({})
 
 
 class Reason(StrEnum):
-    """Every way a request can be denied. Names are stable: logs, metrics and alerts use them."""
+    """The reasons of denials. Their values are stable: logs, metrics and alerts use them."""
 
-    # What arrived.
+    # The request.
     ORIGIN_REFUSED = "origin_refused"
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason, not a secret
     AUTHORIZATION_MALFORMED = "authorization_malformed"
@@ -75,7 +75,7 @@ class Reason(StrEnum):
     # The target.
     TARGET_BUSY = "target_busy"
     USER_STREAMS = "user_streams"
-    # Envoy and we.
+    # The server and Envoy.
     CONFIGURATION_CHANGED = "configuration_changed"
     BODY_MODE_WRONG = "body_mode_wrong"
     PROTOCOL_VIOLATION = "protocol_violation"
@@ -83,12 +83,12 @@ class Reason(StrEnum):
 
     @property
     def outcome(self) -> "Outcome":
-        """What the client is told."""
+        """Return the response to the client."""
         return _OUTCOMES[self]
 
 
 _KEEP_THEIR_STATUS = (400, 401)
-"""MCP has errors in a message be 400, and clients log in upon 401."""
+"""MCP requires 400 for invalid messages, and clients log in after a 401."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,13 @@ class Outcome:
 
     Attributes:
         status: the HTTP status.
-        error: the OAuth error code (RFC 6750 3.1).
-        text: constant.
-        retry_after: seconds.
-        rpc_code: of a JSON-RPC error, where MCP defines one; the answer is one then, whoever asks.
-        ask: whether the client is told whom to ask: nothing that they do helps, logging in least of all.
+        error: the OAuth error code (RFC 6750 3.1); None for none.
+        text: the constant text.
+        retry_after: seconds for the ``Retry-After`` header.
+        rpc_code: the code of a JSON-RPC error, where MCP defines one; the response is then such an error for
+            every client.
+        ask: whether the text says where to ask for help: nothing that the user can do helps, and a new
+            login does not either.
     """
 
     status: int
@@ -112,22 +114,26 @@ class Outcome:
     ask: bool = False
 
     @property
-    def told_with_200(self) -> bool:
-        """Whether the answer to an MCP request may have HTTP status 200 where the configuration wants that.
+    def allows_200(self) -> bool:
+        """Return whether the response to an MCP request may have HTTP status 200, if that is configured.
 
-        Not where the status leads to a login or to more scopes.
+        It may not where the status leads to a login or to more scopes.
         """
         return self.status not in _KEEP_THEIR_STATUS and self.error != "insufficient_scope"
 
 
 class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outcome more than an error
-    """The request is denied for ``reason``; ``detail`` tells the operator, and only the operator, why.
+    """The request is denied.
 
-    ``scopes``: for a missing scope, all those that the client must ask for. ``code``: the
-    error code of the service that refused, out of a closed list. ``told``: what the client reads in
-    place of the reason's constant text; it may name a part of the request, and never a value of one.
-    ``message``: the same in the operator's own words, to which nothing is added. ``data``: further
-    members of a JSON-RPC error's ``data``.
+    Attributes:
+        reason: why.
+        detail: the exact cause, for operators only.
+        scopes: for a missing scope, all scopes that the client must ask for.
+        code: error code of the service that refused, from a closed list.
+        client_text: text for the client instead of the reason's constant text. It may name a part of the
+            request, but must not contain a value.
+        message: the same in the operator's words; nothing is added to it.
+        data: further members of a JSON-RPC error's ``data``.
     """
 
     def __init__(
@@ -137,7 +143,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
         *,
         scopes: tuple[str, ...] = (),
         code: str = "",
-        told: str = "",
+        client_text: str = "",
         message: str = "",
         data: Mapping[str, object] = NO_DATA,
     ) -> None:
@@ -146,18 +152,18 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
         self.detail = detail
         self.scopes = scopes
         self.code = code
-        self.told = told
+        self.client_text = client_text
         self.message = message
         self.data = data
 
     def anew(self) -> "Denied":
-        """Return an equal one that was never raised: one that is kept would collect tracebacks."""
+        """Return an equal denial that was never raised: raising a kept one again collects tracebacks."""
         return Denied(
             self.reason,
             self.detail,
             scopes=self.scopes,
             code=self.code,
-            told=self.told,
+            client_text=self.client_text,
             message=self.message,
             data=self.data,
         )
@@ -232,7 +238,7 @@ _OUTCOMES = {
     Reason.SCOPE_MISSING: Outcome(403, "insufficient_scope", "The access token lacks a required scope."),
     Reason.ENVOY_UNVERIFIED: _invalid_token(),
     Reason.EXCHANGE_TOKEN_MISSING: _invalid_token("The token to be exchanged is missing."),
-    Reason.EXCHANGE_TOKEN_FOREIGN: _invalid_token("The token to be exchanged is somebody else's."),
+    Reason.EXCHANGE_TOKEN_FOREIGN: _invalid_token("The token to be exchanged belongs to another user."),
     Reason.KEYS_UNAVAILABLE: _unavailable(
         "The identity provider does not answer the gateway. Try again in a few seconds."
     ),

@@ -1,8 +1,8 @@
-"""OAuth scopes: what a token has, which scope includes which, and what a client is to ask for.
+"""OAuth scopes: those of a token, which ones include others, and which ones a client must request.
 
 Scopes are opaque strings (RFC 6749 3.3): ``aws:*`` includes ``aws:read`` only if the configuration says so.
-Which scopes are enough for each requirement is worked out when the configuration loads, so that asking
-whether a token has them is one set operation for each required scope.
+The scopes that satisfy each requirement are computed when the configuration loads, so that a check is one
+set operation for each required scope.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,7 +14,7 @@ from typing import Any
 def granted_scopes(claims: Mapping[str, Any]) -> set[str]:
     """Return the scopes in ``scope`` (RFC 9068 2.2.3) and ``scp``, a string (Entra ID) or a list (Okta).
 
-    Anything of another type grants nothing.
+    A value of another type grants nothing.
     """
     granted: set[str] = set()
     scope, scp = claims.get("scope"), claims.get("scp")
@@ -28,11 +28,11 @@ def granted_scopes(claims: Mapping[str, Any]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class RequiredScopes:
-    """Scopes that must all be there, each itself or by one that includes it. False if there are none.
+    """Scopes that a token needs, each directly or by one that includes it. False if there are none.
 
     Attributes:
         names: the scopes, in the order of the configuration.
-        sufficient: for each of them, the scopes of which one is enough.
+        sufficient: for each of them, the scopes that satisfy it.
         named: all scopes that the configuration names; see ``to_ask_for``.
     """
 
@@ -45,7 +45,7 @@ class RequiredScopes:
         return bool(self.names)
 
     def __str__(self) -> str:
-        """Return the scopes as ``scope`` parameters have them (RFC 6749 3.3)."""
+        """Return the scopes in the format of ``scope`` parameters (RFC 6749 3.3)."""
         return " ".join(self.names)
 
     def missing(self, granted: AbstractSet[str]) -> tuple[str, ...]:
@@ -57,12 +57,12 @@ class RequiredScopes:
         )
 
     def to_ask_for(self, granted: AbstractSet[str], missing: Collection[str]) -> tuple[str, ...]:
-        """Return the scopes with which the request would be granted: those had already, and those missing.
+        """Return the scopes with which the request would be granted: the token's and the missing ones.
 
-        MCP 2026-07-28 asks for the scopes that the operation needs, and leaves it to clients to keep what
-        they had; clients of 2025-11-25 ask for exactly what the challenge names, and would lose the rest.
-        Of the token's scopes only those that the configuration names are repeated: the others are nothing
-        to this resource, and a token can hold whatever characters it likes.
+        In MCP 2026-07-28 the challenge has the scopes that the operation needs, and clients keep those that
+        they have. Clients of 2025-11-25 request exactly the scopes in the challenge and would lose the rest.
+        Only scopes of the token that the configuration names are repeated: others do not concern this
+        resource, and a token may contain any characters.
         """
         in_order = (name for name in self.named if name in granted or name in missing)
         return tuple(dict.fromkeys((*in_order, *missing)))
@@ -73,7 +73,7 @@ NO_SCOPES = RequiredScopes((), ())
 
 
 class ScopeHierarchyError(ValueError):
-    """A scope includes itself. ``path``: from the scope to itself again."""
+    """A scope includes itself. ``path`` leads from the scope back to itself."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
         super().__init__(f"{path[0]} includes itself: {' > '.join(path)}")
@@ -81,14 +81,14 @@ class ScopeHierarchyError(ValueError):
 
 
 class ScopeHierarchy:
-    """Which scopes include which others.
+    """The scopes that include others.
 
     Args:
-        includes: for a scope those that it includes, and with them all that these include.
+        includes: by scope: the scopes that it includes, and by them all that they include.
         named: further scopes that the configuration names.
 
     Raises:
-        ScopeHierarchyError: a scope includes itself, by whatever way.
+        ScopeHierarchyError: a scope includes itself, directly or not.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class ScopeHierarchy:
         return RequiredScopes(names, tuple(self.sufficient(name) for name in names), named)
 
 
-def told_of(missing: Iterable[str]) -> str:
-    """Return what a client reads whose token lacks scopes, which are the configuration's."""
+def missing_text(missing: Iterable[str]) -> str:
+    """Return the client's text for missing scopes, which come from the configuration."""
     return f"The access token lacks the scope {' '.join(dict.fromkeys(missing))}."
 
 
 def _included(scope: str, direct: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """All that a scope includes. Depth first without recursion: a chain may be as long as it likes."""
+    """Return all scopes that a scope includes. Not recursive: a chain may have any length."""
     found: set[str] = set()
     came_by: dict[str, str] = {}
     waiting = [(scope, narrow) for narrow in direct.get(scope, ())]

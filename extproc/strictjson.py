@@ -1,7 +1,7 @@
-"""JSON with one reading only, for documents that somebody else wrote.
+"""Parse JSON that has only one reading, for documents from outside.
 
-RFC 8259 leaves duplicate members, NaN and unbounded nesting to the parser, and two
-parsers that differ there are a way around a check. Here each of them is an error.
+RFC 8259 leaves duplicate members, NaN and unbounded nesting to the parser. A check is useless if the next
+parser reads the document differently, so each of them is an error here.
 """
 
 import json
@@ -9,11 +9,11 @@ import math
 from typing import Any, NoReturn
 
 MAX_DEPTH = 32
-"""Nesting beyond this is refused; tokens and MCP messages seen in practice stay below ten."""
+"""Maximum nesting. Tokens and MCP messages stay below ten in practice."""
 
 
 class AmbiguousJSONError(ValueError):
-    """The document is not JSON, or JSON with more than one reading. The message never quotes it."""
+    """The document is not JSON, or has more than one reading. The message never quotes it."""
 
 
 class NotJSONError(AmbiguousJSONError):
@@ -26,7 +26,7 @@ def loads(document: bytes, *, max_depth: int = MAX_DEPTH, max_values: int | None
     ``max_values`` bounds the members and elements of all objects and lists together.
 
     Raises:
-        AmbiguousJSONError: for anything that another parser could read otherwise.
+        AmbiguousJSONError: anything that another parser could read differently.
     """
     try:
         text = document.decode("utf-8")
@@ -34,7 +34,7 @@ def loads(document: bytes, *, max_depth: int = MAX_DEPTH, max_values: int | None
             text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant
         )
         if "\\u" in text:
-            # An escaped lone surrogate survives parsing and cannot be encoded again.
+            # The parser accepts an escaped lone surrogate, which cannot be encoded.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except AmbiguousJSONError:
         raise
@@ -63,7 +63,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _finite(literal: str) -> float:
     number = float(literal)
-    if not math.isfinite(number):  # 1e999 is valid JSON, but no number that two parsers agree on
+    if not math.isfinite(number):  # 1e999 is valid JSON, but parsers differ
         raise AmbiguousJSONError("a number is out of range")
     return number
 
@@ -73,7 +73,7 @@ def _refuse_constant(_name: str) -> NoReturn:
 
 
 def _bound(value: Any, max_depth: int, max_values: int | None) -> None:
-    """Walk level by level, so that hostile nesting costs no recursion."""
+    """Check the limits level by level: no recursion for hostile nesting."""
     level = [value] if isinstance(value, dict | list) else []
     values = 0
     for _ in range(max_depth):

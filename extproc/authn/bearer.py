@@ -45,7 +45,9 @@ def _other_scheme(scheme: str, value: str) -> Denied:
     if any(part.strip(" \t")[:7].lower() in ("bearer", "bearer ") for part in value.split(",")[1:]):
         return Denied(Reason.AUTHORIZATION_MALFORMED, "several authorization values")
     if scheme == "aws" or scheme.startswith("aws4-"):  # Signature Version 2; 4 and 4A
-        return Denied(Reason.TOKEN_MISSING, "an AWS signature of the client's own", told=_SIGNS_FOR_CLIENTS)
+        return Denied(
+            Reason.TOKEN_MISSING, "an AWS signature of the client's own", client_text=_SIGNS_FOR_CLIENTS
+        )
     return Denied(Reason.TOKEN_MISSING, "another authentication scheme")
 
 

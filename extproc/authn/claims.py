@@ -5,7 +5,7 @@ from typing import Any
 
 from extproc.authn.audience import Audiences
 from extproc.errors import Denied, Reason
-from extproc.scopes import RequiredScopes, granted_scopes, told_of
+from extproc.scopes import RequiredScopes, granted_scopes, missing_text
 
 MAX_SUBJECT_LENGTH = 255  # STS's limit for SubjectFromWebIdentityToken
 MAX_TIMESTAMP = 2**40  # some 35,000 years; keeps arithmetic on times exact
@@ -107,5 +107,5 @@ def check_scopes(claims: Mapping[str, Any], required: RequiredScopes) -> None:
             Reason.SCOPE_MISSING,
             f"without scope {' '.join(missing)}",
             scopes=required.to_ask_for(granted, missing),
-            told=told_of(missing),
+            client_text=missing_text(missing),
         )

@@ -173,7 +173,7 @@ def check_headers(message: McpMessage, head: RequestHead) -> None:
     if stateless and version is not None and is_request and message.missing_meta:
         missing = ", ".join(message.missing_meta)
         raise Denied(
-            Reason.MCP_PARAMS_INVALID, f"_meta lacks {missing}", told=f"params._meta lacks {missing}."
+            Reason.MCP_PARAMS_INVALID, f"_meta lacks {missing}", client_text=f"params._meta lacks {missing}."
         )
     if is_request and message.protocol_version not in (version, None):
         raise Denied(Reason.MCP_HEADERS_DIFFER, "MCP-Protocol-Version")

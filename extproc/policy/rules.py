@@ -36,7 +36,7 @@ from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, cel_matcher
 from extproc.policy.search import Evaluated, Subject, by_priority, first_match, is_for
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
 from extproc.policy.session_policy import UNRESTRICTED
-from extproc.scopes import granted_scopes, told_of
+from extproc.scopes import granted_scopes, missing_text
 from extproc.values import ChainedRole, Grant, Identity
 
 __all__ = ["ClaimContains", "Decision", "Policy", "Rule", "cel_matcher"]
@@ -64,7 +64,7 @@ class Decision:
 _CEILING = "What an agent may do for your account here does not include this."
 
 
-def _told(reads: frozenset[Path]) -> str:
+def _client_text(reads: frozenset[Path]) -> str:
     """Return the client's text for a deny rule. It says what the rule is about, but not what is in it."""
     if any(path[:2] == ("mcp", "tool") for path in reads):
         return "A rule of this gateway does not let your account use this tool."
@@ -174,7 +174,9 @@ class Policy:
             missing = evaluated[-1].missing
             why = f", since {missing} is missing" if missing else ""
             detail = f"mapping {rule.name} denies{why}"
-            denied = Denied(Reason.POLICY_DENIED, detail, told=_told(rule.reads), message=rule.message)
+            denied = Denied(
+                Reason.POLICY_DENIED, detail, client_text=_client_text(rule.reads), message=rule.message
+            )
             return Decision(denied, evaluated, (), rule)
         if rule is None and not found.but_for_scopes:
             if self.fallback_role_arn is None:
@@ -202,7 +204,7 @@ class Policy:
         if rule is not None and not is_for(rule, identity.issuer):
             # A ceiling must not move a user to a role for another issuer.
             detail = f"mapping {rule.name}, to which the ceiling lowers, is for other issuers"
-            denied = Denied(Reason.POLICY_DENIED, detail, told=_CEILING, message=_message(ceiling))
+            denied = Denied(Reason.POLICY_DENIED, detail, client_text=_CEILING, message=_message(ceiling))
             return Decision(denied, evaluated, looked_at, rule)
         try:
             grant = self._granted(identity, rule, ceiling, variables, budget)
@@ -248,7 +250,7 @@ class Policy:
                     Reason.POLICY_CONFLICT,
                     f"mapping {rule.name if rule else ''} and ceiling {ceiling.name} "
                     "both have session policies, which STS would unite",
-                    told=_CEILING,
+                    client_text=_CEILING,
                     message=ceiling.message,
                 )
             restrictions = ceiling.session_policy
@@ -305,7 +307,7 @@ def _step_up(needed: Sequence[Rule], granted: frozenset[str]) -> Denied | None:
         Reason.SCOPE_MISSING,
         detail,
         scopes=needed[0].require_scopes.to_ask_for(granted, missing),
-        told=told_of(missing),
+        client_text=missing_text(missing),
         message=next((rule.message for rule in needed if rule.message and lacking[rule.name]), ""),
     )
 

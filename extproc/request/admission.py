@@ -211,7 +211,7 @@ def _leaking(
             raise Denied(
                 Reason.HEADER_REFUSED,
                 f"{name[:64]} holds a copy of the token",
-                told=f"The header {name[:64]} holds a copy of the access token.",
+                client_text=f"The header {name[:64]} holds a copy of the access token.",
             )
     return found
 

@@ -97,7 +97,7 @@ class Denials:
         if denied.message:
             return denied.message
         outcome = denied.reason.outcome
-        text = denied.told or outcome.text
+        text = denied.client_text or outcome.text
         return f"{text.removesuffix('.')}; ask {self._support}." if outcome.ask else text
 
     def _of_mcp(
@@ -112,7 +112,7 @@ class Denials:
         answer: dict[str, Any] = {"jsonrpc": "2.0"}
         if message.id is not None:
             answer["id"] = message.id
-        told_with_200 = self._tell_with_200 and message.id is not None and outcome.told_with_200
+        told_with_200 = self._tell_with_200 and message.id is not None and outcome.allows_200
         if told_with_200 and message.method == _TOOL_CALL:
             answer["result"] = {
                 "resultType": "complete",

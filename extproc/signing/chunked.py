@@ -172,8 +172,8 @@ def _read_trailers(rest: bytes, chunked: Chunked) -> tuple[tuple[str, str], ...]
 
 
 def _refused(problem: str) -> Denied:
-    return Denied(Reason.BODY_CODING_REFUSED, problem, told=f"{problem[0].upper()}{problem[1:]}.")
+    return Denied(Reason.BODY_CODING_REFUSED, problem, client_text=f"{problem[0].upper()}{problem[1:]}.")
 
 
 def _differs(problem: str) -> Denied:
-    return Denied(Reason.BODY_DIFFERS, problem, told=f"{problem[0].upper()}{problem[1:]}.")
+    return Denied(Reason.BODY_DIFFERS, problem, client_text=f"{problem[0].upper()}{problem[1:]}.")

@@ -138,7 +138,7 @@ class HeaderPolicy:
                 raise Denied(
                     Reason.HEADER_REFUSED,
                     f"{name[:64]} is not for clients to send here",
-                    told=f"The header {name[:64]} is not accepted for this target.",
+                    client_text=f"The header {name[:64]} is not accepted for this target.",
                 )
         return ClientHeaders(tuple(signed), tuple(removed), withheld)
 
@@ -161,5 +161,5 @@ def _ambiguous(name: str, problem: str) -> Denied:
     return Denied(
         Reason.REQUEST_AMBIGUOUS,
         f"{name[:64]} is to be signed, and {problem}",
-        told=f"The header {name[:64]} cannot be signed: it {problem}.",
+        client_text=f"The header {name[:64]} cannot be signed: it {problem}.",
     )

@@ -89,7 +89,7 @@ def _first_problem(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _ambiguous(part: str, problem: str) -> Denied:
-    return Denied(Reason.REQUEST_AMBIGUOUS, f"{part} {problem}", told=f"The {part} {problem}.")
+    return Denied(Reason.REQUEST_AMBIGUOUS, f"{part} {problem}", client_text=f"The {part} {problem}.")
 
 
 def _one_spelling(escape: re.Match[str]) -> str:

@@ -82,7 +82,7 @@ def _check_announced(head: RequestHead, digest: str) -> None:
             raise Denied(
                 Reason.BODY_DIFFERS,
                 "the body has another hash than the client's x-amz-content-sha256",
-                told="The body has another hash than x-amz-content-sha256 says.",
+                client_text="The body has another hash than x-amz-content-sha256 says.",
             )
 
 

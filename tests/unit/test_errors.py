@@ -56,8 +56,8 @@ def test_nobody_is_told_to_ask_somebody_where_a_login_or_waiting_helps(reason):
 
 @pytest.mark.parametrize("reason", Reason)
 def test_what_leads_to_a_login_or_to_more_scopes_keeps_its_status_whatever_the_configuration(reason):
-    assert not (reason.outcome.told_with_200 and reason.outcome.status in (400, 401))
-    assert not (reason.outcome.told_with_200 and reason.outcome.error == "insufficient_scope")
+    assert not (reason.outcome.allows_200 and reason.outcome.status in (400, 401))
+    assert not (reason.outcome.allows_200 and reason.outcome.error == "insufficient_scope")
 
 
 @pytest.mark.parametrize("reason", Reason)

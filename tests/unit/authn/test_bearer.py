@@ -109,7 +109,7 @@ def test_refusals_do_not_repeat_what_was_sent():
 def test_who_signs_by_himself_is_told_that_the_gateway_does(value):
     with pytest.raises(Denied) as caught:
         bearer_token(_head(value))
-    assert "signs requests for you" in caught.value.told
+    assert "signs requests for you" in caught.value.client_text
     assert "signature of the client's own" in caught.value.detail
 
 
@@ -117,7 +117,7 @@ def test_who_signs_by_himself_is_told_that_the_gateway_does(value):
 def test_who_uses_another_scheme_is_told_no_more_than_who_sent_nothing(value):
     with pytest.raises(Denied) as caught:
         bearer_token(_head(value))
-    assert caught.value.told == ""
+    assert caught.value.client_text == ""
 
 
 def test_of_the_headers_that_may_carry_a_token_for_sts_those_that_are_there_are_read():

@@ -157,4 +157,4 @@ async def test_who_lacks_scopes_is_told_which():
     denied = await _refusal(claims(scope="a"), required_scopes=("a", "b", "c"))
     assert denied.reason is Reason.SCOPE_MISSING
     assert denied.detail == "without scope b c"
-    assert "b" in denied.told
+    assert "b" in denied.client_text

@@ -143,7 +143,7 @@ def stated(version=VERSION, method="tools/list"):
 def test_a_request_without_what_every_request_of_this_revision_has_is_invalid(version, message, lacks):
     denied, code = refusal(message, headers=stated(version))
     assert code == -32602
-    assert lacks in denied.told
+    assert lacks in denied.client_text
 
 
 @pytest.mark.parametrize("version", ["1900-01-01", "2025-11-26", "2027-01-01", "zzz", "v" * 4096])

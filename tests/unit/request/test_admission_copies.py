@@ -27,7 +27,7 @@ def admit(*headers, path="/k", authority="gateway.example", exchange_headers=(),
 def refusal(*headers, **more):
     with pytest.raises(Denied) as denied:
         admit(*headers, **more)
-    assert TOKEN.rpartition(".")[2] not in denied.value.detail + denied.value.told
+    assert TOKEN.rpartition(".")[2] not in denied.value.detail + denied.value.client_text
     return denied.value.reason
 
 

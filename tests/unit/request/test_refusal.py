@@ -89,6 +89,6 @@ def test_an_answer_for_the_message_itself_has_mcps_code_and_further_data():
 @pytest.mark.parametrize("message", [None, CALL, Envelope(7, "tools/list")])
 @pytest.mark.parametrize("with_200", [False, True])
 def test_what_a_person_reads_of_a_denial_is_the_same_in_every_form(message, with_200):
-    denied = Denied(Reason.POLICY_DENIED, told="Not this tool.")
+    denied = Denied(Reason.POLICY_DENIED, client_text="Not this tool.")
     reply = denials(tell_with_200=with_200).reply(denied, HEAD, request_id=None, message=message)
     assert shown_text(reply.body) == "Not this tool; ask the operator of this gateway."

@@ -35,7 +35,7 @@ def frame(data, *, size=1000, extension=b"", trailers=()):
 def reason(call, *arguments):
     with pytest.raises(Denied) as denied:
         call(*arguments)
-    assert denied.value.told
+    assert denied.value.client_text
     return denied.value.reason
 
 
@@ -228,7 +228,7 @@ def test_a_chunked_head_without_a_body_is_refused():
 def test_where_they_are_not_decoded_the_refusal_names_the_clients_setting(header):
     with pytest.raises(Denied) as denied:
         chunked_body(head(header), "refuse")
-    assert 'AWS_REQUEST_CHECKSUM_CALCULATION) to "when_required"' in denied.value.told
+    assert 'AWS_REQUEST_CHECKSUM_CALCULATION) to "when_required"' in denied.value.client_text
 
 
 S3 = Target(name="s3", host="b.s3.us-east-1.amazonaws.com", scope=Scope("us-east-1", "s3"))
@@ -283,8 +283,8 @@ def test_a_refusal_names_the_checksums_that_can_be_verified():
             ),
             "decode",
         )
-    assert "CRC32C, CRC64NVME" in denied.value.told
-    assert denied.value.told.startswith("A trailer ")
+    assert "CRC32C, CRC64NVME" in denied.value.client_text
+    assert denied.value.client_text.startswith("A trailer ")
 
 
 def test_a_first_line_is_looked_for_in_so_many_bytes_only():

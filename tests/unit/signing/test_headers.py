@@ -56,8 +56,8 @@ def test_they_are_for_every_ordinary_service(service):
 def test_mcp_services_refuse_what_they_do_not_know_by_its_name(service, name):
     denied = refusal((name, "secret-value"), service=service)
     assert denied.reason is Reason.HEADER_REFUSED
-    assert name in denied.told
-    assert "secret-value" not in denied.told + denied.detail
+    assert name in denied.client_text
+    assert "secret-value" not in denied.client_text + denied.detail
 
 
 def test_agentcore_takes_the_headers_of_its_own_api_but_for_the_users_id():
@@ -90,7 +90,7 @@ def test_what_is_never_a_clients_is_refused_whatever_is_signed(name, sign, servi
 def test_a_name_that_some_servers_read_as_one_with_hyphens_is_refused(service, name):
     denied = refusal((name, "v"), service=service)
     assert denied.reason is Reason.HEADER_REFUSED
-    assert name in denied.told
+    assert name in denied.client_text
 
 
 def test_a_name_with_underscores_counts_as_it_is_where_that_makes_no_difference_or_is_configured():
@@ -162,7 +162,7 @@ def test_a_strict_service_takes_what_the_target_names():
 def test_a_header_that_comes_twice_has_no_one_reading(name):
     denied = refusal((name, "1"), (name, "1"))
     assert denied.reason is Reason.REQUEST_AMBIGUOUS
-    assert name in denied.told
+    assert name in denied.client_text
 
 
 @pytest.mark.parametrize("value", ["a\tb", "\t", "a\x0bb", "a\x00", "a\x7f", "é", "a\u00a0b"])
@@ -170,8 +170,8 @@ def test_a_header_that_comes_twice_has_no_one_reading(name):
 def test_a_value_that_signers_read_differently_is_refused_by_its_name(name, value):
     denied = refusal((name, value), sign_headers=["mcp-*"])
     assert denied.reason is Reason.REQUEST_AMBIGUOUS
-    assert name in denied.told
-    assert repr(value)[1:-1] not in denied.told
+    assert name in denied.client_text
+    assert repr(value)[1:-1] not in denied.client_text
 
 
 @pytest.mark.parametrize("value", ["", " ", "a  b", "  a  ", '"a  b"', "a,b", "a;b=c"])

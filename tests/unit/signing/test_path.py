@@ -175,8 +175,8 @@ def test_an_s3_key_may_hold_any_encoded_character(raw):
 def test_a_refusal_names_the_character(raw, slashes_matter, named):
     with pytest.raises(Denied) as denied:
         forwardable(raw, slashes_matter=slashes_matter)
-    assert named in denied.value.told
-    assert denied.value.told.startswith("The query " if "?" in raw else "The path ")
+    assert named in denied.value.client_text
+    assert denied.value.client_text.startswith("The query " if "?" in raw else "The path ")
 
 
 def test_a_signature_of_version_2_is_refused_for_s3():

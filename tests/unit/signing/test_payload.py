@@ -198,5 +198,5 @@ def test_who_sends_another_body_than_announced_is_told_so():
     with pytest.raises(Denied) as denied:
         payload_of(b"{}", head=head(("x-amz-content-sha256", "0" * 64)), target=target())
     assert denied.value.reason is Reason.BODY_DIFFERS
-    assert "x-amz-content-sha256" in denied.value.told
+    assert "x-amz-content-sha256" in denied.value.client_text
     assert "x-amz-content-sha256" in denied.value.detail
