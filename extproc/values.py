@@ -117,7 +117,7 @@ class Grant:
         return self.chain.role_arn if self.chain else self.role_arn
 
 
-class _InMemoryOnly:
+class InMemoryOnly:
     """Refuses pickling and copying: what holds secrets stays where it is."""
 
     __slots__ = ()
@@ -126,8 +126,8 @@ class _InMemoryOnly:
         raise TypeError("secrets cannot be pickled")
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Credentials(_InMemoryOnly):
+@dataclass(frozen=True, slots=True, eq=False)
+class Credentials(InMemoryOnly):
     """Temporary AWS credentials. The secret parts never show in ``repr``."""
 
     access_key_id: str
@@ -140,31 +140,20 @@ TokenDigest = NewType("TokenDigest", bytes)
 """SHA-256 of a token: what identifies a session."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session(_InMemoryOnly):
-    """A verified token. Ends when the token ends. What it is granted may differ by request."""
+class SharedHeaders(InMemoryOnly):
+    """Headers that the signatures of one second share.
 
-    digest: TokenDigest = field(repr=False)
-    identity: Identity
-    unverified_web_identity_token: str = field(
-        repr=False
-    )  # the token that STS gets; kept to renew credentials
+    Attributes:
+        pairs: names and values.
+        encoded: what ``ext_proc.codec`` made of them, once it has. They hold a session token, so this is kept
+            here and ends with them.
+    """
 
+    __slots__ = ("encoded", "pairs")
 
-@dataclass(slots=True)
-class Authorized:
-    """A session with living credentials for what it is granted: all that signing needs."""
-
-    session: Session
-    grant: Grant
-    credentials: Credentials
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class SharedHeaders:
-    """Headers that many requests get alike: one object for all of them, so that it is encoded once."""
-
-    pairs: tuple[tuple[str, str], ...] = field(repr=False)
+    def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
+        self.pairs = pairs
+        self.encoded: bytes | None = None
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import os
 import secrets
-from collections import defaultdict
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -27,9 +26,8 @@ from extproc.explain.errors import BadInputError
 from extproc.explain.facts import facts
 from extproc.explain.run import Environment, explain_claims
 from extproc.grpc_server import clients
-from extproc.sessions.cache import Entry
 from extproc.sessions.revocation import Selector
-from extproc.values import Session, TokenDigest
+from extproc.sessions.session import Granted, LiveCredentials, Session
 
 _ID_BYTES = 8
 
@@ -87,7 +85,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                 problems=self._reloader.problems,
             ),
             sessions=len(state.sessions),
-            credentials=len(state.credentials),
+            credentials=state.sessions.credentials,
             revocations=state.revocation.entries,
             exchanges_waiting=state.exchange.waiting,
             breaker=f"BREAKER_STATE_{state.breaker.state.name}",
@@ -105,31 +103,21 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             found = self._find(messages.selector(request))
             ids, next_page_token = messages.page(request, found)
             return admin_pb2.ListSessionsResponse(
-                sessions=[self._session(each, *found[each]) for each in ids], next_page_token=next_page_token
+                sessions=[self._session(each, found[each]) for each in ids], next_page_token=next_page_token
             )
 
         # In a thread: there may be many.
         return await asyncio.to_thread(listed)
 
-    def _find(self, selector: Selector) -> dict[str, tuple[Session, list[Entry]]]:
-        """Return the selected sessions and what each of them holds, by their ids. For any thread."""
-        held: defaultdict[TokenDigest, list[Entry]] = defaultdict(list)
-        for entry in self._state.credentials.values():
-            held[entry.session.digest].append(entry)
-        return {
-            self._id(session): (session, held[session.digest])
-            for session in self._state.sessions.values()
-            if selector.matches_identity(session.identity)
-            and (
-                selector.role_arn is None
-                or any(selector.matches(session, entry.grant) for entry in held[session.digest])
-            )
-        }
+    def _find(self, selector: Selector) -> dict[str, Session]:
+        """Return the selected sessions by their ids. For any thread."""
+        sessions = self._state.sessions.values()
+        return {self._id(session): session for session in sessions if selector.matches(session)}
 
     def _id(self, session: Session) -> str:
         return hashlib.blake2b(session.digest, key=self._id_key, digest_size=_ID_BYTES).hexdigest()
 
-    def _session(self, session_id: str, session: Session, held: list[Entry]) -> admin_pb2.Session:
+    def _session(self, session_id: str, session: Session) -> admin_pb2.Session:
         identity = session.identity
         jti = identity.claims.get("jti")
         return admin_pb2.Session(
@@ -139,7 +127,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             subject=identity.subject,
             jti=jti if isinstance(jti, str) else None,
             token_expires_at=timestamp(identity.expires_at),
-            credentials=[_credentials(entry) for entry in held],
+            credentials=[_credentials(granted, live) for granted, live in session.living()],
         )
 
     async def Explain(self, request: admin_pb2.ExplainRequest, _context: Any) -> admin_pb2.ExplainResponse:
@@ -228,15 +216,15 @@ def _key_set(issuer: str, store: KeyStore, now: float) -> admin_pb2.KeySet:
     )
 
 
-def _credentials(entry: Entry) -> admin_pb2.Credentials:
-    grant = entry.grant
+def _credentials(granted: Granted, live: LiveCredentials) -> admin_pb2.Credentials:
+    grant = granted.grant
     return admin_pb2.Credentials(
         mapping=grant.mapping,
         role_arn=grant.role_arn,
         chained_role_arn=grant.chain.role_arn if grant.chain else None,
         session_name=grant.session_name,
-        access_key_id=entry.credentials.access_key_id,
-        obtained_at=timestamp(entry.obtained_at),
-        expires_at=timestamp(entry.credentials.expires_at),
-        last_used_at=timestamp(entry.used_at),
+        access_key_id=live.credentials.access_key_id,
+        obtained_at=timestamp(live.obtained_at),
+        expires_at=timestamp(live.credentials.expires_at),
+        last_used_at=timestamp(live.used_at),
     )

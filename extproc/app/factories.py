@@ -24,14 +24,13 @@ from extproc.policy import ceilings
 from extproc.policy.mappings import AccountSelector, Rule
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import Policy
+from extproc.request import pipeline
+from extproc.request.denials import Denials
 from extproc.request.header_limits import HeaderLimits
-from extproc.request.pipeline import Pipeline
-from extproc.request.refusal import Denials
-from extproc.request.response_sampling import AnswerWatch
 from extproc.scopes import RequiredScopes, ScopeHierarchy
-from extproc.sessions.cache import CredentialSource
+from extproc.sessions.credentials import CredentialSource
 from extproc.sessions.revocation import RevocationCheck
-from extproc.sessions.sessions import SessionCache
+from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.observer import DecisionObserver
@@ -274,7 +273,7 @@ def build_pipeline(
     verifier: TokenVerifier,
     policy: Policy,
     targets: TargetTable,
-    sessions: SessionCache,
+    sessions: SessionTable,
     credentials: CredentialSource,
     revocation: RevocationCheck,
     signer: Signer,
@@ -282,11 +281,11 @@ def build_pipeline(
     slots: StreamSlots,
     on_policy_cost: Callable[[int], None] = lambda _cost: None,
     on_head_check: Callable[[bool], None] = lambda _same: None,
-    on_answer: Callable[[str, str], None] = lambda _target, _refused: None,
-) -> Pipeline:
-    """The pipeline of a configuration. The server's and ``extproc explain``'s are both made here."""
+    on_response: Callable[[str, str], None] = lambda _target, _refused: None,
+) -> pipeline.Pipeline:
+    """Build the pipeline of a configuration: the server's, and that of ``extproc explain``."""
     resource, origins = build_resource(settings), build_origins(settings, verifier)
-    return Pipeline(
+    return pipeline.build(
         resource=resource,
         origins=origins,
         targets=targets,
@@ -303,13 +302,12 @@ def build_pipeline(
         header_limits=HeaderLimits(
             count=settings.limits.request_headers, size=settings.limits.request_headers_kib * 1024
         ),
-        max_sessions=settings.limits.sessions,
         remember_heads=settings.head_memory.enabled,
         check_one_head_in=settings.head_memory.check_one_in,
         on_policy_cost=on_policy_cost,
         on_head_check=on_head_check,
-        answers=AnswerWatch(settings.observe_upstream, max_sessions=settings.limits.sessions),
-        on_answer=on_answer,
+        observe_upstream=settings.observe_upstream,
+        on_response=on_response,
         denials=build_denials(settings, resource, origins),
         slots=slots,
     )

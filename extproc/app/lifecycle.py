@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -157,13 +155,15 @@ class App:
     def _sources(self) -> GaugeSources:
         """Return what metrics read present values from."""
         state = self._state
-        audit = state.audit
-        caches: dict[str, Any] = {"sessions": state.sessions, "credentials": state.credentials}
+        audit, sessions = state.audit, state.sessions
         return GaugeSources(
             ready=lambda: not self.unready(),
-            entries={name: partial(len, cache) for name, cache in caches.items()},
-            evictions={name: partial(getattr, cache, "evictions") for name, cache in caches.items()},
-            refreshes=lambda: state.credentials.refreshes,
+            entries={"sessions": lambda: len(sessions), "credentials": lambda: sessions.credentials},
+            evictions={
+                "sessions": lambda: sessions.evictions,
+                "credentials": lambda: sessions.evicted_credentials,
+            },
+            refreshes=lambda: state.credentials.renewals,
             breaker=lambda: state.breaker.state,
             clock_offset=lambda: state.aws_clock.offset,
             slots=state.slots.counts,

@@ -4,9 +4,9 @@ from extproc.app.observation import build_audit, build_tracer
 from extproc.clock import Clock
 from extproc.config import Settings
 from extproc.fairness.stream_slots import StreamSlots
-from extproc.sessions.cache import CachePolicy, CredentialCache
+from extproc.sessions.credentials import CredentialPolicy, CredentialStore
 from extproc.sessions.revocation import DenyList, Revocation
-from extproc.sessions.sessions import SessionCache
+from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.sts.aws_clock import AwsClock
 from extproc.sts.breaker import CircuitBreaker
@@ -58,20 +58,16 @@ class ProcessState:
         )
         self.slots = StreamSlots()
         """Open requests by target. ``Reloader`` has it go by each new configuration."""
-        self.sessions = SessionCache(max_sessions=settings.limits.sessions, clock=clock)
-        self.credentials = CredentialCache(
+        self.sessions = SessionTable(max_entries=settings.limits.sessions, clock=self.aws_clock)
+        self.credentials = CredentialStore(
+            sessions=self.sessions,
             exchange=self.exchange,
             clock=self.aws_clock,
-            policy=CachePolicy(
+            policy=CredentialPolicy(
                 max_entries=settings.limits.sessions,
                 margin=settings.cache.margin,
                 negative_ttl=settings.cache.negative_ttl,
                 reuse_by_identity=settings.cache.reuse == "identity",
             ),
         )
-        self.revocation = Revocation(
-            sessions=self.sessions,
-            credentials=self.credentials,
-            deny_list=DenyList(clock=clock),
-            clock=clock,
-        )
+        self.revocation = Revocation(sessions=self.sessions, deny_list=DenyList(clock=clock), clock=clock)

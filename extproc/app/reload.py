@@ -79,7 +79,7 @@ class Reloader:
     def close(self) -> None:
         """Stop fetching keys and making decisions."""
         self._keep_fresh(())
-        self._current.pipeline.close()
+        self._current.pipeline.authorization.close()
 
     async def reload(self) -> list[str]:
         """Read the configuration file and apply it; return the problems with it, as ``path: message`` lines.
@@ -114,7 +114,7 @@ class Reloader:
         await _fetch(set(after.key_stores.values()) - set(before.key_stores.values()))
         self._current, self._last_read, self._need_restart = after, wanted, need_restart
         self._state.slots.apply(slot_limits(settings, workers=self._workers))
-        asyncio.get_running_loop().call_later(RETIRE_AFTER, before.pipeline.retire)
+        asyncio.get_running_loop().call_later(RETIRE_AFTER, before.pipeline.authorization.retire)
         self._expect(after)
         self._keep_fresh(after.key_stores.values())
         dropped = self._forget(after)
@@ -130,17 +130,17 @@ class Reloader:
         )
 
     def _forget(self, after: Snapshot) -> int:
-        """Drop sessions and credentials of issuers that have changed; return the number of sessions.
+        """End the sessions of issuers that are no longer configured; return how many.
 
-        This only frees memory. Security does not depend on it: ``Verifier.still_trusted`` refuses such
-        sessions, even one that a request under the older configuration opens after this.
+        Those of issuers with other settings stay, but count for nothing until their tokens are verified
+        again (``Verifier.still_trusted``): their credentials are still good, and to exchange all tokens
+        anew at once would be too much for STS.
         """
         state = self._state
-        dropped = state.sessions.drop_where(lambda session: not after.verifier.knows(session.identity))
         issuers = {issuer.issuer for issuer in after.settings.issuers}
-        state.credentials.drop_where(lambda session, _grant: session.identity.issuer not in issuers)
+        ended = state.sessions.end_where(lambda session: session.identity.issuer not in issuers)
         state.credentials.renew_only_what_is_used_again()
-        return len(dropped)
+        return len(ended)
 
     def _keep_fresh(self, stores: Iterable[KeyStore]) -> None:
         """Fetch the keys of exactly these stores on schedule."""

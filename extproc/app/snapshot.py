@@ -73,6 +73,6 @@ def build(settings: Settings, state: ProcessState, *, before: Snapshot | None = 
         slots=state.slots,
         on_policy_cost=state.metrics.evaluated,
         on_head_check=state.metrics.head_checked,
-        on_answer=state.metrics.answered,
+        on_response=state.metrics.answered,
     )
     return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=state.clock())

@@ -20,12 +20,12 @@ class SingleFlight(Generic[Key, Result]):
     def __len__(self) -> int:
         return len(self._running)
 
-    def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> asyncio.Future[Result]:
-        """Start the work, or join whoever has started it.
+    async def join(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Wait for the work, which ``run`` starts or joins. Leaving does not take it away from others."""
+        return await asyncio.shield(self.run(key, work))
 
-        All who ask share the task. Await it through ``asyncio.shield``, so that one who
-        leaves does not take it away from the others.
-        """
+    def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> asyncio.Future[Result]:
+        """Start the work, or return the task of whoever started it. Await it shielded."""
         task = self._running.get(key)
         if task is None:
             task = asyncio.ensure_future(work())
@@ -37,5 +37,5 @@ class SingleFlight(Generic[Key, Result]):
     def _finished(self, key: Key, task: asyncio.Future[Result]) -> None:
         del self._running[key]
         if not task.cancelled():
-            # Mark a failure as seen: whoever asked may have left, and nobody else needs to hear of it.
+            # Mark a failure as seen: all who asked may have left.
             task.exception()

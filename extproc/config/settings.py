@@ -28,7 +28,7 @@ from extproc.policy.arn import is_aws_endpoint, validate_role_arn
 from extproc.policy.cel import DEFAULT_COST_LIMIT
 from extproc.policy.claims_schema import Schema, parse_schema
 from extproc.policy.matchers import name_expression
-from extproc.request.response_sampling import Answers
+from extproc.request.responses import Observe
 from extproc.scopes import ScopeHierarchy
 from extproc.spelling import did_you_mean
 from extproc.values import MAX_CHAINED_DURATION
@@ -48,7 +48,7 @@ def _acyclic(scopes: dict[str, list[str]]) -> dict[str, list[str]]:
     return scopes
 
 
-def _answers(value: object) -> object:
+def _observe(value: object) -> object:
     return {True: "every", False: "never"}.get(value, value) if isinstance(value, bool) else value
 
 
@@ -107,7 +107,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     cache: Cache = Cache()
     head_memory: HeadMemorySettings = HeadMemorySettings()
-    observe_upstream: Annotated[Answers, BeforeValidator(_answers)] = "first"
+    observe_upstream: Annotated[Observe, BeforeValidator(_observe)] = "first"
     audit: Audit = Audit()
     tracing: Tracing = Tracing()
     drain_delay_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0  # before Envoy has noticed

@@ -1,7 +1,7 @@
 """Take a request, a token or claims the server's way, and note what becomes of it.
 
-With a request, its messages go through ``server.stream.Stream`` and a pipeline made by
-``app.rooms.build_pipeline``, as in the server. Without one there is only a token: it is verified,
+With a request, its messages go through ``request.stream.Stream`` and a pipeline made by
+``app.factories.build_pipeline``, as in the server. Without one there is only a token: it is verified,
 and the policy decides for a request of which rules know nothing.
 """
 
@@ -45,11 +45,11 @@ from extproc.policy.mappings import Rule
 from extproc.policy.rules import Decision, Policy
 from extproc.policy.why import why
 from extproc.request.admission import Admission
+from extproc.request.denials import shown_text
 from extproc.request.pipeline import Pipeline
-from extproc.request.refusal import shown_text
 from extproc.request.stream import Stream
 from extproc.sessions.revocation import RevocationCheck
-from extproc.sessions.sessions import SessionCache
+from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
 from extproc.telemetry.record import RequestRecord
@@ -163,7 +163,7 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
         verifier=watcher,
         policy=environment.policy,
         targets=environment.targets,
-        sessions=SessionCache(max_sessions=1, clock=environment.clock),
+        sessions=SessionTable(max_entries=1, clock=environment.clock),
         credentials=NoCredentials(environment.clock),
         revocation=environment.revocation,
         signer=Signer(environment.clock),
@@ -173,7 +173,7 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
     try:
         reply = await _drive(pipeline, request)
     finally:
-        pipeline.close()
+        pipeline.authorization.close()
     record, outcome = noted.outcome(reply[0] if reply else None)
     admission, inputs = _admitted(pipeline, record, request)
     decision = None
@@ -217,13 +217,13 @@ def _admitted(
 ) -> tuple[Admission | None, Inputs]:
     """What the pipeline made of the request's head and body; asked once more, as it keeps neither."""
     try:
-        admission = pipeline.admit(record.head) if record.head is not None else None
+        admission = pipeline.admission.admit(record.head) if record.head is not None else None
         if not isinstance(admission, Admission):
             return None, NO_INPUTS
     except Denied:
         return None, NO_INPUTS
     try:
-        return admission, pipeline.read(admission, request.body, RequestRecord())
+        return admission, pipeline.admission.read(admission, request.body, RequestRecord())
     except Denied:
         return admission, NO_INPUTS
 

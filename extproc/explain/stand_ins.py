@@ -1,18 +1,18 @@
 """What stands in for a part of the server while a request is explained, and takes notes."""
 
-import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
-from extproc.sessions.cache import Entry
+from extproc.sessions.session import Authorized, Granted, LiveCredentials, Session
 from extproc.telemetry.observer import Verdict
 from extproc.telemetry.record import RequestRecord
-from extproc.values import Authorized, Credentials, Grant, Identity, Session
+from extproc.values import Credentials, Grant, Identity
 
 _LIFETIME = 3600.0  # seconds
 
@@ -130,30 +130,25 @@ class AssumingVerifier:
 
 
 class NoCredentials:
-    """Stands in for STS and the cache of what it gave: credentials that open nothing."""
+    """Stands in for the credential store: gives credentials that open nothing, and asks no one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def get(self, _session: Session, _grant: Grant) -> None:
-        """There are none."""
+    def living(self, _granted: Granted) -> None:
+        """Return nothing: there are none."""
 
-    def find(self, _session: Session, _grant: Grant) -> None:
-        """There are none."""
-
-    def still_good(self, _entry: Entry) -> bool:
-        """There are none."""
-        return False
-
-    def obtain(self, _session: Session, _grant: Grant) -> asyncio.Future[Credentials]:
-        """Return credentials that AWS never gave out."""
-        obtained = asyncio.get_running_loop().create_future()
-        expires_at = self._clock() + _LIFETIME
-        obtained.set_result(Credentials("ASIAEXAMPLE", "not-a-secret", "not-a-token", expires_at))
-        return obtained
+    async def obtain(
+        self, _session: Session, _granted: Granted, *, measured: AbstractContextManager[None]
+    ) -> LiveCredentials:
+        """Return credentials that AWS never gave out; nothing that is signed with them goes anywhere."""
+        del measured
+        now = self._clock()
+        credentials = Credentials("ASIAEXAMPLE", "not-a-secret", "not-a-token", now + _LIFETIME)
+        return LiveCredentials(credentials, now, now, now + _LIFETIME)
 
     def forget_stale(self, _authorized: Authorized) -> bool:
-        """There are none."""
+        """Forget nothing."""
         return False
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 from google.protobuf.struct_pb2 import Struct, Value
 
@@ -33,7 +32,7 @@ from extproc.ext_proc.envoy.external_processor_pb2 import (
 from extproc.ext_proc.envoy.processing_mode_pb2 import ProcessingMode
 from extproc.signing.rejections import UpstreamResponse
 from extproc.telemetry.record import RequestRecord
-from extproc.values import Allow, ImmediateResponse, RequestHead, SharedHeaders
+from extproc.values import Allow, ImmediateResponse, RequestHead
 
 DECISION_NAMESPACE = "extproc"
 DETAILS_PREFIX = "extproc_"  # of what Envoy calls the response code's details, for our own replies
@@ -261,14 +260,12 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     Written field by field: most of this message is the same each time, and building it as
     message objects takes several times as long as signing.
     """
-    if allow.body is None and allow.set_alike is not None and len(allow.set) == 1:
-        ((name, value),) = allow.set
-        around = _around(name, len(value), allow.set_alike, allow.remove, to_body=to_body)
-        if around is not None:
-            return around[0] + value.encode("latin-1") + around[1]
     mutation = _set_headers(allow.set) + _remove_headers(allow.remove)
-    if allow.set_alike is not None:
-        mutation += _set_headers(allow.set_alike.pairs)
+    alike = allow.set_alike
+    if alike is not None:
+        if alike.encoded is None:
+            alike.encoded = _set_headers(alike.pairs)
+        mutation += alike.encoded
     common = wire.field(_HEADER_MUTATION, mutation)
     if to_body:
         if allow.body is not None:
@@ -283,37 +280,6 @@ def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
         header = _key(name) + wire.field(_RAW_VALUE, value.encode("latin-1"))
         encoded += wire.field(_SET_HEADERS, wire.field(_HEADER, header) + _OVERWRITE)
     return encoded
-
-
-_MAX_SURROUNDINGS = 8  # of one second and credentials: clients choose which headers are to be removed
-
-# They hold a session token: they go when its headers go.
-_surroundings: WeakKeyDictionary[SharedHeaders, dict[tuple[object, ...], tuple[bytes, bytes]]] = (
-    WeakKeyDictionary()
-)
-
-
-def _around(
-    name: str, length: int, alike: SharedHeaders, remove: tuple[str, ...], *, to_body: bool
-) -> tuple[bytes, bytes] | None:
-    """What stands before and after the one value, of ``length``, in which answers of a second differ.
-
-    None for the first of them, which may be the only one.
-    """
-    known = _surroundings.get(alike)
-    if known is None:
-        _surroundings[alike] = {}
-        return None
-    key = (name, length, remove, to_body)
-    found = known.get(key)
-    if found is None:
-        if len(known) >= _MAX_SURROUNDINGS:
-            known.clear()
-        after = _OVERWRITE + _set_headers(alike.pairs) + _remove_headers(remove)
-        allow = Allow(((name, "-" * length), *alike.pairs), remove)
-        before = encode_allow(allow, to_body=to_body)[: -len(after) - length]
-        found = known[key] = before, after
-    return found
 
 
 @lru_cache(maxsize=64)

@@ -14,8 +14,9 @@ from grpc_reflection.v1alpha import reflection
 from extproc.ext_proc.envoy import external_processor_pb2
 from extproc.grpc_server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.grpc_server.transport import Transport
+from extproc.request.answers import Answer
 from extproc.request.pipeline import Pipeline
-from extproc.request.stream import Answer, Stream
+from extproc.request.stream import Stream
 
 _log = structlog.get_logger(__name__)
 
@@ -95,15 +96,14 @@ class AioEngine:
             _log.error("stream_failed", error=type(error).__name__)
         finally:
             if stream is not None:
-                stream.abandon()  # unless it was answered
-                stream.release()
+                stream.close()
         await context.abort(*refusal)
 
     async def _first_message(self, context: Any) -> Any:
         try:
             return await context.read()
         except asyncio.CancelledError:
-            Stream(self._pipeline(), target_name=None).abandon()  # it is counted, too
+            Stream(self._pipeline(), target_name=None).close()  # it is counted, too
             raise
 
     async def _answered(self, stream: Stream, message: Any, context: Any) -> bool:

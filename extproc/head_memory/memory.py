@@ -16,6 +16,7 @@ import structlog
 
 from extproc.caching.two_generations import TwoGenerationCache
 from extproc.errors import Denied, Reason
+from extproc.head_memory.fingerprint import LONGEST, RequestFingerprint, fingerprint
 from extproc.request.admission import Admission
 from extproc.values import VOLATILE_HEADERS, ImmediateResponse
 
@@ -78,38 +79,37 @@ class HeadMemory:
     def __len__(self) -> int:
         return len(self._heads)
 
-    def find(self, key: Hashable) -> Admission | None:
-        """Return what ``admit`` made of a head with this key a moment ago."""
-        return self._heads.get(key)
+    def fingerprint(self, message: bytes, target_name: str | None) -> RequestFingerprint | None:
+        """Return what a stream's first message is known by, or None if it is not worth it."""
+        return fingerprint(message, target_name) if self.enabled and len(message) <= LONGEST else None
 
-    def comes_again(self, key: Hashable) -> bool:
-        """Return whether a head of this key came before, with a verified token; this one counts as come.
+    def find(self, known_by: RequestFingerprint | None) -> Admission | None:
+        """Return what was made of a head with this key a moment ago."""
+        return self._heads.get(known_by.key) if known_by is not None else None
 
-        Many heads come once and never again, those with a trace in a header of its own for instance.
+    def remember(self, known_by: RequestFingerprint | None, admission: Admission) -> None:
+        """Keep the admission of a verified token's head, if the head comes for the second time.
+
+        Many heads come once and never again, those with a trace in a header of its own for instance. No
+        second copy of the tokens is kept.
         """
-        if self._seen.get(key):
-            return True
-        self._seen.put(key, True)  # noqa: FBT003 - the value that says so
-        return False
-
-    def remember(self, key: Hashable, admission: Admission) -> None:
-        """Keep an admission for the next head of its key, without a second copy of the tokens it holds."""
-        if not self.enabled:
+        if known_by is None or not self.enabled:
+            return
+        if not self._seen.get(known_by.key):
+            self._seen.put(known_by.key, True)  # noqa: FBT003 - the value that says so
+            return
+        if not known_by.verify_layout():
             return
         head = admission.head
         headers = tuple(
             (sys.intern(name), FORGOTTEN if name in self._not_kept else value) for name, value in head.headers
         )
-        self._heads.put(key, replace(admission, head=replace(head, headers=headers)))
+        self._heads.put(known_by.key, replace(admission, head=replace(head, headers=headers)))
 
     def forget_idle(self) -> None:
         """To be called now and then: heads hold tokens, and are not to stay where no request comes."""
         self._heads.age()
         self._seen.age()
-
-    def is_due(self) -> bool:
-        """Return whether the known head at hand is one to be checked."""
-        return self._random_share() < self._checked
 
     def check(
         self,
@@ -117,13 +117,15 @@ class HeadMemory:
         own: Mapping[str, str],
         admit: Callable[[], Admission | ImmediateResponse | None],
     ) -> None:
-        """Compare a known head with what ``admit`` makes of it now.
+        """Compare one in so many known heads with what ``admit`` makes of it now.
 
         ``own``: the values in which it differs. ``admit`` returns None for what is no head.
 
         Raises:
             Denied: it does not mean the same.
         """
+        if self._random_share() >= self._checked:
+            return
         try:
             same = _same(known, own, admit())
         except Exception:  # noqa: BLE001 - it was admitted before

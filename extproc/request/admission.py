@@ -20,10 +20,11 @@ from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
 from extproc.policy.mcp import check_form, parse_message
 from extproc.policy.rules import Policy
 from extproc.request.header_limits import HeaderLimits
-from extproc.sessions.sessions import token_digest
+from extproc.sessions.session import token_digest
 from extproc.signing.chunked import CONSUMED, Chunked, chunked_body
 from extproc.signing.path import forwardable
 from extproc.signing.targets import Target, TargetTable
+from extproc.telemetry.record import RequestRecord
 from extproc.values import ImmediateResponse, RequestHead, TokenDigest
 
 _METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
@@ -58,11 +59,6 @@ class Admission:
         self.needs_body = self.head.has_body and (
             self.target.payload == "signed" or self.decided_by_body or self.chunked is not None
         )
-
-    @property
-    def flight(self) -> tuple[TokenDigest, bool]:
-        """What may be waited for together: the same token, and Envoy's word for it or not."""
-        return self.digest, self.head.jwt_payload is not None
 
 
 class AdmissionControl:
@@ -150,8 +146,8 @@ class AdmissionControl:
             self._limits.room(head, gone),
         )
 
-    def read(self, admission: Admission, body: bytes) -> Inputs:
-        """What the rules may read of the request; nothing, if they read claims only.
+    def read(self, admission: Admission, body: bytes, record: RequestRecord) -> Inputs:
+        """Return what the rules may read of the request; nothing, if they read claims only.
 
         Raises:
             Denied: ``BODY_TOO_LARGE`` or ``MCP_MALFORMED``.
@@ -166,6 +162,7 @@ class AdmissionControl:
         if len(body) > self._max_mcp_bytes:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes, and rules read the MCP message")
         message = parse_message(body)
+        record.mcp_method, record.mcp_name = message.method, message.name
         return Inputs(request, message.variable(admission.head), message)
 
     def target(self, head: RequestHead) -> Target | None:

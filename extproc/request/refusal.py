@@ -1,136 +1,145 @@
-"""Denials as clients read them: an OAuth error or, for who posts MCP messages, a JSON-RPC error.
+"""Refusal: what went wrong becomes one answer to the client, one decision and one line in the log."""
 
-MCP clients show a JSON-RPC error and hardly ever another body. Its code is 10000 and the HTTP status, outside
-the range that JSON-RPC and MCP reserve; errors in a message itself have MCP's codes.
-https://modelcontextprotocol.io/specification/2026-07-28/basic#error-codes
-"""
+import structlog
 
-import json
-from collections.abc import Mapping
-from typing import Any
+from extproc.authn.bearer import bearer_token
+from extproc.errors import Denied, Reason
+from extproc.policy.mcp_envelope import UNKNOWN, Envelope, may_be_mcp, read_envelope
+from extproc.request.admission import Admission, AdmissionControl, stays
+from extproc.request.authorization import Authorization
+from extproc.request.denials import Denials
+from extproc.request.held_back import OF_THE_HEAD, HeldBack
+from extproc.sessions.session import token_digest
+from extproc.telemetry.observer import DecisionObserver, Verdict
+from extproc.telemetry.record import RequestRecord
+from extproc.values import ImmediateResponse, RequestHead, TokenDigest
 
-from extproc.authn.challenge import ProtectedResource
-from extproc.authn.origin import Origins
-from extproc.errors import Denied, Outcome, Reason
-from extproc.policy.mcp_envelope import UNKNOWN, Envelope
-from extproc.values import ImmediateResponse, RequestHead
-
-_BASE = (("content-type", "application/json"), ("cache-control", "no-store"))
-ANYBODY = "the operator of this gateway"
-_UNAUTHENTICATED = 401  # RFC 9110 15.5.2: comes with a challenge
-_SERVER_ERRORS = 500
-_OK = 200
-# Of codes without one of MCP's. Not the status alone: clients of the TypeScript SDK find both in `code`, and
-# take a JSON-RPC error 403 for an HTTP 403, which asks for a login.
-RPC_BASE = 10_000
-_TOOL_CALL = "tools/call"
+_log = structlog.get_logger(__name__)
 
 
-def shown_text(body: bytes) -> str:
-    """Return what a person reads of a reply's body, in whichever form it is."""
-    reply = json.loads(body)
-    if "result" in reply:
-        return str(reply["result"]["content"][0]["text"])
-    return str(reply["error"]["message"] if "jsonrpc" in reply else reply["error_description"])
+class Refusals:
+    """Answers requests that are not forwarded, under one configuration. For any thread.
 
-
-class Denials:
-    """Writes the replies to refused requests under one configuration.
-
-    Args:
-        resource: writes challenges.
-        origins: lets pages of allowed origins read the reply.
-        support: whom clients are to ask where only somebody else can help.
-        tell_with_200: answer MCP requests that policy, AWS or a limit refuses with HTTP status 200.
+    Attributes:
+        held_back: denials that wait for the body of their request, since its id is in there.
     """
 
     def __init__(
         self,
         *,
-        resource: ProtectedResource,
-        origins: Origins,
-        support: str | None = None,
-        tell_with_200: bool = False,
+        denials: Denials,
+        admission: AdmissionControl,
+        authorization: Authorization,
+        observer: DecisionObserver,
+        held_back: HeldBack,
     ) -> None:
-        self._resource = resource
-        self._origins = origins
-        self._support = support or ANYBODY
-        self._tell_with_200 = tell_with_200
+        self._denials = denials
+        self._admission = admission
+        self._authorization = authorization
+        self._observer = observer
+        self.held_back = held_back
 
-    def reply(
-        self,
-        denied: Denied,
-        head: RequestHead | None,
-        *,
-        request_id: str | None = None,
-        message: Envelope | None = None,
+    def answer(
+        self, error: BaseException, record: RequestRecord, admission: Admission | None, body: bytes
     ) -> ImmediateResponse:
-        """Return the reply to a refused request.
+        """Return the answer for whatever went wrong. Anything but ``Denied`` is a bug, and denies too.
 
         Args:
-            denied: why it is refused.
-            head: the request's head, as far as there is one.
-            request_id: what operators find it by.
-            message: the MCP message that is answered; ``UNKNOWN`` if it did not come; None for
-                whoever does not speak MCP.
+            error: what was raised.
+            record: of the request; receives the decision.
+            admission: if it came so far.
+            body: the request's, if it came; an MCP message in it is answered in its own form.
         """
-        outcome = denied.reason.outcome
-        text = self.text(denied)
-        plain = {"error": outcome.error, "error_description": text, "request_id": request_id}
-        headers = [*_BASE, *self._origins.response_headers(head)]
-        if outcome.status == _UNAUTHENTICATED or denied.reason is Reason.SCOPE_MISSING:
-            authority = head.authority if head is not None else ""
-            challenge = self._resource.challenge(denied.reason, denied.scopes, authority=authority)
-            headers.append(("www-authenticate", challenge))
-        if outcome.retry_after is not None:
-            headers.append(("retry-after", str(outcome.retry_after)))
-        status, body = outcome.status, plain
-        if message is None and outcome.rpc_code is not None:
-            message = UNKNOWN
-        if message is not None:
-            shown = self._with_request_id(outcome, text, request_id)
-            status, body = self._of_mcp(denied, message, shown, plain)
-        return ImmediateResponse(status, tuple(headers), json.dumps(body).encode(), denied.reason)
-
-    def text(self, denied: Denied) -> str:
-        """Return what a client reads: by reason, with whom to ask where nothing else helps."""
-        if denied.message:
-            return denied.message
-        outcome = denied.reason.outcome
-        text = denied.client_text or outcome.text
-        return f"{text.removesuffix('.')}; ask {self._support}." if outcome.ask else text
-
-    def _of_mcp(
-        self, denied: Denied, message: Envelope, text: str, plain: Mapping[str, Any]
-    ) -> tuple[int, dict[str, Any]]:
-        """Return the status and the body for who posted an MCP message.
-
-        Without an id a client could not tell to which of its requests a 200 belongs.
-        """
-        outcome = denied.reason.outcome
-        # Absent where there is none: no revision of MCP lets it be null.
-        answer: dict[str, Any] = {"jsonrpc": "2.0"}
-        if message.id is not None:
-            answer["id"] = message.id
-        told_with_200 = self._tell_with_200 and message.id is not None and outcome.allows_200
-        if told_with_200 and message.method == _TOOL_CALL:
-            answer["result"] = {
-                "resultType": "complete",
-                "content": [{"type": "text", "text": text}],
-                "isError": True,
-            }
+        if isinstance(error, Denied):
+            denied = error
+            _log.debug(
+                "request_denied",
+                reason=denied.reason.value,
+                detail=denied.detail,
+                request_id=record.request_id,
+            )
         else:
-            data = {**plain, **denied.data}
-            answer["error"] = {
-                "code": outcome.rpc_code or RPC_BASE + outcome.status,
-                "message": text,
-                "data": data,
-            }
-        return _OK if told_with_200 else outcome.status, answer
+            # The type and place only: the message of an unforeseen exception may quote a secret.
+            denied = Denied(Reason.INTERNAL, f"{type(error).__name__} at {_place(error)}")
+            _log.error(
+                "request_failed",
+                error=type(error).__name__,
+                at=_place(error),
+                request_id=record.request_id,
+            )
+        if admission is not None:
+            self._authorization.describe(admission, record)
+        try:
+            self._observer.on_decision(record, Verdict.DENY, denied.reason.value, denied.detail)
+        except Exception as unobserved:  # noqa: BLE001 - a denial stands, whether or not it can be counted
+            _log.error("telemetry_failed", error=type(unobserved).__name__, at=_place(unobserved))
+        return self._denials.reply(
+            denied,
+            record.head,
+            request_id=record.request_id,
+            message=self._message(record.head, admission, body),
+        )
 
-    @staticmethod
-    def _with_request_id(outcome: Outcome, text: str, request_id: str | None) -> str:
-        """Add the request id where somebody else will need it: clients show the message and no data."""
-        if request_id is None or not (outcome.ask or outcome.status >= _SERVER_ERRORS):
-            return text
-        return f"{text} (request {request_id})"
+    def abandon(self, record: RequestRecord, admission: Admission | None, phase: str) -> None:
+        """Take note of a stream that Envoy left without an answer. What it began goes on."""
+        if admission is not None:
+            self._authorization.describe(admission, record)
+        try:
+            self._observer.on_abandoned(record, phase)
+        except Exception as unobserved:  # noqa: BLE001 - no one is left to answer
+            _log.error("telemetry_failed", error=type(unobserved).__name__, at=_place(unobserved))
+
+    def may_wait(self, error: BaseException, record: RequestRecord, admission: Admission | None) -> bool:
+        """Return whether the id of the request that is refused is still to come, and worth waiting for."""
+        head = record.head
+        return (
+            head is not None
+            and head.has_body  # or Envoy would take "continue" for the last word
+            and (admission is None or admission.needs_body)
+            and self.held_back.may_wait(error, record.header("content-length"))
+            and self._message(head, admission, b"") is not None
+        )
+
+    def is_of_the_head(self, error: Exception) -> bool:
+        """Return whether it was found before the token was verified. Later, the user is known."""
+        return isinstance(error, Denied) and error.reason in OF_THE_HEAD
+
+    async def identify(self, head: RequestHead) -> bool:
+        """Return whether the token is a known user's: no one else's body is waited for."""
+        try:
+            await self._authorization.identify(head)
+        except Exception:  # noqa: BLE001 - whoever it is, the request is refused for what it was
+            return False
+        return True
+
+    def token_of(self, head: RequestHead, admission: Admission | None) -> TokenDigest:
+        """Return whose requests count together: those with one token, which is verified by now."""
+        return admission.digest if admission is not None else token_digest(bearer_token(head))
+
+    def withheld_names(self, head: RequestHead, admission: Admission | None) -> tuple[str, ...]:
+        """Return the headers to take off a request that goes nowhere, before its body is asked for."""
+        return admission.removed if admission else tuple(name for name in head.names if not stays(name))
+
+    def _message(self, head: RequestHead | None, admission: Admission | None, body: bytes) -> Envelope | None:
+        """Return what a refusal repeats of the MCP message that is refused; None if it is none of MCP's."""
+        try:
+            if head is None or head.method != "POST":
+                return None
+            target = admission.target if admission is not None else self._admission.target(head)
+            if target is not None and not target.takes_mcp:
+                return None
+            is_mcp = may_be_mcp(head) or (target is not None and target.mcp)
+            return (read_envelope(body) if body else None) or (UNKNOWN if is_mcp else None)
+        except Exception as error:  # noqa: BLE001 - a denial stands, in whatever form
+            _log.error("denial_form_failed", error=type(error).__name__, at=_place(error))
+            return None
+
+
+def _place(error: BaseException) -> str:
+    """Return where an exception was raised, as module:line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

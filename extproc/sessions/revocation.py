@@ -9,9 +9,9 @@ from typing import Protocol
 
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
-from extproc.sessions.cache import CredentialCache
-from extproc.sessions.sessions import SessionCache
-from extproc.values import Grant, Identity, Session
+from extproc.sessions.session import Session
+from extproc.sessions.table import SessionTable
+from extproc.values import Grant, Identity
 
 MAX_ENTRIES = 10_000
 
@@ -33,10 +33,16 @@ class Selector:
             and (self.token_id is None or identity.claims.get("jti") == self.token_id)
         )
 
-    def matches(self, session: Session, grant: Grant) -> bool:
-        """Whether the session and what it is granted meet all conditions; of chained roles either counts."""
-        roles = (grant.role_arn, grant.chain.role_arn if grant.chain else None)
-        return self.matches_identity(session.identity) and (self.role_arn is None or self.role_arn in roles)
+    def matches_grant(self, grant: Grant) -> bool:
+        """Return whether the grant meets the condition on the role; of chained roles either counts."""
+        chained = grant.chain.role_arn if grant.chain else None
+        return self.role_arn is None or self.role_arn in (grant.role_arn, chained)
+
+    def matches(self, session: Session) -> bool:
+        """Return whether the session, and some credentials that it holds, meet all conditions."""
+        return self.matches_identity(session.identity) and (
+            self.role_arn is None or any(self.matches_grant(granted.grant) for granted, _ in session.living())
+        )
 
 
 class RevocationCheck(Protocol):
@@ -158,16 +164,13 @@ class Revoked:
 class Revocation:
     """Ends sessions by whose they are, and keeps their owners out if asked to."""
 
-    def __init__(
-        self, *, sessions: SessionCache, credentials: CredentialCache, deny_list: DenyList, clock: Clock
-    ) -> None:
+    def __init__(self, *, sessions: SessionTable, deny_list: DenyList, clock: Clock) -> None:
         self._sessions = sessions
-        self._credentials = credentials
         self._deny_list = deny_list
         self._clock = clock
 
     def refuses(self, identity: Identity) -> bool:
-        """Whether the identity is kept out now."""
+        """Return whether the identity is kept out now."""
         return self._deny_list.refuses(identity)
 
     def refuse(self, identity: Identity) -> None:
@@ -184,7 +187,7 @@ class Revocation:
         return len(self._deny_list)
 
     def revoke(self, selector: Selector, *, deny_until: float | None = None) -> Revoked:
-        """Drop the selected sessions with their credentials; with ``deny_until``, keep their owners out.
+        """End the selected sessions with their credentials; with ``deny_until``, keep their owners out.
 
         A role is of the grant, not of the session: with one only credentials end.
 
@@ -196,10 +199,14 @@ class Revocation:
                 raise ValueError("whom to keep out is told by issuer, subject or token id, not by role")
             # First: who is dropped must not be back before the list knows of it.
             self._deny_list.add(selector, until=deny_until)
-        sessions = 0
-        if selector.role_arn is None:
-            sessions = len(
-                self._sessions.drop_where(lambda session: selector.matches_identity(session.identity))
-            )
-        credentials = self._credentials.drop_where(selector.matches)
+        sessions = credentials = 0
+        for session in self._sessions.values():
+            if not selector.matches_identity(session.identity):
+                continue
+            for grant, granted in list(session.grants.items()):
+                if selector.matches_grant(grant):
+                    credentials += self._sessions.end_credentials(session, granted)
+            if selector.role_arn is None:
+                self._sessions.end(session)
+                sessions += 1
         return Revoked(sessions, credentials, revocation_policy(issued_before=self._clock()))

@@ -1,7 +1,6 @@
 """From a request and credentials to the headers that make it a signed request for a target."""
 
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from extproc.clock import Clock
 from extproc.signing import sigv4
@@ -22,18 +21,27 @@ class _Prepared:
     headers: SharedHeaders  # to set, beside the signature
 
 
-class Signer:
-    """Signs requests as of ``clock``. For any thread.
+class SigningMemo:
+    """What signatures with the same credentials share. Ends with the credentials, whose owner keeps it.
 
-    What it works out for the present second it keeps until the next one, and the derived key for its day;
-    both no longer than the credentials: it keeps no secret of a session that has ended.
+    Attributes:
+        present: the present second, and what its requests have in common. Replaced as a whole, so that no
+            thread sees one second's date with another's signatures.
+        key: a day, a credential scope and the key derived for them.
     """
+
+    __slots__ = ("key", "present")
+
+    def __init__(self) -> None:
+        self.present: tuple[str, _Prepared] | None = None
+        self.key: tuple[str, sigv4.Scope, bytes] | None = None
+
+
+class Signer:
+    """Signs requests as of ``clock``. For any thread; keeps nothing itself."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # Replaced as a whole, so that another thread never sees one second's date with another's signatures.
-        self._present: tuple[str, WeakKeyDictionary[Credentials, _Prepared]] = ("", WeakKeyDictionary())
-        self._keys: WeakKeyDictionary[Credentials, tuple[str, sigv4.Scope, bytes]] = WeakKeyDictionary()
 
     def sign(
         self,
@@ -45,28 +53,35 @@ class Signer:
         target: Target,
         credentials: Credentials,
         payload: str,
+        memo: SigningMemo | None = None,
     ) -> SignedHeaders:
-        """The headers to set. ``path``, ``query`` and the ``payload`` hash are exactly of what goes upstream.
+        """Return the headers to set.
 
-        ``clients``: the client's headers to sign (``signing.headers``), beside host and what we set.
+        Args:
+            method: the request's.
+            path: exactly what goes upstream; ``query`` likewise.
+            query: without the question mark.
+            clients: the client's headers to sign (``signing.headers``), beside host and what is set here.
+            target: where the request goes.
+            credentials: to sign with.
+            payload: the hash of exactly the body that goes upstream.
+            memo: of these very credentials.
         """
+        memo = memo or SigningMemo()
         at = sigv4.timestamp(self._clock())
         sent_hash = payload if target.sends_payload_hash else None
-        of_second, known = self._present
-        if of_second != at:
-            known = WeakKeyDictionary()
-            self._present = at, known
-        prepared = known.get(credentials)
+        present = memo.present
         if (
-            prepared is None
-            or prepared.target is not target
+            present is None
+            or present[0] != at
+            or (prepared := present[1]).target is not target
             or prepared.clients != clients
             or prepared.sent_hash != sent_hash
         ):
-            key = self._signing_key(credentials, at[:8], target.scope)
+            key = _signing_key(credentials, at[:8], target.scope, memo)
             prepared = _prepare(at, target, clients, sent_hash, credentials, key=key)
             if sum(len(value) for _, value in clients) <= _SHORT:
-                known[credentials] = prepared
+                memo.present = at, prepared
         signature = sigv4.sign(
             prepared.signing,
             method=method,
@@ -76,14 +91,15 @@ class Signer:
         )
         return SignedHeaders(signature.authorization, prepared.headers)
 
-    def _signing_key(self, credentials: Credentials, date: str, scope: sigv4.Scope) -> bytes:
-        """Return the derived key; four HMACs the first time on a day."""
-        known = self._keys.get(credentials)
-        if known is not None and known[0] == date and known[1] == scope:
-            return known[2]
-        key = sigv4.signing_key(credentials.secret_access_key, date, scope)
-        self._keys[credentials] = date, scope, key
-        return key
+
+def _signing_key(credentials: Credentials, date: str, scope: sigv4.Scope, memo: SigningMemo) -> bytes:
+    """Return the derived key; four HMACs the first time on a day."""
+    known = memo.key
+    if known is not None and known[0] == date and known[1] == scope:
+        return known[2]
+    key = sigv4.signing_key(credentials.secret_access_key, date, scope)
+    memo.key = date, scope, key
+    return key
 
 
 def _prepare(

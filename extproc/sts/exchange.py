@@ -11,9 +11,10 @@ import structlog
 
 from extproc.errors import Denied, Reason
 from extproc.fairness.pool import Busy, BusyError, FairPool, Job
+from extproc.fairness.queue import Owner
 from extproc.sts.breaker import CircuitBreaker
 from extproc.sts.errors import known_errors
-from extproc.values import Credentials, Grant, Session
+from extproc.values import Credentials, Grant
 
 _ENDPOINT_FAILURES = frozenset({Reason.STS_UNAVAILABLE, Reason.STS_THROTTLED})
 """Reasons that count as failures of the endpoint. A provider that STS cannot reach is not one."""
@@ -103,8 +104,8 @@ class StsExchange:
         """Number of exchanges under way or queued."""
         return len(self._pool)
 
-    async def exchange(self, session: Session, grant: Grant) -> Credentials:
-        """Exchange a session's token for the credentials of one grant.
+    async def exchange(self, owner: Owner, unverified_web_identity_token: str, grant: Grant) -> Credentials:
+        """Exchange a user's token for the credentials of one grant.
 
         Raises:
             Denied: with a reason of STS's; at once if the user or the queue has too many exchanges, if
@@ -113,10 +114,10 @@ class StsExchange:
         if not self._breaker.would_admit():
             raise self._refused(Refusal.BREAKER_OPEN)
         work = partial(
-            self._sts.assume, session.unverified_web_identity_token, grant, time.monotonic() + self._deadline
+            self._sts.assume, unverified_web_identity_token, grant, time.monotonic() + self._deadline
         )
         try:
-            job = self._pool.submit(session.identity.owner, work, within=self._deadline)
+            job = self._pool.submit(owner, work, within=self._deadline)
         except BusyError as busy:
             raise self._refused(Refusal(busy.cause)) from None
         call = _Call(self._report, grant, job)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from extproc.values import Authorized, Grant, Identity, RequestHead
+from extproc.values import Credentials, Grant, Identity, RequestHead
 
 _MAX_REQUEST_ID = 128  # characters; clients may choose it
 
@@ -71,12 +71,14 @@ class RequestRecord:
         self.own += now - self._resumed
         self._resumed = now
 
-    def signed_for(self, authorized: Authorized, *, seconds: float) -> None:
+    def signed_for(
+        self, identity: Identity, grant: Grant, credentials: Credentials, *, seconds: float
+    ) -> None:
         """Record that the request was signed, and how many ``seconds`` that took."""
-        self.identity = authorized.session.identity
-        self.grant = authorized.grant
-        self.access_key_id = authorized.credentials.access_key_id
-        self.remaining = authorized.credentials.expires_at - time.time()
+        self.identity = identity
+        self.grant = grant
+        self.access_key_id = credentials.access_key_id
+        self.remaining = credentials.expires_at - time.time()
         self.sign = seconds
 
     @contextlib.contextmanager

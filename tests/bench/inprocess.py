@@ -82,29 +82,33 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
     pipeline, head = rig.pipeline, head_message(token)
     read = codec.decode(head, target_name=None).head
     rig.request(head)  # the second time: from now on it is known
-    admission = pipeline.admit(read)
-    authorized = pipeline.recall(admission, NO_INPUTS, RequestRecord())
-    payload = pipeline.payload(admission, BODY)
-    allow = pipeline.allow(admission, authorized, payload, RequestRecord())
-    identity, policy, verifier = authorized.session.identity, pipeline._decisions._policy, pipeline._verifier
+    admission = pipeline.admission.admit(read)
+    authorized = pipeline.authorization.lookup(admission, NO_INPUTS, RequestRecord())
+    payload = pipeline.signature.payload(admission, BODY)
+    allow = pipeline.signature.sign(admission, authorized, payload, RequestRecord())
+    identity, policy, verifier = (
+        authorized.session.identity,
+        pipeline.authorization._decisions._policy,
+        pipeline.authorization._verifier,
+    )
 
     def know_the_head() -> None:
-        assert pipeline.heads.find(fingerprint(head, None).key), "the head should be known"
+        assert pipeline.heads.find(fingerprint(head, None)), "the head should be known"
 
     steps: dict[str, Callable[[], object]] = {
         "know the head": know_the_head,
         "parse body": lambda: codec.decode(BODY_MESSAGE, target_name=None),
-        "look up (session, decision, credentials)": lambda: pipeline.recall(
+        "look up (session, decision, credentials)": lambda: pipeline.authorization.lookup(
             admission, NO_INPUTS, RequestRecord()
         ),
-        "hash the body": lambda: pipeline.payload(admission, BODY),
-        "sign (and list what changes)": lambda: pipeline.allow(
+        "hash the body": lambda: pipeline.signature.payload(admission, BODY),
+        "sign (and list what changes)": lambda: pipeline.signature.sign(
             admission, authorized, payload, RequestRecord()
         ),
         "encode": lambda: codec.encode_allow(allow, to_body=True),
         "whole warm request: head and body": lambda: rig.request(head),
         "new head only: parse": lambda: codec.decode(head, target_name=None),
-        "new head only: admit (bearer, digest, target, path)": lambda: pipeline.admit(read),
+        "new head only: admit (bearer, digest, target, path)": lambda: pipeline.admission.admit(read),
         "cold only: decide (one CEL rule)": lambda: policy.decide(identity),
     }
     found = {name: _row(microseconds(work, seconds)) for name, work in steps.items()}
@@ -199,10 +203,10 @@ async def growth(directory: Path, seconds: float, *, most_users: int, most_mappi
         token = some.token()
         await some.open(token)
         head = head_message(token)
-        admission = some.pipeline.admit(codec.decode(head, target_name=None).head)
-        identity = some.pipeline.recall(admission, NO_INPUTS, RequestRecord()).session.identity
+        admission = some.pipeline.admission.admit(codec.decode(head, target_name=None).head)
+        identity = some.pipeline.authorization.lookup(admission, NO_INPUTS, RequestRecord()).session.identity
         warm = microseconds(lambda some=some, head=head: some.request(head), seconds)
-        policy = some.pipeline._decisions._policy
+        policy = some.pipeline.authorization._decisions._policy
         cold = microseconds(lambda policy=policy, identity=identity: policy.decide(identity), seconds)
         rules.append([count, _row(warm), _row(cold)])
     for size in _BODIES:
@@ -229,12 +233,12 @@ async def memory(directory: Path, count: int, *, traced: bool) -> dict[str, Any]
         await rig.open(rig.token("ES256"))
     gc.collect()
     held = tracemalloc.get_traced_memory()[0] if traced else psutil.Process().memory_info().rss - before
-    entries = list(rig.app._state.credentials._entries.values())[-count:]
-    assert len(entries) == count, "sessions were evicted"
+    sessions = rig.app._state.sessions.values()[-count:]
+    assert len(sessions) == count, "sessions were evicted"
     tokens = sum(
-        sys.getsizeof(entry.session.unverified_web_identity_token)
-        + sys.getsizeof(entry.credentials.session_token)
-        for entry in entries
+        sys.getsizeof(session.unverified_web_identity_token)
+        + sum(sys.getsizeof(live.credentials.session_token) for _, live in session.living())
+        for session in sessions
     )
     return {"sessions": count, "held": held, "tokens": tokens, "traced": traced}
 

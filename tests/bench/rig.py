@@ -103,11 +103,11 @@ class Rig:
             answer = answer if isinstance(answer, Answer) else await answer
         assert answer.last or answer.may_end, "a signed request was expected"
         assert b"AWS4-HMAC-SHA256" in answer.message, "a signed request was expected"
-        stream.release()
+        stream.close()
 
     def request(self, head: bytes, body: bytes = BODY_MESSAGE) -> None:
         """A warm request, as the transport has it made."""
         stream = Stream(self.pipeline, target_name=None)
         stream.receive(head)
         stream.receive(body)
-        stream.release()
+        stream.close()

@@ -7,6 +7,7 @@ to the body. ``uncached`` is the whole product, but every request verifies, deci
 import asyncio
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from extproc.grpc_server import aio_engine, engine
 from extproc.grpc_server.completion_queue import engine as queue_engine
 from extproc.grpc_server.transport import Limits, Transport
 from extproc.policy.inputs import Inputs
-from extproc.request.pipeline import Admission, Pipeline
-from extproc.request.stream import Answer
+from extproc.request.admission import Admission
+from extproc.request.answers import Answer
+from extproc.request.authorization import Authorization
+from extproc.sessions.session import Authorized, Granted, LiveCredentials
 from extproc.telemetry.record import RequestRecord
-from extproc.values import Authorized, Grant
+from extproc.values import Grant
 
 _HEAD = Answer(codec.encode_continue(()), last=False)
 _BODY = Answer(codec.encode_body_continue(), last=True)
@@ -47,29 +50,26 @@ class NoOpStream:
         self._seen_head = True
         return _HEAD
 
-    def abandon(self) -> None:
-        """Nothing: there is nobody to tell."""
+    def close(self) -> None:
+        """Nothing is held."""
 
 
-class Uncached(Pipeline):
-    """Knows nobody: an exchange for each request, which shares it with no other."""
+class Uncached(Authorization):
+    """Knows no one: an exchange for each request, which shares it with no other."""
 
-    def recall(self, _admission: Admission, _inputs: Inputs, _record: RequestRecord) -> None:
-        """Nothing."""
+    def lookup(self, _admission: Admission, _inputs: Inputs, _record: RequestRecord) -> None:
+        """Return nothing."""
 
-    def authorize(
-        self, admission: Admission, inputs: Inputs, record: RequestRecord
-    ) -> asyncio.Future[Authorized]:
+    async def obtain(self, admission: Admission, inputs: Inputs, record: RequestRecord) -> Authorized:
         """Verify, decide and exchange, whatever was before."""
-        return asyncio.ensure_future(self._anew(admission, inputs, record))
-
-    async def _anew(self, admission: Admission, inputs: Inputs, record: RequestRecord) -> Authorized:
         session = await self._open(admission, record)
         grant = self._decisions._policy.decide(session.identity, inputs).outcome
         if not isinstance(grant, Grant):
             raise grant
         exchange: Any = self._credentials._exchange
-        return Authorized(session, grant, await exchange.exchange(session, grant))
+        credentials = await exchange.exchange(session.owner, session.unverified_web_identity_token, grant)
+        now = time.time()
+        return Authorized(session, Granted(grant), LiveCredentials(credentials, now, now, now + 60))
 
 
 async def serve_noop(address: str) -> None:
@@ -89,7 +89,7 @@ async def serve_uncached(settings: config.Settings) -> None:
     """Serve until SIGTERM. The few users of a benchmark may have all exchanges under way."""
     sts = settings.sts.model_copy(update={"max_waiting_per_subject": settings.sts.max_waiting})
     app = App(settings.model_copy(update={"sts": sts}))
-    app._reloader.current.pipeline.__class__ = Uncached
+    app._reloader.current.pipeline.authorization.__class__ = Uncached
     await app.run()
 
 

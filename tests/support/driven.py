@@ -19,6 +19,7 @@ async def answers_to(parts, *messages, target_name=None):
         found.append(await step(stream, message))
         if found[-1].last:
             break
+    stream.close()
     return found
 
 

@@ -7,22 +7,27 @@ from extproc.authn.origin import Origins
 from extproc.errors import Denied, Reason
 from extproc.fairness.stream_slots import StreamSlots
 from extproc.policy.rules import ClaimContains, Policy, Rule
-from extproc.request.pipeline import Pipeline
-from extproc.request.response_sampling import AnswerWatch
-from extproc.sessions.cache import CachePolicy, CredentialCache
+from extproc.request import pipeline
+from extproc.sessions.credentials import CredentialPolicy, CredentialStore
 from extproc.sessions.revocation import DenyList, Revocation
-from extproc.sessions.sessions import SessionCache
+from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Scope, Target, TargetTable
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.observer import Observer
-from extproc.values import Credentials, Identity
+from extproc.values import Credentials, Identity, RequestHead
 
 NOW = 1_790_000_000.0
 TOKEN = "eyJhbGciOiJub25lIn0.e30.c2ln"
 AWS_MCP = Target(
     name="aws-mcp", host="aws-mcp.us-east-1.api.aws", scope=Scope(region="us-east-1", service="aws-mcp")
 )
+
+
+def head_of(*, has_body=False, headers=()):
+    """A request of the token's, as admission takes it."""
+    own = ("authorization", f"Bearer {TOKEN}")
+    return RequestHead("POST", "/mcp", "mcp.example", (own, *headers), has_body=has_body)
 
 
 class FakeVerifier:
@@ -66,7 +71,7 @@ class FakeExchange:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def exchange(self, _session, _grant):
+    async def exchange(self, _owner, _token, _grant):
         self.calls += 1
         await self.gate.wait()
         if self.failure is not None:
@@ -90,7 +95,7 @@ class Parts:
         sample_allows=1.0,
         tracer=None,
         remember_heads=True,
-        check_one_head_in=1000,
+        check_one_head_in=10**9,  # those that check set it: by chance it would be another test that fails
         slots=None,
     ):
         self.now = NOW
@@ -98,7 +103,7 @@ class Parts:
         self.verifier.exchange_headers = frozenset(exchange_headers)
         self.exchange = FakeExchange()
         self.metrics = Metrics()
-        self.sessions = SessionCache(max_sessions=100, clock=lambda: self.now)
+        self.sessions = SessionTable(max_entries=100, clock=lambda: self.now)
         self.signer = Signer(lambda: self.now)
         self.policy = policy or Policy(
             rules=[
@@ -108,17 +113,18 @@ class Parts:
             session_name_claim="sub",
             session_duration=900,
         )
-        self.credentials = CredentialCache(
-            exchange=self.exchange, clock=lambda: self.now, policy=CachePolicy(max_entries=100)
+        self.credentials = CredentialStore(
+            sessions=self.sessions,
+            exchange=self.exchange,
+            clock=lambda: self.now,
+            policy=CredentialPolicy(max_entries=100),
         )
         self.revocation = Revocation(
             sessions=self.sessions,
-            credentials=self.credentials,
             deny_list=DenyList(clock=lambda: self.now),
             clock=lambda: self.now,
         )
-        self.answers = AnswerWatch(answers, max_sessions=100)
-        self.pipeline = Pipeline(
+        self.pipeline = pipeline.build(
             resource=ProtectedResource(
                 url="https://mcp.example/mcp", authorization_servers=["https://idp.example"]
             ),
@@ -133,14 +139,26 @@ class Parts:
             signer=self.signer,
             observer=Observer(metrics=self.metrics, audit=audit, sample_allows=sample_allows, tracer=tracer),
             max_body_bytes=max_body_bytes,
-            answers=self.answers,
-            on_answer=self.metrics.answered,
+            observe_upstream=answers,
+            on_response=self.metrics.answered,
             slots=slots or StreamSlots(),
             pause=0,
             remember_heads=remember_heads,
             check_one_head_in=check_one_head_in,
             on_head_check=self.metrics.head_checked,
         )
+
+    def end_credentials(self):
+        """End all credentials, but no session."""
+        for session in self.sessions.values():
+            for granted, _ in session.living():
+                self.sessions.end_credentials(session, granted)
+
+    def forget_refusals(self):
+        """As if STS had refused nobody so far."""
+        for session in self.sessions.values():
+            for granted in session.grants.values():
+                granted.refusal = None
 
 
 def denial(reason=Reason.NO_ROLE):

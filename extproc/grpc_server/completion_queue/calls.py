@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 from grpc._cython import cygrpc
 
-from extproc.request.stream import Answer, Stream
+from extproc.request.answers import Answer
+from extproc.request.stream import Stream
 
 Status = tuple[Any, bytes]
 OK: Status = (cygrpc.StatusCode.ok, b"")
@@ -173,12 +174,10 @@ class ProcessCall(Call):
             self._later(self, answer)
 
     def end(self, status: Status, last_message: bytes | None = None) -> None:
-        """End the call. Without a last answer, that is told to the stream."""
-        if last_message is None:
-            self._stream.abandon()
+        """End the call, and then the stream, in whatever way it is over."""
         self._onlookers.discard(self)
-        self._stream.release()
         super().end(status, last_message)
+        self._stream.close()
 
     def _closed(self, event: Any) -> None:
         if event.batch_operations[-1].cancelled():

@@ -20,8 +20,9 @@ from extproc.grpc_server.completion_queue.calls import NO_ANSWER, Onlookers, Pro
 from extproc.grpc_server.completion_queue.side_calls import SideServices
 from extproc.grpc_server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.grpc_server.transport import Transport
+from extproc.request.answers import Answer
 from extproc.request.pipeline import Pipeline
-from extproc.request.stream import Answer, Stream
+from extproc.request.stream import Stream
 
 _PROCESS = f"/{EXT_PROC_SERVICE}/Process"
 _NOT_ALLOWED: Status = (cygrpc.StatusCode.permission_denied, b"client not allowed")

@@ -77,8 +77,10 @@ async def on_a_socket(tmp_path, parts=None, **options):
 async def used(parts):
     """Open a session by signing one request."""
     headers = (("authorization", f"Bearer {TOKEN}"),)
-    admission = parts.pipeline.admit(RequestHead("POST", "/mcp", "mcp.example", headers, has_body=False))
-    return await parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
+    admission = parts.pipeline.admission.admit(
+        RequestHead("POST", "/mcp", "mcp.example", headers, has_body=False)
+    )
+    return await parts.pipeline.authorization.obtain(admission, NO_INPUTS, RequestRecord())
 
 
 async def test_grpcurl_finds_every_method_without_proto_files(tmp_path):

@@ -183,7 +183,7 @@ async def test_who_only_waits_for_the_upstreams_answer_is_let_go_with_ok_when_th
         assert await after.read() is grpc.aio.EOF
         assert await after.code() == grpc.StatusCode.OK
         await stopping
-    assert parts.answers.waiting == 0
+    assert parts.pipeline.responses.waiting == 0
 
 
 async def test_a_failure_outside_the_stream_object_does_not_end_ok_and_tells_nothing(running):
@@ -379,5 +379,5 @@ async def test_a_client_that_leaves_before_it_showed_the_upstreams_answer_is_wai
         await call.write(body_message())
         assert Seen(await call.read()).is_signed
         call.cancel()
-        await until(lambda: parts.answers.waiting == 0)
+        await until(lambda: parts.pipeline.responses.waiting == 0)
     assert abandoned(parts) == {"opened": 0, "deciding": 0, "body": 0}

@@ -190,10 +190,10 @@ async def test_no_secret_is_written_anywhere(name, watched, talkative, monkeypat
         body = body_message(b'{"canary": "canary-body"}')
         for code in ("AccessDenied", "InvalidIdentityToken", "Throttling", "canary-no-code-of-STS"):
             monkeypatch.setattr(QuotingSts, "answer", code)
-            parts.credentials._refused.clear()
+            parts.forget_refusals()
             await send(headers_message(**HEAD), body)
         monkeypatch.setattr(QuotingSts, "answer", "ok")
-        parts.credentials._refused.clear()
+        parts.forget_refusals()
         (*_, last) = await send(headers_message(**HEAD), body)
         assert last.is_signed, last.body
         await send(headers_message(**HEAD), headers_message(**HEAD))
@@ -207,7 +207,7 @@ async def test_no_secret_is_written_anywhere(name, watched, talkative, monkeypat
         with monkeypatch.context() as fault:
             fault.setattr(parts.pipeline, "deny", lambda *_, **__: (_ for _ in ()).throw(crash))
             await send(headers_message(**{**HEAD, "path": "/a/../b"}))
-        parts.sessions.drop_where(lambda _session: True)
+        parts.sessions.end_where(lambda _session: True)
         parts.verifier.failure = crash
         await send(headers_message(**HEAD))
     written = watched.written(logged())

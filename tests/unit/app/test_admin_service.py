@@ -14,9 +14,9 @@ from extproc.admin.v1 import admin_pb2
 from extproc.app.admin_service import _digest
 from extproc.authn.jwks import KeyDocumentError
 from extproc.authn.keys import KeyDocument, KeyStore, RefreshPolicy
-from extproc.sessions.sessions import token_digest
+from extproc.sessions.session import token_digest
 from extproc.sts.breaker import State
-from extproc.values import ChainedRole, Grant, Identity, Session
+from extproc.values import ChainedRole, Grant, Identity
 from support.admin import ROLE, SETTINGS, admin_service, explanation, revoke, sessions, status
 from support.pipelines import NOW, Parts
 from support.tokens import ec_key, key_set, public_jwk
@@ -27,11 +27,10 @@ CHAINED = "arn:aws:iam::210987654321:role/Further"
 async def opened(parts, subject, *, claims=None, roles=(ROLE,), chained=None):
     identity = Identity("https://idp.example", subject, NOW + 600, {"sub": subject, **(claims or {})}, b"k")
     token = f"canary-token-{subject}"
-    session = Session(token_digest(token), identity, token)
-    parts.sessions.put(session)
+    session = parts.sessions.open(token_digest(token), identity, token)
     for role in roles:
         grant = Grant(role, subject, 900, "m", chain=ChainedRole(chained) if chained else None)
-        await parts.credentials.obtain(session, grant)
+        await parts.credentials.obtain(session, session.granted(grant))
     return session
 
 
@@ -95,7 +94,7 @@ async def test_listing_does_not_count_as_use():
     await sessions(service)
     (shown,) = await sessions(service)
     assert shown.credentials[0].last_used_at.ToSeconds() == NOW
-    parts.credentials.get(session, Grant(ROLE, "alice", 900, "m"))
+    parts.credentials.living(session.granted(Grant(ROLE, "alice", 900, "m")))
     (shown,) = await sessions(service)
     assert shown.credentials[0].last_used_at.ToSeconds() == NOW + 50
 
@@ -127,7 +126,7 @@ async def test_explanations_use_the_deny_list_and_leave_nothing_in_the_caches():
     await revoke(service, subject="alice", seconds=60)
     for request in (None, {}):
         assert (await explanation(service, claims, request))["reason"] == "revoked"
-    assert (parts.exchange.calls, len(parts.sessions), len(parts.credentials)) == (0, 0, 0)
+    assert (parts.exchange.calls, len(parts.sessions), parts.sessions.credentials) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

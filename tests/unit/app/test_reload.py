@@ -83,12 +83,12 @@ class Running:
             headers=(("authorization", f"Bearer {token}"),),
             has_body=False,
         )
-        admission = pipeline.admit(head)
+        admission = pipeline.admission.admit(head)
         assert isinstance(admission, Admission)
         record = RequestRecord()
-        return pipeline.recall(admission, NO_INPUTS, record) or await pipeline.authorize(
+        return pipeline.authorization.lookup(
             admission, NO_INPUTS, record
-        )
+        ) or await pipeline.authorization.obtain(admission, NO_INPUTS, record)
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ async def test_an_unchanged_file_changes_nothing(running):
 
 
 async def test_a_new_grant_applies_to_open_sessions(running):
-    assert (await running.authorized(MINE)).grant.role_arn == ROLE + "First"
+    assert (await running.authorized(MINE)).granted.grant.role_arn == ROLE + "First"
     running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
     assert await running.reloader.reload() == []
-    assert (await running.authorized(MINE)).grant.role_arn == ROLE + "Second"
+    assert (await running.authorized(MINE)).granted.grant.role_arn == ROLE + "Second"
     assert running.sts.roles == [ROLE + "First", ROLE + "Second"]
     assert running.metric("reloads_total", outcome="applied") == 1
     assert running.metric("last_reload_successful") == 1
@@ -178,10 +178,20 @@ async def test_a_session_of_an_issuer_that_changed_is_verified_again(running, ch
     theirs = await running.authorized(THEIRS)
     running.document["issuers"][0].update(change)
     await running.reloader.reload()
-    assert len(running.state.sessions) == 1
     with pytest.raises(Denied):
         await running.authorized(MINE)
+    assert len(running.state.sessions) == 1
     assert (await running.authorized(THEIRS)).session is theirs.session
+
+
+async def test_a_session_that_is_verified_again_goes_on_with_its_credentials(running):
+    before = await running.authorized(MINE)
+    running.document["issuers"][0]["leeway"] = 7
+    await running.reloader.reload()
+    after = await running.authorized(MINE)
+    assert after.live is before.live
+    assert after.session.identity.config_digest != b""
+    assert len(running.sts.roles) == 1
 
 
 async def test_a_claim_required_as_a_number_differs_from_one_required_as_a_bool(running):
@@ -209,7 +219,7 @@ async def test_a_removed_issuers_sessions_and_credentials_are_dropped(running):
     await running.authorized(MINE)
     del running.document["issuers"][0]
     await running.reloader.reload()
-    assert (len(running.state.sessions), len(running.state.credentials)) == (0, 0)
+    assert (len(running.state.sessions), running.state.sessions.credentials) == (0, 0)
     with pytest.raises(Denied) as denied:
         await running.authorized(MINE)
     assert denied.value.reason is Reason.ISSUER_UNKNOWN
@@ -219,8 +229,8 @@ async def test_a_request_under_the_older_configuration_ends_under_it(running):
     older = running.pipeline
     running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"
     await running.reloader.reload()
-    assert (await running.authorized(MINE, older)).grant.role_arn == ROLE + "First"
-    assert (await running.authorized(MINE)).grant.role_arn == ROLE + "Second"
+    assert (await running.authorized(MINE, older)).granted.grant.role_arn == ROLE + "First"
+    assert (await running.authorized(MINE)).granted.grant.role_arn == ROLE + "Second"
 
 
 async def test_a_session_that_an_older_request_opens_late_is_verified_again_by_newer_ones(running):
@@ -253,7 +263,7 @@ async def test_credentials_that_are_no_longer_used_are_not_renewed(running):
     running.state.clock.advance(1)
     await running.reloader.reload()
     running.state.clock.advance(800)
-    assert running.state.credentials.refresh_due() == []
+    assert running.state.credentials.renew_due() == []
 
 
 @pytest.mark.parametrize(
@@ -359,7 +369,7 @@ async def test_a_changed_key_file_is_used_at_once(running):
 async def test_older_configurations_are_freed(running, monkeypatch):
     monkeypatch.setattr(reload_module, "RETIRE_AFTER", 0)
     await running.authorized(MINE)
-    older = weakref.ref(running.reloader.current.pipeline)
+    older = weakref.ref(running.reloader.current.pipeline.authorization)
     running.document["session_duration"] = 900
     await running.reloader.reload()
     await running.reloader.reload()  # lets the loop come to what is due

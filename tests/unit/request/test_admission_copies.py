@@ -21,7 +21,7 @@ FORMS = [TOKEN, f"Bearer {TOKEN}", f"https://a.example/?t={TOKEN}", *TOKEN.split
 def admit(*headers, path="/k", authority="gateway.example", exchange_headers=(), token=TOKEN, has_body=False):
     pipeline = Parts(targets=[S3], exchange_headers=exchange_headers).pipeline
     own = (("authorization", f"Bearer {token}"),)
-    return pipeline.admit(RequestHead("GET", path, authority, (*own, *headers), has_body=has_body))
+    return pipeline.admission.admit(RequestHead("GET", path, authority, (*own, *headers), has_body=has_body))
 
 
 def refusal(*headers, **more):
@@ -102,7 +102,7 @@ def test_access_token_in_the_query_refuses_the_request_before_its_token_is_looke
     assert refusal(path="/k?access_token=other") is Reason.TOKEN_IN_URL
     head = RequestHead("GET", "/k?access_token=other", "gateway.example", (), has_body=False)
     with pytest.raises(Denied) as denied:
-        Parts().pipeline.admit(head)
+        Parts().pipeline.admission.admit(head)
     assert denied.value.reason is Reason.TOKEN_IN_URL
     assert denied.value.reason.outcome.status == 400
 

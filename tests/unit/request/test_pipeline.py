@@ -1,4 +1,4 @@
-"""What requests at the same time share, and what the pipeline remembers of them."""
+"""What requests at the same time share, and what they never do."""
 
 import asyncio
 from unittest.mock import Mock
@@ -7,7 +7,6 @@ import pytest
 
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import NO_INPUTS
-from extproc.request import pipeline
 from extproc.signing.targets import Scope, Target
 from extproc.telemetry.record import RequestRecord
 from extproc.values import RequestHead
@@ -17,7 +16,7 @@ from support.pipelines import TOKEN, Parts
 def admitted(parts, token=TOKEN, jwt_payload=None):
     headers = (("authorization", f"Bearer {token}"),)
     head = RequestHead("POST", "/mcp", "mcp.example", headers, has_body=False, jwt_payload=jwt_payload)
-    return parts.pipeline.admit(head)
+    return parts.pipeline.admission.admit(head)
 
 
 class GatedVerifier:
@@ -37,7 +36,7 @@ class GatedVerifier:
         return await self._verify(unverified_token, jwt_payload=jwt_payload)
 
 
-@pytest.mark.parametrize("step", ["open", "authorize"])
+@pytest.mark.parametrize("step", ["open", "obtain"])
 async def test_a_token_without_envoys_word_never_joins_the_verification_of_one_with_it(step):
     parts = Parts()
     gated = GatedVerifier(parts)
@@ -47,39 +46,25 @@ async def test_a_token_without_envoys_word_never_joins_the_verification_of_one_w
     def begin(jwt_payload):
         admission = admitted(parts, jwt_payload=jwt_payload)
         if step == "open":
-            return parts.pipeline.open(admission, RequestRecord())
-        return parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
+            return parts.pipeline.authorization.open(admission, RequestRecord())
+        return parts.pipeline.authorization.obtain(admission, NO_INPUTS, RequestRecord())
 
-    flights = [begin(payload), begin(None), begin(payload), begin(None)]
-    assert flights[0] is flights[2]
-    assert flights[1] is flights[3]
-    assert flights[0] is not flights[1]
+    flights = [asyncio.ensure_future(begin(word)) for word in (payload, None, payload, None)]
     await asyncio.wait_for(gated.both.wait(), 10)
     gated.gate.set()
     await asyncio.gather(*flights)
     assert gated.payloads == [payload, None]
 
 
-async def test_what_was_used_a_moment_ago_is_remembered_for_so_many_only(monkeypatch):
-    monkeypatch.setattr(pipeline, "_MAX_RECENT", 4)
-    parts = Parts()
-    sizes = []
-    for number in range(20):
-        admission = admitted(parts, token=f"{TOKEN}{number}")
-        await parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
-        assert parts.pipeline.recall(admission, NO_INPUTS, RequestRecord()) is not None
-        sizes.append(len(parts.pipeline._recent))
-    assert max(sizes) == 4
-
-
-async def test_what_was_used_a_moment_ago_is_forgotten_with_its_credentials():
+async def test_a_session_that_has_ended_is_not_found_although_its_token_is_known():
     parts = Parts()
     admission = admitted(parts)
-    await parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
-    parts.pipeline.recall(admission, NO_INPUTS, RequestRecord())
-    assert len(parts.pipeline._recent) == 1
-    parts.credentials.drop_where(lambda _session, _grant: True)
-    assert len(parts.pipeline._recent) == 0
+    await parts.pipeline.authorization.obtain(admission, NO_INPUTS, RequestRecord())
+    assert parts.pipeline.authorization.lookup(admission, NO_INPUTS, RequestRecord()) is not None
+    parts.end_credentials()
+    assert parts.pipeline.authorization.lookup(admission, NO_INPUTS, RequestRecord()) is None
+    parts.sessions.end_where(lambda _session: True)
+    assert parts.pipeline.authorization.session(admission) is None
 
 
 @pytest.mark.parametrize(("coding", "needs_body"), [("aws-chunked", True), ("gzip", False)])
@@ -91,7 +76,7 @@ def test_a_body_whose_coding_is_taken_off_is_needed_also_where_it_is_not_signed(
     if coding == "aws-chunked":
         headers.append(("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"))
     head = RequestHead("PUT", "/bucket/key", "s3", tuple(headers), has_body=True)
-    admission = Parts(targets=[gateway]).pipeline.admit(head)
+    admission = Parts(targets=[gateway]).pipeline.admission.admit(head)
     assert (admission.chunked is not None, admission.needs_body) == (needs_body, needs_body)
 
 
@@ -104,15 +89,15 @@ async def test_what_takes_longer_than_the_deadline_altogether_is_denied(known, r
     parts.exchange.gate.clear()
     admission = admitted(parts)
     if known:
-        await parts.pipeline.open(admission, RequestRecord())
-    parts.pipeline._deadline = 0.0
+        await parts.pipeline.authorization.open(admission, RequestRecord())
+    parts.pipeline.authorization._deadline = 0.0
     with pytest.raises(Denied) as denied:
-        await parts.pipeline.authorize(admission, NO_INPUTS, RequestRecord())
+        await parts.pipeline.authorization.obtain(admission, NO_INPUTS, RequestRecord())
     assert denied.value.reason is reason
 
 
 def test_an_error_that_was_never_raised_is_denied_all_the_same():
-    reply = Parts().pipeline.deny(ValueError("secret"), record=RequestRecord(), admission=None)
+    reply = Parts().pipeline.refusals.answer(ValueError("secret"), RequestRecord(), None, b"")
     assert (reply.status, reply.reason) == (500, Reason.INTERNAL)
     assert b"secret" not in reply.body
 
@@ -121,5 +106,5 @@ def test_an_error_that_was_never_raised_is_denied_all_the_same():
 def test_a_stream_that_is_left_is_no_error_even_if_nothing_can_be_told_of_it(admission):
     parts = Parts()
     parts.pipeline.observer.on_abandoned = Mock(side_effect=OSError)
-    parts.pipeline.abandon(RequestRecord(), admitted(parts) if admission else None, "opened")
+    parts.pipeline.refusals.abandon(RequestRecord(), admitted(parts) if admission else None, "opened")
     parts.pipeline.observer.on_abandoned.assert_called_once()

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
-from extproc.request.stream import LARGE_BODY, Stream
+from extproc.request.stream import Stream
+from extproc.request.way import LARGE_BODY
 from extproc.sessions.revocation import Selector
 from extproc.signing.targets import Scope, Target
 from support.driven import drive, step
@@ -141,9 +142,11 @@ async def test_a_large_body_is_hashed_in_another_thread_with_the_same_result(mon
     parts = Parts(max_body_bytes=LARGE_BODY)
     await drive(parts, headers_message(), body_message())
     threads = []
-    plain = parts.pipeline.payload
+    plain = parts.pipeline.signature.payload
     monkeypatch.setattr(
-        parts.pipeline, "payload", lambda *given: threads.append(threading.get_ident()) or plain(*given)
+        parts.pipeline.signature,
+        "payload",
+        lambda *given: threads.append(threading.get_ident()) or plain(*given),
     )
     stream = Stream(parts.pipeline, target_name=None)
     stream.receive(headers_message())
@@ -409,7 +412,7 @@ async def test_a_body_that_was_held_up_is_not_signed_after_its_token_has_ended(m
     parts = Parts()
     stream = Stream(parts.pipeline, target_name=None)
     await answer(stream, headers_message())
-    monkeypatch.setattr("extproc.request.stream.GOOD_FOR", -1.0)
+    monkeypatch.setattr("extproc.request.way.GOOD_FOR", -1.0)
     parts.now = NOW + 601
     parts.verifier.failure = Denied(Reason.TOKEN_EXPIRED)
     seen, last = await answer(stream, body_message())
@@ -457,7 +460,7 @@ async def test_an_exchange_under_way_at_a_revocation_signs_nothing(method):
     parts.revocation.revoke(ALICE, deny_until=NOW + 60)
     parts.exchange.gate.set()
     assert (await waiting)[-1].status == 403
-    assert parts.credentials.values() == []
+    assert parts.sessions.credentials == 0
 
 
 async def test_a_token_that_is_being_verified_at_a_revocation_opens_no_session():
@@ -587,13 +590,13 @@ def _break(parts, where, error):
     elif where == "trust":
         parts.verifier.trusted = error
     elif where == "admit":
-        parts.pipeline._admission._targets = type("T", (), {"select": raising})()
+        parts.pipeline.admission._targets = type("T", (), {"select": raising})()
     elif where == "policy":
         parts.policy.decide = raising
     elif where == "sign":
-        parts.pipeline._signer = type("S", (), {"sign": raising})()
+        parts.pipeline.signature._signer = type("S", (), {"sign": raising})()
     elif where == "lookup":
-        parts.pipeline._sessions = type("C", (), {"get": raising})()
+        parts.pipeline.authorization._sessions = type("C", (), {"lookup": raising})()
 
 
 @pytest.mark.parametrize(
@@ -672,11 +675,10 @@ async def test_renewed_credentials_are_used_at_once():
     await drive(parts, headers_message(), body_message())
     parts.now += 0.8 * 600
     await drive(parts, headers_message(), body_message())
-    (entry,) = parts.credentials.values()
-    entry.session = replace(entry.session, identity=replace(entry.session.identity, expires_at=NOW + 9000))
-    key = (entry.session.digest, entry.grant)
-    await parts.credentials._renew(key, entry)
-    del entry
+    (session,) = parts.sessions.values()
+    session.identity = replace(session.identity, expires_at=NOW + 9000)
+    ((granted, _),) = session.living()
+    await parts.credentials._renew(session, granted)
     _, renewed = await drive(parts, headers_message(), body_message())
     assert "ASIA0000000000000002" in renewed.set["authorization"]
 

@@ -18,7 +18,7 @@ class Busy:
         self.reason = reason
         self.calls = 0
 
-    async def exchange(self, _session, _grant):
+    async def exchange(self, _owner, _token, _grant):
         self.calls += 1
         if self.calls <= self.times:
             raise Denied(self.reason, "told to")
@@ -54,8 +54,8 @@ async def test_nobody_else_is_asked_for_again():
 async def test_those_who_pause_are_bounded_in_number():
     parts = Parts()
     parts.credentials._exchange = exchange = Busy(9)
-    parts.pipeline._pausing = 2048
+    parts.pipeline.authorization._pausing = 2048
     step = Stream(parts.pipeline, target_name=None).receive(headers_message(end_of_stream=True))
     assert Seen((await asyncio.ensure_future(step)).message).status == 429
     assert exchange.calls == 1
-    assert parts.pipeline._pausing == 2048
+    assert parts.pipeline.authorization._pausing == 2048

@@ -44,9 +44,9 @@ async def test_the_stream_of_a_signed_request_is_kept_and_counted_until_it_is_ov
     assert Seen(answer.message).is_signed
     assert (answer.last, answer.may_end) == (False, True)
     assert open_and_waiting(parts) == (1, 0)
-    stream.abandon()
-    stream.release()
-    stream.release()
+    stream.close()
+    stream.close()
+    stream.close()
     assert open_and_waiting(parts) == (0, 0)
 
 
@@ -87,7 +87,7 @@ async def test_a_request_waits_for_a_slot_and_is_signed_then():
     first, _ = await opened(parts)
     _, waiting = await in_line(parts)
     assert open_and_waiting(parts) == (1, 1)
-    first.release()
+    first.close()
     assert Seen((await waiting).message).is_signed
     assert open_and_waiting(parts) == (1, 0)
 
@@ -100,27 +100,20 @@ async def test_a_request_that_gets_none_is_denied_and_holds_nothing(seconds):
     assert answer.last
     assert Seen(answer.message).status == 429  # the fakes know one subject
     assert open_and_waiting(parts) == (1, 0)
-    first.release()
+    first.close()
     assert open_and_waiting(parts) == (0, 0)
 
 
 async def test_a_client_that_leaves_while_it_waits_leaves_the_line():
     parts = counting()
-    await opened(parts)
+    first, _ = await opened(parts)
     second, waiting = await in_line(parts)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    second.release()
+    second.close()
     assert open_and_waiting(parts) == (1, 0)
-
-
-async def test_a_stream_that_is_over_before_it_enters_holds_nothing():
-    parts = counting()
-    stream = Stream(parts.pipeline, target_name=None)
-    stream.release()
-    await step(stream, GET)
-    assert open_and_waiting(parts) == (0, 0)
+    first.close()
 
 
 async def test_a_session_that_ends_while_its_request_waits_is_not_signed_for():
@@ -128,11 +121,11 @@ async def test_a_session_that_ends_while_its_request_waits_is_not_signed_for():
     first, _ = await opened(parts)
     second, waiting = await in_line(parts)
     parts.verifier.trusted = False
-    first.release()
+    first.close()
     answer = await waiting
     assert answer.last
     assert Seen(answer.message).status == 503
-    second.release()
+    second.close()
     assert open_and_waiting(parts) == (0, 0)
 
 
@@ -156,7 +149,7 @@ async def test_where_the_upstream_is_observed_too_the_stream_is_counted_after_th
     assert (answer.last, answer.may_end) == (False, True)
     answer = await step(stream, response_message())
     assert (answer.last, answer.may_end) == (False, True)
-    stream.release()
+    stream.close()
     assert open_and_waiting(parts) == (0, 0)
 
 

@@ -178,7 +178,7 @@ async def test_a_claim_that_looks_like_a_header_hides_no_body_mode():
     "step",
     [
         "extproc.head_memory.fingerprint.RequestFingerprint.verify_layout",
-        "extproc.request.stream.fingerprint",
+        "extproc.head_memory.memory.fingerprint",
     ],
 )
 async def test_what_fails_at_remembering_is_answered_too(monkeypatch, step):

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
 from extproc.ext_proc import codec
+from extproc.fairness.stream_slots import SlotLimit, StreamSlots
 from extproc.policy.rules import Policy, Rule, cel_matcher
 from extproc.request.stream import Stream
 from extproc.telemetry.event import render
+from extproc.telemetry.record import RequestRecord
 from support.driven import answers_to
 from support.envoy_messages import (
     NO_BODY,
@@ -76,7 +78,7 @@ async def test_the_cache_state_tells_what_had_to_be_obtained():
     parts, told = observed()
     for _ in range(2):
         await answers_to(parts, headers_message(method="GET", end_of_stream=True, body_mode=NO_BODY))
-    parts.credentials.drop_where(lambda _session, _grant: True)
+    parts.end_credentials()
     await answers_to(parts, headers_message(), body_message())
     await answers_to(parts, headers_message(), body_message())
     assert [event["cache"] for event in told()] == ["miss", "hit", "session", "hit"]
@@ -143,7 +145,7 @@ async def test_a_refused_exchange_names_subject_and_role_to_all_who_waited_for_i
         assert (event["subject"], event["role_arn"], event["mapping"]) == ("alice", ROLE, "admins")
         assert event["access_key_id"] is None
         assert metadata(answer)["subject"] == "alice"
-    assert [event["exchange_us"] is None for event in told()] == [False, True, False]
+    assert [event["exchange_us"] is None for event in told()] == [False, True, True]
 
 
 async def test_a_denial_by_policy_names_the_subject_also_when_it_is_remembered():
@@ -224,8 +226,7 @@ def test_metadata_reads_back_as_written(subject, key, seconds):
 
 async def test_a_denied_exception_is_not_needed_to_be_told():
     parts, told = observed()
-    stream = Stream(parts.pipeline, target_name=None)
-    assert Seen(stream._deny(Denied(Reason.INTERNAL)).message).status == 500
+    assert parts.pipeline.refusals.answer(Denied(Reason.INTERNAL), RequestRecord(), None, b"").status == 500
     assert told()[0]["reason"] == "internal"
 
 
@@ -235,7 +236,7 @@ async def test_a_stream_that_is_left_without_an_answer_is_counted_once(token, co
     stream = Stream(parts.pipeline, target_name=None)
     deciding = stream.receive(headers_message(token=token))
     for _ in range(2):
-        stream.abandon()
+        stream.close()
     assert [event.decision for event in audit.events].count("abandoned") == counted
     assert (
         parts.metrics.registry.get_sample_value("extproc_streams_abandoned_total", {"phase": "deciding"})
@@ -281,7 +282,7 @@ async def test_whatever_becomes_of_a_request_it_does_not_wait_for_its_answer_for
     parts = Parts(answers="every")
     stream = Stream(parts.pipeline, target_name=None)
     await stream.receive(headers_message())
-    assert parts.answers.waiting == 1
+    assert parts.pipeline.responses.waiting == 1
     if ends == "denied":
         assert Seen(stream.receive(body_message(b"x" * 2000)).message).status == 413
     elif ends != "left at the body":
@@ -289,8 +290,8 @@ async def test_whatever_becomes_of_a_request_it_does_not_wait_for_its_answer_for
         if ends == "answered":
             assert stream.receive(response_message()).last
     for _ in range(2):
-        stream.abandon()
-    assert parts.answers.waiting == 0
+        stream.close()
+    assert parts.pipeline.responses.waiting == 0
     assert looked_at(parts, "none" if ends == "answered" else "not_shown") == 1
 
 
@@ -300,11 +301,11 @@ async def test_what_goes_wrong_with_looking_changes_no_answer(monkeypatch):
     def broken(*_args):
         raise RuntimeError("canary")
 
-    monkeypatch.setattr(parts.pipeline, "_on_answer", broken)
+    monkeypatch.setattr(parts.pipeline.responses, "_on_response", broken)
     answers = await answers_to(parts, headers_message(), body_message(), response_message("404"))
     assert ProcessingResponse.parse(answers[-1].message).response_headers is not None
     assert answers[-1].last
-    assert parts.answers.waiting == 0
+    assert parts.pipeline.responses.waiting == 0
 
 
 async def test_a_signature_error_whose_body_envoy_does_not_show_counts_by_its_head():
@@ -316,7 +317,7 @@ async def test_a_signature_error_whose_body_envoy_does_not_show_counts_by_its_he
         "403", "InvalidSignatureException", headers=[("content-type", "application/json")]
     )
     assert not stream.receive(head).last
-    stream.abandon()
+    stream.close()
     assert looked_at(parts, "signature") == 1
 
 
@@ -341,7 +342,7 @@ async def test_a_reply_of_envoys_own_while_the_body_is_awaited_passes_and_is_no_
     assert ProcessingResponse.parse(last.message).response_headers is not None
     assert last.last
     assert [(event.decision, event.detail) for event in audit.events] == [("abandoned", "body")]
-    assert parts.answers.waiting == 0
+    assert parts.pipeline.responses.waiting == 0
 
 
 async def test_what_looks_like_an_upstreams_answer_before_the_signature_does_not_pass():
@@ -382,7 +383,8 @@ async def test_the_first_of_two_refusals_of_old_credentials_replaces_them_and_th
 
 
 async def test_an_answer_that_is_shown_twice_is_counted_once():
-    parts = Parts(answers="every")
+    slots = StreamSlots({"aws-mcp": SlotLimit(open=9, of_one=9, waiting=9, seconds=9.0)})
+    parts = Parts(answers="every", slots=slots)
     stream = Stream(parts.pipeline, target_name=None)
     await stream.receive(headers_message())
     stream.receive(body_message())

@@ -83,12 +83,12 @@ class Driven:
 
     def leave(self):
         if not self._over:
-            self._stream.abandon()
+            self._stream.close()
             self._end()
 
     def _end(self):
         self._over = True
-        self._stream.release()
+        self._stream.close()
 
 
 @pytest.mark.parametrize("groups", [["admins"], ["others"]], ids=["allowed", "denied"])
@@ -118,6 +118,6 @@ async def test_whatever_comes_in_whatever_order(steps, answers, counted, groups)
     assert all(stream.signed <= 1 for stream in streams)
     if groups == ["others"]:
         assert not any(stream.signed for stream in streams)
-    assert parts.answers.waiting == 0
-    assert len(parts.pipeline.held_back) == 0
+    assert parts.pipeline.responses.waiting == 0
+    assert len(parts.pipeline.refusals.held_back) == 0
     assert all((count.open, count.waiting) == (0, 0) for count in slots.counts().values())

@@ -8,11 +8,9 @@ from dataclasses import replace
 import pytest
 
 from extproc.errors import Denied, Reason
-from extproc.sessions.cache import CachePolicy, CredentialCache
 from extproc.sessions.revocation import MAX_ENTRIES, DenyList, Revocation, Selector, revocation_policy
-from extproc.sessions.sessions import SessionCache
 from extproc.values import ChainedRole
-from support.credentials import HOUR, ROLE, START, FakeClock, FakeExchange, grant, held, session
+from support.credentials import HOUR, ROLE, START, FakeClock, Store, grant, session
 
 ADMIN = "arn:aws:iam::123456789012:role/Admin"
 ALICE = session("a.l.1", claims={"jti": "j1"})
@@ -20,23 +18,16 @@ ALICES_OTHER = session("a.l.2", claims={"jti": "j2"}, granted=grant(role_arn=ADM
 BOB = session("b.o.b", subject="bob", claims={"jti": "j3"})
 
 
-class Parts:
+class Parts(Store):
     def __init__(self):
-        self.clock = FakeClock()
-        self.sessions = SessionCache(max_sessions=10, clock=self.clock)
-        self.exchange = FakeExchange(self.clock)
-        self.credentials = CredentialCache(exchange=self.exchange, clock=self.clock, policy=CachePolicy())
+        super().__init__(max_entries=100)
         self.revocation = Revocation(
-            sessions=self.sessions,
-            credentials=self.credentials,
-            deny_list=DenyList(clock=self.clock),
-            clock=self.clock,
+            sessions=self.table, deny_list=DenyList(clock=self.clock), clock=self.clock
         )
 
-    async def open(self):
-        for opened in (ALICE, ALICES_OTHER, BOB):
-            self.sessions.put(opened)
-            await self.credentials.obtain(*held(opened))
+    async def opened(self):
+        for each in (ALICE, ALICES_OTHER, BOB):
+            await self.obtain(each)
         return self
 
 
@@ -52,18 +43,18 @@ class Parts:
     ],
 )
 async def test_the_selected_sessions_end_with_their_credentials_and_no_others(selector, ended):
-    parts = await Parts().open()
+    parts = await Parts().opened()
     done = parts.revocation.revoke(selector)
     assert (done.sessions, done.credentials) == (len(ended) if selector.role_arn is None else 0, len(ended))
     for opened in (ALICE, ALICES_OTHER, BOB):
         # A role is of the grant: the session itself goes on, and is granted what policy says.
         session_ends = selector.role_arn is None and opened.digest in ended
-        assert (parts.sessions.get(opened.digest) is None) == session_ends
-        assert (parts.credentials.get(*held(opened)) is None) == (opened.digest in ended)
+        assert (parts.table.lookup(opened.digest) is None) == session_ends
+        assert (parts.get(opened) is None) == (opened.digest in ended)
 
 
 async def test_the_owners_are_kept_out_until_the_time_given():
-    parts = await Parts().open()
+    parts = await Parts().opened()
     parts.revocation.revoke(Selector(subject="alice"), deny_until=START + 100)
     assert parts.revocation.refuses(ALICE.identity)
     assert not parts.revocation.refuses(BOB.identity)
@@ -72,7 +63,7 @@ async def test_the_owners_are_kept_out_until_the_time_given():
 
 
 async def test_nobody_in_particular_cannot_be_kept_out():
-    parts = await Parts().open()
+    parts = await Parts().opened()
     with pytest.raises(ValueError, match="an issuer, a subject or a token id"):
         parts.revocation.revoke(Selector(), deny_until=START + 100)
     with pytest.raises(ValueError, match="not by role"):
@@ -80,7 +71,7 @@ async def test_nobody_in_particular_cannot_be_kept_out():
 
 
 async def test_all_of_an_issuer_can_be_kept_out():
-    parts = await Parts().open()
+    parts = await Parts().opened()
     parts.revocation.revoke(Selector(issuer="https://idp.example"), deny_until=START + 100)
     assert parts.revocation.refuses(ALICE.identity)
     assert parts.revocation.refuses(BOB.identity)
@@ -88,7 +79,7 @@ async def test_all_of_an_issuer_can_be_kept_out():
 
 
 async def test_all_conditions_must_hold_for_somebody_to_be_kept_out():
-    parts = await Parts().open()
+    parts = await Parts().opened()
     parts.revocation.revoke(Selector(issuer="https://other.example", subject="alice"), deny_until=START + 9)
     parts.revocation.revoke(Selector(subject="bob", token_id="j1"), deny_until=START + 9)
     assert not parts.revocation.refuses(ALICE.identity)
@@ -99,27 +90,30 @@ async def test_of_chained_roles_either_ends_the_credentials():
     for role in (ROLE, ADMIN):
         parts = Parts()
         chained = session("c.h.a", granted=grant(role_arn=ROLE, chain=ChainedRole(ADMIN)))
-        await parts.credentials.obtain(*held(chained))
+        await parts.obtain(chained)
         assert parts.revocation.revoke(Selector(role_arn=role)).credentials == 1
 
 
+@pytest.mark.parametrize("selector", [Selector(subject="alice"), Selector(subject="alice", role_arn=ROLE)])
 @pytest.mark.parametrize("renewal", [False, True])
-async def test_an_exchange_under_way_does_not_bring_back_what_is_dropped_meanwhile(renewal):
+async def test_an_exchange_under_way_does_not_bring_back_what_is_dropped_meanwhile(renewal, selector):
     parts = Parts()
     if renewal:
-        await parts.credentials.obtain(*held(ALICE))
+        await parts.obtain(ALICE)
         parts.clock.now = START + 0.9 * HOUR
-        parts.credentials.get(*held(ALICE))
+        parts.get(ALICE)
     parts.exchange.gate.clear()
-    under_way = parts.credentials.refresh_due() if renewal else [parts.credentials.obtain(*held(ALICE))]
-    await asyncio.sleep(0)
-    others = parts.credentials.obtain(*held(BOB))
-    await asyncio.sleep(0)
-    parts.revocation.revoke(Selector(subject="alice"))
+    under_way = parts.store.renew_due() if renewal else [asyncio.ensure_future(parts.obtain(ALICE))]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    others = asyncio.ensure_future(parts.obtain(BOB))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    parts.revocation.revoke(selector)
     parts.exchange.gate.set()
     assert len(await asyncio.gather(*under_way, others)) == 2
-    assert parts.credentials.get(*held(ALICE)) is None
-    assert parts.credentials.get(*held(BOB)) is not None
+    assert parts.get(ALICE) is None
+    assert parts.get(BOB) is not None
 
 
 def test_the_list_can_be_read_while_it_grows():

@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 import pytest
 
-from extproc.values import Authorized, Credentials, Grant, Identity, Session
+from extproc.sessions.session import Authorized, Granted, LiveCredentials, Session
+from extproc.values import Credentials, Grant, Identity, SharedHeaders
 
 CREDENTIALS = Credentials(
     access_key_id="ASIAEXAMPLE",
@@ -20,7 +21,9 @@ SESSION = Session(
     unverified_web_identity_token="eyJ.tok3n.x",
 )
 GRANT = Grant("arn:aws:iam::123456789012:role/R", "alice", 900, None)
-AUTHORIZED = Authorized(SESSION, GRANT, CREDENTIALS)
+LIVE = LiveCredentials(CREDENTIALS, 1.0, 1.0, 2.0)
+AUTHORIZED = Authorized(SESSION, Granted(GRANT), LIVE)
+SHARED = SharedHeaders((("x-amz-security-token", "tok3n"),))
 
 
 @pytest.mark.parametrize("value", [CREDENTIALS, SESSION, [SESSION], {"s": SESSION}, AUTHORIZED])
@@ -34,7 +37,7 @@ def test_no_secret_shows(value, show):
         assert secret not in text
 
 
-@pytest.mark.parametrize("value", [CREDENTIALS, SESSION, AUTHORIZED])
+@pytest.mark.parametrize("value", [CREDENTIALS, SESSION, LIVE, AUTHORIZED, SHARED])
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_credentials_refuse_to_be_pickled(value, protocol):
     with pytest.raises(TypeError):

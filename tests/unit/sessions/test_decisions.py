@@ -6,12 +6,13 @@ import threading
 import pytest
 
 from extproc.errors import Denied, Reason
-from extproc.policy import decisions
-from extproc.policy.decisions import Decisions
 from extproc.policy.inputs import NO_INPUTS, Inputs, decision_key
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.rules import Policy, Rule
-from extproc.values import Grant, Identity, Session
+from extproc.sessions import decisions
+from extproc.sessions.decisions import Decisions
+from extproc.sessions.session import Session
+from extproc.values import Grant, Identity
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 
@@ -43,14 +44,14 @@ def mcp(**members):
 
 
 def decided(made, opened, inputs):
-    return made.decide(opened, inputs, made.key(inputs))
+    return made.decide(opened, inputs)
 
 
 async def test_rules_over_claims_are_decided_once_a_session_whatever_the_request():
     some_policy = policy("claims.sub == 'alice'")
-    made = Decisions(some_policy, max_sessions=10)
+    made, mine = Decisions(some_policy), session()
     for tool in "abc":
-        await decided(made, session(), mcp(tool=tool))
+        await decided(made, mine, mcp(tool=tool))
     assert some_policy.calls == 1
     await decided(made, session(b"2"), NO_INPUTS)
     assert some_policy.calls == 2
@@ -58,19 +59,19 @@ async def test_rules_over_claims_are_decided_once_a_session_whatever_the_request
 
 async def test_rules_over_the_tool_are_decided_once_a_tool_whatever_its_arguments():
     some_policy = policy("mcp.tool != 'x'")
-    made = Decisions(some_policy, max_sessions=10)
+    made, mine = Decisions(some_policy), session()
     for n in range(10):
-        await decided(made, session(), mcp(tool="a" if n % 2 else "b", arguments={"n": n}))
+        await decided(made, mine, mcp(tool="a" if n % 2 else "b", arguments={"n": n}))
     assert some_policy.calls == 2
 
 
 async def test_a_denial_is_remembered_too_and_raised_anew():
     some_policy = policy("mcp.tool == 'x'")
-    made = Decisions(some_policy, max_sessions=10)
+    made, mine = Decisions(some_policy), session()
     seen = []
     for _ in range(3):
         with pytest.raises(Denied) as denied:
-            await decided(made, session(), mcp(tool="y"))
+            await decided(made, mine, mcp(tool="y"))
         seen.append(denied.value)
     assert some_policy.calls == 1
     assert {error.reason for error in seen} == {Reason.NO_ROLE}
@@ -78,15 +79,31 @@ async def test_a_denial_is_remembered_too_and_raised_anew():
 
 
 async def test_what_is_remembered_for_one_session_is_bounded():
-    made = Decisions(policy("mcp.tool != 'x'"), max_sessions=10)
+    made, mine = Decisions(policy("mcp.tool != 'x'")), session()
     for n in range(3 * decisions.MAX_DECISIONS):
-        await decided(made, session(), mcp(tool=str(n)))
-    assert len(made._memo.get(b"1")) == decisions.MAX_DECISIONS
+        await decided(made, mine, mcp(tool=str(n)))
+    assert len(mine.decided[1]) == decisions.MAX_DECISIONS
+
+
+async def test_requests_at_the_same_time_that_differ_in_nothing_the_rules_read_are_one_decision():
+    some_policy = policy("claims.sub == 'alice'")
+    made, mine = Decisions(some_policy), session()
+    granted = await asyncio.gather(*(decided(made, mine, mcp(tool=str(n))) for n in range(100)))
+    assert some_policy.calls == 1
+    assert len(set(map(id, granted))) == 1
+
+
+async def test_another_policy_decides_anew_and_an_equal_grant_goes_on():
+    mine, first, second = session(), Decisions(policy("true")), Decisions(policy("true"))
+    granted = await decided(first, mine, NO_INPUTS)
+    assert second.lookup(mine, ()) is None
+    assert await decided(second, mine, NO_INPUTS) is granted
+    assert first.lookup(mine, ()) is None
 
 
 async def test_decisions_are_made_in_a_thread_and_do_not_hold_up_the_loop():
     some_policy = policy("claims.groups.all(a, claims.groups.all(b, claims.groups.all(c, a + b + c != '')))")
-    made = Decisions(some_policy, max_sessions=10)
+    made = Decisions(some_policy)
     deciding = asyncio.ensure_future(decided(made, session(groups=[str(n) for n in range(2000)]), NO_INPUTS))
     turns = 0
     while not deciding.done():
@@ -104,7 +121,7 @@ async def test_decisions_are_made_in_a_thread_and_do_not_hold_up_the_loop():
 
 @pytest.mark.parametrize("tokens", [1, 20])
 async def test_one_user_cannot_fill_the_queue_with_however_many_tokens(tokens):
-    made = Decisions(policy("claims.groups.all(g, claims.groups.all(h, mcp.tool != g + h))"), max_sessions=10)
+    made = Decisions(policy("claims.groups.all(g, claims.groups.all(h, mcp.tool != g + h))"))
     groups = [str(n) for n in range(1000)]
     waiting = [
         asyncio.ensure_future(decided(made, session(b"%d" % (n % tokens), groups=groups), mcp(tool=str(n))))
@@ -113,7 +130,7 @@ async def test_one_user_cannot_fill_the_queue_with_however_many_tokens(tokens):
     await asyncio.sleep(0)
     newcomer = Session(b"b", Identity("i", "bob", 2e9, {"sub": "bob", "groups": ["a"]}, b""), "t")
     other = asyncio.ensure_future(decided(made, newcomer, mcp(tool="t")))
-    assert (await other).role_arn == ROLE
+    assert (await other).grant.role_arn == ROLE
     assert (
         sum(not each.done() for each in waiting) >= decisions.MAX_WAITING_OF_ONE - 2
     )  # before the next ones
@@ -210,7 +227,7 @@ def test_what_no_rule_reads_of_a_request_changes_no_decision_and_no_cost(others)
 async def test_no_more_than_so_many_decisions_wait_of_however_many_users():
     some_policy = policy("mcp.tool == 'x'")
     gate = threading.Event()
-    made = Decisions(some_policy, max_sessions=1000, on_cost=lambda _cost: gate.wait(10))
+    made = Decisions(some_policy, on_cost=lambda _cost: gate.wait(10))
     users = [
         Session(b"%d" % n, Identity("i", str(n), 2e9, {"sub": str(n)}, b""), "t")
         for n in range(decisions.MAX_WAITING + 1)
@@ -220,4 +237,4 @@ async def test_no_more_than_so_many_decisions_wait_of_however_many_users():
         await last
     assert denied.value.reason is Reason.POLICY_BUSY
     gate.set()
-    assert {granted.role_arn for granted in await asyncio.gather(*waiting)} == {ROLE}
+    assert {granted.grant.role_arn for granted in await asyncio.gather(*waiting)} == {ROLE}

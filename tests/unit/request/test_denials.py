@@ -8,7 +8,7 @@ from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.errors import Denied, Reason
 from extproc.policy.mcp_envelope import UNKNOWN, Envelope
-from extproc.request.refusal import Denials, shown_text
+from extproc.request.denials import Denials, shown_text
 from extproc.values import RequestHead
 
 HEAD = RequestHead("POST", "/mcp", "mcp.example", (), has_body=True)

@@ -6,41 +6,37 @@ import threading
 import pytest
 
 from extproc.errors import Denied, Reason
-from extproc.sessions import cache
-from extproc.sessions.cache import CachePolicy, CredentialCache
-from extproc.values import Authorized, ChainedRole, Credentials
-from support.credentials import HOUR, START, FakeClock, FakeExchange, grant, held, session
+from extproc.sessions import credentials
+from extproc.sessions.session import Authorized
+from extproc.values import ChainedRole, Credentials
+from support.credentials import HOUR, START, Store, grant, session
 
 
-class Parts:
-    def __init__(self, *, lifetime=HOUR, share=0.5, **policy):
-        self.clock = FakeClock()
-        self.exchange = FakeExchange(self.clock, lifetime)
-        self.cache = CredentialCache(
-            exchange=self.exchange,
-            clock=self.clock,
-            policy=CachePolicy(**policy),
-            random_share=lambda: share,
-        )
-
+class Parts(Store):
     @property
     def calls(self):
         return len(self.exchange.calls)
 
-    async def obtain(self, wanted=None):
-        return await asyncio.shield(self.cache.obtain(*held(wanted or session())))
+    def begin(self, wanted):
+        return asyncio.ensure_future(self.obtain(wanted))
+
+    def authorized(self, wanted):
+        """As a request holds what it is signed with."""
+        kept, granted = self.open(wanted)
+        return Authorized(kept, granted, granted.live)
 
     async def tick(self, to):
         self.clock.now = to
-        self.cache.refresh_due()
-        while self.cache._refreshing:  # noqa: ASYNC110 - each turn lets the exchanges go on
+        self.table.expire()
+        self.store.renew_due()
+        while self.store._plan.under_way:  # noqa: ASYNC110 - each turn lets the exchanges go on
             await asyncio.sleep(0)
 
 
 async def test_1000_concurrent_first_requests_of_a_session_are_one_exchange():
     parts = Parts()
-    futures = [parts.cache.obtain(*held(session())) for _ in range(1000)]
-    credentials = await asyncio.gather(*(asyncio.shield(future) for future in futures))
+    futures = [parts.begin(session()) for _ in range(1000)]
+    credentials = await asyncio.gather(*futures)
     assert parts.calls == 1
     assert len({id(entry) for entry in credentials}) == 1
 
@@ -48,12 +44,12 @@ async def test_1000_concurrent_first_requests_of_a_session_are_one_exchange():
 async def test_100_users_with_100_requests_each_are_100_exchanges():
     parts = Parts()
     users = [session(f"token.of.{n}", subject=f"user{n}") for n in range(100)]
-    futures = [parts.cache.obtain(*held(user)) for _ in range(100) for user in users]
-    credentials = await asyncio.gather(*(asyncio.shield(future) for future in futures))
+    futures = [parts.begin(user) for _ in range(100) for user in users]
+    credentials = await asyncio.gather(*futures)
     assert parts.calls == 100
     for position, user in enumerate(users):
         assert {entry.access_key_id for entry in credentials[position::100]} == {
-            parts.cache.get(*held(user)).access_key_id
+            parts.get(user).access_key_id
         }
 
 
@@ -74,19 +70,19 @@ async def test_100_users_with_100_requests_each_are_100_exchanges():
 async def test_nothing_is_shared_when_the_token_or_any_part_of_the_grant_differs(other):
     parts = Parts()
     mine = await parts.obtain(session(granted=grant()))
-    assert parts.cache.get(*held(other)) is None
+    assert parts.get(other) is None
     theirs = await parts.obtain(other)
     assert theirs.access_key_id != mine.access_key_id
-    assert parts.cache.get(*held(session(granted=grant()))) is mine
+    assert parts.get(session(granted=grant())) is mine
 
 
 async def test_credentials_are_not_used_within_the_margin_of_their_end():
     parts = Parts()
     await parts.obtain()
     parts.clock.now = START + HOUR - 60.1
-    assert parts.cache.get(*held(session())) is not None
+    assert parts.get(session()) is not None
     parts.clock.now = START + HOUR - 60
-    assert parts.cache.get(*held(session())) is None
+    assert parts.get(session()) is None
 
 
 async def test_credentials_end_with_their_token_although_aws_would_take_them_longer():
@@ -94,17 +90,15 @@ async def test_credentials_end_with_their_token_although_aws_would_take_them_lon
     short = session(expires_at=START + 300)
     await parts.obtain(short)
     parts.clock.now = START + 299
-    assert parts.cache.get(*held(short)) is not None
+    assert parts.get(short) is not None
     parts.clock.now = START + 300
-    assert parts.cache.get(*held(short)) is None
+    assert parts.get(short) is None
 
 
 async def test_one_who_leaves_does_not_take_the_exchange_from_the_others():
     parts = Parts()
     parts.exchange.gate.clear()
-    first, second = (
-        asyncio.ensure_future(asyncio.shield(parts.cache.obtain(*held(session())))) for _ in range(2)
-    )
+    first, second = (parts.begin(session()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     parts.exchange.gate.set()
@@ -115,7 +109,7 @@ async def test_one_who_leaves_does_not_take_the_exchange_from_the_others():
 async def test_followers_get_the_leaders_error_and_a_passing_one_is_not_remembered():
     parts = Parts()
     parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
-    futures = [asyncio.shield(parts.cache.obtain(*held(session()))) for _ in range(10)]
+    futures = [parts.begin(session()) for _ in range(10)]
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert {outcome.reason for outcome in outcomes} == {Reason.STS_UNAVAILABLE}
     assert parts.calls == 1
@@ -173,7 +167,7 @@ async def test_remembered_refusals_are_bounded():
     for n in range(50):
         with pytest.raises(Denied):
             await parts.obtain(session(f"t.o.{n}"))
-    assert len(parts.cache._refused) == 10
+    assert len(parts.table) == 10
 
 
 async def test_a_session_in_use_is_renewed_at_80_percent_without_anybody_waiting():
@@ -181,16 +175,16 @@ async def test_a_session_in_use_is_renewed_at_80_percent_without_anybody_waiting
     old = await parts.obtain()
     await parts.tick(START + 0.79 * HOUR)
     assert parts.calls == 1
-    parts.cache.get(*held(session()))
+    parts.get(session())
     parts.clock.now = START + 0.8 * HOUR
     parts.exchange.gate.clear()
-    started = parts.cache.refresh_due()
+    started = parts.store.renew_due()
     assert len(started) == 1
     await asyncio.sleep(0)
-    assert parts.cache.get(*held(session())) is old  # while the renewal hangs
+    assert parts.get(session()) is old  # while the renewal hangs
     parts.exchange.gate.set()
     await asyncio.gather(*started)
-    assert parts.cache.get(*held(session())).access_key_id == "ASIA2"
+    assert parts.get(session()).access_key_id == "ASIA2"
 
 
 @pytest.mark.parametrize(("share", "begins"), [(0.0, 0.75), (1.0, 0.85)])
@@ -199,7 +193,7 @@ async def test_renewals_are_spread_so_that_sessions_do_not_move_in_step(share, b
     await parts.obtain()
     await parts.tick(START + (begins - 0.001) * HOUR)
     assert parts.calls == 1
-    parts.cache.get(*held(session()))
+    parts.get(session())
     await parts.tick(START + begins * HOUR)
     assert parts.calls == 2
 
@@ -210,7 +204,7 @@ async def test_a_session_that_nobody_uses_is_not_renewed():
     for step in range(80, 100):
         await parts.tick(START + step / 100 * HOUR)
     assert parts.calls == 1
-    assert len(parts.cache) == 0
+    assert parts.table.credentials == 0
 
 
 async def test_a_session_used_again_after_its_time_had_come_is_still_renewed_before_its_end():
@@ -219,7 +213,7 @@ async def test_a_session_used_again_after_its_time_had_come_is_still_renewed_bef
     await parts.tick(START + 0.8 * HOUR)
     assert parts.calls == 1
     parts.clock.now = START + 0.85 * HOUR
-    parts.cache.get(*held(session()))
+    parts.get(session())
     await parts.tick(START + 0.9 * HOUR)
     assert parts.calls == 2
 
@@ -229,7 +223,7 @@ async def test_nothing_is_renewed_that_the_token_will_not_outlive():
     ending = session(expires_at=START + HOUR)
     await parts.obtain(ending)
     for step in range(80, 100):
-        parts.cache.get(*held(ending))
+        parts.get(ending)
         await parts.tick(START + step / 100 * HOUR)
     assert parts.calls == 1
 
@@ -237,17 +231,17 @@ async def test_nothing_is_renewed_that_the_token_will_not_outlive():
 async def test_a_renewal_that_fails_is_tried_again_while_the_old_credentials_serve():
     parts = Parts()
     old = await parts.obtain()
-    parts.cache.get(*held(session()))
+    parts.get(session())
     parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
     parts.clock.now = START + 0.7 * HOUR
-    parts.cache.get(*held(session()))
+    parts.get(session())
     await parts.tick(START + 0.8 * HOUR)
-    assert parts.cache.get(*held(session())) is old
+    assert parts.get(session()) is old
     await parts.tick(START + 0.81 * HOUR)
     assert parts.calls == 2
     parts.exchange.failure = None
     await parts.tick(START + 0.85 * HOUR)
-    assert parts.cache.get(*held(session())).access_key_id == "ASIA2"
+    assert parts.get(session()).access_key_id == "ASIA2"
 
 
 async def test_the_least_recently_used_credentials_make_room():
@@ -255,19 +249,20 @@ async def test_the_least_recently_used_credentials_make_room():
     first, second, third = (session(f"t.o.{n}") for n in range(3))
     await parts.obtain(first)
     await parts.obtain(second)
-    parts.cache.get(*held(first))
+    parts.clock.now += 1  # the order of use is no finer
+    parts.get(first)
     await parts.obtain(third)
-    assert parts.cache.get(*held(second)) is None
-    assert parts.cache.get(*held(first))
-    assert len(parts.cache) == 2
+    assert parts.get(second) is None
+    assert parts.get(first)
+    assert parts.table.credentials == 2
 
 
 async def test_the_plan_of_renewals_does_not_grow_with_users_long_gone():
     parts = Parts(max_entries=10)
     for n in range(500):
         await parts.obtain(session(f"t.o.{n}"))
-    assert len(parts.cache) == 10
-    assert len(parts.cache._due) <= 2 * 10 + 1
+    assert parts.table.credentials == 10
+    assert len(parts.store._plan._due) <= 2 * 10 + 1
 
 
 async def test_what_has_ended_is_swept_out_of_memory():
@@ -275,8 +270,8 @@ async def test_what_has_ended_is_swept_out_of_memory():
     for n in range(20):
         await parts.obtain(session(f"t.o.{n}", expires_at=START + 100))
     await parts.tick(START + 101)
-    assert len(parts.cache) == 0
-    assert parts.cache._due == []
+    assert parts.table.credentials == 0
+    assert parts.store._plan._due == []
 
 
 async def test_by_default_a_refreshed_token_is_exchanged_anew():
@@ -327,27 +322,29 @@ async def test_taken_over_credentials_end_with_the_new_token():
     taker = session("second.token.x", expires_at=START + 600)
     await parts.obtain(taker)
     parts.clock.now = START + 600
-    assert parts.cache.get(*held(taker)) is None
+    assert parts.get(taker) is None
 
 
 async def test_credentials_that_aws_refused_are_dropped_once_they_are_not_brand_new():
     parts = Parts()
-    refused = Authorized(*held(session()), await parts.obtain())
-    assert not parts.cache.forget_stale(refused)
+    await parts.obtain()
+    refused = parts.authorized(session())
+    assert not parts.store.forget_stale(refused)
     parts.clock.now = START + 30
-    assert parts.cache.forget_stale(refused)
-    assert parts.cache.get(*held(session())) is None
+    assert parts.store.forget_stale(refused)
+    assert parts.get(session()) is None
 
 
 async def test_credentials_obtained_meanwhile_are_not_dropped_for_their_predecessors_fault():
     parts = Parts()
-    refused = Authorized(*held(session()), await parts.obtain())
+    await parts.obtain()
+    refused = parts.authorized(session())
     parts.clock.now = START + 30
-    assert parts.cache.forget_stale(refused)
+    assert parts.store.forget_stale(refused)
     newer = await parts.obtain()
     parts.clock.now = START + 90
-    assert not parts.cache.forget_stale(refused)
-    assert parts.cache.get(*held(session())) is newer
+    assert not parts.store.forget_stale(refused)
+    assert parts.get(session()) is newer
 
 
 @pytest.mark.parametrize("refused", [0, 1])
@@ -357,7 +354,7 @@ async def test_credentials_that_aws_refused_are_not_taken_over_from_another_toke
     shared = await parts.obtain(tokens[0])
     assert await parts.obtain(tokens[1]) is shared
     parts.clock.now = START + 60
-    assert parts.cache.forget_stale(Authorized(*held(tokens[refused]), shared))
+    assert parts.store.forget_stale(parts.authorized(tokens[refused]))
     # The other token still holds them, whichever was last: none gets them from it again.
     for token in (tokens[refused], session("third.token.x")):
         assert await parts.obtain(token) is not shared
@@ -375,7 +372,7 @@ async def test_a_day_of_200_users_with_one_hour_tokens_makes_one_exchange_a_toke
             token = f"user{user}.generation{generation}.x"
             began = START + (generation * 60 - user % 60) * 60
             current = session(token, subject=f"user{user}", expires_at=began + HOUR)
-            if parts.cache.get(*held(current)) is None:
+            if parts.get(current) is None:
                 waited += 1
                 await parts.obtain(current)
     tokens_issued = len({token for token, _ in parts.exchange.calls})
@@ -392,9 +389,9 @@ async def test_a_day_of_users_with_day_long_tokens_lets_nobody_wait_after_the_fi
     for minute in range(24 * 60):
         await parts.tick(START + minute * 60)
         for user in users:
-            assert parts.cache.get(*held(user)) is not None
+            assert parts.get(user) is not None
     assert parts.calls <= 50 * 24 / 0.75 + 50
-    assert len(parts.cache._due) <= 2 * 50
+    assert len(parts.store._plan._due) <= 2 * 50
 
 
 async def test_a_reader_never_sees_parts_of_two_exchanges():
@@ -405,9 +402,8 @@ async def test_a_reader_never_sees_parts_of_two_exchanges():
 
     def read():
         while not stop.is_set():
-            seen = parts.cache._entries.get((mine.digest, mine.grant))
-            if seen is not None:
-                key = seen.credentials
+            key = parts.get(mine)
+            if key is not None:
                 serial = key.access_key_id.removeprefix("ASIA")
                 reads.append(serial)
                 if (key.secret_access_key, key.session_token) != (f"secret{serial}", f"token{serial}"):
@@ -417,9 +413,9 @@ async def test_a_reader_never_sees_parts_of_two_exchanges():
     for thread in threads:
         thread.start()
     for step in range(200):
-        parts.cache.get(*held(mine))
+        parts.get(mine)
         await parts.tick(START + step)
-        if parts.cache.get(*held(mine)) is None:
+        if parts.get(mine) is None:
             await parts.obtain(mine)
     stop.set()
     for thread in threads:
@@ -436,8 +432,8 @@ class Gated:
         self.turns = []
         self._waiting = []
 
-    async def exchange(self, opened, _granted):
-        self.turns.append(opened.identity.subject)
+    async def exchange(self, owner, _token, _grant):
+        self.turns.append(owner.subject)
         gate = asyncio.get_running_loop().create_future()
         self._waiting.append(gate)
         await gate
@@ -451,15 +447,15 @@ class Gated:
 
 async def obtained(parts, opened):
     obtaining = asyncio.ensure_future(parts.obtain(opened))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    while not parts.exchange._waiting:  # noqa: ASYNC110 - each turn lets it begin
+        await asyncio.sleep(0)
     while not obtaining.done():
         await parts.exchange.let_through()
 
 
 def gated():
     parts = Parts()
-    parts.exchange = parts.cache._exchange = Gated(parts.clock)
+    parts.exchange = parts.store._exchange = Gated(parts.clock)
     return parts
 
 
@@ -470,19 +466,20 @@ async def test_renewals_of_one_user_do_not_make_those_of_others_late():
     for n in range(3):
         await obtained(parts, session(f"of.other.{n}", subject=f"other{n}"))
     parts.clock.now = START + 0.7 * HOUR
-    for opened in parts.cache.values():
-        parts.cache.get(opened.session, opened.grant)  # all are in use
+    for kept in parts.table.values():
+        for granted, _ in kept.living():
+            parts.store.living(granted)  # all are in use
     parts.exchange.turns.clear()
     parts.clock.now = START + 0.85 * HOUR
-    parts.cache.refresh_due()
+    parts.store.renew_due()
     await asyncio.sleep(0)
     assert parts.exchange.turns == ["greedy", "greedy", "other0", "other1"]
     while parts.exchange._waiting:
         await parts.exchange.let_through()
     assert parts.exchange.turns.count("greedy") == 20
     assert set(parts.exchange.turns[:6]) == {"greedy", "other0", "other1", "other2"}
-    assert not parts.cache._held
-    assert not parts.cache._refreshing
+    assert not parts.store._plan._held
+    assert not parts.store._plan.under_way
 
 
 async def test_renewals_that_are_no_longer_worth_it_leave_none_of_the_user_behind():
@@ -492,15 +489,15 @@ async def test_renewals_that_are_no_longer_worth_it_leave_none_of_the_user_behin
         await obtained(parts, each)
     for each in (*opened[:2], *opened[10:]):
         parts.clock.now = START + 0.7 * HOUR
-        parts.cache.get(*held(each))  # these are in use, those between them are not
+        parts.get(each)  # these are in use, those between them are not
     parts.exchange.turns.clear()
     parts.clock.now = START + 0.85 * HOUR
-    parts.cache.refresh_due()
+    parts.store.renew_due()
     await asyncio.sleep(0)
     while parts.exchange._waiting:
         await parts.exchange.let_through()
     assert len(parts.exchange.turns) == 4
-    assert not parts.cache._held
+    assert not parts.store._plan._held
 
 
 async def test_after_a_change_of_policy_only_what_is_used_again_is_renewed():
@@ -509,12 +506,12 @@ async def test_after_a_change_of_policy_only_what_is_used_again_is_renewed():
     await parts.obtain(used)
     await parts.obtain(idle)
     parts.clock.now = START + 0.7 * HOUR  # late enough that both count as used when they are due
-    assert parts.cache.get(*held(used))
-    assert parts.cache.get(*held(idle))
+    assert parts.get(used)
+    assert parts.get(idle)
     parts.clock.now += 1
-    parts.cache.renew_only_what_is_used_again()
+    parts.store.renew_only_what_is_used_again()
     parts.clock.now += 1
-    assert parts.cache.get(*held(used))
+    assert parts.get(used)
     await parts.tick(START + 0.86 * HOUR)
     assert [token for token, _ in parts.exchange.calls[2:]] == ["used.token.x"]
 
@@ -523,55 +520,46 @@ async def test_the_memories_of_the_cache_hold_no_more_than_they_may():
     parts = Parts(max_entries=8, reuse_by_identity=True)
     for number in range(40):
         taken = session(f"token.of.{number}", subject=f"user{number}")
-        credentials = await parts.obtain(taken)
-        parts.clock.now += 40
-        assert parts.cache.forget_stale(Authorized(*held(taken), credentials))
         await parts.obtain(taken)
-    assert len(parts.cache) == 8
-    assert len(parts.cache._by_identity) == 8
-    assert len(parts.cache._refused_by_aws) == 8
-
-
-async def test_whoever_holds_an_entry_that_is_dropped_may_not_take_it_again():
-    parts = Parts()
-    await parts.obtain()
-    entry = parts.cache.find(*held(session()))
-    assert parts.cache.still_good(entry)
-    assert parts.cache.drop_where(lambda _session, _grant: True) == 1
-    assert not parts.cache.still_good(entry)
+        parts.clock.now += 40
+        assert parts.store.forget_stale(parts.authorized(taken))
+        await parts.obtain(taken)
+    assert parts.table.credentials == 8
+    assert len(parts.store._reuse._holders) == 8
+    assert len(parts.store._reuse._refused) == 8
 
 
 async def test_credentials_that_another_thread_drops_meanwhile_are_not_healed_twice():
     parts = Parts()
     held_by = session()
     await parts.obtain(held_by)
-    authorized = Authorized(*held(held_by), parts.cache.get(*held(held_by)))
+    authorized = parts.authorized(held_by)
     parts.clock.now += 120
 
     def dropping():
-        parts.cache.drop_where(lambda _session, _grant: True)
+        parts.table.end_credentials(authorized.session, authorized.granted)
         return parts.clock.now
 
-    parts.cache._clock = dropping
-    assert not parts.cache.forget_stale(authorized)
-    assert len(parts.cache) == 0
+    parts.store._clock = dropping
+    assert not parts.store.forget_stale(authorized)
+    assert parts.table.credentials == 0
 
 
 async def test_credentials_that_had_to_make_room_are_counted():
     parts = Parts(max_entries=2)
     for number in range(5):
         await parts.obtain(session(f"token.{number}", subject=f"user{number}"))
-    assert (len(parts.cache), parts.cache.evictions) == (2, 3)
+    assert (parts.table.credentials, parts.table.evicted_credentials) == (2, 3)
 
 
 async def test_what_is_due_is_renewed_by_itself_until_that_is_cancelled(monkeypatch):
-    monkeypatch.setattr(cache, "_TICK", 0)
+    monkeypatch.setattr(credentials, "_TICK", 0)
     parts = Parts()
     user = session()
     await parts.obtain(user)
     parts.clock.now = START + 0.95 * HOUR
-    assert parts.cache.get(*held(user)) is not None
-    keeping = asyncio.ensure_future(parts.cache.keep_fresh())
+    assert parts.get(user) is not None
+    keeping = asyncio.ensure_future(parts.store.keep_fresh())
     for _ in range(1000):
         await asyncio.sleep(0)
     assert parts.calls == 2

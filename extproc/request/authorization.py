@@ -1,0 +1,200 @@
+"""Authorization: from a token to credentials for what it is granted.
+
+    token ──verify──▶ Session ──decide──▶ Granted ──exchange──▶ LiveCredentials
+
+``lookup`` finds what is known, without I/O and from any thread. ``obtain`` makes what is missing, shares the
+work with all who wait for the same, and belongs to the event loop. Nothing is shared between two tokens.
+"""
+
+import asyncio
+import contextlib
+
+from extproc.authn.bearer import bearer_token
+from extproc.authn.verifier import TokenVerifier
+from extproc.caching.single_flight import SingleFlight
+from extproc.errors import Denied, Reason
+from extproc.policy.inputs import Inputs
+from extproc.policy.mcp import check_headers
+from extproc.request.admission import Admission
+from extproc.sessions.credentials import CredentialSource
+from extproc.sessions.decisions import Decisions
+from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.session import Authorized, Session
+from extproc.sessions.table import SessionTable
+from extproc.telemetry.record import HIT, MISS, SESSION, RequestRecord
+from extproc.values import RequestHead, TokenDigest
+
+_MAX_PAUSING = 2048  # requests; a small part of the streams that Envoy may hold open
+_SERVER_ERRORS = 500  # RFC 9110 15.6
+
+
+class Authorization:
+    """Authorizes requests under one configuration.
+
+    Args:
+        deadline: seconds that a request may wait for keys, a decision and STS together.
+        pause: seconds after which a user who had too much under way is tried once more.
+    """
+
+    def __init__(
+        self,
+        *,
+        verifier: TokenVerifier,
+        revocation: RevocationCheck,
+        sessions: SessionTable,
+        decisions: Decisions,
+        credentials: CredentialSource,
+        deadline: float,
+        pause: float = 1.0,
+    ) -> None:
+        self._verifier = verifier
+        self._revocation = revocation
+        self._sessions = sessions
+        self._decisions = decisions
+        self._credentials = credentials
+        self._deadline = deadline
+        self._pause_for = pause
+        self._pausing = 0
+        self._opening: SingleFlight[tuple[TokenDigest, bool], Session] = SingleFlight()
+        self._retired = False
+
+    def retire(self) -> None:
+        """Authorize nothing more: another configuration has counted for long enough."""
+        self._retired = True
+
+    def close(self) -> None:
+        """Make no more decisions."""
+        self._decisions.close()
+
+    def session(self, admission: Admission) -> Session | None:
+        """Return the token's session, if it is known and its issuer still vouches for it. No I/O."""
+        session = self._sessions.lookup(admission.digest)
+        if session is None or not self._verifier.still_trusted(session.identity, admission.head.jwt_payload):
+            return None
+        return session
+
+    def lookup(self, admission: Admission, inputs: Inputs, record: RequestRecord) -> Authorized | None:
+        """Return living credentials for the request, if all about it is known. No I/O; from any thread.
+
+        Raises:
+            Denied: at once, if that is certain: MCP headers that differ, a remembered denial, a request that
+                outlived its configuration.
+        """
+        if self._retired:
+            raise Denied(Reason.CONFIGURATION_CHANGED, "began under a configuration that is long gone")
+        if inputs.message is not None:
+            check_headers(inputs.message, admission.head)
+        key = record.decision_key = self._decisions.key(inputs)
+        session = self.session(admission)
+        if session is None:
+            record.cache = MISS
+            return None
+        granted = self._decisions.lookup(session, key)
+        live = self._credentials.living(granted) if granted is not None else None
+        if granted is None or live is None:
+            record.cache = record.cache or SESSION
+            return None
+        record.cache = record.cache or HIT
+        return Authorized(session, granted, live)
+
+    def lookup_again(self, admission: Admission, inputs: Inputs, record: RequestRecord) -> Authorized:
+        """Return what ``lookup`` finds once more, for a request that had to wait for something else.
+
+        Raises:
+            Denied: ``CONFIGURATION_CHANGED`` if it finds nothing any more; a remembered denial.
+        """
+        authorized = self.lookup(admission, inputs, record)
+        if authorized is None:
+            raise Denied(Reason.CONFIGURATION_CHANGED, "the session ended while the request waited")
+        return authorized
+
+    async def open(self, admission: Admission, record: RequestRecord) -> Session:
+        """Verify the token, or join whoever does.
+
+        Raises:
+            Denied: it is not valid, or its user is kept out.
+        """
+        record.cache = MISS
+        # Envoy's word for a token counts for the requests that have it, so these do not wait with others.
+        flight = admission.digest, admission.head.jwt_payload is not None
+        return await self._opening.join(flight, lambda: self._open(admission, record))
+
+    async def obtain(self, admission: Admission, inputs: Inputs, record: RequestRecord) -> Authorized:
+        """Make what ``lookup`` did not find. Whoever stops waiting takes nothing from others.
+
+        Raises:
+            Denied: by the verifier, the policy, STS or the deadline.
+        """
+        session: Session | None = None
+        try:
+            async with asyncio.timeout(self._deadline):
+                session = self.session(admission) or await self.open(admission, record)
+                try:
+                    return await self._granted(session, inputs, record)
+                except Denied as denied:
+                    if denied.reason is not Reason.USER_BUSY or self._pausing >= _MAX_PAUSING:
+                        raise
+                await self._pause()
+                return await self._granted(session, inputs, record)
+        except TimeoutError:
+            # STS is asked for known users only; nobody else's refusal may wait for a body.
+            reason = Reason.KEYS_UNAVAILABLE if session is None else Reason.STS_UNAVAILABLE
+            raise Denied(reason, f"not authorized within {self._deadline} s") from None
+
+    async def identify(self, head: RequestHead) -> None:
+        """Verify the token of a request that is refused anyway; it opens no session.
+
+        Raises:
+            Denied: there is none that counts, or its user is kept out.
+        """
+        identity = await self._verifier.verify(bearer_token(head), jwt_payload=head.jwt_payload)
+        self._revocation.refuse(identity)
+
+    def describe(self, admission: Admission, record: RequestRecord) -> None:
+        """Say in the record of a request that is not forwarded whose it was, and for which role, if known."""
+        with contextlib.suppress(Exception):  # whatever made the request fail may fail again
+            session = self.session(admission)
+            if session is not None:
+                record.identity = session.identity
+                if record.decision_key is not None:
+                    granted = self._decisions.lookup(session, record.decision_key)
+                    record.grant = granted.grant if granted is not None else None
+
+    async def _open(self, admission: Admission, record: RequestRecord) -> Session:
+        unverified_token = admission.unverified_token
+        try:
+            with record.stage("verify"):
+                identity = await self._verifier.verify(
+                    unverified_token, jwt_payload=admission.head.jwt_payload
+                )
+                identity, exchange_token = await self._verifier.for_exchange(
+                    identity, unverified_token, admission.unverified_exchange_tokens
+                )
+        except Denied as denied:
+            earlier = self._sessions.peek(admission.digest)
+            if earlier is not None and denied.reason.outcome.status < _SERVER_ERRORS:
+                self._sessions.end(earlier)  # its issuer vouches for it no longer
+            raise
+        record.identity = identity
+        self._revocation.refuse(identity)
+        return self._sessions.open(admission.digest, identity, exchange_token)
+
+    async def _granted(self, session: Session, inputs: Inputs, record: RequestRecord) -> Authorized:
+        # The stages are measured in the record of the request whose work it is, not of those that join it.
+        granted = await self._decisions.decide(session, inputs, measured=record.stage("policy"))
+        live = self._credentials.living(granted)
+        if live is None:
+            live = await self._credentials.obtain(session, granted, measured=record.stage("exchange"))
+        return Authorized(session, granted, live)
+
+    async def _pause(self) -> None:
+        """Wait before a user who has too much under way is tried again, or refused.
+
+        Many sessions opened at once then mostly succeed; and a client that tries again as soon as it is
+        refused does not take the processor from others.
+        """
+        self._pausing += 1
+        try:
+            await asyncio.sleep(self._pause_for)
+        finally:
+            self._pausing -= 1

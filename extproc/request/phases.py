@@ -1,0 +1,111 @@
+"""The phases of a stream, what Envoy may send in each, and how far one request has come."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from extproc.errors import Denied, Reason
+from extproc.ext_proc import codec
+from extproc.fairness.stream_slots import Slot
+from extproc.head_memory.fingerprint import RequestFingerprint
+from extproc.request.admission import Admission
+from extproc.request.answers import Answer
+from extproc.signing.rejections import UpstreamResponse
+from extproc.telemetry.record import RequestRecord
+
+_TOO_LARGE = 413
+_ERROR = 400  # RFC 9110 15.5, 15.6: from here on
+
+
+class Phase(Enum):
+    """Where a stream is. Telemetry names by these where an abandoned one was."""
+
+    OPENED = "opened"
+    DECIDING = "deciding"
+    BODY = "body"
+    SIGNED = "signed"
+
+
+MAY_COME: Mapping[Phase, tuple[type, ...]] = {
+    Phase.OPENED: (codec.HeadersMessage,),
+    Phase.BODY: (codec.BodyMessage,),
+    Phase.SIGNED: (
+        codec.BodyMessage,
+        codec.TrailersMessage,
+        UpstreamResponse,
+        codec.ResponseBodyMessage,
+        codec.ResponseTrailersMessage,
+    ),
+}
+_EARLY_RESPONSE = Reason.PROTOCOL_VIOLATION, "a response came before its request was signed"
+OUT_OF_TURN: Mapping[type, tuple[Reason, str]] = {
+    codec.HeadersMessage: (Reason.PROTOCOL_VIOLATION, "the head came twice"),
+    codec.BodyMessage: (Reason.PROTOCOL_VIOLATION, "a body came before its head"),
+    # Envoy sends no body message then, and would take silence for consent.
+    codec.TrailersMessage: (Reason.REQUEST_AMBIGUOUS, "trailers came in place of the body"),
+    UpstreamResponse: _EARLY_RESPONSE,
+    codec.ResponseBodyMessage: (Reason.PROTOCOL_VIOLATION, "a response's body came unasked"),
+    codec.ResponseTrailersMessage: _EARLY_RESPONSE,
+}
+
+
+class EnvoyReplied(Exception):  # noqa: N818 - not an error
+    """Envoy answered the client itself while the body was awaited: the client was too slow, for instance."""
+
+
+class Progress:
+    """How far a request has come, for its end, whenever that is.
+
+    Attributes:
+        known_by: the head's fingerprint, if the head may be worth remembering.
+        body_is_buffered: Envoy will send the whole body in one message, and has not been asked for it yet.
+        body: the request's, once it is there.
+        slot: of the target's, if its requests are counted.
+        is_watched: the upstream's response is to be looked at.
+        response: the head of a response whose body tells what it says; ``response_body``: as far as it came.
+        is_decided: the deciding answer was given.
+    """
+
+    __slots__ = (
+        "admission", "body", "body_is_buffered", "is_decided", "is_watched", "known_by", "phase", "record",
+        "response", "response_body", "slot",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.record = RequestRecord()
+        self.phase = Phase.OPENED
+        self.known_by: RequestFingerprint | None = None
+        self.admission: Admission | None = None
+        self.body_is_buffered = False
+        self.body = b""
+        self.slot: Slot | None = None
+        self.is_watched = False
+        self.response: UpstreamResponse | None = None
+        self.response_body = b""
+        self.is_decided = False
+
+    def decide(self, message: bytes, *, last: bool) -> Answer:
+        """Return the deciding answer, with what Envoy's access log is to say of it."""
+        self.is_decided = True
+        return Answer(message + codec.encode_metadata(self.record), last, may_end=not last)
+
+
+def receive(
+    now: Progress, message: bytes, target_name: str | None = None, *, with_jwt_payload: bool = False
+) -> Any:
+    """Return a message of Envoy's that may come now.
+
+    Raises:
+        Denied: it cannot be parsed, or is out of turn.
+        EnvoyReplied: it tells of an answer to the client that is Envoy's own.
+    """
+    received = codec.decode(message, target_name=target_name, with_jwt_payload=with_jwt_payload)
+    if isinstance(received, MAY_COME[now.phase]):
+        return received
+    if isinstance(received, UpstreamResponse):
+        # Envoy's own, where responses are looked at. It is no reason to let anything pass.
+        if received.status == _TOO_LARGE:
+            raise Denied(Reason.BODY_TOO_LARGE, "over Envoy's buffer")
+        if now.phase is Phase.BODY and received.status >= _ERROR:
+            raise EnvoyReplied
+    raise Denied(*OUT_OF_TURN[type(received)])

@@ -1,0 +1,75 @@
+"""The signature: what is signed of an admitted, authorized request, and what Envoy must change in it."""
+
+import time
+
+from extproc.errors import Denied, Reason
+from extproc.request.admission import Admission
+from extproc.request.header_limits import check_room
+from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.session import Authorized
+from extproc.signing.payload import Payload, payload_of
+from extproc.signing.signer import Signer
+from extproc.telemetry.record import RequestRecord
+from extproc.values import Allow
+
+
+class Signature:
+    """Signs requests. ``max_body_bytes``: of the largest body that is signed. For any thread."""
+
+    def __init__(self, *, signer: Signer, revocation: RevocationCheck, max_body_bytes: int) -> None:
+        self._signer = signer
+        self._revocation = revocation
+        self._max_body_bytes = max_body_bytes
+
+    def payload(self, admission: Admission, body: bytes) -> Payload:
+        """Return what is signed of the body. Hashes it, so a large one is better given to another thread.
+
+        Raises:
+            Denied: ``BODY_TOO_LARGE`` or ``BODY_DIFFERS``.
+        """
+        if len(body) > self._max_body_bytes:
+            raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes")
+        return payload_of(body, head=admission.head, target=admission.target, chunked=admission.chunked)
+
+    def sign(
+        self, admission: Admission, authorized: Authorized, payload: Payload, record: RequestRecord
+    ) -> Allow:
+        """Sign the request and return what Envoy must change in it.
+
+        Raises:
+            Denied: the identity was revoked meanwhile, or Envoy would refuse the request for its size.
+        """
+        # Last of all: a body may have been held up, an exchange under way.
+        self._revocation.refuse(authorized.session.identity)
+        head, live = admission.head, authorized.live
+        began = time.perf_counter()
+        signed = self._signer.sign(
+            method=head.method,
+            path=admission.path,
+            query=admission.query,
+            clients=admission.signed + payload.headers if payload.headers else admission.signed,
+            target=admission.target,
+            credentials=live.credentials,
+            payload=payload.hash,
+            memo=live.signing,
+        )
+        record.signed_for(
+            authorized.session.identity,
+            authorized.granted.grant,
+            live.credentials,
+            seconds=time.perf_counter() - began,
+        )
+        record.withheld = admission.withheld
+        mutation = [("authorization", signed.authorization), *payload.headers]
+        forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
+        if forwarded_path != head.path:
+            mutation.append((":path", forwarded_path))
+        if payload.changed or (admission.needs_body and "content-length" not in head.names):
+            # A request of unknown length would go upstream chunked, and AWS wants a length.
+            mutation.append(("content-length", str(len(payload.body))))
+        if admission.room is not None:
+            check_room(admission.room, mutation, signed.shared.pairs)
+        # What is set is removed first too: setting replaces the first of several values only.
+        return Allow(
+            tuple(mutation), admission.removed, payload.body if payload.changed else None, signed.shared
+        )

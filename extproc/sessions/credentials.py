@@ -1,0 +1,233 @@
+"""Credentials of sessions: one exchange for all who wait, renewed before they end, refusals remembered.
+
+Writes nothing to disk. ``living`` and ``forget_stale`` are for any thread, all else for the event loop.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from extproc.caching.single_flight import SingleFlight
+from extproc.clock import Clock
+from extproc.errors import Denied, Reason
+from extproc.fairness.queue import Owner
+from extproc.sessions.decisions import UNMEASURED
+from extproc.sessions.renewal import RenewalPlan
+from extproc.sessions.reuse import Reuse
+from extproc.sessions.session import Authorized, Granted, LiveCredentials, Session
+from extproc.sessions.table import SessionTable
+from extproc.values import Credentials, Grant
+
+_TICK = 1.0  # seconds between looks at what is due
+_HEALING_INTERVAL = 30.0  # seconds: credentials younger than this are not replaced for being refused
+
+DEFINITE = frozenset(
+    {Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED, Reason.STS_TOKEN_EXPIRED, Reason.STS_MISCONFIGURED}
+)
+"""Refusals that asking again at once would not change."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Exchange(Protocol):
+    """Where credentials come from."""
+
+    async def exchange(self, owner: Owner, unverified_web_identity_token: str, grant: Grant) -> Credentials:
+        """Exchange a user's token under a grant; raises ``Denied``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialPolicy:
+    """How credentials are kept.
+
+    Attributes:
+        max_entries: of each memory beside the session table.
+        margin: seconds before their end from which they are not used.
+        negative_ttl: seconds for which a definite refusal of STS is remembered.
+        reuse_by_identity: whether a new token of the same identity takes over credentials.
+    """
+
+    max_entries: int = 10_000
+    margin: float = 60.0
+    negative_ttl: float = 30.0
+    reuse_by_identity: bool = False
+
+
+class CredentialSource(Protocol):
+    """What authorization asks for credentials; see ``CredentialStore``. An explanation has none."""
+
+    def living(self, granted: Granted) -> LiveCredentials | None:
+        """Return the credentials under a grant if requests may be signed with them now."""
+        ...
+
+    async def obtain(
+        self, session: Session, granted: Granted, *, measured: AbstractContextManager[None]
+    ) -> LiveCredentials:
+        """Exchange the session's token under a grant; raises ``Denied``."""
+        ...
+
+    def forget_stale(self, authorized: Authorized) -> bool:
+        """End credentials that AWS refused."""
+        ...
+
+
+class CredentialStore:
+    """Obtains the credentials of sessions and keeps them in the session table.
+
+    Attributes:
+        renewals: how many renewals succeeded and failed so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        sessions: SessionTable,
+        exchange: Exchange,
+        clock: Clock,
+        policy: CredentialPolicy,
+        random_share: Callable[[], float] = random.random,
+    ) -> None:
+        self._sessions = sessions
+        self._exchange = exchange
+        self._clock = clock
+        self._policy = policy
+        self._plan = RenewalPlan(sessions, max_entries=policy.max_entries, random_share=random_share)
+        self._reuse = Reuse(sessions, max_entries=policy.max_entries) if policy.reuse_by_identity else None
+        self._exchanging: SingleFlight[Granted, LiveCredentials] = SingleFlight()
+        self.renewals = {"ok": 0, "failed": 0}
+
+    def living(self, granted: Granted) -> LiveCredentials | None:
+        """Return the credentials under a grant if requests may be signed with them now. No I/O."""
+        live = granted.live
+        if live is None:
+            return None
+        now = self._clock()
+        if now >= live.ends_at:
+            return None
+        live.used_at = now
+        return live
+
+    async def obtain(
+        self, session: Session, granted: Granted, *, measured: AbstractContextManager[None] = UNMEASURED
+    ) -> LiveCredentials:
+        """Exchange the session's token under a grant, or join whoever does.
+
+        ``measured`` is entered around the exchange itself.
+
+        Raises:
+            Denied: at once if STS refused the same a moment ago.
+        """
+        if granted.refusal is not None:
+            denied, until = granted.refusal
+            if self._clock() < until:
+                raise Denied(denied.reason, f"{denied.detail} (remembered)")
+            granted.refusal = None
+        return await self._exchanging.join(granted, lambda: self._obtain(session, granted, measured))
+
+    def forget_stale(self, authorized: Authorized) -> bool:
+        """End credentials that AWS refused, unless they are newer or were obtained a moment ago."""
+        live = authorized.live
+        if self._clock() - live.obtained_at < _HEALING_INTERVAL:
+            return False
+        ended = self._sessions.end_credentials(authorized.session, authorized.granted, only=live)
+        if ended and self._reuse is not None:
+            self._reuse.refuse(live.credentials)
+        return ended
+
+    def renew_only_what_is_used_again(self) -> None:
+        """Renew nothing that is not used from now on: another policy may grant other things."""
+        self._plan.renew_only_what_is_used_again(self._clock())
+
+    async def keep_fresh(self) -> None:
+        """Renew what is due and end what is past its time, until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK)
+            self._sessions.expire()
+            self.renew_due()
+
+    def renew_due(self) -> list[asyncio.Future[LiveCredentials]]:
+        """Begin what is due, a few at a time, and go on whenever one ends; return what was begun."""
+        return [self._renew(session, granted) for session, granted in self._plan.begin_due(self._clock())]
+
+    def _renew(self, session: Session, granted: Granted) -> asyncio.Future[LiveCredentials]:
+        owner = session.owner
+
+        def finished(task: asyncio.Future[LiveCredentials]) -> None:
+            failed = task.cancelled() or task.exception() is not None
+            self.renewals["failed" if failed else "ok"] += 1
+            self._plan.end(owner)
+            self.renew_due()
+
+        task = self._exchanging.run(granted, lambda: self._exchanged(session, granted))
+        task.add_done_callback(finished)
+        return task
+
+    async def _obtain(
+        self, session: Session, granted: Granted, measured: AbstractContextManager[None]
+    ) -> LiveCredentials:
+        living = self.living(granted)
+        if living is not None:  # of an exchange that ended a moment ago
+            return living
+        reused = self._reuse.find(session, granted) if self._reuse is not None else None
+        if reused is None:
+            with measured:
+                return await self._exchanged(session, granted)
+        return self._keep(session, granted, reused.credentials, reused.obtained_at, self._clock())
+
+    async def _exchanged(self, session: Session, granted: Granted) -> LiveCredentials:
+        """Return fresh credentials. They are kept unless the session or its credentials ended meanwhile."""
+        identity, grant, ends, before = session.identity, granted.grant, granted.ends, granted.live
+        try:
+            credentials = await self._exchange.exchange(
+                session.owner, session.unverified_web_identity_token, grant
+            )
+        except Denied as denied:
+            if denied.reason not in DEFINITE:
+                raise
+            raise self._remembered(session, granted, denied) from None
+        _log.info(
+            "credentials_obtained",
+            issuer=identity.issuer,
+            subject=identity.subject,
+            mapping=grant.mapping,
+            role_arn=grant.role_arn,
+            session_name=grant.session_name,
+            access_key_id=credentials.access_key_id,
+            renewal=before is not None,
+        )
+        now = self._clock()
+        used_at = before.used_at if before is not None else now
+        return self._keep(session, granted, credentials, now, used_at, unless_ended_since=ends)
+
+    def _remembered(self, session: Session, granted: Granted, denied: Denied) -> Denied:
+        now, reason, detail = self._clock(), denied.reason, denied.detail
+        if session.identity.expires_at <= now:
+            # It was taken within our leeway. Some STS call an expired token an invalid one, or forbidden.
+            reason, detail = Reason.STS_TOKEN_EXPIRED, f"{detail}; the token has expired"
+        refused = Denied(reason, detail, code=denied.code)
+        granted.refusal = refused, now + self._policy.negative_ttl
+        return refused
+
+    def _keep(
+        self,
+        session: Session,
+        granted: Granted,
+        credentials: Credentials,
+        obtained_at: float,
+        used_at: float,
+        *,
+        unless_ended_since: int | None = None,
+    ) -> LiveCredentials:
+        ends_at = min(session.identity.expires_at, credentials.expires_at - self._policy.margin)
+        live = LiveCredentials(credentials, obtained_at, used_at, ends_at)
+        if unless_ended_since in (None, granted.ends) and self._sessions.keep(session, granted, live):
+            self._plan.add(session, granted, live)
+            if self._reuse is not None:
+                self._reuse.note(session, granted)
+        return live

@@ -1,0 +1,110 @@
+"""Decisions, made once: kept in the session, by exactly the values that the rules read.
+
+A decision is a pure function of claims and inputs, so a remembered one is as good as a new one while the
+policy is the same. ``lookup`` is for any thread, all else for the event loop. New decisions are made in a
+worker thread: CEL is interpreted Python, and must not hold up the signatures of others.
+"""
+
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+from extproc.caching.single_flight import SingleFlight
+from extproc.errors import Denied, Reason
+from extproc.fairness.pool import Busy, BusyError, FairPool
+from extproc.policy.inputs import Inputs, decision_key
+from extproc.policy.rules import Policy
+from extproc.sessions.session import Granted, Outcome, Session
+from extproc.values import Grant
+
+MAX_DECISIONS = 64  # kept for one session
+MAX_WAITING = 128  # decisions; each costs at most limits.policy_cost, by default about 50 ms
+MAX_WAITING_OF_ONE = 32  # of one user, who may have many sessions, and must not fill the queue
+
+UNMEASURED: AbstractContextManager[None] = nullcontext()
+
+
+class Decisions:
+    """The decisions of one policy. ``on_cost`` receives the units of each, in the worker's thread."""
+
+    def __init__(self, policy: Policy, *, on_cost: Callable[[int], None] = lambda _cost: None) -> None:
+        self._policy = policy
+        self._on_cost = on_cost
+        self._mark = object()  # stands in sessions for the policy, which may be gone before they are
+        self._deciding: SingleFlight[tuple[Session, Hashable], Outcome] = SingleFlight()
+        # One worker: a second one would only compete with the event loop for the interpreter.
+        self._worker = FairPool(
+            workers=1, max_waiting=MAX_WAITING, max_of_one=MAX_WAITING_OF_ONE, name="policy"
+        )
+
+    def key(self, inputs: Inputs) -> tuple[object, ...]:
+        """Return what the decision depends on besides the session."""
+        reads = self._policy.request_reads
+        return decision_key(inputs, reads) if reads else ()
+
+    def lookup(self, session: Session, key: tuple[object, ...]) -> Granted | None:
+        """Return what was granted before, or None if nothing was decided yet. No evaluation.
+
+        Raises:
+            Denied: if this was denied before.
+        """
+        mark, decided = session.decided
+        if mark is not self._mark:
+            return None
+        outcome = decided.get(key)
+        if isinstance(outcome, Denied):
+            raise outcome.anew()
+        return outcome
+
+    async def decide(
+        self, session: Session, inputs: Inputs, *, measured: AbstractContextManager[None] = UNMEASURED
+    ) -> Granted:
+        """Decide, or join whoever does, and remember. ``measured`` is entered around the work itself.
+
+        Raises:
+            Denied: with a reason of the policy; ``POLICY_BUSY`` or ``USER_BUSY`` if too many decisions wait.
+        """
+        key = self.key(inputs)
+        remembered = self.lookup(session, key)
+        if remembered is not None:
+            return remembered
+        outcome = await self._deciding.join(
+            (session, key), lambda: self._decide(session, inputs, key, measured)
+        )
+        if isinstance(outcome, Denied):
+            raise outcome.anew()
+        return outcome
+
+    def close(self) -> None:
+        """Take no more."""
+        self._worker.close()
+
+    async def _decide(
+        self,
+        session: Session,
+        inputs: Inputs,
+        key: tuple[object, ...],
+        measured: AbstractContextManager[None],
+    ) -> Outcome:
+        work = partial(self._evaluate, session, inputs)
+        try:
+            with measured:
+                outcome = await self._worker.submit(session.owner, work).result
+        except BusyError as busy:
+            if busy.cause is Busy.OF_ONE_USER:
+                raise Denied(Reason.USER_BUSY, "too many decisions of this user are waiting") from None
+            raise Denied(Reason.POLICY_BUSY, "too many decisions are waiting") from None
+        kept = session.granted(outcome) if isinstance(outcome, Grant) else outcome
+        if session.decided[0] is not self._mark:
+            session.decided = self._mark, {}
+        # Only the event loop writes, and a dict is read and written at one stroke.
+        decided = session.decided[1]
+        decided[key] = kept
+        if len(decided) > MAX_DECISIONS:
+            del decided[next(iter(decided))]  # the oldest
+        return kept
+
+    def _evaluate(self, session: Session, inputs: Inputs) -> Grant | Denied:
+        decision = self._policy.decide(session.identity, inputs)
+        self._on_cost(decision.cost)
+        return decision.outcome

@@ -1,0 +1,154 @@
+"""A session: one verified token, and all that is known of it.
+
+    Session ─── identity, the token for STS
+       │
+       ├── decisions of the present policy, by what the rules read
+       └── Granted, by grant ─── LiveCredentials ─── what this second's signatures share
+
+Everything about a token hangs on its session, so one reference ends it all: expiry, eviction, revocation
+and a refusal by AWS each cut it somewhere, and nothing has to be looked for elsewhere.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+
+from extproc.errors import Denied
+from extproc.signing.signer import SigningMemo
+from extproc.values import Credentials, Grant, Identity, InMemoryOnly, TokenDigest
+
+MAX_GRANTS = 64
+"""Grants kept for one session. Rules over tools may give each tool a session policy of its own."""
+
+
+def token_digest(token: str) -> TokenDigest:
+    """Return the SHA-256 digest of a token, which identifies it in memory."""
+    return TokenDigest(hashlib.sha256(token.encode("ascii")).digest())
+
+
+@dataclass(slots=True, eq=False)
+class LiveCredentials(InMemoryOnly):
+    """Credentials as one session holds them. Times in seconds since the epoch, by AWS's clock.
+
+    Attributes:
+        obtained_at: when STS gave them out.
+        used_at: when a request was last signed with them.
+        ends_at: when no request is signed with them any more: a margin before AWS's end, or the token's end.
+        renew_at: when their renewal is to begin; infinity if none is planned.
+        signing: what signatures with them share.
+    """
+
+    credentials: Credentials
+    obtained_at: float
+    used_at: float
+    ends_at: float
+    renew_at: float = float("inf")
+    signing: SigningMemo = field(default_factory=SigningMemo, repr=False)
+
+
+class Granted:
+    """What a session has under one grant.
+
+    Attributes:
+        live: the credentials, or None. Written by the session table only.
+        refusal: what STS refused the last exchange for, if asking again would not help, and until when that
+            is remembered (seconds since the epoch).
+        ends: how often the credentials were ended before their time. An exchange that began before that
+            must not bring any back.
+    """
+
+    __slots__ = ("ends", "grant", "live", "refusal")
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+        self.live: LiveCredentials | None = None
+        self.refusal: tuple[Denied, float] | None = None
+        self.ends = 0
+
+
+Outcome = Granted | Denied
+"""A decision: what is granted, or why nothing is."""
+
+
+class Siblings(OrderedDict[TokenDigest, "Session"]):
+    """One user's sessions, the least recently used first. ``entries``: how many of the table's they take."""
+
+    entries = 0
+
+
+class Session(InMemoryOnly):
+    """A verified token.
+
+    Attributes:
+        identity: who the token speaks for.
+        owner: the user to whom what is limited by user is counted.
+        unverified_web_identity_token: the token that STS gets; kept to renew credentials.
+        grants: by grant, the oldest first. Written in the event loop, or with the table's lock held.
+        decided: the mark of a policy, and its decisions by what its rules read of a request. Replaced as a
+            whole when another policy decides, so that no thread sees one policy with another's decisions.
+        signed: requests signed so far by target; ``request.responses`` counts them.
+        ends_at: seconds since the epoch.
+        entries: how many of the table's entries the session takes.
+        used_at: when the session was last moved to the recent end of the table, seconds since the epoch.
+        siblings: the table's sessions of the same user.
+        ended: the table holds it no more, and keeps nothing for it.
+    """
+
+    __slots__ = (
+        "decided",
+        "digest",
+        "ended",
+        "ends_at",
+        "entries",
+        "grants",
+        "identity",
+        "owner",
+        "siblings",
+        "signed",
+        "unverified_web_identity_token",
+        "used_at",
+    )
+
+    def __init__(self, digest: TokenDigest, identity: Identity, unverified_web_identity_token: str) -> None:
+        self.digest = digest
+        self.identity = identity
+        self.owner = identity.owner
+        self.unverified_web_identity_token = unverified_web_identity_token
+        self.grants: dict[Grant, Granted] = {}
+        self.decided: tuple[object, dict[Hashable, Outcome]] = (None, {})
+        self.signed: dict[str, Iterator[int]] = {}
+        self.ends_at = 0.0
+        self.used_at = 0.0
+        self.ended = False
+        self.entries = 0
+        self.siblings: Siblings | None = None
+
+    def __repr__(self) -> str:
+        return f"Session(identity={self.identity!r})"
+
+    def living(self) -> list[tuple[Granted, LiveCredentials]]:
+        """Return what the session holds now. For any thread."""
+        found = ((granted, granted.live) for granted in list(self.grants.values()))
+        return [(granted, live) for granted, live in found if live is not None]
+
+    def granted(self, grant: Grant) -> Granted:
+        """Return what the session has under a grant. Equal grants are one; call in the event loop."""
+        found = self.grants.get(grant)
+        if found is None:
+            found = self.grants[grant] = Granted(grant)
+        return found
+
+
+@dataclass(slots=True)
+class Authorized:
+    """A session with living credentials for what it is granted: all that signing needs."""
+
+    session: Session
+    granted: Granted
+    live: LiveCredentials
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials to sign with."""
+        return self.live.credentials

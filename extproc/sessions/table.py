@@ -1,0 +1,223 @@
+"""The one table of sessions, by token digest: bounded, fair, and the one place where things end.
+
+The key is the SHA-256 digest of the whole token, so nothing is shared between two tokens, let alone two
+users. A session takes one of the table's entries, or as many as it has living credentials. When there are
+too many, the least recently used session goes; but a user who holds more than ``FAIR_SHARE`` of the table
+makes room among the user's own sessions, so that one user's many tokens do not push out those of others.
+
+Threads: ``lookup`` may be called from any thread. It takes the lock about once a second for each session;
+everything that changes the table takes it always. Reading the dictionary without the lock is safe, since
+its keys are bytes: comparing them runs no Python code in which another thread could change it.
+"""
+
+import heapq
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from extproc.clock import Clock
+from extproc.fairness.queue import Owner
+from extproc.sessions.session import MAX_GRANTS, Granted, LiveCredentials, Session, Siblings
+from extproc.values import Grant, Identity, TokenDigest
+
+FAIR_SHARE = 1 / 8
+"""The share of the table that one user may hold while others need room."""
+
+_TOUCH_EVERY = 1.0  # seconds: the order of use is no finer, so that most lookups need no lock
+_LEEWAY = 30.0  # seconds: how long a session lives at least, whose token may have been at its end
+
+
+class SessionTable:
+    """All sessions. Times in seconds since the epoch, by AWS's clock: it judges tokens and credentials.
+
+    Attributes:
+        credentials: living credentials of all sessions.
+        evictions: living sessions that had to make room.
+        evicted_credentials: living credentials that had to.
+    """
+
+    def __init__(self, *, max_entries: int, clock: Clock) -> None:
+        self._max_entries = max_entries
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._sessions: OrderedDict[TokenDigest, Session] = OrderedDict()  # the least recently used first
+        self._owners: dict[Owner, Siblings] = {}
+        self._entries = 0
+        self._ends: list[tuple[float, int, TokenDigest, Grant | None]] = []  # a heap: what ends when
+        self._sequence = itertools.count()
+        self.credentials = 0
+        self.evictions = 0
+        self.evicted_credentials = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def lookup(self, digest: TokenDigest) -> Session | None:
+        """Return the living session of a token. No I/O."""
+        session = self._sessions.get(digest)
+        if session is None:
+            return None
+        now = self._clock()
+        if now >= session.ends_at:
+            self.end(session)
+            return None
+        if now - session.used_at >= _TOUCH_EVERY:
+            with self._lock:
+                self._touch(session, now)
+        return session
+
+    def peek(self, digest: TokenDigest) -> Session | None:
+        """Return a session, but do not count this as use of it."""
+        return self._sessions.get(digest)
+
+    def values(self) -> list[Session]:
+        """Return all sessions, the least recently used first."""
+        with self._lock:
+            return list(self._sessions.values())
+
+    def open(self, digest: TokenDigest, identity: Identity, unverified_web_identity_token: str) -> Session:
+        """Keep a verified token.
+
+        A session that the token has already goes on, with its credentials, under the new identity: keys or
+        settings changed, and it was verified again.
+        """
+        with self._lock:
+            now = self._clock()
+            session = self._sessions.get(digest)
+            if session is not None and session.owner == identity.owner:
+                session.identity = identity
+                self._touch(session, now)
+            else:
+                session = Session(digest, identity, unverified_web_identity_token)
+                session.used_at = now
+                self._add(session)
+            ends_at = max(identity.expires_at, now + _LEEWAY)
+            if ends_at != session.ends_at:
+                session.ends_at = ends_at
+                self._plan_end(ends_at, session, None)
+            return session
+
+    def keep(self, session: Session, granted: Granted, live: LiveCredentials) -> bool:
+        """Keep credentials in place of earlier ones; return False if they came too late."""
+        with self._lock:
+            if session.ended or live.ends_at <= self._clock():
+                return False
+            if session.grants.setdefault(granted.grant, granted) is not granted:
+                return False
+            self._replace(session, granted, live)
+            if live.ends_at < session.ends_at:
+                self._plan_end(live.ends_at, session, granted.grant)
+            while len(session.grants) > MAX_GRANTS:
+                oldest = session.grants.pop(next(iter(session.grants)))
+                self.evicted_credentials += self._replace(session, oldest, None)
+            self._touch(session, self._clock())
+            self._make_room(session.owner, 0)
+            return True
+
+    def end_credentials(
+        self, session: Session, granted: Granted, *, only: LiveCredentials | None = None
+    ) -> bool:
+        """End a session's credentials under a grant, or only while they are those very ones.
+
+        Return whether there were any. An exchange that is under way brings none back.
+        """
+        with self._lock:
+            if only is not None and granted.live is not only:
+                return False
+            granted.ends += 1
+            return self._replace(session, granted, None)
+
+    def end(self, session: Session) -> None:
+        """End a session with all that it holds."""
+        with self._lock:
+            if self._sessions.get(session.digest) is session:
+                self._remove(session)
+
+    def end_where(self, ends: Callable[[Session], bool]) -> list[Session]:
+        """End all sessions for which ``ends`` is true; return them."""
+        ended = [session for session in self.values() if ends(session)]
+        for session in ended:
+            self.end(session)
+        return ended
+
+    def expire(self) -> None:
+        """End what is past its time, so that no secret stays in memory for want of a lookup."""
+        now = self._clock()
+        with self._lock:
+            while self._ends and self._ends[0][0] <= now:
+                _, _, digest, grant = heapq.heappop(self._ends)
+                session = self._sessions.get(digest)
+                if session is None:
+                    continue
+                if grant is None:
+                    if session.ends_at <= now:
+                        self._remove(session)
+                    continue
+                granted = session.grants.get(grant)
+                if granted is not None and granted.live is not None and granted.live.ends_at <= now:
+                    self._replace(session, granted, None)
+
+    # All of these are called with the lock held.
+
+    def _touch(self, session: Session, now: float) -> None:
+        session.used_at = now
+        if session.siblings is not None:
+            self._sessions.move_to_end(session.digest)
+            session.siblings.move_to_end(session.digest)
+
+    def _add(self, session: Session) -> None:
+        owner = session.owner
+        earlier = self._sessions.get(session.digest)
+        if earlier is not None:
+            self._remove(earlier)
+        self._make_room(owner, 1)
+        session.siblings = self._owners.setdefault(owner, Siblings())
+        self._sessions[session.digest] = session.siblings[session.digest] = session
+        self._count(session, 1)
+
+    def _remove(self, session: Session) -> None:
+        session.ended = True
+        for granted in session.grants.values():
+            self._replace(session, granted, None)
+        self._count(session, -session.entries)
+        del self._sessions[session.digest]
+        siblings, session.siblings = session.siblings, None
+        if siblings is not None:
+            del siblings[session.digest]
+            if not siblings:
+                del self._owners[session.owner]
+
+    def _replace(self, session: Session, granted: Granted, live: LiveCredentials | None) -> bool:
+        """Put credentials, or none, in the place of earlier ones; return whether there were any."""
+        before, granted.live = granted.live, live
+        self.credentials += (live is not None) - (before is not None)
+        if not session.ended:
+            living = sum(each.live is not None for each in session.grants.values())
+            self._count(session, max(1, living) - session.entries)
+        return before is not None
+
+    def _count(self, session: Session, more: int) -> None:
+        session.entries += more
+        self._entries += more
+        if session.siblings is not None:
+            session.siblings.entries += more
+
+    def _make_room(self, owner: Owner, room: int) -> None:
+        """Evict until so many more entries fit."""
+        if self._entries + room > self._max_entries:
+            self.expire()
+        while self._sessions and self._entries + room > self._max_entries:
+            own = self._owners.get(owner)
+            is_greedy = own is not None and own.entries > self._max_entries * FAIR_SHARE
+            evicted = next(iter(own.values() if own is not None and is_greedy else self._sessions.values()))
+            self.evictions += 1
+            self.evicted_credentials += sum(each.live is not None for each in evicted.grants.values())
+            self._remove(evicted)
+
+    def _plan_end(self, at: float, session: Session, grant: Grant | None) -> None:
+        if len(self._ends) > 4 * self._max_entries:
+            # What was evicted is still planned. Without this the plan would grow with every user ever seen.
+            self._ends = [planned for planned in self._ends if planned[2] in self._sessions]
+            heapq.heapify(self._ends)
+        heapq.heappush(self._ends, (at, next(self._sequence), session.digest, grant))
