@@ -1,0 +1,84 @@
+"""Python programs that are forked instead of started anew.
+
+Tests start hundreds of processes, and each would load what it needs for half of its life's work. One process
+loads it once and is forked, before it has any thread; so it must not load gRPC, which does not survive a fork.
+This module is loaded by every forked process: it imports nothing else.
+"""
+
+import functools
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(
+    [
+        __name__,
+        "extproc.demo.idp",
+        "extproc.demo.sts",
+        "extproc.demo.mcp_server",
+        "uvicorn.protocols.http.h11_impl",
+        "extproc.cli",
+        "extproc.commands.serve",
+        "extproc.config.toolhive",
+        "extproc.app.observation",
+        "extproc.app.process_state",
+        "extproc.app.reload",
+    ]
+)
+
+
+class Process:
+    """A forked Python program, with the part of ``subprocess.Popen`` that a stack uses."""
+
+    def __init__(self, arguments, log):
+        _loaded()
+        self._process = _processes.Process(target=_run, args=(arguments, str(log), dict(os.environ)))
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def poll(self):
+        return self._process.exitcode
+
+    def send_signal(self, number):
+        if self._process.exitcode is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a forked program", timeout)
+        return self._process.exitcode
+
+
+@functools.cache
+def _loaded():
+    """Wait, however busy the machine is, until what programs need is loaded: time limits are for programs."""
+    nothing = _processes.Process(target=int)
+    nothing.start()
+    nothing.join()
+
+
+def _run(arguments, log, environment):
+    """Run ``-m module ...`` or ``-c code ...`` as Python's command line does."""
+    with open(log, "ab") as file:  # noqa: PTH123 - a file descriptor is all that is wanted
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    kind, program, *rest = arguments
+    sys.argv = [program, *rest]
+    if kind == "-m":
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    else:
+        exec(program, {"__name__": "__main__"})
