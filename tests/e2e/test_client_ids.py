@@ -15,10 +15,10 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull
 
-from extproc.demo.stack import Stack
 from support.client_documents import serving_documents
 from support.logins import REDIRECT, Browser, Memory, login
 from support.node import FOLDER, node
+from support.stacks import Stack
 
 ROOT = Path(__file__).parents[2]
 LIFETIME = 8  # seconds: a login and its first call take less

@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from extproc.demo.stack import Stack
 from support.http import raw
+from support.stacks import Stack
 from support.supervised import until
 
 KINDS = {

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from extproc.demo.stack import Stack
 from extproc.envoyconf.options import EnvoyOptions
 from support.envoys import further_envoy
 from support.http import client
 from support.served import served
+from support.stacks import Stack
 from support.supervised import until
 
 

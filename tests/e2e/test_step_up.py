@@ -11,9 +11,9 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthToken
 
 from extproc.demo.settings import ADMIN_ROLE, DEVELOPER_ROLE
-from extproc.demo.stack import Stack
 from support.http import client
 from support.logins import Browser, Memory, login
+from support.stacks import Stack
 
 BY_TOOL = {
     "role_mappings": [

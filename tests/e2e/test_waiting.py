@@ -9,8 +9,8 @@ import time
 import pytest
 import yaml
 
-from extproc.demo.stack import Stack
 from support.http import raw
+from support.stacks import Stack
 from support.streams import HeldStream, counted, held, open_and_reset, until_counted
 
 ENGINES = ["completion_queue", "aio"]

@@ -82,7 +82,9 @@ async def test_when_one_of_two_workers_is_killed_only_what_it_was_working_on_fai
     for line in (stack.directory / "envoy.log").read_text().splitlines():
         if line.startswith("{") and (entry := json.loads(line))["status"] == 500:
             assert "connection_termination" in entry["details"]
-    assert upstream["received"] == upstream["verified"] == statuses[200]
+    # What failed had been signed and sent on at most; nothing else reached the upstream.
+    assert upstream["received"] == upstream["verified"]
+    assert statuses[200] <= upstream["received"] <= statuses.total()
     assert upstream["bearer_seen"] == 0
     after = children(stack.processes["extproc"].pid)
     assert after[2] == pids[2]
