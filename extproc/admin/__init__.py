@@ -1,1 +1,1 @@
-"""What operators reach: metrics and probes over HTTP, the admin API over gRPC, and its client."""
+"""The operators' interface: metrics and probes over HTTP, the admin API over gRPC, and its client."""

@@ -1,4 +1,4 @@
-"""Which settings of a new configuration a running process can apply, and which need a restart."""
+"""Changes of a configuration: those that a running process can apply, and those that need a restart."""
 
 from typing import Any
 

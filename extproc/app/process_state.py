@@ -1,4 +1,4 @@
-"""What outlives every reload: sessions, credentials, the STS client, clocks, metrics."""
+"""The state that outlives every reload: sessions, credentials, the STS client, clocks, metrics."""
 
 from extproc.app.observation import build_audit, build_tracer
 from extproc.clock import Clock

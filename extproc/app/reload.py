@@ -51,12 +51,12 @@ class Reloader:
 
     @property
     def problems(self) -> list[str]:
-        """Why the last reload was refused; empty if it was not."""
+        """The reasons why the last reload was refused; empty if it was not."""
         return list(self._problems)
 
     @property
     def degraded(self) -> list[str]:
-        """How the running configuration differs from the one in the file."""
+        """The differences between the running configuration and the one in the file."""
         return [
             *(f"configuration: not reloaded: {problem}" for problem in self._problems),
             *(f"configuration: {name} needs a restart" for name in self._need_restart),
@@ -64,7 +64,7 @@ class Reloader:
 
     @property
     def waits_for_restart(self) -> dict[str, bool]:
-        """Whether each setting that is fixed at the start has another value in the file now."""
+        """Settings that are fixed at the start; true if the file has another value now."""
         return {name.partition(" ")[0]: name in self._need_restart for name in FIXED_AT_START}
 
     @property

@@ -1,1 +1,1 @@
-"""What operators see: logs, audit log, metrics and traces."""
+"""Logs, audit log, metrics and traces."""

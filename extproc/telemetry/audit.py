@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Sink(Protocol):
-    """Where lines are written."""
+    """A destination of lines."""
 
     def write(self, lines: bytes) -> None:
         """Write whole lines; may block.

@@ -197,7 +197,7 @@ def _present(sources: GaugeSources) -> Iterator[Metric]:
     yield from _slots(sources.slots())
     yield _gauge(
         "clock_offset_seconds",
-        "Seconds by which AWS's clock is ahead of ours.",
+        "Seconds by which AWS's clock is ahead of this machine's.",
         [({}, sources.clock_offset())],
     )
     yield _gauge(

@@ -22,7 +22,7 @@ _BATCH = 64  # decisions
 
 
 class _Decided(NamedTuple):
-    """What is counted of a record. The record itself must not stay in memory: its head contains the token."""
+    """The counted part of a record. The record itself must not be kept: its head contains the token."""
 
     labels: tuple[str, str, str]
     cache: str

@@ -13,7 +13,7 @@ from extproc.telemetry.record import RequestRecord
 
 
 class Verdict(StrEnum):
-    """What was done with a request."""
+    """The end of a request, as metrics and audit log name it."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 
 class Tracer(Protocol):
-    """Where traces go; see ``telemetry.tracing``, which needs an extra."""
+    """Sends traces; implemented by ``telemetry.tracing``, which needs an extra."""
 
     def trace(self, record: RequestRecord, *, ended_at: int) -> None:
         """Trace a decision; ``ended_at``: nanoseconds since the epoch."""

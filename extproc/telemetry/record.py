@@ -1,4 +1,4 @@
-"""What is known about one request and its decision: filled step by step, and recorded once, at the end."""
+"""The record of one request and its decision: filled step by step, and passed on once, at the end."""
 
 import contextlib
 import time

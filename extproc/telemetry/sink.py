@@ -1,4 +1,4 @@
-"""Where audit lines go: standard output, or a file that may be rotated."""
+"""Sinks for audit lines: standard output, or a file that may be rotated."""
 
 import contextlib
 import os

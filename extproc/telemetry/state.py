@@ -1,4 +1,4 @@
-"""What was counted since the start, and where present values are read."""
+"""The counts since the start, and the sources of present values."""
 
 import time
 from collections import Counter
@@ -95,7 +95,7 @@ class MetricsState:
 
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """Where present values are read, at each scrape."""
+    """Functions that return present values, called at each scrape."""
 
     ready: Callable[[], bool]
     entries: Mapping[str, Callable[[], int]]  # by cache

@@ -1,4 +1,4 @@
-"""How long the supervisor waits before it restarts a worker."""
+"""Delays before the supervisor restarts a worker."""
 
 FIRST = 0.2
 LONGEST = 30.0

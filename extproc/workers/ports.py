@@ -1,4 +1,4 @@
-"""Whether another process listens where workers are to listen."""
+"""A check that no other process listens where workers are to listen."""
 
 import errno
 import socket

@@ -1,4 +1,4 @@
-"""What a supervisor assigns to a worker: a number, addresses, and channels to the supervisor."""
+"""A supervisor's assignment to a worker: a number, addresses, and channels to the supervisor."""
 
 import json
 from dataclasses import asdict, dataclass
