@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from extproc.authn.keys import RefreshPolicy
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
 from extproc.config.credentials import Cache, StsSettings
@@ -135,6 +136,11 @@ class Settings(Section):
     def sts_region(self) -> str:
         """Return the region of the STS endpoint."""
         return self.sts.region or self.targets[0].scope.region
+
+    @property
+    def session_deadline(self) -> float:
+        """Seconds within which a session has its issuer's keys and its credentials, or is refused."""
+        return self.sts.deadline + RefreshPolicy().wait
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

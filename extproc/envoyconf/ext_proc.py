@@ -27,7 +27,6 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
-from extproc.authn.keys import RefreshPolicy
 from extproc.config import Settings, TargetSettings
 from extproc.ext_proc.codec import DECISION_NAMESPACE
 from extproc.grpc_server.services import TARGET_METADATA
@@ -50,7 +49,7 @@ _MARGIN = 2.0  # seconds that Envoy waits longer than a decision can take
 def longest_answer(settings: Settings) -> float:
     """Return how many seconds Envoy must wait: key fetch, exchange, wait for a connection, and a margin."""
     waits = [target.max_wait for target in settings.targets if target.counts_streams]
-    return settings.sts.deadline + RefreshPolicy().wait + max(waits, default=0.0) + _MARGIN
+    return settings.session_deadline + max(waits, default=0.0) + _MARGIN
 
 
 def ext_proc_filter(settings: Settings, *, target: TargetSettings | None = None) -> HttpFilter:
