@@ -34,7 +34,7 @@ class Treatment(Enum):
 
     SIGN = "signed and forwarded"
     FORWARD = "forwarded"
-    REPLACE = "always ours"
+    REPLACE = "replaced or removed"
     WITHHOLD = "withheld and counted"
     REFUSE = "refused"
 

@@ -45,17 +45,17 @@ def test_the_error_code_fits_the_status(reason):
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_a_client_is_asked_to_come_back_exactly_when_that_may_help(reason):
+def test_a_client_is_asked_to_retry_exactly_when_that_may_help(reason):
     assert (reason.outcome.retry_after is not None) is (reason.outcome.status in (429, 503))
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_nobody_is_told_to_ask_somebody_where_a_login_or_waiting_helps(reason):
+def test_no_text_says_whom_to_ask_where_a_login_or_waiting_helps(reason):
     assert reason.outcome.ask is (reason.outcome.status == 500 or reason.outcome.text in ASKED)
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_what_leads_to_a_login_or_to_more_scopes_keeps_its_status_whatever_the_configuration(reason):
+def test_denials_that_lead_to_a_login_or_more_scopes_keep_their_status(reason):
     assert not (reason.outcome.allows_200 and reason.outcome.status in (400, 401))
     assert not (reason.outcome.allows_200 and reason.outcome.error == "insufficient_scope")
 
@@ -65,7 +65,7 @@ def test_codes_of_json_rpc_errors_are_those_that_mcp_defines(reason):
     assert reason.outcome.rpc_code in (None, -32700, -32600, -32602, -32020, -32022)
 
 
-def test_no_error_code_is_sent_to_who_sent_no_token():
+def test_no_error_code_is_sent_to_a_client_without_a_token():
     assert [reason for reason in Reason if reason.outcome.status == 401 and reason.outcome.error is None] == [
         Reason.TOKEN_MISSING
     ]

@@ -48,7 +48,7 @@ def test_a_scope_that_no_hierarchy_names_is_itself():
         ({"a": ["x", "b"], "b": ["y", "c"], "c": ["z", "a"]}, ("a", "b", "c", "a")),
     ],
 )
-def test_a_scope_that_includes_itself_is_an_error_that_says_by_what_way(includes, path):
+def test_a_scope_that_includes_itself_is_an_error_with_the_path(includes, path):
     with pytest.raises(ScopeHierarchyError) as caught:
         ScopeHierarchy(includes)
     assert caught.value.path == path
@@ -59,7 +59,7 @@ def test_a_cycle_is_found_wherever_it_is():
         ScopeHierarchy({"top": ["a"], "a": ["b"], "b": ["c"], "c": ["b"]})
 
 
-def test_two_ways_to_the_same_scope_are_no_cycle():
+def test_two_paths_to_the_same_scope_are_no_cycle():
     diamond = ScopeHierarchy({"top": ["a", "b"], "a": ["c"], "b": ["c"]})
     assert diamond.sufficient("c") == {"c", "a", "b", "top"}
 
@@ -69,7 +69,7 @@ def test_a_long_chain_is_followed_to_its_end():
     assert chain.require(["2000"]).missing({"0"}) == ()
 
 
-def test_what_is_asked_for_is_what_the_token_has_and_what_it_lacks():
+def test_the_requested_scopes_are_the_tokens_and_the_missing_ones():
     required = AWS.require(["aws:read", "billing"])
     granted = {"mcp", "aws:call", "openid", 'quo"te', "aws:read"}
     assert required.to_ask_for(granted, required.missing(granted)) == (
@@ -85,9 +85,7 @@ _hierarchies = st.dictionaries(_names, st.lists(_names, min_size=1, max_size=3),
 
 
 @given(_hierarchies, st.lists(_names, max_size=4), st.sets(_names | st.text(max_size=3), max_size=5))
-def test_what_is_asked_for_is_enough_and_nothing_that_the_configuration_does_not_name(
-    includes, required, granted
-):
+def test_the_requested_scopes_suffice_and_are_all_in_the_configuration(includes, required, granted):
     try:
         hierarchy = ScopeHierarchy(includes)
     except ScopeHierarchyError:

@@ -18,7 +18,7 @@ def issuer_warnings(settings: Settings) -> Iterator[str]:
         if _plain(one.issuer) == _plain(other.issuer):
             yield (
                 f"issuers[{second}].issuer: differs from issuers[{first}] only by case or a last slash; "
-                "tokens are of one of them"
+                "the iss of a token equals only one of them"
             )
     for position, issuer in enumerate(settings.issuers):
         yield from (f"issuers[{position}].{problem}" for problem in _issuer(issuer))
@@ -34,7 +34,7 @@ def scope_warnings(settings: Settings) -> Iterator[str]:
     required += [(f"{path}.require_scopes", rule.require_scopes) for path, rule in settings.rules()]
     for path, scopes in required:
         if "offline_access" in scopes:
-            yield f"{path}: offline_access is for refresh tokens, and not in access tokens"
+            yield f"{path}: offline_access requests a refresh token, and is never in access tokens"
         yield from repetitions(path, scopes)
         for one, other in permutations(dict.fromkeys(scopes), 2):
             if other in hierarchy.sufficient(one):
@@ -76,12 +76,12 @@ def _same_audiences(issuer: Issuer) -> Iterator[str]:
             if first is not audience:
                 yield f"{name}: {audience!r} is the same as {first!r}"
     both = [*issuer.audiences, *issuer.sts_token_audiences]
-    if issuer.ignore_audience_slash and all(map(_slash_counts, both)):
+    if issuer.ignore_audience_slash and all(map(_slash_is_kept, both)):
         yield "ignore_audience_slash: none of the audiences is a URL whose last slash could be left out"
 
 
-def _slash_counts(audience: str) -> bool:
-    """Whether an audience is the same with the setting as without."""
+def _slash_is_kept(audience: str) -> bool:
+    """Return whether ``ignore_audience_slash`` has no effect on an audience."""
     exact = canonical_audience(audience, ignore_slash=False)
     return (
         canonical_audience(audience, ignore_slash=True) == exact

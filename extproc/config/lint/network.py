@@ -29,7 +29,7 @@ def listen_warnings(settings: Settings) -> Iterator[str]:
         for address in listen.grpc_addresses:
             if not stays_local(address) and (listen.tls is None or listen.tls.client_ca is None):
                 yield (
-                    f"listen.grpc: whoever reaches {address} can be any user, since an issuer has "
+                    f"listen.grpc: a client of {address} can act as any user, since an issuer has "
                     "verified_by: envoy; set tls.client_ca"
                 )
 
@@ -48,7 +48,7 @@ def resource_warnings(settings: Settings) -> Iterator[str]:
                 yield f"{path}: {name} is not among them, which MCP clients ask for{hint}"
     for position, origin in enumerate(settings.allowed_origins):
         if origin.startswith("http:") and not is_loopback_url(origin):
-            yield f"allowed_origins[{position}]: anybody on the way can change a page that comes over http://"
+            yield f"allowed_origins[{position}]: a page that comes over http:// can be changed on the way"
     yield from repetitions("allowed_origins", settings.allowed_origins)
 
 

@@ -18,7 +18,7 @@ def name_warnings(settings: Settings) -> Iterator[str]:
         named.append(("role_claim", settings.role_claim))
     for path, name in named:
         if "." in name and "/" not in name and name not in (settings.claims or {}):
-            yield f"{path}: {name} is the name of one claim, not a path to one inside another"
+            yield f"{path}: {name} is the name of one claim, not a path to a nested one"
 
 
 def comparison_warnings(settings: Settings) -> Iterator[str]:
@@ -43,4 +43,4 @@ def message_warnings(settings: Settings) -> Iterator[str]:
         yield 'support: completes "ask ...", and begins with that word itself'
     for path, rule in settings.rules():
         if rule.message and "arn:" in rule.message:
-            yield f"{path}.message: tells whoever is refused the name of something at AWS"
+            yield f"{path}.message: shows denied clients a name at AWS"

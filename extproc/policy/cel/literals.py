@@ -13,7 +13,7 @@ from extproc.policy.cel.values import MAX_INT, MAX_UINT, MIN_INT, Uint
 _INT = re.compile(r"-?(?:0x[0-9a-fA-F]+|[0-9]+)", re.ASCII)
 _UINT = re.compile(r"(0x[0-9a-fA-F]+|[0-9]+)[uU]", re.ASCII)
 _DOUBLE = re.compile(r"-?(?:[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+)", re.ASCII)
-_TEXT = re.compile(
+_STRING = re.compile(
     r"""(?P<bytes>[bB]?)(?P<raw>[rR]?)(?P<quote>\"{3}|'{3}|"|')(?P<body>.*)(?P=quote)""", re.DOTALL
 )
 _ESCAPE = re.compile(
@@ -38,7 +38,7 @@ def literal(kind: str, text: str) -> Any:
         return None
     if kind in _NUMBERS:
         return _NUMBERS[kind](text)
-    return _text(text)
+    return _string(text)
 
 
 def _int(text: str) -> int:
@@ -76,8 +76,8 @@ def _double(text: str) -> float:
 _NUMBERS = {"INT_LIT": _int, "UINT_LIT": _uint, "FLOAT_LIT": _double}
 
 
-def _text(literal: str) -> str | bytes:
-    match = _TEXT.fullmatch(literal)
+def _string(literal: str) -> str | bytes:
+    match = _STRING.fullmatch(literal)
     if match is None:
         raise ExpressionError("not a string")
     body, quote = match["body"], match["quote"]

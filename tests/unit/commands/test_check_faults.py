@@ -48,11 +48,11 @@ FAULTS = {
     "an address twice": ({"listen.grpc": ["127.0.0.1:1", "127.0.0.1:1"]}, "error: listen.grpc: an address is listed twice"),
     "Envoy's word over clear text": (
         {"listen.grpc": "0.0.0.0:50051", "listen.insecure_plaintext": True, "issuers.0.verified_by": "envoy", "issuers.0.jwks_uri": "https://idp.example.com/jwks"},
-        "warning: listen.grpc: whoever reaches 0.0.0.0:50051 can be any user",
+        "warning: listen.grpc: a client of 0.0.0.0:50051 can act as any user",
     ),
     "Envoy's word from whoever has TLS": (
         {"listen.grpc": "0.0.0.0:50051", "listen.tls": {"certificate": "c", "private_key": "k"}, "issuers.0.verified_by": "envoy", "issuers.0.jwks_uri": "https://idp.example.com/jwks"},
-        "warning: listen.grpc: whoever reaches 0.0.0.0:50051 can be any user",
+        "warning: listen.grpc: a client of 0.0.0.0:50051 can act as any user",
     ),
     # resource and issuers
     "a resource in clear text": ({"resource.url": "http://mcp.example.com/mcp", "issuers.0.audiences": ["http://mcp.example.com/mcp"]}, "warning: resource.url: http://"),
@@ -71,7 +71,7 @@ FAULTS = {
     "a needless permission": ({"issuers.0.allow_insecure_http": True}, "warning: issuers[0].allow_insecure_http: is not needed"),
     "a symmetric algorithm": ({"issuers.0.algorithms": ["HS256"]}, "error: issuers[0]: algorithms: ['HS256'] not supported"),
     "whom to ask, said twice": ({"support": "Ask the platform team"}, 'warning: support: completes "ask ..."'),
-    "a role told to whom it refuses": ({"role_mappings.0.message": f"Not {ARN}Admin."}, "warning: role_mappings[0].message: tells"),
+    "a role in the message to denied clients": ({"role_mappings.0.message": f"Not {ARN}Admin."}, "warning: role_mappings[0].message: shows"),
     "a message where nobody is refused": ({"role_mappings.1.message": "x"}, "error: role_mappings[1]: message is what a denied client reads"),
     "a status of denials that is none": ({"mcp": {"denied_status": 500}}, "error: mcp.denied_status"),
     "a scope that no token has": ({"issuers.0.required_scopes": ["offline_access"]}, "warning: issuers[0].required_scopes: offline_access"),
@@ -94,7 +94,7 @@ FAULTS = {
     "an issuer twice": ({"issuers.1": BASE["issuers"][0]}, "error: issuers: issuer 'https://idp.example.com/' is used twice"),
     "an issuer with and without a slash": ({"issuers.1": {**SECOND_ISSUER, "issuer": "https://idp.example.com"}}, "warning: issuers[1].issuer: differs from issuers[0]"),
     "refresh times out of order": ({"refresh": {"shortest": 3601}}, "error: refresh: shortest, interval, longest"),
-    "an origin in clear text": ({"allowed_origins": ["http://app.example"]}, "warning: allowed_origins[0]: anybody on the way"),
+    "an origin in clear text": ({"allowed_origins": ["http://app.example"]}, "warning: allowed_origins[0]: a page that comes over http://"),
     # targets
     "a region that the host denies": ({"targets.0.region": "eu-west-1"}, "warning: targets[0].region: eu-west-1 contradicts the host"),
     "a service that the host denies": ({"targets.0.service": "execute-api"}, "warning: targets[0].service: execute-api contradicts the host"),
@@ -221,7 +221,7 @@ def test_no_example_has_a_finding(example):
     assert (result.exit_code, lines) == (0, [])
 
 
-def test_the_second_type_checker_is_asked_where_it_is_installed():
+def test_the_second_type_checker_runs_where_it_is_installed():
     pytest.importorskip("cel_expr_python")
     mapping = {"matcher": "size(agents) == 'x'", "role_arn": ARN + "A"}
     # Not through validate(): our own checker would refuse it first.

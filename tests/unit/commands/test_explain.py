@@ -115,7 +115,7 @@ def test_bad_input_is_exit_2_and_one_line(run, claims, request_):
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
 
 
-def test_people_get_rules_results_and_the_role(run):
+def test_users_get_rules_results_and_the_role(run):
     shown = run({"sub": "alice", "groups": ["admins"]}).stdout
     assert "mapping no-rm: no match" in shown
     assert "mappings not tried: teams" in shown
@@ -177,7 +177,7 @@ NEEDS_A_CLAIM = {
 }
 
 
-def test_a_request_alone_is_explained_as_it_is(tmp_path):
+def test_a_request_alone_is_explained_unchanged(tmp_path):
     (tmp_path / "extproc.yaml").write_text(yaml.safe_dump(SETTINGS))
     (tmp_path / "request.json").write_text("{}")
     options = ["--config", str(tmp_path / "extproc.yaml"), "--request", str(tmp_path / "request.json")]

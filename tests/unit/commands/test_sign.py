@@ -208,7 +208,7 @@ def test_no_url_header_or_body_crashes(target, value, body):
         assert len(json.loads(result.stdout)["canonical_request"].split("\n")) == 9
 
 
-def test_people_get_numbered_lines_with_their_meaning():
+def test_users_get_numbered_lines_with_their_meaning():
     result = invoke(REQUEST)
     assert result.exit_code == 0
     assert "  2  /mcp   path" in result.stdout
@@ -276,7 +276,7 @@ def test_the_first_line_that_differs_is_shown(form, change, line, meaning):
     assert f"canonical request, line {line} ({meaning})" in shown
 
 
-def test_a_header_that_only_aws_saw_shows_at_its_line():
+def test_a_header_that_only_aws_received_is_shown_at_its_line():
     aws = AWS_CANONICAL.replace("host:aws", "a:1\nhost:aws")
     difference = json.loads(invoke(REQUEST, "--json", "--compare", MESSAGE.format(aws, "")).stdout)[
         "difference"
@@ -303,7 +303,7 @@ def test_a_string_to_sign_alone_is_compared(error):
 @pytest.mark.parametrize(
     "error", ["", "nothing here", "The Canonical String for this request should have been", "{}"]
 )
-def test_a_text_without_either_exits_2(error):
+def test_an_error_without_either_exits_2(error):
     result = invoke(REQUEST, "--compare", error)
     assert result.exit_code == 2
     assert "no canonical string" in result.stderr

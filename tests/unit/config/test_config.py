@@ -1,4 +1,4 @@
-"""The configuration file: what loads is usable, and what does not says where and why."""
+"""The configuration file: a file that loads is usable, and errors say where and why."""
 
 import time
 
@@ -249,14 +249,14 @@ def test_these_values_are_fine(path, value):
     config.parse(changed(path, value))
 
 
-def test_a_host_that_tells_nothing_needs_region_and_service():
+def test_a_host_without_region_and_service_needs_both_settings():
     text = changed(
         TARGET, {"name": "x", "host": "gw.example.com:8443", "region": "us-east-1", "service": "execute-api"}
     )
     assert config.parse(text).targets[0].scope == Scope("us-east-1", "execute-api")
 
 
-def test_region_and_service_are_told_by_the_host_unless_set():
+def test_region_and_service_are_inferred_from_the_host_unless_set():
     assert config.parse(MINIMAL).targets[0].scope == Scope("us-east-1", "aws-mcp")
     overridden = config.parse(changed((*TARGET, "service"), "other")).targets[0].scope
     assert overridden == Scope("us-east-1", "other")
@@ -431,7 +431,7 @@ def test_a_problem_is_one_line_with_its_path_and_message(path, value, lines):
     assert problems(changed(path, value)) == lines
 
 
-def test_every_problem_of_a_section_is_told_at_once():
+def test_all_problems_are_reported_at_once():
     text = changed((*TARGET, "prefix"), "aws/").replace("claim: admins", "claim: 5")
     assert problems(text) == [
         "targets[0].prefix: must be a path like /aws, without a slash at the end",
@@ -449,7 +449,7 @@ def test_every_problem_of_a_section_is_told_at_once():
         ("", "CEL: line 1, column 1: not a CEL expression"),
     ],
 )
-def test_a_matcher_that_does_not_compile_is_told_with_its_place(matcher, message):
+def test_a_matcher_that_does_not_compile_is_reported_with_its_path(matcher, message):
     assert problems(changed(MAPPING, {"matcher": matcher, "role_arn": ROLE})) == [
         f"role_mappings[0].matcher: {message}"
     ]
@@ -591,7 +591,7 @@ def test_keys_from_a_file_need_no_https():
         ({"name": "a"}, {"name": "b"}, "targets: a, b: only one target can do without a prefix"),
     ],
 )
-def test_targets_can_be_told_apart(first, second, line):
+def test_targets_must_be_distinguishable(first, second, line):
     host = {"host": "aws-mcp.us-east-1.api.aws"}
     assert problems(changed(("targets",), [host | first, host | second])) == [line]
 
@@ -731,7 +731,7 @@ def test_check_says_what_is_wrong_with_a_file_it_cannot_read(run, tmp_path):
     assert (result.exit_code, result.stderr) == (2, f"{tmp_path}: Is a directory\n")
 
 
-def test_where_a_server_listens_can_be_read_from_a_file_that_is_wrong_in_all_else(tmp_path):
+def test_the_listen_section_can_be_read_from_a_file_that_is_otherwise_invalid(tmp_path):
     path = tmp_path / "extproc.yaml"
     path.write_text("listen: {grpc: '127.0.0.1:1234', admin_grpc: 'unix:/run/x'}\nissuers: 3\nmisspelt: 1\n")
     listen = config.load_listen(path)

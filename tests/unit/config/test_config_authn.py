@@ -1,4 +1,4 @@
-"""The settings about tokens: what is accepted, and that dangerous ones are refused by name."""
+"""The settings about tokens: what is accepted, and which dangerous ones are refused."""
 
 import json
 
@@ -99,7 +99,7 @@ def test_the_metadata_has_the_scopes_of_issuers_and_rules_and_a_401_those_of_iss
     assert 'scope="mcp"' in resource.challenge(Reason.TOKEN_MISSING)
 
 
-def test_an_issuer_verified_by_envoy_has_no_keys_of_ours():
+def test_an_issuer_verified_by_envoy_has_no_key_source():
     settings = _parse({"verified_by": "envoy", "jwks_uri": "https://idp.example/jwks"})
     stores = build_key_stores(settings, system_clock)
     assert stores == {}

@@ -1,4 +1,4 @@
-"""``extproc check`` warns of a target whose service does not get what it needs."""
+"""``extproc check`` warns of a target whose service would miss what it needs."""
 
 import pytest
 import yaml
@@ -24,7 +24,7 @@ def warned(service, **settings):
 
 
 @pytest.mark.parametrize("service", TARGETS)
-def test_a_target_as_its_profile_has_it_gets_no_warning(service):
+def test_a_target_that_fits_its_profile_gets_no_warning(service):
     assert warned(service) == []
 
 
@@ -38,7 +38,7 @@ def test_a_target_as_its_profile_has_it_gets_no_warning(service):
         ("dynamodb", {"payload": "unsigned"}, "payload: dynamodb is not known to take unsigned payloads"),
     ],
 )
-def test_what_a_service_needs_and_does_not_get_is_a_warning(service, settings, says):
+def test_a_setting_that_withholds_what_a_service_needs_is_a_warning(service, settings, says):
     assert [line for line in warned(service, **settings) if line.startswith(f"targets[0].{says}")]
 
 

@@ -1,4 +1,4 @@
-"""ToolHive's resource as configuration, in both of its versions."""
+"""ToolHive's resource as a configuration, in both of its versions."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_both_versions_give_the_same_native_configuration(run, version):
     }
 
 
-def test_what_is_imported_is_a_configuration_of_ours(run, tmp_path):
+def test_what_is_imported_is_a_valid_configuration(run, tmp_path):
     path = tmp_path / "native.yaml"
     path.write_text(run("import-toolhive", resource()).stdout)
     assert CliRunner().invoke(main, ["check", "--config", str(path)]).exit_code == 0
@@ -97,7 +97,7 @@ def test_the_resource_itself_can_be_explained(run, tmp_path, groups, role):
     assert json.loads(result.stdout)["role_arn"] == ROLE + role
 
 
-def test_a_second_document_says_what_the_resource_does_not(run):
+def test_a_second_document_has_the_settings_that_the_resource_lacks(run):
     second = {
         "resource": {"url": "https://mcp.example.com/mcp"},
         "issuers": [{"issuer": "https://idp.example.com/", "audiences": ["a"]}],
@@ -125,7 +125,7 @@ def test_a_second_document_says_what_the_resource_does_not(run):
         ([{"resource": {}}], OPTIONS, "document: --issuer, --audience, --target and --name are for a MCPExternalAuthConfig only"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_refused_with_its_place(run, documents, options, line):
+def test_an_unusable_resource_is_refused_with_the_path(run, documents, options, line):
     result = run("check", *documents, options=options)
     assert result.exit_code == 2
     assert line in result.stderr.splitlines()
@@ -142,7 +142,7 @@ OTHER_OBJECTS = [
 ]
 
 
-def test_lists_and_other_objects_are_taken_as_kubectl_and_helm_print_them(run):
+def test_lists_and_other_objects_are_accepted_as_kubectl_and_helm_print_them(run):
     expected = run("import-toolhive", resource()).stdout
     for kind in ("List", "MCPExternalAuthConfigList"):
         listed = {"apiVersion": "v1", "kind": kind, "items": [*OTHER_OBJECTS, resource()]}
@@ -166,7 +166,7 @@ def test_of_several_resources_one_is_chosen_by_name(run):
 
 
 @pytest.mark.parametrize("command", ["check", "import-toolhive"])
-def test_the_name_of_a_provider_is_taken_and_explained(run, command):
+def test_the_name_of_a_provider_is_accepted_with_a_note(run, command):
     result = run(command, resource(subjectProviderName="okta"))
     assert result.exit_code == 0
     assert "note: spec.awsSts.subjectProviderName: chooses among the logins" in result.stderr
@@ -206,7 +206,7 @@ MATCHERS = [
         ({"groups": None}, None),
     ],
 )
-def test_where_answers_differ_from_toolhives_ours_is_a_denial(run, tmp_path, claims, ours):
+def test_where_results_differ_from_toolhives_the_result_is_a_denial(run, tmp_path, claims, ours):
     path = tmp_path / "claims.json"
     path.write_text(json.dumps({"sub": "1", "email": "a@example.com", **claims}))
     result = run("explain", resource(roleMappings=MATCHERS), extra=["--claims", str(path), "--json"])

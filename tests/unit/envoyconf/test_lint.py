@@ -1,4 +1,4 @@
-"""``extproc envoy --check``: each way to leak or break signatures is found, and none in our own examples."""
+"""``extproc envoy --check``: each way to leak or break signatures is found, and none in the examples."""
 
 import copy
 import functools
@@ -227,7 +227,7 @@ def config_dump(document):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("with_settings", [True, False])
-def test_our_own_examples_have_no_faults(name, with_settings):
+def test_the_examples_have_no_faults(name, with_settings):
     folder = ROOT / "envoy" / name
     options = ["--config", str(folder / "extproc.yaml")] if with_settings else []
     result = CliRunner().invoke(main, ["envoy", "--check", str(folder / "envoy.yaml"), *options])
@@ -265,14 +265,14 @@ def test_what_cannot_be_read_is_status_2(content, tmp_path):
     assert str(path) in result.stderr
 
 
-def test_settings_make_the_measure_stricter():
+def test_settings_make_the_check_stricter():
     document = Config().document
     assert found(document, seconds=30.0) != []
     assert found(document, body_bytes=64 * 2**20) != []
     assert found(document, hosts=frozenset({"other.example"})) != []
 
 
-def test_a_second_listener_without_our_filter_that_reaches_a_target_is_found():
+def test_a_second_listener_without_the_filter_that_reaches_a_target_is_found():
     broken = Config()
     second = copy.deepcopy(broken.listener)
     second["name"] = "second"
@@ -283,7 +283,7 @@ def test_a_second_listener_without_our_filter_that_reaches_a_target_is_found():
     assert any("without an ext_proc filter" in line for line in found(broken.document))
 
 
-def test_harmless_filters_after_ours_and_other_ext_proc_filters_are_fine():
+def test_harmless_filters_after_extprocs_and_other_ext_proc_filters_are_fine():
     document = Config()
     after_ours(document, "cors", "cors.v3.Cors")
     other = copy.deepcopy(document.filters[0])
@@ -324,7 +324,7 @@ def test_tls_to_a_checked_extproc_on_another_machine_is_fine(context):
     assert found(broken.document) == []
 
 
-def test_answers_that_extproc_asks_for_and_envoy_would_not_show_are_found():
+def test_responses_that_extproc_observes_and_envoy_would_not_show_are_found():
     broken = Config()
     assert found(broken.document, shows_answers=True) == []
     broken.filter["allow_mode_override"] = False
@@ -372,7 +372,7 @@ def test_a_configuration_that_does_not_show_the_end_of_responses_is_found_where_
 
 
 @pytest.mark.parametrize("level", ["filter", "host", "number"])
-def test_the_end_of_responses_may_be_asked_for_at_any_level(level):
+def test_the_end_of_responses_may_be_configured_at_any_level(level):
     other = Config()
     overrides = other.route["typed_per_filter_config"][EXT_PROC]["overrides"]
     mode = overrides.pop("processing_mode")

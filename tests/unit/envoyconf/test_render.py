@@ -1,4 +1,4 @@
-"""The rendered bootstrap: what is in it for which options."""
+"""The rendered bootstrap for each option."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_comments_change_nothing_and_stand_before_what_they_explain():
 
 
 @pytest.mark.parametrize("which", ["first", "every", "never"])
-def test_overrides_are_allowed_only_where_answers_are_looked_at_and_of_answers_only(which):
+def test_overrides_are_allowed_only_where_responses_are_observed_and_for_responses_only(which):
     settings = config.load(Path(SETTINGS)).model_copy(update={"observe_upstream": which})
     document = yaml.safe_load(render(settings, EnvoyOptions()))
     ext_proc = manager(document)["http_filters"][1]["typed_config"]
@@ -96,7 +96,7 @@ def test_streams_are_kept_to_the_end_of_responses_only_where_open_requests_are_c
     ("protocol", "key"),
     [("http1", "explicit_http_config"), ("http2", "explicit_http_config"), ("auto", "auto_config")],
 )
-def test_the_protocol_that_is_spoken_to_a_target_is_a_setting(protocol, key):
+def test_the_protocol_of_a_target_is_a_setting(protocol, key):
     settings = config.load(Path(SETTINGS))
     target = settings.targets[0].model_copy(update={"protocol": protocol})
     document = yaml.safe_load(render(settings.model_copy(update={"targets": [target]}), EnvoyOptions()))
@@ -170,7 +170,7 @@ def with_tls(address, *, client_ca=True, **options):
     return rendered["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]
 
 
-def test_extproc_is_reached_over_mutual_tls_when_it_asks_for_client_certificates():
+def test_extproc_is_reached_over_mutual_tls_when_it_requires_client_certificates():
     tls = with_tls("extproc.internal:50051", extproc_ca="/tls/ca.pem", **MUTUAL)
     assert tls == {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
@@ -210,7 +210,7 @@ def test_the_name_in_extprocs_certificate_is_checked(address, name, san_type, sn
     assert "tls_certificates" not in tls["common_tls_context"]
 
 
-def test_a_ca_for_extproc_means_tls_even_if_something_else_ends_it():
+def test_a_ca_for_extproc_means_tls_even_if_a_proxy_terminates_it():
     cluster = rendered(extproc_ca="/tls/ca.pem")[0]["static_resources"]["clusters"][0]
     assert cluster["transport_socket"]["name"] == "envoy.transport_sockets.tls"
 
@@ -259,7 +259,7 @@ def test_the_access_log_names_user_role_decision_and_latency():
     assert namespaces == {"receiving_namespaces": {"untyped": ["extproc"]}}
 
 
-def test_admin_is_on_loopback_unless_told_otherwise():
+def test_admin_is_on_loopback_by_default():
     assert rendered()[0]["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
 
 

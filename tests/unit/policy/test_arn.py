@@ -1,4 +1,4 @@
-"""Which texts are the ARN of an IAM role."""
+"""Which strings are ARNs of IAM roles."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from extproc.policy.arn import MAX_LENGTH, is_aws_endpoint, validate_any_role_ar
         "arn:aws:iam::123456789012:role/" + "n" * 64,
     ],
 )
-def test_role_arns_of_every_partition_are_taken(arn):
+def test_role_arns_of_every_partition_are_accepted(arn):
     assert validate_role_arn(arn) == arn
     assert validate_any_role_arn(arn) == arn
 
@@ -38,7 +38,7 @@ def test_role_arns_of_every_partition_are_taken(arn):
         "arn:aws:iam::role/S3Admin",  # SeaweedFS
     ],
 )
-def test_role_arns_of_services_that_resemble_iam_are_taken_where_any_is(arn):
+def test_role_arns_of_similar_services_are_accepted_where_any_is_allowed(arn):
     assert validate_any_role_arn(arn) == arn
     with pytest.raises(ValueError, match="not the ARN of an IAM role"):
         validate_role_arn(arn)
@@ -60,7 +60,7 @@ def test_role_arns_of_services_that_resemble_iam_are_taken_where_any_is(arn):
         ("http://[::1]:9000", False),
     ],
 )
-def test_aws_endpoints_are_told_from_others(url, aws):
+def test_aws_endpoints_are_recognized(url, aws):
     assert is_aws_endpoint(url) is aws
 
 
@@ -119,6 +119,6 @@ def test_anything_else_is_refused(arn):
         "arn:minio:iam:::role/" + "p/" * MAX_LENGTH + "Admin",
     ],
 )
-def test_what_names_no_role_is_refused_where_any_is_taken(arn):
+def test_other_arns_are_refused_even_where_any_role_is_allowed(arn):
     with pytest.raises(ValueError, match="not the ARN of an IAM role"):
         validate_any_role_arn(arn)

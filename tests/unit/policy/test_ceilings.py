@@ -1,4 +1,4 @@
-"""Ceilings, deny rules and session policies: what the RFC's tables say comes out."""
+"""Ceilings, deny rules and session policies: the tables of the RFC are reproduced."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from extproc.app.factories import build_policy
 from extproc.config import ConfigError
 from extproc.errors import Denied, Reason
 from extproc.policy.review import notes, reads, warnings
-from extproc.policy.rules import _told
+from extproc.policy.rules import _client_text
 from extproc.values import Identity
 from support.settings import minimal_settings
 
@@ -65,11 +65,11 @@ def acting(agent):
         ("admin", "another-agent", "Admin"),
     ],
 )
-def test_the_table_of_the_rfc_comes_out(group, agent, role):
+def test_the_table_of_the_rfc_is_reproduced(group, agent, role):
     assert decide({"groups": [group], **acting(agent)}, ceilings=CEILINGS).role_arn == ACCOUNT + role
 
 
-def test_a_ceiling_never_gives_a_role_to_who_has_none():
+def test_a_ceiling_never_gives_a_role_to_a_token_without_one():
     assert decide({"groups": [], **acting("sre-agent")}, ceilings=CEILINGS).reason is Reason.NO_ROLE
 
 
@@ -78,7 +78,7 @@ def test_a_ceiling_never_raises_the_fallback_role():
     assert grant.role_arn == ACCOUNT + "Fallback"
 
 
-def test_the_first_ceiling_by_priority_counts():
+def test_the_first_ceiling_by_priority_applies():
     both = [
         {"name": "late", "matcher": "true", "max_mapping": "readonly"},
         {"name": "early", "matcher": "true", "max_mapping": "sre", "priority": 1},
@@ -147,7 +147,7 @@ def test_a_mapping_may_have_its_own_duration_and_session_policies():
     assert (grant.duration, grant.policy) == (900, INLINE)
 
 
-def test_the_session_policies_of_a_chained_role_restrict_the_second_hop():
+def test_the_session_policies_of_a_chained_role_restrict_the_second_session():
     chain = {"role_arn": "arn:aws:iam::210987654321:role/X"}
     grant = decide(
         {"groups": ["admin"]}, role_mappings=[{**MAPPINGS[0], "chain": chain, "policy_arns": [READ_ONLY]}]
@@ -175,7 +175,7 @@ CHOSEN = {
         (None, Reason.POLICY_ERROR),
     ],
 )
-def test_an_expression_chooses_the_account_of_the_second_hop_out_of_a_list(account, outcome):
+def test_an_expression_selects_the_account_of_the_second_role_from_a_list(account, outcome):
     mapping = {**MAPPINGS[0], "chain": CHOSEN}
     decided = decide({"groups": ["admin"], "account": account}, role_mappings=[mapping])
     assert (decided.reason if isinstance(decided, Denied) else decided.chain.role_arn) == outcome
@@ -242,7 +242,7 @@ def test_names_are_unique():
     assert refused(role_mappings=[MAPPINGS[0], MAPPINGS[0]]) == ["role_mappings: name 'admin' is used twice"]
 
 
-def test_rules_that_can_never_matter_are_pointed_out():
+def test_rules_that_never_apply_are_warned_of():
     mappings = [
         {"name": "never", "matcher": "1 == 2", "role_arn": ACCOUNT + "A"},
         MAPPINGS[0],
@@ -272,7 +272,7 @@ def test_rules_that_can_never_matter_are_pointed_out():
         (r'claims["a\u0062"] == 1', "claims.ab"),
     ],
 )  # fmt: skip
-def test_what_a_rule_reads_is_known_or_taken_for_more(matcher, read):
+def test_what_a_rule_reads_is_known_or_overestimated(matcher, read):
     mapping = {"name": "r", "matcher": matcher, "role_arn": ACCOUNT + "A"}
     assert list(reads(build_policy(settings(role_mappings=[mapping])))) == [f"mapping r: reads {read}"]
 
@@ -287,7 +287,7 @@ def test_the_session_name_may_come_from_an_expression_over_claims():
     ]
 
 
-def test_names_that_sts_does_not_take_are_replaced_or_rejected():
+def test_names_that_sts_does_not_accept_are_replaced_or_rejected():
     claims = {"groups": ["admin"], "sub": "auth0|alice"}
     assert decide(claims).session_name.startswith("auth0-alice-")
     assert decide(claims, session_name_invalid="reject").reason is Reason.SESSION_NAME_INVALID
@@ -304,16 +304,16 @@ def test_names_that_sts_does_not_take_are_replaced_or_rejected():
         ('claims.sub == "alice"', "your account."),
     ],
 )
-def test_a_deny_rule_tells_what_it_is_about_and_not_which_it_is(matcher, about):
+def test_the_text_of_a_denial_shows_the_subject_of_the_rule_and_not_the_rule(matcher, about):
     rule = {"name": "secret-name", "matcher": matcher, "effect": "deny"}
     policy = build_policy(settings(role_mappings=[*MAPPINGS, rule]))
-    (told,) = [_told(entry.reads) for entry in policy.rules if entry.role_arn is None]
+    (told,) = [_client_text(entry.reads) for entry in policy.rules if entry.role_arn is None]
     assert about in told
     assert "rm" not in told
     assert "secret-name" not in told
 
 
-def test_the_operators_words_for_a_deny_rule_reach_who_is_denied_each_time():
+def test_the_message_of_a_deny_rule_reaches_the_client_each_time():
     denied = decide(
         {},
         role_mappings=[
@@ -326,7 +326,7 @@ def test_the_operators_words_for_a_deny_rule_reach_who_is_denied_each_time():
     assert denied.anew() is not denied
 
 
-def test_the_operators_words_for_a_ceiling_reach_who_it_stops():
+def test_the_message_of_a_ceiling_reaches_the_denied_client():
     ceiling = {**CEILINGS[0], "message": "Agents may read."}
     del ceiling["max_mapping"]
     ceiling["policy_arns"] = [READ_ONLY]
@@ -338,7 +338,7 @@ def test_the_operators_words_for_a_ceiling_reach_who_it_stops():
 
 
 @pytest.mark.parametrize("message", ["", " x", "a\nb", "x" * 501, "a\x1b[0m"])
-def test_a_message_is_one_line_of_printable_text(message):
+def test_a_message_is_one_line_of_printable_characters(message):
     rule = {"claim": "x", "effect": "deny", "message": message}
     assert any("message" in problem for problem in refused(role_mappings=[*MAPPINGS, rule]))
 
@@ -373,7 +373,9 @@ def test_the_only_other_status_of_denials_is_200(status):
     ],
     ids=["nothing", "both", "optional", "optional member", "a map", "anything"],
 )
-def test_a_rule_that_denies_tokens_without_a_claim_is_noted_unless_they_get_no_role_anyhow(declared, noted):
+def test_a_rule_that_denies_tokens_without_a_claim_is_noted_unless_the_schema_requires_the_claim(
+    declared, noted
+):
     deny = {"name": "no", "matcher": 'has(claims.realm) && "x" in claims.realm.roles', "effect": "deny"}
     policy = build_policy(
         settings(role_mappings=[deny, *MAPPINGS], claims=declared and {"groups": "list(string)", **declared})
@@ -390,7 +392,7 @@ def test_a_rule_that_denies_tokens_without_a_claim_is_noted_unless_they_get_no_r
         ("claims.iss + claims.sub", []),
     ],
 )
-def test_a_session_name_that_is_not_one_of_a_user_is_warned_of(expression, warned):
+def test_a_session_name_that_does_not_identify_users_is_warned_of(expression, warned):
     policy = build_policy(settings(session_name=expression))
     assert [warning for warning in warnings(policy) if "session_name" in warning] == warned
 

@@ -1,4 +1,4 @@
-"""The CEL adapter: what compiles, what matches, and that whatever cannot be told is an error."""
+"""The CEL engine: what compiles, what matches, and that an unknown result is an error."""
 
 import inspect
 import logging
@@ -90,7 +90,7 @@ def load_error(source):
         ("[1].exists(g, .g == 1)", "column 16: undeclared variable 'g'"),
     ],
 )
-def test_an_expression_that_cannot_be_used_is_refused_with_its_place(source, message):
+def test_an_invalid_expression_is_refused_with_its_position(source, message):
     assert load_error(source) == message
 
 
@@ -258,7 +258,7 @@ def test_nothing_is_more_forgiving_than_cel(source, claims, expected):
         "dyn(claims.v)",
     ],
 )
-def test_nothing_that_is_merely_truthy_matches(source, value):
+def test_truthy_values_do_not_match(source, value):
     with pytest.raises(EvaluationError):
         matches(source, {"v": value})
 
@@ -288,7 +288,7 @@ def test_values_of_different_types_are_different_but_numbers_of_one_value_equal(
 @pytest.mark.parametrize(
     "source", ["claims.v >= 1", "claims.v + 1 == 2", "-claims.v == -1", "{true: 2}[1] == 2"]
 )
-def test_a_bool_is_no_number(source):
+def test_a_bool_is_not_a_number(source):
     with pytest.raises(EvaluationError):
         matches(source, {"v": True})
 
@@ -336,7 +336,7 @@ def test_a_list_is_never_taken_for_a_string(function):
         ("claims.v", {"v": "true"}, "the result is not a bool"),
     ],
 )
-def test_whatever_goes_wrong_is_an_error_that_tells_its_kind_only(source, claims, kind):
+def test_every_failure_is_an_error_that_shows_its_kind_only(source, claims, kind):
     with pytest.raises(EvaluationError) as error:
         matches(source, claims)
     assert str(error.value) == kind
@@ -356,7 +356,7 @@ def test_whatever_goes_wrong_is_an_error_that_tells_its_kind_only(source, claims
         ("claims.list.exists_one(x, x.name == 'a')", {"list": [{}]}),
     ],
 )
-def test_however_many_members_are_missing_it_is_told_from_other_errors(source, claims):
+def test_missing_members_are_distinguished_from_other_errors(source, claims):
     with pytest.raises(MissingMemberError):
         matches(source, claims)
 
@@ -369,7 +369,7 @@ def test_however_many_members_are_missing_it_is_told_from_other_errors(source, c
         "claims.sub < 1 || claims.a == 1",
     ],
 )
-def test_another_error_counts_more_than_a_missing_member(source):
+def test_another_error_outweighs_a_missing_member(source):
     with pytest.raises(EvaluationError, match=r"^no \S+ for [a-z_, ]+$"):
         matches(source, {"sub": "alice"})
 
@@ -401,7 +401,7 @@ def test_claims_nested_beyond_the_interpreter_are_an_error():
         claims = claims["a"]
 
 
-def test_an_error_never_tells_a_value_not_even_to_the_loggers(caplog):
+def test_an_error_never_contains_a_value_even_in_logs(caplog):
     with caplog.at_level(logging.INFO):
         for source in (
             "claims.v < 1",
@@ -494,7 +494,7 @@ def test_numbers_bytes_and_patterns_of_claims_are_what_they_are_in_cel(source, c
         ("claims.groups.map(g, claims.x, g) == []", {"groups": ["a"], "x": "a"}, "no map() for string"),
     ],
 )
-def test_what_cel_gives_no_value_is_an_error(source, claims, kind):
+def test_expressions_without_a_value_in_cel_are_errors(source, claims, kind):
     with pytest.raises(EvaluationError) as error:
         matches(source, claims)
     assert str(error.value) == kind
@@ -509,7 +509,7 @@ def test_what_cel_gives_no_value_is_an_error(source, claims, kind):
         ("matches(claims.s)", "column 1: unknown function 'matches'"),
     ],
 )
-def test_functions_take_as_many_arguments_as_in_cel(source, message):
+def test_functions_accept_as_many_arguments_as_in_cel(source, message):
     assert load_error(source) == message
 
 
@@ -524,7 +524,7 @@ def test_functions_take_as_many_arguments_as_in_cel(source, message):
     ],
     ids=["U+0000", "U+0000 in a name", "half a pair", "a set", "a number as name"],
 )
-def test_what_is_not_json_is_no_cel_value(claims, kind):
+def test_values_that_json_does_not_have_are_errors(claims, kind):
     with pytest.raises(EvaluationError) as error:
         to_cel(claims)
     assert str(error.value) == kind
@@ -534,7 +534,7 @@ def test_what_is_not_json_is_no_cel_value(claims, kind):
 @pytest.mark.parametrize(
     "source", ["claims.v + 1 == 2", "claims.v < 1", "1 in claims.v", "size(claims.v) == 1"]
 )
-def test_a_value_that_to_cel_never_made_is_an_error_all_the_same(source, value):
+def test_a_value_that_did_not_come_from_to_cel_is_an_error(source, value):
     with pytest.raises(EvaluationError):
         compile_bool(source, variables=VARIABLES).matches({"claims": {"v": value}})
 
@@ -544,7 +544,7 @@ def test_a_variable_may_have_dots_in_its_name():
     assert value.value({"a.b": to_cel({"c": 1})}) is True
 
 
-def test_without_the_check_an_unknown_name_is_an_error_only_where_it_counts():
+def test_without_the_check_an_unknown_name_is_an_error_only_where_it_is_evaluated():
     loose = compile_any("true || nowhere(1)", variables=frozenset(), checked=False)
     assert loose.value({}) is True
     with pytest.raises(EvaluationError, match="undeclared variable 'x'"):
@@ -553,7 +553,7 @@ def test_without_the_check_an_unknown_name_is_an_error_only_where_it_counts():
         compile_any("['a'].exists(g, g.x('a'))", variables=frozenset(), checked=False).value({})
 
 
-def test_an_expression_too_deep_for_the_stack_that_is_left_is_refused_as_too_deep():
+def test_an_expression_too_deep_for_the_remaining_stack_is_refused_as_too_deep():
     """As where a thread loads the configuration from deep within something else."""
 
     def with_frames(frames, call):

@@ -1,4 +1,4 @@
-"""``exists`` with one test of each element: faster, and never with another result."""
+"""``exists`` with one test of each element: faster, with the same results."""
 
 import pytest
 from hypothesis import given

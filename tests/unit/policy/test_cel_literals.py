@@ -1,4 +1,4 @@
-"""Literals: the same as in cel-go, or none. Expectations are cel-go 0.33's, which were compared by the thousand."""
+"""Literals: the same as in cel-go, or refused. Expectations are from cel-go 0.33."""
 
 import math
 
@@ -69,7 +69,7 @@ def test_a_literal_is_what_it_is_in_cel(source, expected):
         "1.", "1.e5", "1e", "1e309", "1f", "+1", "1.0u", "True", "NULL",
     ],
 )  # fmt: skip
-def test_what_is_no_literal_in_cel_does_not_compile(source):
+def test_an_invalid_literal_does_not_compile(source):
     with pytest.raises(cel.ExpressionError):
         value(source)
 
@@ -110,7 +110,7 @@ def test_a_double_is_spelled_as_go_spells_it(number, text):
 
 
 @pytest.mark.parametrize("macro", ["exists(__result__, __result__)", "map(__result__, 1)"])
-def test_cels_own_variable_is_none_of_a_rule(macro):
+def test_cels_own_variable_cannot_be_used_in_a_rule(macro):
     with pytest.raises(cel.ExpressionError, match="__result__"):
         cel.compile_any(f"claims.x.{macro}", variables=frozenset({"claims"}))
 
@@ -118,6 +118,6 @@ def test_cels_own_variable_is_none_of_a_rule(macro):
 @pytest.mark.parametrize(
     ("kind", "text"), [("INT_LIT", "0X1F"), ("UINT_LIT", "1"), ("FLOAT_LIT", "1."), ("STRING_LIT", "a")]
 )
-def test_what_the_parser_might_take_for_a_literal_is_looked_at_again(kind, text):
+def test_what_the_parser_accepts_as_a_literal_is_validated(kind, text):
     with pytest.raises(cel.ExpressionError, match=r"^not a"):
         literal(kind, text)

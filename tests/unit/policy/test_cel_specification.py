@@ -82,7 +82,7 @@ def outcome(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_case_of_the_specification_comes_out_or_is_refused_for_a_known_reason(case):
+def test_a_case_of_the_specification_passes_or_is_refused_for_a_known_reason(case):
     result = outcome(case)
     if case.is_time and case.expected is not None:
         # Policies have no clock, and durations are read in time exponential in a hostile string.
@@ -93,7 +93,7 @@ def test_a_case_of_the_specification_comes_out_or_is_refused_for_a_known_reason(
         assert result == "right"
 
 
-def test_nearly_all_cases_come_out():
+def test_nearly_all_cases_pass():
     relevant = [case for case in CASES if not case.is_time]
     right = sum(outcome(case) == "right" for case in relevant)
     assert len(relevant) >= 1000

@@ -1,4 +1,4 @@
-"""``claims``: what a schema declares, and which tokens are of another shape."""
+"""The schema of claims: what it declares, and which tokens do not fit."""
 
 import pytest
 from hypothesis import given
@@ -76,7 +76,7 @@ def test_these_tokens_fit(claims):
         ),
     ],
 )
-def test_a_token_of_another_shape_is_named_by_claim_and_type_and_never_by_value(claims, problem):
+def test_a_mismatch_names_claim_and_types_and_never_a_value(claims, problem):
     given_claims = {name: value for name, value in {**FITTING, **claims}.items() if value is not ...}
     assert mismatch(parse_schema(DECLARED), given_claims) == problem
     denied = build_policy(settings(claims=DECLARED)).decide(
@@ -112,7 +112,7 @@ def test_a_token_that_fits_gets_its_role_and_without_a_schema_nothing_is_checked
         ({"": "string"}, "a claim without a name"),
     ],
 )
-def test_what_is_no_type_is_refused_with_its_place(declared, message):
+def test_an_invalid_type_is_refused_with_its_path(declared, message):
     with pytest.raises(ConfigError) as error:
         settings(claims=declared)
     assert error.value.problems[0].startswith(f"claims: {message}")
@@ -126,7 +126,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_takes_everything_and_no_value_raises(value):
+def test_any_accepts_everything_and_no_value_raises(value):
     for declared in ("string", "int", "bool", "double", "list(int)", "map(string)", "list(map(bool))"):
         mismatch(parse_schema({"c": declared}), {"c": value})
     assert mismatch(parse_schema({"c": "any"}), {"c": value}) is None

@@ -1,4 +1,4 @@
-"""Which strings a rule compares a member with: those that it never equals are found at load."""
+"""The strings that a rule compares a member with: those that never occur are found at load."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a decision costs: the same on every machine, bounded, and told before anybody waits for it."""
+"""The cost of a decision: the same on every machine, bounded, and known at load."""
 
 import contextlib
 import threading
@@ -101,7 +101,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("source", HOSTILE)
-def test_what_is_hostile_ends_at_the_limit_or_before(source):
+def test_hostile_expressions_end_at_the_limit_or_before(source):
     claims = {"l": [f"{n}" for n in range(1000)], "s": "x" * 10_000, "t": "x" * 500 + "y"}
     began = time.thread_time()
     budget = Budget()
@@ -114,7 +114,7 @@ def test_what_is_hostile_ends_at_the_limit_or_before(source):
     assert time.thread_time() - began < 1.5
 
 
-def test_a_spent_budget_is_absorbed_by_nothing():
+def test_no_operator_absorbs_a_spent_budget():
     hostile = "claims.l.all(a, claims.l.all(b, claims.l.all(c, a + b + c != '')))"
     claims = {"l": [f"{n}" for n in range(1000)]}
     for source in (
@@ -127,7 +127,7 @@ def test_a_spent_budget_is_absorbed_by_nothing():
             condition.matches({"claims": cel.to_cel(claims)})
 
 
-def test_the_second_fence_is_cpu_time_and_stops_what_the_units_do_not_know(monkeypatch):
+def test_cpu_time_limits_costs_that_the_units_do_not_cover(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "thread_time", lambda: now[0])
     budget = Budget(limit=10**6)
@@ -139,7 +139,7 @@ def test_the_second_fence_is_cpu_time_and_stops_what_the_units_do_not_know(monke
         budget.spend(100_000)
 
 
-def test_what_is_built_and_compared_costs_by_its_size():
+def test_building_and_comparing_values_costs_by_their_size():
     short, long = {"a": "x", "l": ["x"]}, {"a": "x" * 6400, "l": ["x"] * 800}
     read = cost("1", long) - cost("1", short)
     for source, more in (
@@ -161,7 +161,7 @@ def test_reading_a_list_is_counted_once_for_all_rules():
     assert many.decide(identity(groups=GROUPS)).cost - one.decide(identity(groups=GROUPS)).cost < 300
 
 
-def test_check_warns_where_many_groups_need_more_than_there_is():
+def test_check_warns_where_many_groups_exceed_the_budget():
     source = "claims.groups.exists(a, claims.groups.exists(b, claims.roles.exists(c, a + b == c)))"
     assert [
         warning for warning in review.warnings(policy(cel_matcher(source))) if "limits.policy_cost" in warning
@@ -171,7 +171,7 @@ def test_check_warns_where_many_groups_need_more_than_there_is():
     )
 
 
-def test_the_strings_of_so_many_lists_only_are_remembered():
+def test_the_number_of_lists_whose_strings_are_kept_is_bounded():
     budget = Budget()
     cost('claims.lists.all(l, l.exists(g, g == "a"))', {"lists": [["a"] for _ in range(200)]}, budget)
     assert len(budget._strings) == 64

@@ -1,4 +1,4 @@
-"""Whose tokens a rule is for, and who acts in the chain of ``act``."""
+"""Rules for the tokens of some issuers, and the actors in the chain of ``act``."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_a_rule_for_others_is_not_evaluated_so_that_it_cannot_fail():
     assert decide(PARTNER, role_mappings=[broken, EMPLOYEE]).outcome.reason is Reason.POLICY_ERROR
 
 
-def test_a_ceiling_never_lowers_anybody_to_the_role_of_another_issuer():
+def test_a_ceiling_never_lowers_a_user_to_the_role_of_another_issuer():
     ceiling = {"name": "c", "matcher": "true", "max_mapping": "guest"}
     outcome = decide(OURS, ceilings=[ceiling]).outcome
     assert (outcome.reason, outcome.detail) == (

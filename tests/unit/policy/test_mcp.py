@@ -1,4 +1,4 @@
-"""The MCP message as rules see it: one reading, and headers that say the same."""
+"""The MCP message that rules read: it has one reading, and headers equal it."""
 
 import json
 
@@ -82,7 +82,7 @@ def test_session_and_version_come_from_headers_where_the_body_has_none():
         b'{"jsonrpc":"2.0","method":"x","params":{"a":NaN}}',
     ],
 )
-def test_whatever_has_no_or_two_readings_is_refused(message):
+def test_a_message_with_no_or_two_readings_is_refused(message):
     with pytest.raises(Denied) as denied:
         parse_message(message)
     assert denied.value.reason is Reason.MCP_MALFORMED
@@ -100,7 +100,7 @@ def refusal(message, *, headers=()):
 @pytest.mark.parametrize(
     "message", [b"", b"x", b"{", b'{"a":1,}', b"\xff" + body(), b"\xef\xbb\xbf" + body()]
 )
-def test_what_is_no_json_is_told_to_be_none(message):
+def test_a_body_that_is_not_json_is_refused_as_such(message):
     assert refusal(message)[1] == -32700
 
 
@@ -114,7 +114,7 @@ def test_what_is_no_json_is_told_to_be_none(message):
         body("tools/list", {"_meta": {"io.modelcontextprotocol/protocolVersion": 1}}),
     ],
 )
-def test_parameters_that_a_method_cannot_do_with_are_invalid(message):
+def test_parameters_that_do_not_fit_the_method_are_invalid(message):
     assert refusal(message)[1] == -32602
 
 
@@ -140,35 +140,35 @@ def stated(version=VERSION, method="tools/list"):
         (with_meta(capabilities=False), "clientCapabilities"),
     ],
 )
-def test_a_request_without_what_every_request_of_this_revision_has_is_invalid(version, message, lacks):
+def test_a_request_without_required_metadata_is_invalid(version, message, lacks):
     denied, code = refusal(message, headers=stated(version))
     assert code == -32602
     assert lacks in denied.client_text
 
 
 @pytest.mark.parametrize("version", ["1900-01-01", "2025-11-26", "2027-01-01", "zzz", "v" * 4096])
-def test_a_version_that_is_not_known_is_answered_with_those_that_are(version):
+def test_an_unknown_version_is_answered_with_the_supported_ones(version):
     denied, code = refusal(with_meta(version), headers=stated(version))
     assert code == -32022
     assert denied.data["supported"] == ["2026-07-28"]
     assert denied.data["requested"] == version[:64]
 
 
-def test_known_versions_with_all_they_need_pass():
+def test_supported_versions_with_their_metadata_pass():
     check_headers(parse_message(with_meta()), head(**stated()))
     for version in SUPPORTED_VERSIONS[1:]:
         check_headers(parse_message(body("tools/list", {})), head(mcp_protocol_version=version))
     check_headers(parse_message(body("initialize", {"protocolVersion": "2025-11-25"})), head())
 
 
-def test_nothing_is_asked_of_notifications_but_that_their_headers_be_true():
+def test_of_notifications_only_the_headers_are_checked():
     notification = parse_message(b'{"jsonrpc":"2.0","method":"notifications/x"}')
     check_headers(notification, head(**stated(method="notifications/x")))
     with pytest.raises(Denied):
         check_headers(notification, head(**stated(method="tools/call")))
 
 
-def test_headers_count_before_a_version_that_is_not_known():
+def test_headers_are_checked_before_the_version():
     assert refusal(with_meta("1900-01-01"), headers=stated("1900-01-02"))[1] == -32020
 
 
@@ -184,7 +184,7 @@ def test_headers_count_before_a_version_that_is_not_known():
         '{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a","argument\u017f":{}}}'.encode(),
     ],
 )
-def test_a_member_that_some_parser_takes_for_a_known_one_is_refused(message):
+def test_a_member_that_some_parser_reads_as_a_known_one_is_refused(message):
     with pytest.raises(Denied) as denied:
         parse_message(message)
     assert denied.value.detail.endswith("name differs from a known one by case only")
@@ -242,7 +242,7 @@ def test_headers_that_repeat_the_body_are_fine(name, header):
         {"mcp_method": "tools/call", "mcp_name": "echo", "mcp_protocol_version": "2025-11-25"},
     ],
 )
-def test_headers_that_say_something_else_are_a_400_with_the_code_of_the_specification(headers):
+def test_headers_that_differ_are_a_400_with_the_code_of_the_specification(headers):
     with pytest.raises(Denied) as denied:
         check_headers(modern(), head(**{"mcp_protocol_version": VERSION, **headers}))
     outcome = denied.value.reason.outcome
@@ -254,7 +254,7 @@ def test_a_version_in_the_body_alone_does_not_get_around_the_check():
         check_headers(modern(), head())
 
 
-def test_a_header_that_is_there_twice_is_refused():
+def test_a_repeated_header_is_refused():
     twice = RequestHead(
         "POST", "/mcp", "", (("mcp-method", "tools/call"), ("mcp-method", "tools/call")), has_body=True
     )
@@ -266,7 +266,7 @@ def test_earlier_revisions_have_no_such_headers():
     check_headers(parse_message(body()), head(mcp_protocol_version="2025-11-25"))
 
 
-def test_but_what_an_earlier_client_sends_must_be_true_too():
+def test_the_headers_of_an_earlier_client_must_be_true_too():
     with pytest.raises(Denied):
         check_headers(parse_message(body()), head(mcp_name="other"))
 
@@ -341,7 +341,7 @@ def test_a_form_in_which_the_upstream_might_read_another_message_is_refused(fiel
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig"])
-def test_json_in_another_encoding_is_no_message(encoding):
+def test_json_in_another_encoding_is_refused(encoding):
     with pytest.raises(Denied) as denied:
         parse_message(body().decode().encode(encoding))
     assert denied.value.reason in (Reason.MCP_MALFORMED, Reason.MCP_NOT_JSON)
@@ -361,5 +361,5 @@ def test_a_string_that_some_programs_would_end_early_is_refused(params):
     assert denied.value.reason is Reason.MCP_MALFORMED
 
 
-def test_a_text_about_that_character_is_none():
+def test_a_string_that_only_mentions_that_character_is_accepted():
     assert parse_message(body(params={"name": "echo", "arguments": {"text": "\\u0000"}})).name == "echo"

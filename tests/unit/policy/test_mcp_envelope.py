@@ -1,4 +1,4 @@
-"""Which requests are answered as MCP's, and what of their message the answer repeats."""
+"""Which requests are recognized as MCP's, and what the error response repeats of their message."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_a_post_that_an_mcp_client_sends_is_known_by_its_head(request_head):
         head(path="/model/x/converse"),
     ],
 )
-def test_others_are_not_taken_for_one(request_head):
+def test_other_requests_are_not_recognized(request_head):
     assert not may_be_mcp(request_head)
 
 
@@ -132,7 +132,7 @@ def test_a_long_body_gives_its_own_id_or_none_and_never_one_of_its_parameters(
 
 
 @given(st.binary(max_size=64), st.integers(0, 2))
-def test_nothing_that_comes_raises(noise, times):
+def test_no_body_raises_an_error(noise, times):
     read_envelope(noise + b"x" * (LONGEST_PARSED * times) + noise)
 
 
@@ -145,6 +145,6 @@ def test_a_hostile_long_body_is_read_without_backtracking(piece):
 
 
 @pytest.mark.parametrize("identifier", ["1ee", '"\\q"', "1.2.3"])
-def test_a_long_message_that_is_no_json_where_it_is_read_has_no_envelope(identifier):
+def test_a_long_message_without_json_at_its_ends_has_no_envelope(identifier):
     long = f'{{"jsonrpc":"2.0","method":"m","id":{identifier},"params":"{"x" * LONGEST_PARSED}"}}'
     assert read_envelope(long.encode()) is None

@@ -1,4 +1,4 @@
-"""A missing claim closes deny rules and ceilings; what only the request lacks is "no match"."""
+"""Where a claim is missing deny rules and ceilings apply; a missing member of the request is "no match"."""
 
 import pytest
 
@@ -90,7 +90,7 @@ MISSING = [
 
 
 @pytest.mark.parametrize("matcher", MISSING)
-def test_a_missing_claim_means_that_what_restricts_applies_and_what_allows_does_not(matcher):
+def test_where_a_claim_is_missing_restrictions_apply_and_mappings_do_not(matcher):
     assert applies(matcher, "deny", CLAIMS) is True
     assert applies(matcher, "ceiling", CLAIMS) is True
     assert applies(matcher, "allow", CLAIMS) is False
@@ -135,11 +135,11 @@ OF_THE_REQUEST = [
 
 @pytest.mark.parametrize("effect", ["allow", "deny", "ceiling"])
 @pytest.mark.parametrize("matcher", OF_THE_REQUEST)
-def test_what_a_request_does_not_have_is_no_match_everywhere(matcher, effect):
+def test_a_missing_member_of_the_request_is_always_no_match(matcher, effect):
     assert applies(matcher, effect, CLAIMS) is False
 
 
-def test_a_request_that_has_the_member_is_held_to_the_missing_claim():
+def test_a_request_with_the_member_is_denied_for_the_missing_claim():
     inputs = Inputs(mcp={"tool": "x", "arguments": {"list": [{}]}})
     assert applies('mcp.tool == "x" && claims.a < 3', "deny", CLAIMS, inputs) is True
     assert applies('mcp.tool == "y" && claims.a < 3', "deny", CLAIMS, inputs) is False
@@ -156,7 +156,7 @@ def test_every_other_failure_denies_whatever_the_effect(matcher, effect):
 
 
 @pytest.mark.parametrize("effect", ["deny", "ceiling"])
-def test_the_claim_sugar_closes_too(effect):
+def test_the_short_form_claim_fails_closed_too(effect):
     sugar = {"name": "c", "claim": "contractors"}
     changes = (
         {"ceilings": [{**sugar, "policy_arns": [READ_ONLY]}]}
@@ -171,7 +171,7 @@ def test_the_claim_sugar_closes_too(effect):
         assert [outcome.policy_arns for outcome in outcomes] == [(READ_ONLY,), ()]
 
 
-def test_the_operator_is_told_which_claim_was_missing():
+def test_the_detail_names_the_missing_claim():
     decision = decide(rules("has(claims.act) || claims.act.sub == 'x'", "deny"), {})
     assert decision.outcome.detail == "mapping r denies, since claims.act is missing"
     assert decision.evaluated[0].missing == "claims.act"
@@ -181,7 +181,7 @@ def test_the_operator_is_told_which_claim_was_missing():
 
 @pytest.mark.parametrize("priority", [None, 0, 1_000_000])
 @pytest.mark.parametrize("last", [True, False])
-def test_deny_rules_come_first_whatever_their_place_and_priority(priority, last):
+def test_deny_rules_come_first_whatever_their_position_and_priority(priority, last):
     deny = {"name": "no", "matcher": 'claims.sub == "alice"', "effect": "deny", "priority": priority}
     allow = {"name": "yes", "matcher": "true", "role_arn": ACCOUNT + "A", "priority": -5}
     some_policy = policy(role_mappings=[allow, deny] if last else [deny, allow])
@@ -202,7 +202,7 @@ def test_a_priority_orders_deny_rules_among_themselves():
 @pytest.mark.parametrize(
     "rule", [{"matcher": 'claims["https://x.example/team"] == "a"'}, {"claim": "a"}], ids=["matcher", "claim"]
 )
-def test_a_claim_whose_name_is_a_url_is_named_as_rules_write_it(rule):
+def test_a_claim_whose_name_is_a_url_is_shown_as_in_rules(rule):
     some_policy = policy(
         role_claim="https://x.example/team",
         role_mappings=[{"name": "r", "effect": "deny", **rule}],

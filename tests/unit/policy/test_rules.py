@@ -1,4 +1,4 @@
-"""From claims to one grant: order, first match, fallback, and nothing ever allowed by accident."""
+"""From claims to one grant: order, first match, fallback, and no role by accident."""
 
 from types import MappingProxyType
 
@@ -96,7 +96,7 @@ def test_without_a_match_the_fallback_role_is_granted_with_no_mapping():
     assert (granted.role_arn, granted.mapping) == (ACCOUNT + "Fallback", None)
 
 
-def test_without_a_match_and_a_fallback_nobody_gets_a_role():
+def test_without_a_match_and_a_fallback_no_role_is_granted():
     assert denial(policy(rule("no", "false")), identity()).reason is Reason.NO_ROLE
     assert denial(policy(), identity()).reason is Reason.NO_ROLE
 
@@ -122,18 +122,18 @@ def test_a_rule_about_a_missing_claim_does_not_match(source):
     assert granted.mapping is None
 
 
-def test_the_claim_sugar_does_not_match_when_the_claim_is_missing():
+def test_the_short_form_claim_does_not_match_when_the_claim_is_missing():
     some_policy = policy(rule("admins", in_groups("admin")), fallback="Fallback")
     assert some_policy.grant(identity()).mapping is None
 
 
 @pytest.mark.parametrize("value", ['"] || true || ["', "admin' || 'a' == 'a", "claims.sub", "*", ".*", "adm"])
-def test_the_value_of_the_claim_sugar_is_never_taken_for_an_expression(value):
+def test_the_value_of_the_short_form_claim_is_never_an_expression(value):
     assert denial(policy(rule("r", in_groups(value))), identity(groups=["admin"])).reason is Reason.NO_ROLE
     assert policy(rule("r", in_groups(value))).grant(identity(groups=[value])).mapping == "r"
 
 
-def test_the_claim_sugar_reads_the_claim_by_its_whole_name():
+def test_the_short_form_claim_reads_the_claim_by_its_whole_name():
     some_policy = policy(rule("r", ClaimContains(claim="https://example.com/groups", value="admin")))
     assert some_policy.grant(identity(**{"https://example.com/groups": ["admin"]})).mapping == "r"
 
@@ -180,7 +180,7 @@ HOSTILE_MATCHERS = [
 
 @pytest.mark.parametrize("groups", HOSTILE_GROUPS, ids=repr)
 @pytest.mark.parametrize("matcher", [in_groups("admin"), *HOSTILE_MATCHERS], ids=str)
-def test_a_claim_of_the_wrong_shape_is_never_taken_for_a_list_with_the_value(matcher, groups):
+def test_a_claim_of_the_wrong_type_is_never_a_list_with_the_value(matcher, groups):
     reason = denial(policy(rule("admins", matcher)), identity(groups=groups)).reason
     assert reason in (Reason.NO_ROLE, Reason.POLICY_ERROR)
 
@@ -199,24 +199,24 @@ def test_the_same_rules_do_match_a_list_with_the_value(matcher):
         '!("admin" in claims.groups)',
     ],
 )
-def test_an_exclusion_over_something_that_is_no_list_denies(matcher, groups):
+def test_an_exclusion_over_a_claim_that_is_not_a_list_denies(matcher, groups):
     assert denial(policy(rule("guests", matcher)), identity(groups=groups)).reason is Reason.POLICY_ERROR
 
 
 @pytest.mark.parametrize("groups", ["admin", {"admin": 1}, 1, True, "x", None], ids=repr)
-def test_the_claim_sugar_over_something_that_is_no_list_denies_and_does_not_reach_the_fallback(groups):
+def test_the_short_form_claim_over_a_claim_that_is_not_a_list_denies_instead_of_falling_back(groups):
     some_policy = policy(rule("admins", in_groups("admin")), fallback="Fallback")
     assert denial(some_policy, identity(groups=groups)).reason is Reason.POLICY_ERROR
 
 
 @pytest.mark.parametrize("claims", [{"n": 2**63}, {"n": -(2**63) - 1}, {"deep": [2**64]}])
-def test_claims_that_cel_cannot_hold_deny(claims):
+def test_claims_without_a_cel_value_deny(claims):
     denied = denial(policy(rule("anyone", "true"), fallback="Fallback"), identity(**claims))
     assert (denied.reason, denied.detail) == (Reason.POLICY_ERROR, "claims: a number beyond 64 bits")
 
 
 @pytest.mark.parametrize("wanted", [None, "", 5, True, ["alice"], {"name": "alice"}])
-def test_a_session_name_claim_that_is_no_text_denies(wanted):
+def test_a_session_name_claim_that_is_not_a_string_denies(wanted):
     some_policy = policy(rule("anyone", "true"), session_name_claim="name")
     denied = denial(some_policy, identity(name=wanted))
     assert (denied.reason, denied.detail) == (Reason.SESSION_NAME_INVALID, "claim name is not a string")
@@ -241,7 +241,7 @@ def test_a_missing_session_name_claim_denies_the_fallback_role_too():
         "claims.secret",
     ],
 )
-def test_the_detail_of_a_denial_never_tells_a_claims_value(source):
+def test_the_detail_of_a_denial_never_contains_a_claims_value(source):
     denied = denial(policy(rule("r", source)), identity(secret="hunter2"))
     assert denied.reason is Reason.POLICY_ERROR
     assert "hunter2" not in denied.detail
@@ -258,7 +258,7 @@ def test_the_detail_of_a_denial_never_tells_a_claims_value(source):
         ('request.pathh.startsWith("/admin")', "request.pathh"),
     ],
 )
-def test_a_member_that_no_request_has_is_an_error(source, misspelt):
+def test_a_member_that_does_not_exist_is_an_error(source, misspelt):
     with pytest.raises(ExpressionError, match=f"^{misspelt}: there is no such member, only "):
         cel_matcher(source)
 

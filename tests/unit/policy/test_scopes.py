@@ -1,4 +1,4 @@
-"""Mappings, deny rules and ceilings that require scopes, and when a client is told to ask for them."""
+"""Mappings, deny rules and ceilings that require scopes, and when a client must request more of them."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,14 +61,14 @@ GROUP = {"claim": "sre"}
 # Mappings.
 
 
-def test_a_mapping_gives_its_role_to_tokens_with_its_scopes_and_others_are_told_which():
+def test_a_mapping_gives_its_role_to_tokens_with_its_scopes_and_denials_name_the_scopes():
     rules = policy(("SRE", {**GROUP, "require_scopes": ["aws:call", "aws:read"]}), baseline=["mcp"])
     assert outcome(rules, "mcp aws:read aws:call", groups=["sre"]) == "SRE"
     assert outcome(rules, "mcp aws:read", groups=["sre"]) == (Reason.SCOPE_MISSING, "mcp aws:call aws:read")
     assert outcome(rules, "mcp", groups=["sre"]) == (Reason.SCOPE_MISSING, "mcp aws:call aws:read")
 
 
-def test_who_would_get_no_role_with_the_scopes_either_is_not_told_to_log_in_again():
+def test_no_login_is_requested_if_the_scopes_would_give_no_role():
     rules = policy(("SRE", {**GROUP, "require_scopes": ["aws:call"]}))
     assert outcome(rules, groups=["dev"]) is Reason.NO_ROLE
     assert outcome(rules, groups=None) is Reason.POLICY_ERROR
@@ -81,7 +81,7 @@ def test_a_broader_scope_is_enough():
     assert outcome(rules, "aws:cal", groups=["sre"]) == (Reason.SCOPE_MISSING, "aws:call")
 
 
-def test_a_mapping_without_its_scopes_is_passed_over_for_a_later_one_and_explain_can_tell():
+def test_a_mapping_without_its_scopes_is_skipped_for_a_later_one_and_explain_shows_it():
     rules = policy(
         ("Admin", {**ALWAYS, "require_scopes": ["admin"]}), ("Dev", ALWAYS), ("Never", ALWAYS), fallback="Low"
     )
@@ -94,7 +94,7 @@ def test_a_mapping_without_its_scopes_is_passed_over_for_a_later_one_and_explain
     ]
 
 
-def test_the_first_mapping_that_lacks_only_scopes_is_the_one_that_is_asked_for():
+def test_the_scopes_of_the_first_mapping_that_lacks_only_scopes_are_requested():
     rules = policy(
         ("Other", {"claim": "x", "require_scopes": ["other"]}),
         ("Admin", {**GROUP, "require_scopes": ["admin"]}),
@@ -105,7 +105,7 @@ def test_the_first_mapping_that_lacks_only_scopes_is_the_one_that_is_asked_for()
     assert outcome(rules, "admin", groups=["sre"]) == "Admin"
 
 
-def test_the_fallback_role_is_for_those_whom_no_mapping_is_about():
+def test_the_fallback_role_is_for_tokens_that_no_mapping_matches():
     rules = policy(("SRE", {**GROUP, "require_scopes": ["aws:call"]}), fallback="Low")
     assert outcome(rules, groups=["dev"]) == "Low"
     assert outcome(rules, groups=["sre"]) == (Reason.SCOPE_MISSING, "aws:call")
@@ -122,19 +122,19 @@ def test_an_error_after_a_mapping_that_lacks_scopes_denies():
 GUARD = {"matcher": 'mcp.tool == "run"', "effect": "deny", "require_scopes": ["aws:call"]}
 
 
-def test_a_deny_rule_with_scopes_lets_pass_who_has_them():
+def test_a_deny_rule_with_scopes_spares_tokens_that_have_them():
     rules = policy(("guard", GUARD), ("SRE", GROUP), baseline=["mcp"])
     assert outcome(rules, "mcp", "look", groups=["sre"]) == "SRE"
     assert outcome(rules, "mcp", "run", groups=["sre"]) == (Reason.SCOPE_MISSING, "mcp aws:call")
     assert outcome(rules, "mcp aws:call", "run", groups=["sre"]) == "SRE"
 
 
-def test_no_later_mapping_opens_what_a_deny_rule_wants_scopes_for():
+def test_no_later_mapping_lifts_a_deny_rule_with_scopes():
     rules = policy(("guard", GUARD), ("SRE", ALWAYS), fallback="Low")
     assert outcome(rules, "", "run") == (Reason.SCOPE_MISSING, "aws:call")
 
 
-def test_a_deny_rule_with_scopes_holds_for_tokens_without_the_claim_that_it_reads():
+def test_a_deny_rule_with_scopes_applies_to_tokens_without_the_claim_that_it_reads():
     rules = policy(
         ("guard", {"matcher": "claims.level < 3", "effect": "deny", "require_scopes": ["senior"]}),
         ("SRE", ALWAYS),
@@ -144,7 +144,7 @@ def test_a_deny_rule_with_scopes_holds_for_tokens_without_the_claim_that_it_read
     assert outcome(rules, "senior") == "SRE"
 
 
-def test_who_is_denied_anyhow_is_not_told_to_log_in_again():
+def test_no_login_is_requested_if_another_rule_denies():
     never = ("never", {"matcher": "has(claims.blocked)", "effect": "deny"})
     for order in ((("guard", GUARD), never), (never, ("guard", GUARD))):
         rules = policy(*order, ("SRE", GROUP))
@@ -153,7 +153,7 @@ def test_who_is_denied_anyhow_is_not_told_to_log_in_again():
         assert outcome(rules, "", "run", groups=[]) is Reason.NO_ROLE
 
 
-def test_everything_that_is_missing_is_asked_for_at_once():
+def test_all_missing_scopes_are_requested_at_once():
     rules = policy(
         ("guard", GUARD),
         ("guard2", {**GUARD, "require_scopes": ["aws:write"]}),
@@ -174,7 +174,7 @@ def test_everything_that_is_missing_is_asked_for_at_once():
 # Ceilings.
 
 
-def test_a_ceiling_with_scopes_holds_for_tokens_that_lack_them():
+def test_a_ceiling_with_scopes_applies_to_tokens_that_lack_them():
     rules = policy(
         ("Admin", ALWAYS),
         ("Reader", {"claim": "nobody"}),
@@ -184,7 +184,7 @@ def test_a_ceiling_with_scopes_holds_for_tokens_that_lack_them():
     assert outcome(rules, "aws:write") == "Admin"
 
 
-def test_after_a_ceiling_that_scopes_lift_the_next_one_counts():
+def test_after_a_ceiling_that_scopes_lift_the_next_one_applies():
     rules = policy(
         ("Admin", ALWAYS),
         ("Dev", {"claim": "nobody"}),
@@ -197,7 +197,7 @@ def test_after_a_ceiling_that_scopes_lift_the_next_one_counts():
     assert [outcome(rules, scope) for scope in ("", "aws:write")] == ["Reader", "Dev"]
 
 
-def test_nobody_is_lowered_to_a_role_without_its_scopes():
+def test_no_token_is_lowered_to_a_role_without_its_scopes():
     rules = policy(
         ("Admin", ALWAYS),
         ("Reader", {"claim": "nobody", "require_scopes": ["aws:read"]}),
@@ -218,7 +218,7 @@ def test_a_ceiling_does_not_spare_the_scopes_of_the_mapping_that_it_lowers():
     assert outcome(rules, "admin read") == "Reader"
 
 
-def test_who_could_not_be_given_a_session_is_not_told_to_log_in_again():
+def test_no_login_is_requested_if_no_session_is_possible():
     rules = policy(
         ("Admin", {**ALWAYS, "require_scopes": ["admin"], "policy_arns": [READ_ONLY]}),
         ceilings=[("agents", {"matcher": "agents != []", "policy_arns": [READ_ONLY]})],
@@ -251,7 +251,7 @@ _mappings = st.lists(
     st.sets(st.sampled_from(["a", "b", "all"])),
     st.sampled_from([None, "run"]),
 )
-def test_a_challenge_is_made_only_if_it_helps_and_no_role_is_given_without_its_scopes(
+def test_a_challenge_is_sent_only_if_it_helps_and_no_role_is_given_without_its_scopes(
     mappings, ceilings, fallback, granted, tool
 ):
     entries = [

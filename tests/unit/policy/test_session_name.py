@@ -1,4 +1,4 @@
-"""What CloudTrail calls a person: always acceptable to STS, and never two people's name by cleaning."""
+"""The name of a user in CloudTrail: STS always accepts it, and two users never share a changed name."""
 
 import re
 
@@ -22,7 +22,7 @@ def named(wanted, *, issuer=ISSUER, subject="subject-1"):
     "wanted",
     ["ab", "alice", "alice@example.com", "A.B+c=d,e-f_g", "n" * 64, "6b1c5a34-7a4e-4e0b-9a5c-0123456789ab"],
 )
-def test_a_name_that_sts_takes_is_kept(wanted):
+def test_a_name_that_sts_accepts_is_kept(wanted):
     assert named(wanted) == wanted
 
 
@@ -56,11 +56,11 @@ def test_a_changed_name_differs_by_issuer_subject_and_claim():
     assert len(names) == 4
 
 
-def test_moving_text_between_issuer_and_subject_gives_another_name():
+def test_moving_characters_between_issuer_and_subject_gives_another_name():
     assert named("a b", issuer="https://x", subject="1y") != named("a b", issuer="https://x1", subject="y")
 
 
-def test_nobody_can_ask_for_the_changed_name_of_another_person():
+def test_no_user_can_claim_the_changed_name_of_another():
     victim = named("alice smith", subject="victim")
     impostor = named(victim, subject="impostor")
     assert impostor != victim
@@ -68,19 +68,19 @@ def test_nobody_can_ask_for_the_changed_name_of_another_person():
 
 
 @given(wanted=texts, issuer=texts, subject=texts)
-def test_every_claim_gives_a_name_that_sts_takes(wanted, issuer, subject):
+def test_every_claim_gives_a_name_that_sts_accepts(wanted, issuer, subject):
     assert STS_ROLE_SESSION_NAME.fullmatch(session_name(wanted, issuer=issuer, subject=subject))
 
 
 @given(one=st.tuples(texts, texts, texts), other=st.tuples(texts, texts, texts))
-def test_different_people_get_different_names_whenever_one_was_changed(one, other):
+def test_different_users_have_different_names_whenever_one_was_changed(one, other):
     names = [session_name(wanted, issuer=issuer, subject=subject) for wanted, issuer, subject in (one, other)]
     if one != other and any(name != person[0] for name, person in zip(names, (one, other), strict=True)):
         assert names[0] != names[1]
 
 
 @pytest.mark.parametrize("wanted", ["ab", "alice@example.com", "n" * 64])
-def test_strictly_a_name_that_sts_takes_is_kept(wanted):
+def test_strictly_a_name_that_sts_accepts_is_kept(wanted):
     assert strict_session_name(wanted) == wanted
 
 
@@ -88,6 +88,6 @@ def test_strictly_a_name_that_sts_takes_is_kept(wanted):
     ("wanted", "wrong"),
     [("a", "is not 2 to 64"), ("n" * 65, "is not 2 to 64"), ("a b", "characters"), ("ab\n", "characters")],
 )
-def test_strictly_any_other_is_refused(wanted, wrong):
+def test_strictly_any_other_name_is_refused(wanted, wrong):
     with pytest.raises(InvalidNameError, match=wrong):
         strict_session_name(wanted)

@@ -1,4 +1,4 @@
-"""What is known of an expression's types before any token comes, and what is found by it."""
+"""The types in an expression that are known without a token, and the faults found by them."""
 
 import pytest
 
@@ -104,12 +104,12 @@ FINE = [
 
 
 @pytest.mark.parametrize(("source", "finding"), FOUND)
-def test_what_cannot_be_meant_is_found_with_its_place(source, finding):
+def test_faults_are_found_with_their_position(source, finding):
     assert findings(source, SCHEMA)[0] == finding
 
 
 @pytest.mark.parametrize("source", [source for source, _ in FOUND])
-def test_where_claims_are_not_declared_nothing_is_known_of_them(source):
+def test_undeclared_claims_have_no_known_type(source):
     found = findings(source, None)
     assert not found or "claims.exp" in found[0] or "arithmetic" in found[0] or "type ==" in found[0]
 
@@ -127,7 +127,7 @@ def test_these_are_fine_with_and_without_a_schema(source):
         "mcp.tool == 1", 'agents == "x"', "agents.exists(a, a == 1)", "request.method in [1]", '1 == "a"',
     ],
 )  # fmt: skip
-def test_the_types_of_all_else_are_known_always(source):
+def test_the_types_of_other_variables_are_always_known(source):
     assert findings(source, None)
 
 
@@ -191,7 +191,7 @@ def load(**changes):
         ),
     ],
 )  # fmt: skip
-def test_what_is_found_is_an_error_of_the_configuration(changes, line):
+def test_a_finding_is_an_error_of_the_configuration(changes, line):
     with pytest.raises(ConfigError) as error:
         load(**changes)
     assert error.value.problems == [line]

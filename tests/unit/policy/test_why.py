@@ -1,4 +1,4 @@
-"""Why a rule matched or did not: the part that decided, and what is missing."""
+"""Why a rule matched or not: the decisive part, and missing members."""
 
 import pytest
 from hypothesis import given
@@ -60,7 +60,7 @@ def test_the_part_that_decided_is_named(source, claims, told):
     assert reasons(source, claims) == told
 
 
-def test_an_error_is_told_with_the_part_that_has_it():
+def test_the_part_with_an_error_is_named():
     (told,) = reasons("claims.a == 1 && int(claims.b) < 5 && claims.c", {"a": 1, "b": None})
     assert told.startswith("int(claims.b) < 5: ")
 
@@ -69,7 +69,7 @@ def test_a_deny_rule_that_applies_because_a_claim_is_missing_says_so():
     assert reasons("claims.level < 3", {}, deny=True) == ("claims.level is missing",)
 
 
-def test_the_claim_sugar_is_told_alike():
+def test_the_short_form_claim_is_explained_alike():
     assert reasons(ClaimContains("groups", "sre"), {"groups": ["dev"]}) == (
         'claims.groups does not have "sre"',
     )
@@ -83,7 +83,7 @@ def test_a_rule_for_other_issuers_says_for_which():
     assert told == ("for tokens of https://a.example, https://b.example only",)
 
 
-def test_values_of_claims_are_never_told():
+def test_values_of_claims_are_never_shown():
     secret = "canary-7f3a"
     for source in ('claims.a == "x"', "claims.a.b == 1", "int(claims.a) == 1", "claims.a.exists(x, x == 1)"):
         assert secret not in str(reasons(source, {"a": secret}))
@@ -145,13 +145,13 @@ def meaning(source):
 
 
 @given(EXPRESSIONS)
-def test_the_parts_put_together_mean_the_same_and_each_is_an_expression(source):
+def test_the_parts_combined_mean_the_same_and_each_is_an_expression(source):
     whole = parts(source)
     assert meaning(joined(whole)) == meaning(source)
     assert set(leaves(whole)) <= {leaf for operand in OPERANDS for leaf in leaves(parts(operand))}
 
 
-def test_a_part_that_is_an_error_by_itself_is_told_with_it():
+def test_a_part_that_is_no_condition_by_itself_is_shown_with_its_error():
     """As where the first evaluation had more CPU time than this one."""
     rule = Rule("r", cel_matcher("claims.a < 1"), ROLE, None)
     policy = Policy(rules=[rule], fallback_role_arn=ROLE, session_name_claim="sub", session_duration=900)

@@ -186,7 +186,7 @@ CODING = ("content-encoding", "aws-chunked")
         ((), None),
     ],
 )
-def test_a_head_tells_what_its_body_is(headers, wanted):
+def test_a_head_describes_its_body(headers, wanted):
     assert chunked_body(head(*headers), "decode") == wanted
 
 
@@ -287,7 +287,7 @@ def test_a_refusal_names_the_checksums_that_can_be_verified():
     assert denied.value.client_text.startswith("A trailer ")
 
 
-def test_a_first_line_is_looked_for_in_so_many_bytes_only():
+def test_the_search_for_a_first_line_is_bounded():
     with pytest.raises(Denied):
         decode(b"0" * 100_000 + b"\r\n\r\n", PLAIN)
     assert decode(b"2\r\nok\r\n0\r\n\r\n", PLAIN)[0] == b"ok"

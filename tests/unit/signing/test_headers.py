@@ -1,4 +1,4 @@
-"""What becomes of a client's headers: signed, replaced, withheld and counted, or refused by name."""
+"""The treatment of clients' headers: signed, replaced, withheld and counted, or refused by name."""
 
 import pytest
 from hypothesis import given
@@ -53,14 +53,14 @@ def test_they_are_for_every_ordinary_service(service):
 
 @pytest.mark.parametrize("service", ["aws-mcp", "bedrock-agentcore", "eks-mcp", "ecs-mcp"])
 @pytest.mark.parametrize("name", ["x-amz-target", "x-amz-meta-a", "x-amzn-anything", "x-amz-"])
-def test_mcp_services_refuse_what_they_do_not_know_by_its_name(service, name):
+def test_mcp_services_refuse_unknown_headers_by_name(service, name):
     denied = refusal((name, "secret-value"), service=service)
     assert denied.reason is Reason.HEADER_REFUSED
     assert name in denied.client_text
     assert "secret-value" not in denied.client_text + denied.detail
 
 
-def test_agentcore_takes_the_headers_of_its_own_api_but_for_the_users_id():
+def test_agentcore_accepts_the_headers_of_its_own_api_except_the_users_id():
     known = [
         ("x-amzn-bedrock-agentcore-runtime-session-id", "s"),
         ("x-amzn-bedrock-agentcore-runtime-custom-tenant", "t"),
@@ -75,7 +75,7 @@ def test_agentcore_takes_the_headers_of_its_own_api_but_for_the_users_id():
 @pytest.mark.parametrize("service", ["s3", "aws-mcp"])
 @pytest.mark.parametrize("sign", [[], ["x-amz-*", "x-amzn-*"]])
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_what_is_never_a_clients_is_refused_whatever_is_signed(name, sign, service):
+def test_headers_that_no_client_may_send_are_refused_whatever_is_signed(name, sign, service):
     assert refusal((name, "v"), service=service, sign_headers=sign).reason is Reason.HEADER_REFUSED
 
 
@@ -102,12 +102,12 @@ def test_a_name_with_underscores_counts_as_it_is_where_that_makes_no_difference_
 
 @pytest.mark.parametrize("name", sorted(ALWAYS_REPLACED))
 @pytest.mark.parametrize("settings", [{}, {"sign_headers": ["x-amz-*"]}, {"withhold_headers": ["x-amz-*"]}])
-def test_what_is_always_ours_is_taken_off_and_not_counted(name, settings):
+def test_headers_that_are_always_replaced_are_removed_and_not_counted(name, settings):
     assert sort((name, "theirs"), (name, "twice"), **settings) == ((), (name,), 0)
 
 
 @pytest.mark.parametrize("name", NAMES_A_USER)
-def test_a_header_that_says_for_whom_a_call_is_made_is_taken_only_where_it_is_named(name):
+def test_a_header_that_names_the_user_of_a_call_is_accepted_only_where_it_is_configured(name):
     assert refusal((name, "arn"), service="chime").reason is Reason.HEADER_REFUSED
     assert refusal((name, "arn"), service="chime", sign_headers=["x-amz-*"]).reason is Reason.HEADER_REFUSED
     assert sort((name, "arn"), service="chime", sign_headers=[name]).signed == ((name, "arn"),)
@@ -127,7 +127,7 @@ def test_other_headers_are_forwarded_as_they_are(name):
         assert sort((name, "é\t"), (name, "v"), service=service) == ((), (), 0)
 
 
-def test_withheld_headers_are_taken_off_and_counted_by_name():
+def test_withheld_headers_are_removed_and_counted():
     found = sort(
         ("x-amz-meta-a", "1"), ("x-amz-meta-a", "2"), ("x-amz-meta-b", "3"), ("x-internal-a", "4"),
         withhold_headers=["x-amz-meta-*", "x-internal-a"],
@@ -141,7 +141,7 @@ def test_a_refused_header_is_withheld_where_the_configuration_names_it():
     assert refusal(("x-amz-signature", "v"), withhold_headers=["x-amz-*"]).reason is Reason.HEADER_REFUSED
 
 
-def test_the_more_particular_pattern_counts():
+def test_the_more_specific_pattern_takes_precedence():
     settings = {
         "withhold_headers": ["x-amz-*", "x-amz-meta-secret-*"],
         "sign_headers": ["x-amz-meta-*", "x-amz-acl"],
@@ -152,14 +152,14 @@ def test_the_more_particular_pattern_counts():
     assert found.removed == ("x-amz-target", "x-amz-meta-secret-a", "x-amz-acl-b")
 
 
-def test_a_strict_service_takes_what_the_target_names():
+def test_a_strict_service_accepts_configured_headers():
     found = sort(("x-amz-meta-a", "1"), service="aws-mcp", sign_headers=["x-amz-meta-*"])
     assert found.signed == (("x-amz-meta-a", "1"),)
     assert refusal(("x-amz-acl", "1"), service="aws-mcp", sign_headers=["x-amz-meta-*"])
 
 
 @pytest.mark.parametrize("name", ["x-amz-meta-a", "x-amzn-a", "content-type"])
-def test_a_header_that_comes_twice_has_no_one_reading(name):
+def test_a_repeated_header_is_ambiguous(name):
     denied = refusal((name, "1"), (name, "1"))
     assert denied.reason is Reason.REQUEST_AMBIGUOUS
     assert name in denied.client_text
@@ -192,9 +192,7 @@ PATTERNS = st.lists(
 
 
 @given(names=st.lists(NAMES, max_size=8, unique=True), sign=PATTERNS, withhold=PATTERNS, strict=st.booleans())
-def test_every_header_is_in_one_place_and_none_of_ours_or_the_refused_ones_is_left(
-    names, sign, withhold, strict
-):
+def test_every_header_is_treated_once_and_no_replaced_or_refused_one_is_left(names, sign, withhold, strict):
     policy = HeaderPolicy(sign=sign, withhold=withhold, refuse_unknown=strict)
     try:
         found = policy.sort(head(*((name, "v") for name in names)))

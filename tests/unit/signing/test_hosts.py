@@ -1,4 +1,4 @@
-"""What AWS host names tell about region, signing name and payload."""
+"""Region, signing name and payload mode inferred from AWS host names."""
 
 import pytest
 
@@ -31,7 +31,7 @@ from extproc.signing.sigv4 import Scope
         ("svc-0f.7d67968.vpc-lattice-svcs.eu-west-1.on.aws", "eu-west-1", "vpc-lattice-svcs"),
     ],
 )
-def test_region_and_signing_name_are_told_by_aws_hosts(host, region, service):
+def test_region_and_signing_name_are_inferred_from_aws_hosts(host, region, service):
     assert infer_scope(host) == Scope(region, service)
 
 
@@ -51,10 +51,10 @@ def test_region_and_signing_name_are_told_by_aws_hosts(host, region, service):
         "mcp.internal",
     ],
 )
-def test_vpc_endpoints_private_names_and_lookalikes_tell_nothing(host):
+def test_nothing_is_inferred_from_vpc_endpoints_private_names_and_lookalikes(host):
     assert infer_scope(host) is None
 
 
-def test_only_vpc_lattice_wants_unsigned_payloads():
+def test_only_vpc_lattice_requires_unsigned_payloads():
     assert default_payload("vpc-lattice-svcs") == "unsigned"
     assert {default_payload(name) for name in ("aws-mcp", "lambda", "execute-api", "s3")} == {"signed"}

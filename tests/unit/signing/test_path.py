@@ -1,4 +1,4 @@
-"""What is signed and forwarded: one reading only, or a refusal."""
+"""The path and query that are signed and forwarded: one reading, or a refusal."""
 
 from urllib.parse import unquote_to_bytes
 
@@ -128,11 +128,11 @@ def test_the_path_is_kept_and_the_query_strictly_encoded_in_the_clients_order(ra
         "/mcp\n",
     ],
 )
-def test_whatever_has_more_than_one_reading_is_refused(raw):
+def test_a_path_or_query_with_several_readings_is_refused(raw):
     assert refused(raw) is Reason.REQUEST_AMBIGUOUS
 
 
-def test_empty_segments_are_for_services_that_tell_them_apart():
+def test_empty_segments_are_for_services_that_distinguish_them():
     assert forwardable("/bucket//key//", slashes_matter=True) == ("/bucket//key//", "")
     assert forwardable("/bucket/a;b/%7e!%c3%a9", slashes_matter=True) == ("/bucket/a%3Bb/~%21%C3%A9", "")
     assert refused("/bucket%2Fkey", slashes_matter=True) is Reason.REQUEST_AMBIGUOUS

@@ -1,4 +1,4 @@
-"""What is signed of a body, and the default region that JSON-RPC messages get."""
+"""The body that is signed, and the default region of JSON-RPC messages."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def head(*headers, content_type="application/json"):
     ],
     ids=["no-params", "no-meta", "spaced", "empty-meta-and-decoys", "escaped-name"],
 )
-def test_the_region_is_spliced_in_and_every_other_byte_stays(before, after):
+def test_the_region_is_inserted_and_every_other_byte_is_kept(before, after):
     assert with_default_region(before.encode(), REGION) == after.replace('"R"', f'"{REGION}"').encode()
 
 
@@ -89,7 +89,7 @@ def test_the_region_is_spliced_in_and_every_other_byte_stays(before, after):
         CALL + b" " * LARGEST_MESSAGE,
     ],
 )
-def test_whatever_has_a_region_or_is_not_one_plain_message_stays_as_it_came(body):
+def test_a_body_with_a_region_or_that_is_not_one_plain_message_is_unchanged(body):
     assert with_default_region(body, REGION) is body
 
 
@@ -124,7 +124,7 @@ def test_a_filled_message_means_the_same_with_one_member_more(message, params, i
 
 
 @given(st.binary(max_size=80) | st.text(max_size=80).map(lambda text: text.encode("utf-8", "replace")))
-def test_any_bytes_are_survived(body):
+def test_no_bytes_raise_an_error(body):
     with_default_region(body, REGION)
 
 
@@ -194,7 +194,7 @@ def test_a_message_of_very_many_members_is_left_alone(separator):
     assert with_default_region(message(_MOST_MEMBERS + 1), REGION) == message(_MOST_MEMBERS + 1)
 
 
-def test_who_sends_another_body_than_announced_is_told_so():
+def test_another_body_than_announced_is_refused_with_a_text():
     with pytest.raises(Denied) as denied:
         payload_of(b"{}", head=head(("x-amz-content-sha256", "0" * 64)), target=target())
     assert denied.value.reason is Reason.BODY_DIFFERS

@@ -1,4 +1,4 @@
-"""Which responses say that AWS refuses a signature or its credentials, and whose bodies have to be read for it."""
+"""Which responses are rejections of a signature or its credentials, and whose bodies must be read."""
 
 import pytest
 from hypothesis import given
@@ -58,7 +58,7 @@ def test_error_codes_are_found_in_every_form_that_services_have(body, code):
 
 
 @given(st.binary(max_size=2000) | st.text(max_size=500).map(str.encode))
-def test_no_body_whatever_breaks_it(body):
+def test_no_body_raises_an_error(body):
     assert error_code(body) is None or len(error_code(body)) <= 64
 
 
@@ -76,7 +76,7 @@ def test_no_body_whatever_breaks_it(body):
     ],
 )
 @pytest.mark.parametrize("length", [None, 300, LONGEST_BODY])
-def test_short_errors_that_name_nothing_in_their_head_are_read(status, content_type, length):
+def test_short_errors_without_a_code_in_their_head_are_read(status, content_type, length):
     assert body_tells(UpstreamResponse(status, content_type=content_type, content_length=length))
 
 
@@ -135,7 +135,7 @@ def test_signature_errors_that_the_head_names_are_read_for_their_cause(code):
         (500, "ExpiredToken", None),
     ],
 )
-def test_what_the_head_names_is_the_cause(status, code, cause):
+def test_the_code_in_the_head_gives_the_cause(status, code, cause):
     expected = Rejection(cause, code or "") if cause else None
     assert rejection(UpstreamResponse(status, code)) == expected
 
@@ -172,12 +172,12 @@ MISMATCH = "The request signature we calculated does not match the signature you
         (None, b'{"message":"%b"}' % MISMATCH.encode(), Cause.SIGNATURE, ""),
     ],
 )  # fmt: skip
-def test_the_body_tells_the_cause_more_exactly(head, body, cause, code):
+def test_the_body_gives_the_cause_more_exactly(head, body, cause, code):
     assert rejection(UpstreamResponse(403, head), body) == Rejection(cause, code)
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "ValidationException"])
-def test_a_service_that_quotes_such_a_message_in_another_error_refuses_no_signature(code):
+def test_another_error_that_quotes_such_a_message_is_no_rejection(code):
     body = b'{"__type":"%b","message":"%b"}' % (code.encode(), REGION.encode())
     assert rejection(UpstreamResponse(400), body) is None
 
@@ -187,10 +187,10 @@ def test_a_service_that_quotes_such_a_message_in_another_error_refuses_no_signat
     st.none() | st.text(max_size=40),
     st.binary(max_size=2000) | st.text(max_size=500).map(str.encode),
 )
-def test_no_answer_whatever_breaks_it_and_only_known_words_come_of_it(status, head, body):
+def test_no_response_raises_and_only_known_causes_and_codes_are_returned(status, head, body):
     found = rejection(UpstreamResponse(status, head), body)
     assert found is None or len(found.code) <= 64
 
 
-def test_metrics_have_a_place_for_every_cause():
+def test_metrics_have_a_label_for_every_cause():
     assert ("none", *(cause.value for cause in Cause), "not_shown") == ANSWERS

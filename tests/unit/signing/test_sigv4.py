@@ -1,4 +1,4 @@
-"""Our signatures: AWS's documented example, and equality with botocore at every checkpoint."""
+"""Signatures: AWS's documented example, and equality with botocore at every checkpoint."""
 
 import urllib.parse
 

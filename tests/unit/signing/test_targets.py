@@ -1,4 +1,4 @@
-"""Which target a request is for, the path it has there, and what AWS host names tell."""
+"""The target of a request, its path there, and what is inferred from AWS host names."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_table_without_targets_cannot_be_made():
         TargetTable([])
 
 
-def test_the_route_names_the_target_before_anything_else():
+def test_the_target_that_the_route_names_takes_precedence():
     table = TargetTable([target("a", prefix="/a"), target("b", prefix="/b")])
     assert selected(table, head("/a/x", target_name="b")) == "b"
 
@@ -81,7 +81,7 @@ def test_without_a_target_for_the_rest_an_unknown_path_is_refused():
     assert denied.value.reason is Reason.TARGET_UNKNOWN
 
 
-def test_several_targets_without_a_prefix_are_told_apart_by_their_own_hosts_only():
+def test_several_targets_without_a_prefix_are_selected_by_their_hosts_only():
     table = TargetTable([target("a", host="a.example.com"), target("b", host="b.example.com")])
     assert selected(table, head(authority="b.example.com")) == "b"
     assert selected(table, head(authority="A.Example.COM")) == "a"
@@ -124,7 +124,7 @@ def test_without_a_prefix_nothing_is_stripped():
         ("gw-1.gateway.bedrock-agentcore.us-west-2.amazonaws.com", Scope("us-west-2", "bedrock-agentcore")),
     ],
 )
-def test_region_and_service_are_told_by_known_aws_hosts(host, scope):
+def test_region_and_service_are_inferred_from_known_aws_hosts(host, scope):
     assert infer_scope(host) == scope
 
 
@@ -146,7 +146,7 @@ def test_region_and_service_are_told_by_known_aws_hosts(host, scope):
         "lambda.us-east-1.amazonaws.com",
     ],
 )
-def test_other_hosts_tell_nothing(host):
+def test_nothing_is_inferred_from_other_hosts(host):
     assert infer_scope(host) is None
 
 
@@ -154,7 +154,7 @@ def test_other_hosts_tell_nothing(host):
     ("service", "mcp", "takes"),
     [("aws-mcp", None, True), ("s3", None, False), ("s3", True, True), ("aws-mcp", False, False)],
 )
-def test_a_target_takes_mcp_messages_unless_it_holds_objects_or_is_told_otherwise(service, mcp, takes):
+def test_a_target_takes_mcp_messages_unless_it_is_s3_or_configured_otherwise(service, mcp, takes):
     made = Target(name="t", host="h.example", scope=Scope("us-east-1", service), mcp=mcp)
     assert made.takes_mcp is takes
     assert made.s3_style is (service == "s3")
