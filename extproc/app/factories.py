@@ -294,7 +294,7 @@ def build_pipeline(
         sessions=sessions,
         credentials=credentials,
         revocation=revocation,
-        deadline=settings.sts.deadline + RefreshPolicy().wait,
+        deadline=settings.session_deadline,
         signer=signer,
         observer=observer,
         max_body_bytes=settings.limits.request_body_bytes,

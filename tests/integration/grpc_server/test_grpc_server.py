@@ -104,7 +104,7 @@ async def test_a_client_that_leaves_during_the_exchange_is_noted_and_the_next_on
         assert [(event.decision, event.detail) for event in audit.events] == [("abandoned", "deciding")]
         assert audit.events[0].identity.subject == "alice"
         parts.exchange.gate.set()
-        await until(lambda: len(parts.credentials))
+        await until(lambda: parts.sessions.credentials)
         call = process(channel)
         await call.write(headers_message(method="GET", end_of_stream=True))
         assert Seen(await call.read()).is_signed
@@ -278,7 +278,7 @@ async def test_the_real_grpcurl_lists_services_and_checks_health(running):
 async def test_a_bug_in_the_denial_itself_does_not_end_ok_and_tells_nothing(running):
     parts = Parts()
     parts.exchange.failure = Denied(Reason.STS_ACCESS_DENIED, "canary-secret")
-    parts.pipeline.deny = Mock(side_effect=RuntimeError("canary-secret"))
+    parts.pipeline.refusals.answer = Mock(side_effect=RuntimeError("canary-secret"))
     async with running(parts) as (_, channel):
         for message in (headers_message(), headers_message(token=None)):  # later, and at once
             call = process(channel)

@@ -205,7 +205,7 @@ async def test_no_secret_is_written_anywhere(name, watched, talkative, monkeypat
             fault.setattr(type(parts.signer), "sign", lambda *_, **__: (_ for _ in ()).throw(crash))
             await send(headers_message(**HEAD), body)
         with monkeypatch.context() as fault:
-            fault.setattr(parts.pipeline, "deny", lambda *_, **__: (_ for _ in ()).throw(crash))
+            fault.setattr(parts.pipeline.refusals, "answer", lambda *_, **__: (_ for _ in ()).throw(crash))
             await send(headers_message(**{**HEAD, "path": "/a/../b"}))
         parts.sessions.end_where(lambda _session: True)
         parts.verifier.failure = crash
