@@ -12,6 +12,8 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
@@ -32,11 +34,19 @@ _processes.set_forkserver_preload(
 
 
 class Process:
-    """A forked Python program, with the part of ``subprocess.Popen`` that a stack uses."""
+    """A forked Python program, with the part of ``subprocess.Popen`` that a stack uses.
 
-    def __init__(self, arguments, log):
+    Args:
+        arguments: those of Python's command line, ``-m module ...`` or ``-c code ...``.
+        log: the file of its standard output and, without ``errors``, of its standard error.
+    """
+
+    def __init__(self, arguments, log, errors=None):
         _loaded()
-        self._process = _processes.Process(target=_run, args=(arguments, str(log), dict(os.environ)))
+        files = str(log), str(errors or log)
+        for name in files:
+            Path(name).touch()
+        self._process = _processes.Process(target=_run, args=(arguments, *files, dict(os.environ)))
         self._process.start()
         self.pid = self._process.pid
 
@@ -61,6 +71,14 @@ class Process:
         return self._process.exitcode
 
 
+def run(arguments, timeout):
+    """Run a forked Python program to its end, as ``subprocess.run`` does, and capture what it prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        status = Process(arguments, output, errors).wait(timeout)
+        return subprocess.CompletedProcess(arguments, status, output.read_text(), errors.read_text())
+
+
 @functools.cache
 def _loaded():
     """Wait, however busy the machine is, until what programs need is loaded: time limits are for programs."""
@@ -69,11 +87,10 @@ def _loaded():
     nothing.join()
 
 
-def _run(arguments, log, environment):
-    """Run ``-m module ...`` or ``-c code ...`` as Python's command line does."""
-    with open(log, "ab") as file:  # noqa: PTH123 - a file descriptor is all that is wanted
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+def _run(arguments, log, errors, environment):
+    for name, descriptor in ((log, 1), (errors, 2)):
+        with open(name, "ab") as file:  # noqa: PTH123 - a file descriptor is all that is wanted
+            os.dup2(file.fileno(), descriptor)
     os.environ.clear()
     os.environ.update(environment)
     kind, program, *rest = arguments

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client.parser import text_string_to_metric_families
 
+from support import forked
+
 PATIENCE = 30.0  # seconds
 
 
@@ -81,9 +83,14 @@ class Served:
     def __init__(self, path: Path, *, admin: str, workers: int):
         self.admin = admin
         self._log = path.with_suffix(".log")
-        command = [sys.executable, "-m", "extproc", "serve", "--config", str(path), "--workers", str(workers)]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        command = ["-m", "extproc", "serve", "--config", str(path), "--workers", str(workers)]
+        if workers == 1:
+            self.process = forked.Process(command, self._log)
+        else:  # the server starts its workers as it was started
+            with self._log.open("wb") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
         self._seen = set()
 
     @property

@@ -22,6 +22,7 @@ from extproc.demo.stack import find_program
 from extproc.policy.inputs import NO_INPUTS
 from extproc.telemetry.record import RequestRecord
 from extproc.values import RequestHead
+from support import forked
 from support.admin import ROLE, SETTINGS, admin_service, explanation
 from support.certificates import LOCAL, Authority, uri
 from support.pipelines import TOKEN, Parts
@@ -42,6 +43,10 @@ async def run(*command, code=0):
     done = await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, timeout=60, check=False
     )
+    return answer(done, code)
+
+
+def answer(done, code):
     assert done.returncode == code, (done.stdout, done.stderr)
     return done.stdout if code == 0 else done.stdout + done.stderr
 
@@ -63,8 +68,8 @@ class Caller:
         return json.loads(shown) if code == 0 else shown
 
     async def command(self, *arguments, code=0):
-        command = (sys.executable, "-m", "extproc", "admin", *arguments, "--address", f"unix:{self.path}")
-        return await run(*command, code=code)
+        command = ["-m", "extproc", "admin", *arguments, "--address", f"unix:{self.path}"]
+        return answer(await asyncio.to_thread(forked.run, command, timeout=60), code)
 
 
 @contextlib.asynccontextmanager

@@ -9,6 +9,7 @@ import pytest
 
 from extproc.demo.ports import free_ports
 from extproc.demo.stack import find_program
+from support import forked
 from support.supervised import PATIENCE, serving, settings, until
 
 
@@ -23,6 +24,11 @@ def served(request, tmp_path):
 
 
 def health(*options):
+    done = forked.run(["-m", "extproc", "health", *options], timeout=PATIENCE)
+    return done.returncode, done.stdout
+
+
+def health_started_anew(*options):
     command = [sys.executable, "-m", "extproc", "health", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     return done.returncode, done.stdout
@@ -31,7 +37,7 @@ def health(*options):
 def test_the_probe_succeeds_while_the_server_serves_and_fails_when_it_is_gone(served):
     running, path, grpc = served
     until(lambda: health("--config", str(path)) == (0, f"{grpc} SERVING\n"), "never served")
-    assert health("--address", grpc) == (0, f"{grpc} SERVING\n")
+    assert health_started_anew("--address", grpc) == (0, f"{grpc} SERVING\n")
     running.process.send_signal(signal.SIGTERM)
     until(lambda: health("--config", str(path))[0] == 1, "still served")
     assert running.process.wait(PATIENCE) == 0

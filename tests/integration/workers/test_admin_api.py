@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import yaml
 
 from extproc.demo.ports import free_ports
+from support import forked
 from support.supervised import PATIENCE, serving, settings, until
 
 
@@ -25,14 +24,8 @@ def served(tmp_path):
 
 
 def admin(tmp_path, *arguments):
-    command = [sys.executable, "-m", "extproc", "admin", *arguments, "--json"]
-    done = subprocess.run(
-        [*command, "--address", f"unix:{tmp_path}/admin.sock"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    command = ["-m", "extproc", "admin", *arguments, "--json", "--address", f"unix:{tmp_path}/admin.sock"]
+    done = forked.run(command, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
