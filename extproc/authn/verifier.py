@@ -1,6 +1,6 @@
 """From an unverified token to an ``Identity``: the steps of RFC 8725 and RFC 9068, in order.
 
-``Verifier._verify`` takes them all, and has these numbers beside its lines:
+``Verifier.verify`` takes them all, with these numbers at its lines:
 
  1. format    compact form, three base64url segments, bounded length, two unambiguous JSON objects
  2. issuer    chosen by the exact ``iss``, before anything else is looked at
@@ -111,66 +111,47 @@ class Verifier:
         *,
         jwt_payload: Mapping[str, object] | None = None,
         begin: Callable[[Step], None] = _unobserved,
+        is_for_sts: bool = False,
     ) -> Identity:
-        """Verify one bearer token; waits only while an unknown key is fetched.
+        """Verify one token; waits only while an unknown key is fetched.
 
         Args:
-            unverified_token: the bearer token.
+            unverified_token: the token.
             jwt_payload: the claims that Envoy's jwt_authn says it verified.
             begin: called with each step before it is taken.
+            is_for_sts: the token is a separate one for STS, with audiences of its own and without steps 9
+                and 10: it gives no access.
 
         Raises:
             Denied: with the reason of the first step that fails.
         """
-        return await self._verify(unverified_token, jwt_payload, begin)
-
-    async def _verify(
-        self,
-        unverified_token: str,
-        jwt_payload: Mapping[str, object] | None = None,
-        begin: Callable[[Step], None] = _unobserved,
-        *,
-        for_exchange: bool = False,
-    ) -> Identity:
-        """Take the steps. A token ``for_exchange`` has other audiences, and steps 9 and 10 do not apply."""
-        # 1. Format.
-        begin(Step.FORMAT)
+        begin(Step.FORMAT)  # 1
         unverified = parse(unverified_token, self._limits)
-        # 2. Issuer.
-        begin(Step.ISSUER)
+        begin(Step.ISSUER)  # 2
         trusted = self._trusted(unverified.claims)
-        # 3. Header.
-        begin(Step.HEADER)
+        begin(Step.HEADER)  # 3
         algorithm = check_header(unverified.header, trusted)
         if trusted.keys is None:
             key = None
-            # 5. Signature, verified by Envoy.
-            begin(Step.SIGNATURE)
+            begin(Step.SIGNATURE)  # 5, by Envoy
             check_same_token(unverified.claims, jwt_payload)
         else:
-            # 4. Key.
-            begin(Step.KEY)
+            begin(Step.KEY)  # 4
             key = await trusted.keys.find(unverified.header.get("kid"), algorithm)
-            # 5. Signature.
-            begin(Step.SIGNATURE)
+            begin(Step.SIGNATURE)  # 5
             check_signature(unverified, key, algorithm)
         claims = unverified.claims  # signed by the issuer: from here on they are its word
-        # 6. Times.
-        begin(Step.TIMES)
+        begin(Step.TIMES)  # 6
         expires_at = check_times(claims, now=self._clock(), leeway=trusted.leeway)
-        # 7. Audience.
-        begin(Step.AUDIENCE)
-        check_audience(claims, trusted.exchange_audiences if for_exchange else trusted.audiences)
-        # 8. Subject.
-        begin(Step.SUBJECT)
+        begin(Step.AUDIENCE)  # 7
+        check_audience(claims, trusted.exchange_audiences if is_for_sts else trusted.audiences)
+        begin(Step.SUBJECT)  # 8
         subject = check_subject(claims)
         check_strings(claims)
-        if not for_exchange:
-            # 9. Claims.
-            begin(Step.CLAIMS)
+        if not is_for_sts:
+            begin(Step.CLAIMS)  # 9
             check_required_claims(claims, trusted.required_claims)
-            # 10. Scopes.
-            begin(Step.SCOPES)
+            begin(Step.SCOPES)  # 10
             check_scopes(claims, trusted.required_scopes)
         return Identity(
             issuer=trusted.issuer,
@@ -248,7 +229,7 @@ class Verifier:
         token = unverified_exchange_tokens.get(trusted.exchange_header)
         if token is None:
             raise Denied(Reason.EXCHANGE_TOKEN_MISSING, f"no {trusted.exchange_header}")
-        other = await self._verify(token, for_exchange=True)
+        other = await self.verify(token, is_for_sts=True)
         if (other.issuer, other.subject) != (identity.issuer, identity.subject):
             raise Denied(Reason.EXCHANGE_TOKEN_FOREIGN, f"{trusted.exchange_header} is of another subject")
         both = replace(
