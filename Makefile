@@ -12,8 +12,8 @@ TOOLS  := .venv-tools
 # Its dependencies conflict with ours (an older mcp), so the proxy we compare with lives by itself.
 PROXY  := .venv-bench-proxy
 
-# A worker process for each core. The tests of a file share what they start, so they stay together; what
-# waits longest is begun first (see testpaths).
+# Two worker processes for each core (tests/conftest.py). The tests of a file share what they start, so they stay
+# together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean

@@ -1,5 +1,7 @@
 """Of all tests."""
 
+import os
+
 import hypothesis
 import pytest
 import structlog
@@ -9,6 +11,12 @@ import structlog
 hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400)
 hypothesis.settings.load_profile("gate")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Use two workers for each core: tests of processes wait for them half of their time."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True)
