@@ -16,7 +16,8 @@ from bench.messages import BODY_MESSAGE, head_message
 from bench.world import UNLIMITED
 from extproc import config
 from extproc.app.lifecycle import App
-from extproc.request.stream import Answer, Stream
+from extproc.request.answers import Answer
+from extproc.request.stream import Stream
 from extproc.values import Credentials
 
 ROLE = "arn:aws:iam::123456789012:role/Developer"
@@ -30,7 +31,7 @@ class InstantExchange:
     def __init__(self) -> None:
         self._numbers = itertools.count()
 
-    async def exchange(self, _session: object, _grant: object) -> Credentials:
+    async def exchange(self, _owner: object, _token: object, _grant: object) -> Credentials:
         """Credentials that differ each time, as AWS's do."""
         return Credentials(
             f"ASIA{next(self._numbers):016d}",
@@ -43,7 +44,7 @@ class InstantExchange:
 class Rig:
     """A pipeline, its keys, and tokens for it."""
 
-    def __init__(self, directory: Path, *, mappings: list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, directory: Path, *, mappings: list[dict[str, Any]] | None = None, **more: Any) -> None:
         self._keys = {
             "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
             "ES256": ec.generate_private_key(ec.SECP256R1()),
@@ -61,6 +62,7 @@ class Rig:
             else mappings,
             "limits": {"sessions": 200_000},
             "audit": {"output": None},  # its writer is another thread, and measured by bench.telemetry
+            **more,
         }
         path = directory / "extproc.yaml"
         path.write_text(yaml.safe_dump(document), encoding="ascii")

@@ -1,0 +1,158 @@
+"""Instructions of a warm request, counted by callgrind: the same on a busy machine as on an idle one.
+
+``python -m bench.instructions`` starts the real server (gRPC listener, engine, telemetry) under valgrind, opens
+sessions, and counts 300 requests of one user and of many in turn. Only STS is answered in the process: a warm
+request does not ask it.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from bench.messages import BODY_MESSAGE, head_message
+from bench.rig import Rig
+
+_METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+_WARM_UP = 150  # requests before those that are counted
+_READY_WITHIN = 180.0  # seconds; valgrind makes everything some 50 times slower
+_LIBRARY = re.compile(r"^(c?)ob=\((\d+)\)\s*(.*)$")
+
+
+async def _serve(directory: Path, users: int) -> None:
+    """Serve on a Unix socket until SIGTERM; write the users' tokens first."""
+    rig = Rig(
+        directory,
+        listen={"grpc": f"unix:{directory}/grpc.sock", "admin": None},
+        observe_upstream="never",  # so that every request costs the same
+    )
+    (directory / "tokens.json").write_text(json.dumps([rig.token("ES256") for _ in range(users)]))
+    await rig.app.run()
+
+
+class _Server:
+    """The server under callgrind."""
+
+    def __init__(self, directory: Path, users: int) -> None:
+        self._counts = directory / "callgrind.out"
+        command = [
+            "valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", "--dump-line=no",
+            f"--callgrind-out-file={self._counts}",
+            sys.executable, "-m", "bench.instructions", "serve", str(directory), str(users),
+        ]  # fmt: skip
+        self._process = subprocess.Popen(command)
+        self._channel = grpc.insecure_channel(f"unix:{directory}/grpc.sock")
+        grpc.channel_ready_future(self._channel).result(timeout=_READY_WITHIN)
+        self.tokens: list[str] = json.loads((directory / "tokens.json").read_text())
+        self._call = self._channel.stream_stream(_METHOD)
+
+    def request(self, head: bytes) -> None:
+        """Send one request as Envoy does: its head, and its body once it is asked for."""
+        body_asked_for = threading.Event()
+
+        def messages() -> Iterator[bytes]:
+            yield head
+            body_asked_for.wait()
+            yield BODY_MESSAGE
+
+        answers = self._call(messages())
+        next(answers)
+        body_asked_for.set()
+        assert b"AWS4-HMAC-SHA256" in next(answers), "a signed request was expected"
+        answers.cancel()  # the target counts its open requests: the stream stays until Envoy ends it
+
+    def counting(self, *, on: bool) -> None:
+        """Count from now on, or no longer."""
+        subprocess.run(
+            ["callgrind_control", "-i", "on" if on else "off", str(self._process.pid)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def stop(self) -> Counter[str]:
+        """End it; return the instructions by library, which are written then."""
+        self._channel.close()
+        self._process.terminate()
+        self._process.wait(_READY_WITHIN)
+        return _by_library(self._counts.read_text(errors="replace"))
+
+
+def _by_library(text: str) -> Counter[str]:
+    """Sum the self costs of a callgrind profile (its manual, "Callgrind Format Specification")."""
+    names: dict[str, str] = {}
+    found: Counter[str] = Counter()
+    library, is_call = "", False
+    for line in text.splitlines():
+        if named := _LIBRARY.match(line):
+            callee, number, name = named.groups()
+            name = names.setdefault(number, name)  # given in full the first time only
+            library = library if callee else name
+        elif line.startswith("calls="):
+            is_call = True  # the next line is what the callee cost, which is counted there
+        elif line[:1].isdigit() or line[:1] in "+-*":
+            cost = line.split()
+            if not is_call and len(cost) > 1:
+                found[Path(library).name] += int(cost[1])
+            is_call = False
+    return found
+
+
+def count(users: int, requests: int) -> dict[str, Any]:
+    """Return the instructions of one warm request of ``users`` in turn, in all and by library."""
+    with tempfile.TemporaryDirectory() as name:
+        server = _Server(Path(name), users)
+        try:
+            heads = [head_message(token) for token in server.tokens]
+            for head in heads:
+                server.request(head)
+            turn = itertools.cycle(heads)
+            for _ in range(max(_WARM_UP, 2 * users)):
+                server.request(next(turn))
+            server.counting(on=True)
+            for _ in range(requests):
+                server.request(next(turn))
+            server.counting(on=False)
+        finally:
+            counts = server.stop()
+    total = counts.total()
+    return {
+        "users": users,
+        "instructions": round(total / requests),
+        "libraries": {library: round(cost / requests) for library, cost in counts.most_common(8)},
+    }
+
+
+def main() -> None:
+    """Count and print, or serve what is counted."""
+    parser = argparse.ArgumentParser(prog="bench.instructions", description=__doc__)
+    parser.add_argument("serve", nargs="*")
+    parser.add_argument("--users", type=int, nargs="+", default=[1])
+    parser.add_argument("--requests", type=int, default=300)
+    given = parser.parse_args()
+    if given.serve:
+        _, directory, users = given.serve
+        asyncio.run(_serve(Path(directory), int(users)))
+        return
+    for users in given.users:
+        began = time.monotonic()
+        row = count(users, given.requests)
+        print(f"{row['users']:>6} users: {row['instructions']:>9,} instructions a request")
+        for library, cost in row["libraries"].items():
+            print(f"{cost:>24,}  {library}")
+        print(f"  ({time.monotonic() - began:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
