@@ -11,7 +11,7 @@ from extproc.sts.breaker import CircuitBreaker, State
 from extproc.sts.exchange import Refusal, StsExchange
 from extproc.telemetry.state import EXCHANGE_REFUSALS
 from extproc.values import Credentials
-from support.credentials import START, FakeClock, grant, session
+from support.credentials import START, FakeClock, grant, opened
 
 
 class FakeSts:
@@ -56,9 +56,9 @@ class Parts:
 
     async def ask(self, subject=None, granted=None, **whose):
         subject = f"user{next(self.users)}" if subject is None else subject
-        opened = session(subject, subject=subject, **whose)
+        owner = opened(subject, subject=subject, **whose).owner
         try:
-            return await self.exchange.exchange(opened, granted or grant())
+            return await self.exchange.exchange(owner, subject, granted or grant())
         except Denied as denied:
             return denied.reason
 
