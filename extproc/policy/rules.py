@@ -102,7 +102,7 @@ class Policy:
         self._reject_session_names = reject_session_names
         self._session_duration = session_duration
         self._claims_schema = claims_schema
-        self._cost_limit = cost_limit
+        self.cost_limit = cost_limit
         reads = [rule.reads for rule in self.rules] + [ceiling.matcher.reads for ceiling in self.ceilings]
         paths = {path for member in reads for path in member}
         # Sorted: the order of the values in the key of a decision.
@@ -113,11 +113,6 @@ class Policy:
         self._reads_agents = any(path[0] == "agents" for path in (*paths, *named_by))
         self.reads_request = any(path[0] == "request" for path in self.request_reads)
         self.reads_mcp = any(path[0] == "mcp" for path in self.request_reads)
-
-    @property
-    def cost_limit(self) -> int:
-        """Return the units that one decision may spend."""
-        return self._cost_limit
 
     def is_required(self, path: Path) -> bool:
         """Return whether the schema requires a member of a claim, as in ``claims.act.sub``."""
@@ -149,7 +144,7 @@ class Policy:
 
     def decide(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Decision:
         """Evaluate the rules in order until one matches or cannot be evaluated. Pure; takes no clock."""
-        budget = Budget(self._cost_limit)
+        budget = Budget(self.cost_limit)
         return dataclasses.replace(self._decide(identity, inputs, budget), cost=budget.spent)
 
     def _decide(self, identity: Identity, inputs: Inputs, budget: Budget) -> Decision:

@@ -4,6 +4,7 @@ Both operands have the same type; an integer beyond 64 bits is an error.
 """
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -57,37 +58,6 @@ def add(left: Any, right: Any, budget: Budget) -> Any:
     raise no_overload("+", left, right)
 
 
-def subtract(left: Any, right: Any, _budget: Budget) -> Any:
-    """Return ``left - right``."""
-    kind = type(left)
-    if kind is type(right) and kind in NUMBERS:
-        if kind is float:
-            return left - right
-        return int64(left - right) if kind is int else uint64(int(left) - int(right))
-    raise no_overload("-", left, right)
-
-
-def multiply(left: Any, right: Any, _budget: Budget) -> Any:
-    """Return ``left * right``."""
-    kind = type(left)
-    if kind is type(right) and kind in NUMBERS:
-        if kind is float:
-            return left * right
-        return int64(left * right) if kind is int else uint64(int(left) * int(right))
-    raise no_overload("*", left, right)
-
-
-def divide(left: Any, right: Any, _budget: Budget) -> Any:
-    """Return ``left / right``: integers rounded towards zero, doubles by IEEE 754."""
-    kind = type(left)
-    if kind is type(right) and kind in NUMBERS:
-        if kind is float:
-            return _divided(left, right)
-        quotient = _quotient(int(left), int(right))
-        return int64(quotient) if kind is int else uint64(quotient)
-    raise no_overload("/", left, right)
-
-
 def modulo(left: Any, right: Any, _budget: Budget) -> Any:
     """Return ``left % right``: integers only, with the sign of ``left``."""
     kind = type(left)
@@ -123,6 +93,27 @@ def _divided(left: float, right: float) -> float:
     if left == 0 or math.isnan(left):
         return math.nan
     return math.copysign(math.inf, left) * math.copysign(1.0, right)
+
+
+def _numeric(
+    name: str, whole: Callable[[int, int], int], real: Callable[[float, float], float]
+) -> Callable[[Any, Any, Budget], Any]:
+    def operate(left: Any, right: Any, _budget: Budget) -> Any:
+        kind = type(left)
+        if kind is not type(right) or kind not in NUMBERS:
+            raise no_overload(name, left, right)
+        if kind is float:
+            return real(left, right)
+        result = whole(int(left), int(right))
+        return int64(result) if kind is int else uint64(result)
+
+    return operate
+
+
+subtract = _numeric("-", operator.sub, operator.sub)
+multiply = _numeric("*", operator.mul, operator.mul)
+divide = _numeric("/", _quotient, _divided)
+"""Integers are rounded towards zero; doubles are divided by IEEE 754."""
 
 
 def _order(name: str, holds: Callable[[int], bool]) -> Callable[[Any, Any, Budget], bool]:

@@ -1,5 +1,6 @@
 """Functions over strings, lists and maps: exactly CEL's overloads."""
 
+from collections.abc import Callable
 from typing import Any
 
 from extproc.policy.cel.budget import Budget
@@ -33,18 +34,17 @@ def contains(text: Any, part: Any, budget: Budget) -> bool:
     raise no_overload("contains()", text, part)
 
 
-def starts_with(text: Any, part: Any, _budget: Budget) -> bool:
-    """Return ``text.startsWith(part)``."""
-    if type(text) is str and type(part) is str:
-        return text.startswith(part)
-    raise no_overload("startsWith()", text, part)
+def _end_test(name: str, test: Callable[[str, str], bool]) -> Callable[[Any, Any, Budget], bool]:
+    def tested(text: Any, part: Any, _budget: Budget) -> bool:
+        if type(text) is str and type(part) is str:
+            return test(text, part)
+        raise no_overload(name, text, part)
+
+    return tested
 
 
-def ends_with(text: Any, part: Any, _budget: Budget) -> bool:
-    """Return ``text.endsWith(part)``."""
-    if type(text) is str and type(part) is str:
-        return text.endswith(part)
-    raise no_overload("endsWith()", text, part)
+starts_with = _end_test("startsWith()", str.startswith)
+ends_with = _end_test("endsWith()", str.endswith)
 
 
 def contained(item: Any, container: Any, budget: Budget) -> bool:
