@@ -86,7 +86,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             ),
             sessions=len(state.sessions),
             credentials=state.sessions.credentials,
-            revocations=state.revocation.entries,
+            revocations=len(state.deny_list),
             exchanges_waiting=state.exchange.waiting,
             breaker=f"BREAKER_STATE_{state.breaker.state.name}",
             clock_offset=duration(state.aws_clock.offset),
@@ -142,7 +142,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
             running.policy,
             running.targets,
             running.verifier,
-            self._state.revocation,
+            self._state.deny_list,
             self._state.clock,
         )
         answer = admin_pb2.ExplainResponse()

@@ -29,7 +29,7 @@ from extproc.request.denials import Denials
 from extproc.request.header_limits import HeaderLimits
 from extproc.scopes import RequiredScopes, ScopeHierarchy
 from extproc.sessions.credentials import CredentialSource
-from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.revocation import DenyList
 from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
@@ -275,7 +275,7 @@ def build_pipeline(
     targets: TargetTable,
     sessions: SessionTable,
     credentials: CredentialSource,
-    revocation: RevocationCheck,
+    deny_list: DenyList,
     signer: Signer,
     observer: DecisionObserver,
     slots: StreamSlots,
@@ -293,7 +293,7 @@ def build_pipeline(
         policy=policy,
         sessions=sessions,
         credentials=credentials,
-        revocation=revocation,
+        deny_list=deny_list,
         deadline=settings.session_deadline,
         signer=signer,
         observer=observer,

@@ -70,4 +70,5 @@ class ProcessState:
                 reuse_by_identity=settings.cache.reuse == "identity",
             ),
         )
-        self.revocation = Revocation(sessions=self.sessions, deny_list=DenyList(clock=clock), clock=clock)
+        self.deny_list = DenyList(clock=clock)
+        self.revocation = Revocation(sessions=self.sessions, deny_list=self.deny_list, clock=clock)

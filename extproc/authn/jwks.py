@@ -52,6 +52,10 @@ class KeySet:
 
     keys: tuple[VerificationKey, ...]
     refused: tuple[str, ...]
+    _thumbprints: frozenset[bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_thumbprints", frozenset(key.thumbprint for key in self.keys))
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
         """Return the key for a token header; without a ``kid`` only if exactly one key fits the algorithm."""
@@ -66,7 +70,7 @@ class KeySet:
 
     def contains(self, thumbprint: bytes) -> bool:
         """Return whether the key with this thumbprint is in the set."""
-        return any(key.thumbprint == thumbprint for key in self.keys)
+        return thumbprint in self._thumbprints
 
 
 class KeyDocumentError(Exception):

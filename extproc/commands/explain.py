@@ -71,7 +71,7 @@ def _environment(settings: Settings, clock: Clock) -> Environment:
         policy=build_policy(settings),
         targets=build_targets(settings),
         verifier=build_verifier(settings, build_key_stores(settings, clock), clock),
-        revocation=DenyList(clock=clock),  # empty: only a running server has revocations
+        deny_list=DenyList(clock=clock),  # empty: only a running server has revocations
         clock=clock,
     )
 

@@ -48,7 +48,7 @@ from extproc.request.admission import Admission
 from extproc.request.denials import shown_text
 from extproc.request.pipeline import Pipeline
 from extproc.request.stream import Stream
-from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.revocation import DenyList
 from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
@@ -71,7 +71,7 @@ class Environment:
     policy: Policy
     targets: TargetTable
     verifier: Verifier
-    revocation: RevocationCheck
+    deny_list: DenyList
     clock: Clock
 
 
@@ -133,7 +133,7 @@ async def _of_token(
     try:
         identity = await watcher.verify(unverified_token, jwt_payload=jwt_payload)
         stage = Stage.REVOCATION
-        environment.revocation.refuse(identity)
+        environment.deny_list.refuse(identity)
         stage = Stage.POLICY
         decision = await asyncio.to_thread(environment.policy.decide, identity, NO_INPUTS)
         outcome: Grant | Denied | Answered = decision.outcome
@@ -165,7 +165,7 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
         targets=environment.targets,
         sessions=SessionTable(max_entries=1, clock=environment.clock),
         credentials=NoCredentials(environment.clock),
-        revocation=environment.revocation,
+        deny_list=environment.deny_list,
         signer=Signer(environment.clock),
         observer=noted,
         slots=StreamSlots(),  # nothing goes upstream

@@ -156,16 +156,14 @@ class DecisionNotes:
     """The observer of one request."""
 
     def __init__(self) -> None:
-        self._noted: tuple[RequestRecord, Verdict, str, str] | None = None
+        self._noted: tuple[RequestRecord, str, str, str] | None = None
 
     def on_abandoned(self, record: RequestRecord, phase: str) -> None:
         """Nobody leaves an explanation."""
 
-    def on_decision(
-        self, record: RequestRecord, verdict: Verdict, reason: str = "", detail: str = ""
-    ) -> None:
+    def on_decision(self, record: RequestRecord, verdict: str, reason: str = "", detail: str = "") -> None:
         """Take note of the decision."""
-        record.decision, record.reason = verdict.value, reason
+        record.decision, record.reason = verdict, reason
         self._noted = record, verdict, reason, detail
 
     def outcome(self, status: int | None) -> tuple[RequestRecord, Grant | Denied | Answered]:
@@ -173,8 +171,8 @@ class DecisionNotes:
         if self._noted is None:
             raise RuntimeError("nothing was decided")
         record, verdict, reason, detail = self._noted
-        if verdict is Verdict.DENY:
+        if verdict == Verdict.DENY:
             return record, Denied(Reason(reason), detail)
-        if verdict is Verdict.ALLOW and record.grant is not None and status is None:
+        if verdict == Verdict.ALLOW and record.grant is not None and status is None:
             return record, record.grant
         return record, Answered(status or 0)

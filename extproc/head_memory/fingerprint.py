@@ -5,7 +5,6 @@ nothing but logs reads. Then there is nothing to parse and to check again: all o
 the same, the token's included, and so is what they mean.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from extproc.ext_proc.envoy.external_processor_pb2 import HttpHeaders, Processin
 from extproc.values import VOLATILE_HEADERS
 
 HeadKey = tuple[object, ...]
-"""Cache key: all of a head but those values. Equal keys, equal meaning. Holds a digest of the token only."""
+"""Cache key: all of a head but those values. Equal keys, equal meaning. It holds the token."""
 
 # A name, and the byte that tells its value's length. Longer values might hold a copy of the token, and are
 # looked at each time (``authn.copies``). Begins with a literal, or it is slow.
@@ -79,8 +78,7 @@ def fingerprint(message: bytes, target_name: str | None) -> RequestFingerprint:
             spots.append((start, at, found[1]))
     rest.append(message[at:])
     # The length, since the last value may seem to end beyond the message, if that is cut short.
-    digest = hashlib.sha256(b"".join(rest)).digest()
-    return RequestFingerprint(message, spots, (target_name, digest, len(message), *spots))
+    return RequestFingerprint(message, spots, (target_name, b"".join(rest), len(message), *spots))
 
 
 def _values(message: bytes) -> Iterator[Spot]:

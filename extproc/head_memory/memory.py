@@ -74,7 +74,7 @@ class HeadMemory:
             size=_MAX_HEADS, seconds=KEPT_FOR
         )
         # No larger than that: what comes again so seldom would be gone before it comes a third time.
-        self._seen: TwoGenerationCache[Hashable, bool] = TwoGenerationCache(size=_MAX_HEADS, seconds=KEPT_FOR)
+        self._seen: TwoGenerationCache[int, bool] = TwoGenerationCache(size=_MAX_HEADS, seconds=KEPT_FOR)
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -95,8 +95,9 @@ class HeadMemory:
         """
         if known_by is None or not self.enabled:
             return
-        if not self._seen.get(known_by.key):
-            self._seen.put(known_by.key, True)  # noqa: FBT003 - the value that says so
+        seen = hash(known_by.key)  # no copy of a head that may not come again; no more than a hint
+        if not self._seen.get(seen):
+            self._seen.put(seen, True)  # noqa: FBT003 - the value that says so
             return
         if not known_by.verify_layout():
             return

@@ -54,11 +54,14 @@ class Admission:
     """Bytes that Envoy's limit leaves for the headers of the signature; None: enough for any."""
     needs_body: bool = field(init=False)
     """Whether the decision or the signature needs a body that is still to come."""
+    lacks_length: bool = field(init=False)
+    """Whether that body comes without a ``content-length``."""
 
     def __post_init__(self) -> None:
         self.needs_body = self.head.has_body and (
             self.target.payload == "signed" or self.decided_by_body or self.chunked is not None
         )
+        self.lacks_length = self.needs_body and "content-length" not in self.head.names
 
 
 class AdmissionControl:

@@ -18,7 +18,7 @@ from extproc.policy.mcp import check_headers
 from extproc.request.admission import Admission
 from extproc.sessions.credentials import CredentialSource
 from extproc.sessions.decisions import Decisions
-from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.revocation import DenyList
 from extproc.sessions.session import Authorized, Session
 from extproc.sessions.table import SessionTable
 from extproc.telemetry.record import HIT, MISS, SESSION, RequestRecord
@@ -40,7 +40,7 @@ class Authorization:
         self,
         *,
         verifier: TokenVerifier,
-        revocation: RevocationCheck,
+        deny_list: DenyList,
         sessions: SessionTable,
         decisions: Decisions,
         credentials: CredentialSource,
@@ -48,7 +48,7 @@ class Authorization:
         pause: float = 1.0,
     ) -> None:
         self._verifier = verifier
-        self._revocation = revocation
+        self._deny_list = deny_list
         self._sessions = sessions
         self._decisions = decisions
         self._credentials = credentials
@@ -148,7 +148,7 @@ class Authorization:
             Denied: there is none that counts, or its user is kept out.
         """
         identity = await self._verifier.verify(bearer_token(head), jwt_payload=head.jwt_payload)
-        self._revocation.refuse(identity)
+        self._deny_list.refuse(identity)
 
     def describe(self, admission: Admission, record: RequestRecord) -> None:
         """Say in the record of a request that is not forwarded whose it was, and for which role, if known."""
@@ -176,7 +176,7 @@ class Authorization:
                 self._sessions.end(earlier)  # its issuer vouches for it no longer
             raise
         record.identity = identity
-        self._revocation.refuse(identity)
+        self._deny_list.refuse(identity)
         return self._sessions.open(admission.digest, identity, exchange_token)
 
     async def _granted(self, session: Session, inputs: Inputs, record: RequestRecord) -> Authorized:

@@ -18,25 +18,32 @@ _ERROR = 400  # RFC 9110 15.5, 15.6: from here on
 
 
 class Phase(Enum):
-    """Where a stream is. Telemetry names by these where an abandoned one was."""
+    """Where a stream is.
 
-    OPENED = "opened"
-    DECIDING = "deciding"
-    BODY = "body"
-    SIGNED = "signed"
+    Attributes:
+        label: by which telemetry says where an abandoned stream was.
+        may_come: what Envoy may send now.
+    """
+
+    OPENED = "opened", (codec.HeadersMessage,)
+    DECIDING = "deciding", ()
+    BODY = "body", (codec.BodyMessage,)
+    SIGNED = (
+        "signed",
+        (
+            codec.BodyMessage,
+            codec.TrailersMessage,
+            UpstreamResponse,
+            codec.ResponseBodyMessage,
+            codec.ResponseTrailersMessage,
+        ),
+    )
+
+    def __init__(self, label: str, may_come: tuple[type, ...]) -> None:
+        self.label = label
+        self.may_come = may_come
 
 
-MAY_COME: Mapping[Phase, tuple[type, ...]] = {
-    Phase.OPENED: (codec.HeadersMessage,),
-    Phase.BODY: (codec.BodyMessage,),
-    Phase.SIGNED: (
-        codec.BodyMessage,
-        codec.TrailersMessage,
-        UpstreamResponse,
-        codec.ResponseBodyMessage,
-        codec.ResponseTrailersMessage,
-    ),
-}
 _EARLY_RESPONSE = Reason.PROTOCOL_VIOLATION, "a response came before its request was signed"
 OUT_OF_TURN: Mapping[type, tuple[Reason, str]] = {
     codec.HeadersMessage: (Reason.PROTOCOL_VIOLATION, "the head came twice"),
@@ -100,7 +107,7 @@ def receive(
         EnvoyReplied: it tells of an answer to the client that is Envoy's own.
     """
     received = codec.decode(message, target_name=target_name, with_jwt_payload=with_jwt_payload)
-    if isinstance(received, MAY_COME[now.phase]):
+    if isinstance(received, now.phase.may_come):
         return received
     if isinstance(received, UpstreamResponse):
         # Envoy's own, where responses are looked at. It is no reason to let anything pass.

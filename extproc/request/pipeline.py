@@ -19,7 +19,7 @@ from extproc.request.responses import Observe, ResponseWatch
 from extproc.request.signature import Signature
 from extproc.sessions.credentials import CredentialSource
 from extproc.sessions.decisions import Decisions
-from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.revocation import DenyList
 from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
@@ -58,7 +58,7 @@ def build(
     policy: Policy,
     sessions: SessionTable,
     credentials: CredentialSource,
-    revocation: RevocationCheck,
+    deny_list: DenyList,
     deadline: float,
     signer: Signer,
     observer: DecisionObserver,
@@ -87,7 +87,7 @@ def build(
     )
     authorization = Authorization(
         verifier=verifier,
-        revocation=revocation,
+        deny_list=deny_list,
         sessions=sessions,
         decisions=Decisions(policy, on_cost=on_policy_cost),
         credentials=credentials,
@@ -110,7 +110,7 @@ def build(
         admission=admission,
         authorization=authorization,
         slots=slots,
-        signature=Signature(signer=signer, revocation=revocation, max_body_bytes=max_body_bytes),
+        signature=Signature(signer=signer, deny_list=deny_list, max_body_bytes=max_body_bytes),
         responses=ResponseWatch(observe_upstream, credentials=credentials, on_response=on_response),
         refusals=Refusals(
             denials=denials or Denials(resource=resource, origins=origins),

@@ -5,7 +5,7 @@ import time
 from extproc.errors import Denied, Reason
 from extproc.request.admission import Admission
 from extproc.request.header_limits import check_room
-from extproc.sessions.revocation import RevocationCheck
+from extproc.sessions.revocation import DenyList
 from extproc.sessions.session import Authorized
 from extproc.signing.payload import Payload, payload_of
 from extproc.signing.signer import Signer
@@ -16,9 +16,9 @@ from extproc.values import Allow
 class Signature:
     """Signs requests. ``max_body_bytes``: of the largest body that is signed. For any thread."""
 
-    def __init__(self, *, signer: Signer, revocation: RevocationCheck, max_body_bytes: int) -> None:
+    def __init__(self, *, signer: Signer, deny_list: DenyList, max_body_bytes: int) -> None:
         self._signer = signer
-        self._revocation = revocation
+        self._deny_list = deny_list
         self._max_body_bytes = max_body_bytes
 
     def payload(self, admission: Admission, body: bytes) -> Payload:
@@ -40,7 +40,7 @@ class Signature:
             Denied: the identity was revoked meanwhile, or Envoy would refuse the request for its size.
         """
         # Last of all: a body may have been held up, an exchange under way.
-        self._revocation.refuse(authorized.session.identity)
+        self._deny_list.refuse(authorized.session.identity)
         head, live = admission.head, authorized.live
         began = time.perf_counter()
         signed = self._signer.sign(
@@ -64,7 +64,7 @@ class Signature:
         forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
         if forwarded_path != head.path:
             mutation.append((":path", forwarded_path))
-        if payload.changed or (admission.needs_body and "content-length" not in head.names):
+        if payload.changed or admission.lacks_length:
             # A request of unknown length would go upstream chunked, and AWS wants a length.
             mutation.append(("content-length", str(len(payload.body))))
         if admission.room is not None:

@@ -283,4 +283,4 @@ def _conclude(p: Pipeline, now: Progress, authorized: Authorized | None) -> None
         else:
             p.responses.not_shown(now.admission)
     if not now.is_decided:
-        p.refusals.abandon(now.record, now.admission, now.phase.value)
+        p.refusals.abandon(now.record, now.admission, now.phase.label)

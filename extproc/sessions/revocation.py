@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
@@ -43,18 +42,6 @@ class Selector:
         return self.matches_identity(session.identity) and (
             self.role_arn is None or any(self.matches_grant(granted.grant) for granted, _ in session.living())
         )
-
-
-class RevocationCheck(Protocol):
-    """What the pipeline asks before it opens a session and before it signs."""
-
-    def refuse(self, identity: Identity) -> None:
-        """Let the identity pass.
-
-        Raises:
-            Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
-        """
-        ...
 
 
 class DenyList:
@@ -99,7 +86,7 @@ class DenyList:
 
     def refuses(self, identity: Identity) -> bool:
         """Whether the identity is on the list now. Asked for every request that is signed."""
-        return bool(self._until) and bool(self._entries(identity))
+        return bool(self._entries(identity))
 
     def refuse(self, identity: Identity) -> None:
         """Let the identity pass.
@@ -107,7 +94,7 @@ class DenyList:
         Raises:
             Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
         """
-        if self.refuses(identity):
+        if self._until and self.refuses(identity):
             token_only = all(selector.token_id is not None for selector in self._entries(identity))
             reason = Reason.TOKEN_REVOKED if token_only else Reason.REVOKED
             raise Denied(reason, "the deny list names this identity")
@@ -168,23 +155,6 @@ class Revocation:
         self._sessions = sessions
         self._deny_list = deny_list
         self._clock = clock
-
-    def refuses(self, identity: Identity) -> bool:
-        """Return whether the identity is kept out now."""
-        return self._deny_list.refuses(identity)
-
-    def refuse(self, identity: Identity) -> None:
-        """Let the identity pass.
-
-        Raises:
-            Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
-        """
-        self._deny_list.refuse(identity)
-
-    @property
-    def entries(self) -> int:
-        """How many entries keep somebody out now."""
-        return len(self._deny_list)
 
     def revoke(self, selector: Selector, *, deny_until: float | None = None) -> Revoked:
         """End the selected sessions with their credentials; with ``deny_until``, keep their owners out.

@@ -18,14 +18,14 @@ CANARIES = {
 }
 # A bug of ours that has everything at hand, and says it.
 _CRASHING = """
-from extproc.request.pipeline import Pipeline
-allow = Pipeline.allow
+from extproc.request.signature import Signature
+sign = Signature.sign
 def crash(self, admission, authorized, payload, record):
     if admission.head.values("x-crash"):
         secrets = authorized.credentials.secret_access_key, authorized.credentials.session_token
         raise RuntimeError(f"{admission} {admission.unverified_token} {record.head.headers} {secrets}")
-    return allow(self, admission, authorized, payload, record)
-Pipeline.allow = crash
+    return sign(self, admission, authorized, payload, record)
+Signature.sign = crash
 from extproc.cli import main; main()
 """
 

@@ -48,6 +48,7 @@ def admin_service(
             metrics=parts.metrics,
             sessions=parts.sessions,
             credentials=parts.credentials,
+            deny_list=parts.deny_list,
             revocation=parts.revocation,
             exchange=SimpleNamespace(waiting=6),
             breaker=CircuitBreaker(failures=1, open_for=10, clock=clock),

@@ -119,9 +119,10 @@ class Parts:
             clock=lambda: self.now,
             policy=CredentialPolicy(max_entries=100),
         )
+        self.deny_list = DenyList(clock=lambda: self.now)
         self.revocation = Revocation(
             sessions=self.sessions,
-            deny_list=DenyList(clock=lambda: self.now),
+            deny_list=self.deny_list,
             clock=lambda: self.now,
         )
         self.pipeline = pipeline.build(
@@ -134,7 +135,7 @@ class Parts:
             policy=self.policy,
             sessions=self.sessions,
             credentials=self.credentials,
-            revocation=self.revocation,
+            deny_list=self.deny_list,
             deadline=5.0,
             signer=self.signer,
             observer=Observer(metrics=self.metrics, audit=audit, sample_allows=sample_allows, tracer=tracer),

@@ -28,7 +28,7 @@ class ImpatientStack(Stack):
         if name != "extproc":
             return super()._command(name)
         impatient = (
-            "import extproc.sessions.cache as cache; cache._HEALING_INTERVAL = 0.0; "
+            "import extproc.sessions.credentials as credentials; credentials._HEALING_INTERVAL = 0.0; "
             "from extproc.cli import main; main()"
         )
         return [sys.executable, "-c", impatient, *super()._command(name)[3:]]

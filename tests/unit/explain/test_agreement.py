@@ -340,7 +340,7 @@ def told_by_explain(explanation):
 
 @pytest.fixture
 def environment(settings, shared, built):
-    return Environment(settings, built.policy, built.targets, built.verifier, shared.revocation, shared.clock)
+    return Environment(settings, built.policy, built.targets, built.verifier, shared.deny_list, shared.clock)
 
 
 @pytest.mark.parametrize("case", CASES)

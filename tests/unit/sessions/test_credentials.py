@@ -414,6 +414,7 @@ async def test_a_reader_never_sees_parts_of_two_exchanges():
         thread.start()
     for step in range(200):
         parts.get(mine)
+        await asyncio.sleep(0.001)  # lets the readers come to it
         await parts.tick(START + step)
         if parts.get(mine) is None:
             await parts.obtain(mine)

@@ -21,9 +21,8 @@ BOB = session("b.o.b", subject="bob", claims={"jti": "j3"})
 class Parts(Store):
     def __init__(self):
         super().__init__(max_entries=100)
-        self.revocation = Revocation(
-            sessions=self.table, deny_list=DenyList(clock=self.clock), clock=self.clock
-        )
+        self.deny_list = DenyList(clock=self.clock)
+        self.revocation = Revocation(sessions=self.table, deny_list=self.deny_list, clock=self.clock)
 
     async def opened(self):
         for each in (ALICE, ALICES_OTHER, BOB):
@@ -56,10 +55,10 @@ async def test_the_selected_sessions_end_with_their_credentials_and_no_others(se
 async def test_the_owners_are_kept_out_until_the_time_given():
     parts = await Parts().opened()
     parts.revocation.revoke(Selector(subject="alice"), deny_until=START + 100)
-    assert parts.revocation.refuses(ALICE.identity)
-    assert not parts.revocation.refuses(BOB.identity)
+    assert parts.deny_list.refuses(ALICE.identity)
+    assert not parts.deny_list.refuses(BOB.identity)
     parts.clock.now = START + 100
-    assert not parts.revocation.refuses(ALICE.identity)
+    assert not parts.deny_list.refuses(ALICE.identity)
 
 
 async def test_nobody_in_particular_cannot_be_kept_out():
@@ -73,17 +72,17 @@ async def test_nobody_in_particular_cannot_be_kept_out():
 async def test_all_of_an_issuer_can_be_kept_out():
     parts = await Parts().opened()
     parts.revocation.revoke(Selector(issuer="https://idp.example"), deny_until=START + 100)
-    assert parts.revocation.refuses(ALICE.identity)
-    assert parts.revocation.refuses(BOB.identity)
-    assert not parts.revocation.refuses(replace(BOB.identity, issuer="https://other.example"))
+    assert parts.deny_list.refuses(ALICE.identity)
+    assert parts.deny_list.refuses(BOB.identity)
+    assert not parts.deny_list.refuses(replace(BOB.identity, issuer="https://other.example"))
 
 
 async def test_all_conditions_must_hold_for_somebody_to_be_kept_out():
     parts = await Parts().opened()
     parts.revocation.revoke(Selector(issuer="https://other.example", subject="alice"), deny_until=START + 9)
     parts.revocation.revoke(Selector(subject="bob", token_id="j1"), deny_until=START + 9)
-    assert not parts.revocation.refuses(ALICE.identity)
-    assert not parts.revocation.refuses(BOB.identity)
+    assert not parts.deny_list.refuses(ALICE.identity)
+    assert not parts.deny_list.refuses(BOB.identity)
 
 
 async def test_of_chained_roles_either_ends_the_credentials():
