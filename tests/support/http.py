@@ -1,12 +1,20 @@
 """HTTP clients for end-to-end tests: one that can do anything, one for raw bytes."""
 
+import functools
 import socket
+import ssl
 import time
 
 import h2.config
 import h2.connection
 import h2.events
 import httpx2
+
+
+@functools.cache
+def _tls():
+    """Return what every client has: reading the certificate authorities takes as long as twenty requests."""
+    return ssl.create_default_context()
 
 
 def client(*, http2=False, token=None, timeout=30.0):
@@ -16,6 +24,7 @@ def client(*, http2=False, token=None, timeout=30.0):
         http2=http2,
         headers=headers,
         timeout=timeout,
+        verify=_tls(),
         limits=httpx2.Limits(max_connections=64),
     )
 

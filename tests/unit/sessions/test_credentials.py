@@ -409,7 +409,7 @@ async def test_a_reader_never_sees_parts_of_two_exchanges():
                 if (key.secret_access_key, key.session_token) != (f"secret{serial}", f"token{serial}"):
                     torn.append(key)
 
-    threads = [threading.Thread(target=read) for _ in range(20)]
+    threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
     for step in range(200):
