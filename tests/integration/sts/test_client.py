@@ -18,7 +18,7 @@ from extproc.sts.client import StsClient
 from extproc.sts.exchange import StsExchange
 from extproc.values import Grant
 from support.certificates import Authority, dns
-from support.credentials import session
+from support.credentials import opened
 from support.served import served
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
@@ -30,7 +30,7 @@ GRANT = Grant(
 )
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 EXPIRATION = "2026-01-02T03:19:05Z"
-SESSION = session(TOKEN)
+OWNER = opened(TOKEN).owner
 GOOD = f"""\
 <AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
   <AssumeRoleWithWebIdentityResult>
@@ -146,7 +146,7 @@ async def denial_at(url, **options):
 
 async def denial(exchange):
     with pytest.raises(Denied) as denied:
-        await exchange.exchange(SESSION, GRANT)
+        await exchange.exchange(OWNER, TOKEN, GRANT)
     for secret in (TOKEN, "alice", "hunter2", "tok3n"):
         assert secret not in denied.value.detail
     # A traceback would quote botocore's message.
@@ -156,7 +156,7 @@ async def denial(exchange):
 
 async def test_the_answer_becomes_credentials(sts):
     with exchange_at(sts.url) as exchange:
-        credentials = await exchange.exchange(SESSION, GRANT)
+        credentials = await exchange.exchange(OWNER, TOKEN, GRANT)
     assert credentials.access_key_id == "ASIAEXAMPLE"
     assert credentials.secret_access_key == "hunter2"
     assert credentials.session_token == "tok3n"
@@ -184,7 +184,7 @@ def assert_unsigned_and_complete(request):
 
 async def test_the_request_is_unsigned_and_has_the_role_the_name_the_token_and_the_duration(sts):
     with exchange_at(sts.url) as exchange:
-        await exchange.exchange(SESSION, GRANT)
+        await exchange.exchange(OWNER, TOKEN, GRANT)
     (request,) = sts.requests
     assert_unsigned_and_complete(request)
 
@@ -214,7 +214,7 @@ async def test_the_environment_changes_neither_where_nor_how_it_is_sent(
     for name, value in environment.items():
         monkeypatch.setenv(name, value.replace("{broken}", str(broken)))
     with exchange_at(sts.url) as exchange:
-        await exchange.exchange(SESSION, GRANT)
+        await exchange.exchange(OWNER, TOKEN, GRANT)
     (request,) = sts.requests
     assert_unsigned_and_complete(request)
 
@@ -370,14 +370,14 @@ async def test_an_answer_with_nothing_but_credentials_is_enough(sts, shared_exch
         "application/xml",
         f"<AssumeRoleWithWebIdentityResponse>{wrapped}</AssumeRoleWithWebIdentityResponse>",
     )
-    assert (await shared_exchange.exchange(SESSION, GRANT)).access_key_id == "ASIAEXAMPLE"
+    assert (await shared_exchange.exchange(OWNER, TOKEN, GRANT)).access_key_id == "ASIAEXAMPLE"
 
 
 @pytest.mark.parametrize(
     "role_arn", ["arn:minio:iam:::role/nOybJqMNzNmroqEKq5D0EUsRZw0", "arn:aws:iam:::role/a"]
 )
 async def test_role_arns_of_other_services_are_sent_as_they_are(sts, shared_exchange, role_arn):
-    await shared_exchange.exchange(SESSION, replace(GRANT, role_arn=role_arn))
+    await shared_exchange.exchange(OWNER, TOKEN, replace(GRANT, role_arn=role_arn))
     ((_, _, body),) = sts.requests
     assert urllib.parse.parse_qs(body)["RoleArn"] == [role_arn]
 
@@ -448,7 +448,7 @@ async def test_over_tls_the_authority_of_the_environment_is_trusted_and_no_other
         assert (await denial_at(url)).detail == "SSLCertVerificationError"
         monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.certificate))
         with exchange_at(url) as exchange:
-            assert (await exchange.exchange(SESSION, GRANT)).access_key_id == "ASIAEXAMPLE"
+            assert (await exchange.exchange(OWNER, TOKEN, GRANT)).access_key_id == "ASIAEXAMPLE"
 
 
 async def test_a_refused_connection_means_unavailable():
@@ -488,13 +488,13 @@ async def test_no_answer_within_the_read_timeout_means_unavailable(sts):
 async def test_a_full_queue_means_unavailable_at_once_and_room_is_made_again(sts):
     sts.go_on.clear()
     with exchange_at(sts.url, workers=1, max_waiting=2) as exchange:
-        waiting = [asyncio.create_task(exchange.exchange(SESSION, GRANT)) for _ in range(2)]
+        waiting = [asyncio.create_task(exchange.exchange(OWNER, TOKEN, GRANT)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Denied) as denied:
-            await asyncio.wait_for(exchange.exchange(SESSION, GRANT), 0.1)
+            await asyncio.wait_for(exchange.exchange(OWNER, TOKEN, GRANT), 0.1)
         assert denied.value.reason is Reason.STS_BUSY
         assert denied.value.detail == "too many exchanges are waiting"
         sts.go_on.set()
         await asyncio.gather(*waiting)
-        await exchange.exchange(SESSION, GRANT)
+        await exchange.exchange(OWNER, TOKEN, GRANT)
     assert len(sts.requests) == 3
