@@ -24,7 +24,7 @@ class InvalidNameError(ValueError):
 def strict_session_name(wanted: str) -> str:
     """Return ``wanted`` if STS accepts it unchanged; raises ``InvalidNameError`` otherwise."""
     if _FORBIDDEN.search(wanted):
-        raise InvalidNameError("has characters that STS does not take")
+        raise InvalidNameError("has characters that STS does not accept")
     if not MIN_LENGTH <= len(wanted) <= MAX_LENGTH:
         raise InvalidNameError(f"is not {MIN_LENGTH} to {MAX_LENGTH} characters long")
     return wanted

@@ -44,13 +44,10 @@ def partition_warnings(settings: Settings) -> Iterator[str]:
     partition = _partition(region)
     for position, target in enumerate(settings.targets):
         if _partition(target.scope.region) != partition:
-            yield (
-                f"targets[{position}].region: {target.scope.region} is not in the partition of "
-                f"{region}, where STS is asked"
-            )
+            yield f"targets[{position}].region: {target.scope.region} is not in STS's partition ({region})"
     for path, found in dict.fromkeys((path, arn.split(":")[1]) for path, arn in _arns(settings)):
         if found != partition:
-            yield f"{path}: partition {found} is not that of {region}, where STS is asked ({partition})"
+            yield f"{path}: partition {found} is not that of STS: {partition} ({region})"
 
 
 def account_warnings(settings: Settings) -> Iterator[str]:

@@ -62,6 +62,6 @@ def _needs(target: TargetSettings) -> Iterator[str]:
     if target.aws_chunked == "refuse" and profile.needs and profile.unsigned_payload:
         yield "aws_chunked: AWS's SDKs and CLI send uploads in this coding by default, and would get 400"
     if target.aws_chunked == "decode" and profile.strict:
-        yield f"aws_chunked: {service} takes no uploads"
+        yield f"aws_chunked: {service} accepts no uploads"
     if target.payload_mode == "unsigned" and not profile.unsigned_payload and service != "lambda":
-        yield f"payload: {service} is not known to take unsigned payloads"
+        yield f"payload: {service} is not known to accept unsigned payloads"

@@ -106,7 +106,7 @@ class Compiler:
     def _compile(self, tree: Tree, scope: Mapping[str, Code]) -> Code:
         rule: Callable[[Tree, Mapping[str, Code]], Code] | None = getattr(self, f"_rule_{tree.data}", None)
         if rule is None:
-            raise ExpressionError("messages are not supported")
+            raise ExpressionError("protobuf messages are not supported")
         return rule(tree, scope)
 
     # Leaves.
@@ -253,7 +253,7 @@ class Compiler:
     def _matches(self, tree: Tree, text: Tree, pattern: Tree, scope: Mapping[str, Code]) -> Code:
         operand, literal = self._compile(text, scope), self._compile(pattern, scope)
         if type(literal.constant) is not str:
-            raise ExpressionError(f"{where(tree)}matches() needs a literal, so that it is checked beforehand")
+            raise ExpressionError(f"{where(tree)}matches() needs a literal pattern, which is checked at load")
         try:
             search = regex.compile_regex(literal.constant)
         except ExpressionError as error:
@@ -306,7 +306,7 @@ class Compiler:
         if variable is None:
             raise ExpressionError(f"{where(token)}{name}() needs a variable name first")
         if variable == "__result__":
-            raise ExpressionError(f"{where(token)}__result__ is CEL's own name, and none for a variable")
+            raise ExpressionError(f"{where(token)}__result__ is reserved by CEL: choose another name")
         if not 2 <= len(expressions) <= _MACROS[name]:  # noqa: PLR2004
             raise ExpressionError(f"{where(token)}{name}() needs one expression after the variable name")
         slot = self._new_slot()

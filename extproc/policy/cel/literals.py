@@ -120,5 +120,5 @@ def _code_point(match: re.Match[str]) -> str:
         raise ExpressionError(f"unknown escape {match[0]}; write a backslash twice, or use r'...'")
     value = int(digits, 16) if digits else int(match["octal"], 8)
     if value > _MAX_CODE_POINT or value in _SURROGATES:
-        raise ExpressionError(f"escape {match[0]} is no character")
+        raise ExpressionError(f"escape {match[0]} is not a character")
     return chr(value)

@@ -115,8 +115,8 @@ FAULTS = {
     "STS of another region": ({"sts.endpoint_url": "https://sts.eu-west-1.amazonaws.com"}, "warning: sts.endpoint_url: is in eu-west-1"),
     "a timeout beyond the deadline": ({"sts.timeout": 9, "sts.deadline": 3}, "warning: sts.timeout: 9.0 s is longer than sts.deadline"),
     "a misspelt region of STS": ({"sts.region": "useast1"}, "warning: sts.region: useast1 does not look like"),
-    "roles of another partition": ({"role_mappings.1.role_arn": ARN.replace("aws", "aws-cn", 1) + "Admin"}, "warning: role_mappings[1].role_arn: partition aws-cn is not that of us-east-1"),
-    "a target of another partition": ({"targets.0.host": "aws-mcp.cn-north-1.api.amazonwebservices.com.cn"}, "warning: targets[0].region: cn-north-1 is not in the partition"),
+    "roles of another partition": ({"role_mappings.1.role_arn": ARN.replace("aws", "aws-cn", 1) + "Admin"}, "warning: role_mappings[1].role_arn: partition aws-cn is not that of STS: aws (us-east-1)"),
+    "a target of another partition": ({"targets.0.host": "aws-mcp.cn-north-1.api.amazonwebservices.com.cn"}, "warning: targets[0].region: cn-north-1 is not in STS's partition"),
     "no room to wait": ({"sts.max_waiting": 0}, "error: sts.max_waiting: "),
     # roles
     "a user's ARN": ({"role_mappings.1.role_arn": "arn:aws:iam::123456789012:user/x"}, "error: role_mappings[1].role_arn: not the ARN of an IAM role"),

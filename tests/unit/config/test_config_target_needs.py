@@ -34,8 +34,8 @@ def test_a_target_that_fits_its_profile_gets_no_warning(service):
         ("dynamodb", {"withhold_headers": ["x-amz-*"]}, "withhold_headers: dynamodb needs x-amz-target"),
         ("s3", {"withhold_headers": ["x-amz-copy-source"]}, "withhold_headers: s3 needs x-amz-copy-source"),
         ("s3", {"aws_chunked": "refuse"}, "aws_chunked: AWS's SDKs and CLI send uploads"),
-        ("aws-mcp", {"aws_chunked": "decode"}, "aws_chunked: aws-mcp takes no uploads"),
-        ("dynamodb", {"payload": "unsigned"}, "payload: dynamodb is not known to take unsigned payloads"),
+        ("aws-mcp", {"aws_chunked": "decode"}, "aws_chunked: aws-mcp accepts no uploads"),
+        ("dynamodb", {"payload": "unsigned"}, "payload: dynamodb is not known to accept unsigned payloads"),
     ],
 )
 def test_a_setting_that_withholds_what_a_service_needs_is_a_warning(service, settings, says):
