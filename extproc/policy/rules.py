@@ -131,17 +131,6 @@ class Policy:
         names = self.session_name.cost(size) if self.session_name else 0
         return names + sum(1 + entry.matcher.cost(size) for entry in entries) + size * max(len(lists), 1)
 
-    def grant(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Grant:
-        """Return the grant for an identity and a request.
-
-        Raises:
-            Denied: for a reason of the policy.
-        """
-        outcome = self.decide(identity, inputs).outcome
-        if isinstance(outcome, Denied):
-            raise outcome
-        return outcome
-
     def decide(self, identity: Identity, inputs: Inputs = NO_INPUTS) -> Decision:
         """Evaluate the rules in order until one matches or cannot be evaluated. Pure; takes no clock."""
         budget = Budget(self.cost_limit)

@@ -124,7 +124,7 @@ class _Checker:
 
     def _member(self, tree: Tree, container: ClaimType, name: str) -> ClaimType:
         if container.kind == "object":
-            return self._declared(tree, container.members, name)
+            return self._declared(tree, tree.children[0], container.members, name)
         if container.kind == "map":
             if path_of(tree.children[0]) == ("request", "headers") and is_hidden(name):
                 self._note(tree, f"request.headers never has {name!r}: {_HEADERS}")
@@ -133,10 +133,10 @@ class _Checker:
             self._note(tree, f"{_shown(tree.children[0])} is {container}, and has no member {name!r}")
         return ANY
 
-    def _declared(self, tree: Tree, members: Schema, name: str) -> ClaimType:
+    def _declared(self, tree: Tree, container: Tree, members: Schema, name: str) -> ClaimType:
         if name in members:
             return members[name]
-        place = shown((*(path_of(tree.children[0]) or ("?",)), name))
+        place = shown((*(path_of(container) or ("?",)), name))
         self._note(tree, f"{place} is not declared in claims{did_you_mean(name, members)}")
         return ANY
 
@@ -181,15 +181,10 @@ class _Checker:
         self._want(tree, right, _CONTAINERS, "in")
         name = string_literal(item)
         if right.kind == "object" and name is not None:
-            self._declared_key(tree, right.members, name)
+            self._declared(tree, tree.children[1], right.members, name)
         wanted = _STRING if right.kind in ("map", "object") else right.of or ANY
         if not _may_be_equal(left, wanted):
             self._note(tree, f"{left} in {right} is never true{_that(item, tree.children[1])}")
-
-    def _declared_key(self, tree: Tree, members: Schema, name: str) -> None:
-        if name not in members:
-            place = shown((*(path_of(tree.children[1]) or ("?",)), name))
-            self._note(tree, f"{place} is not declared in claims{did_you_mean(name, members)}")
 
     def _addition(self, tree: Tree, scope: Schema) -> ClaimType:
         operator, right_tree = tree.children
