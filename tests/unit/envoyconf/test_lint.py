@@ -30,7 +30,7 @@ def settings(name="aws-mcp"):
 
 @functools.cache
 def _rendered(placement):
-    return yaml.safe_load(render(settings(), EnvoyOptions(placement=placement)))
+    return yaml.load(Loader=yaml.CSafeLoader, stream=render(settings(), EnvoyOptions(placement=placement)))
 
 
 class Config:
@@ -236,7 +236,9 @@ def test_the_examples_have_no_faults(name, with_settings):
 
 @pytest.mark.parametrize("placement", ["http", "upstream"])
 def test_a_filter_to_paste_has_no_faults_and_its_faults_are_found(placement):
-    document = yaml.safe_load(render_filter(settings(), EnvoyOptions(placement=placement)))
+    document = yaml.load(
+        Loader=yaml.CSafeLoader, stream=render_filter(settings(), EnvoyOptions(placement=placement))
+    )
     assert found(document) == []
     document[0]["typed_config"]["failure_mode_allow"] = True
     assert len(found(document)) == 1

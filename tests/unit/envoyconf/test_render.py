@@ -1,5 +1,6 @@
 """The rendered bootstrap for each option."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,18 @@ ROOT = Path(__file__).parents[3]
 SETTINGS = str(ROOT / "envoy" / "aws-mcp" / "extproc.yaml")
 
 
+def read(text):
+    return yaml.load(text, yaml.CSafeLoader)
+
+
+@functools.cache
+def _text(name, **options):
+    return render(config.load(ROOT / "envoy" / name / "extproc.yaml"), EnvoyOptions(**options))
+
+
 def rendered(name="aws-mcp", **options):
-    text = render(config.load(ROOT / "envoy" / name / "extproc.yaml"), EnvoyOptions(**options))
-    return yaml.safe_load(text), text
+    text = _text(name, **options)
+    return read(text), text
 
 
 def manager(document):
@@ -25,13 +35,13 @@ def manager(document):
 
 
 def test_the_same_settings_give_the_same_bytes():
-    assert rendered()[1] == rendered()[1]
+    assert _text.__wrapped__("aws-mcp") == _text("aws-mcp")
 
 
 def test_comments_change_nothing_and_stand_before_what_they_explain():
     document, text = rendered()
     bare = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    assert yaml.safe_load(bare) == document
+    assert read(bare) == document
     lines = [line.strip() for line in text.splitlines()]
     assert lines[lines.index("failure_mode_allow: false") - 1].startswith("# Without an answer")
     assert sum(line.startswith("#") for line in lines) >= 15
@@ -40,7 +50,7 @@ def test_comments_change_nothing_and_stand_before_what_they_explain():
 @pytest.mark.parametrize("which", ["first", "every", "never"])
 def test_overrides_are_allowed_only_where_responses_are_observed_and_for_responses_only(which):
     settings = config.load(Path(SETTINGS)).model_copy(update={"observe_upstream": which})
-    document = yaml.safe_load(render(settings, EnvoyOptions()))
+    document = read(render(settings, EnvoyOptions()))
     ext_proc = manager(document)["http_filters"][1]["typed_config"]
     configured = ext_proc["processing_mode"]
     assert configured["response_header_mode"] == "SKIP"
@@ -99,7 +109,7 @@ def test_streams_are_kept_to_the_end_of_responses_only_where_open_requests_are_c
 def test_the_protocol_of_a_target_is_a_setting(protocol, key):
     settings = config.load(Path(SETTINGS))
     target = settings.targets[0].model_copy(update={"protocol": protocol})
-    document = yaml.safe_load(render(settings.model_copy(update={"targets": [target]}), EnvoyOptions()))
+    document = read(render(settings.model_copy(update={"targets": [target]}), EnvoyOptions()))
     (options,) = document["static_resources"]["clusters"][1]["typed_extension_protocol_options"].values()
     spoken = {name.removesuffix("_protocol_options") for name in options[key]}
     assert spoken == (
@@ -139,7 +149,7 @@ def test_upstream_placement_puts_the_filter_into_each_cluster_with_its_target():
 def test_the_longest_prefix_is_routed_first():
     text = (ROOT / "envoy" / "several-targets" / "extproc.yaml").read_text()
     settings = config.parse(text.replace("prefix: /agent", "prefix: /aws/agent"))
-    document = yaml.safe_load(render(settings, EnvoyOptions()))
+    document = read(render(settings, EnvoyOptions()))
     routes = manager(document)["route_config"]["virtual_hosts"][0]["routes"]
     names = [route["name"] for route in routes]
     assert names.index("agent-gateway") < names.index("aws-mcp")
@@ -162,11 +172,11 @@ MUTUAL = {"extproc_cert": "/tls/envoy.pem", "extproc_key": "/tls/envoy-key.pem"}
 
 def with_tls(address, *, client_ca=True, **options):
     text = (ROOT / "envoy" / "aws-mcp" / "extproc.yaml").read_text()
-    document = yaml.safe_load(text)
+    document = read(text)
     document["listen"].update(grpc=address, tls={"certificate": "/c.pem", "private_key": "/k.pem"})
     if client_ca:
         document["listen"]["tls"]["client_ca"] = "/clients.pem"
-    rendered = yaml.safe_load(render(config.parse(yaml.safe_dump(document)), EnvoyOptions(**options)))
+    rendered = read(render(config.parse(yaml.safe_dump(document)), EnvoyOptions(**options)))
     return rendered["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]
 
 
@@ -242,7 +252,7 @@ def test_filter_only_is_a_list_to_paste(placement, names):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0
     assert result.output.startswith("# For http_filters of ")
-    entries = yaml.safe_load(result.output)
+    entries = read(result.output)
     assert [entry["name"] for entry in entries] == [f"envoy.filters.http.{name}" for name in names]
 
 
@@ -293,5 +303,5 @@ def test_the_addresses_come_from_the_settings_or_from_the_command_line(tmp_path)
     )
     for options, ports in (([], [1, 2]), (["--extproc", "a:3", "--extproc", "a:4"], [3, 4])):
         result = CliRunner().invoke(main, ["envoy", "--config", str(path), *options])
-        addresses = extproc_cluster_of(yaml.safe_load(result.output))[1]
+        addresses = extproc_cluster_of(read(result.output))[1]
         assert [each["socket_address"]["port_value"] for each in addresses] == ports
