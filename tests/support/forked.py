@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 from pathlib import Path
 
 _processes = multiprocessing.get_context("forkserver")
@@ -29,6 +30,7 @@ _processes.set_forkserver_preload(
         "extproc.app.observation",
         "extproc.app.process_state",
         "extproc.app.reload",
+        "support.warm",
     ]
 )
 
@@ -83,7 +85,10 @@ def run(arguments, timeout):
 def _loaded():
     """Wait, however busy the machine is, until what programs need is loaded: time limits are for programs."""
     nothing = _processes.Process(target=int)
-    nothing.start()
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The process that is forked finds this package by nothing else.
+    with unittest.mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(paths)):
+        nothing.start()
     nothing.join()
 
 
