@@ -145,15 +145,15 @@ class SharedHeaders(InMemoryOnly):
 
     Attributes:
         pairs: names and values.
-        encoded: what ``ext_proc.codec`` made of them, once it has. They hold a session token, so this is kept
-            here and ends with them.
+        around: what ``ext_proc.codec`` last encoded with them: its shape, and the bytes before and after the
+            signature. It holds a session token as they do, so it is kept here and ends with them.
     """
 
-    __slots__ = ("encoded", "pairs")
+    __slots__ = ("around", "pairs")
 
     def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
         self.pairs = pairs
-        self.encoded: bytes | None = None
+        self.around: tuple[tuple[object, ...], bytes, bytes] | None = None
 
 
 @dataclass(slots=True)

@@ -59,6 +59,12 @@ async def _serve(
     if worker is not None:
         logs.name_worker(worker.number)
     app = App(settings, load=load, files=files, worker=worker)
+    tune_interpreter()
+    await app.run()
+
+
+def tune_interpreter() -> None:
+    """Set the interpreter up for a server, when all that lasts has been made."""
     # The audit log's writer and the event loop must not keep the polling thread waiting for long.
     sys.setswitchinterval(_SWITCH_INTERVAL)
     # The objects that exist now live as long as the process, so collections skip them. Objects of
@@ -67,7 +73,6 @@ async def _serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECTION_THRESHOLD, 20, 20)
-    await app.run()
 
 
 async def _supervise(settings: Settings, slices: list[ListenSlice]) -> None:

@@ -135,7 +135,7 @@ class NoCredentials:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def living(self, _granted: Granted) -> None:
+    def living(self, _granted: Granted, _now: float | None = None) -> None:
         """Return nothing: there are none."""
 
     async def obtain(

@@ -112,21 +112,23 @@ class HeadMemory:
         self._heads.age()
         self._seen.age()
 
+    def is_due(self) -> bool:
+        """Return whether the known head at hand is one to be checked."""
+        return self._random_share() < self._checked
+
     def check(
         self,
         known: Admission,
         own: Mapping[str, str],
         admit: Callable[[], Admission | ImmediateResponse | None],
     ) -> None:
-        """Compare one in so many known heads with what ``admit`` makes of it now.
+        """Compare a known head with what ``admit`` makes of it now.
 
         ``own``: the values in which it differs. ``admit`` returns None for what is no head.
 
         Raises:
             Denied: it does not mean the same.
         """
-        if self._random_share() >= self._checked:
-            return
         try:
             same = _same(known, own, admit())
         except Exception:  # noqa: BLE001 - it was admitted before

@@ -12,6 +12,7 @@ import contextlib
 from extproc.authn.bearer import bearer_token
 from extproc.authn.verifier import TokenVerifier
 from extproc.caching.single_flight import SingleFlight
+from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import Inputs
 from extproc.policy.mcp import check_headers
@@ -32,6 +33,7 @@ class Authorization:
     """Authorizes requests under one configuration.
 
     Args:
+        clock: AWS's time, which judges tokens and credentials.
         deadline: seconds that a request may wait for keys, a decision and STS together.
         pause: seconds after which a user who had too much under way is tried once more.
     """
@@ -44,6 +46,7 @@ class Authorization:
         sessions: SessionTable,
         decisions: Decisions,
         credentials: CredentialSource,
+        clock: Clock,
         deadline: float,
         pause: float = 1.0,
     ) -> None:
@@ -52,6 +55,7 @@ class Authorization:
         self._sessions = sessions
         self._decisions = decisions
         self._credentials = credentials
+        self._clock = clock
         self._deadline = deadline
         self._pause_for = pause
         self._pausing = 0
@@ -66,9 +70,9 @@ class Authorization:
         """Make no more decisions."""
         self._decisions.close()
 
-    def session(self, admission: Admission) -> Session | None:
+    def session(self, admission: Admission, now: float | None = None) -> Session | None:
         """Return the token's session, if it is known and its issuer still vouches for it. No I/O."""
-        session = self._sessions.lookup(admission.digest)
+        session = self._sessions.lookup(admission.digest, now)
         if session is None or not self._verifier.still_trusted(session.identity, admission.head.jwt_payload):
             return None
         return session
@@ -85,12 +89,13 @@ class Authorization:
         if inputs.message is not None:
             check_headers(inputs.message, admission.head)
         key = record.decision_key = self._decisions.key(inputs)
-        session = self.session(admission)
+        now = self._clock()
+        session = self.session(admission, now)
         if session is None:
             record.cache = MISS
             return None
         granted = self._decisions.lookup(session, key)
-        live = self._credentials.living(granted) if granted is not None else None
+        live = self._credentials.living(granted, now) if granted is not None else None
         if granted is None or live is None:
             record.cache = record.cache or SESSION
             return None

@@ -91,6 +91,7 @@ def build(
         sessions=sessions,
         decisions=Decisions(policy, on_cost=on_policy_cost),
         credentials=credentials,
+        clock=sessions.clock,
         deadline=deadline,
         pause=pause,
     )

@@ -155,7 +155,8 @@ def _admitted(
     if admission is not None and now.known_by is not None:
         record.head, record.own_values = admission.head, now.known_by.values()
         now.body_is_buffered, now.known_by = True, None  # or it were not known; and it is remembered already
-        p.heads.check(admission, record.own_values, lambda: _admitted_anew(p, now, message, target_name))
+        if p.heads.is_due():
+            p.heads.check(admission, record.own_values, lambda: _admitted_anew(p, now, message, target_name))
     else:
         received = receive(now, message, target_name, with_jwt_payload=p.reads_jwt_payload)
         now.phase, record.head = Phase.DECIDING, received.head

@@ -62,8 +62,11 @@ class CredentialPolicy:
 class CredentialSource(Protocol):
     """What authorization asks for credentials; see ``CredentialStore``. An explanation has none."""
 
-    def living(self, granted: Granted) -> LiveCredentials | None:
-        """Return the credentials under a grant if requests may be signed with them now."""
+    def living(self, granted: Granted, now: float | None = None) -> LiveCredentials | None:
+        """Return the credentials under a grant if requests may be signed with them now.
+
+        ``now``: the time, if the caller has it.
+        """
         ...
 
     async def obtain(
@@ -102,12 +105,13 @@ class CredentialStore:
         self._exchanging: SingleFlight[Granted, LiveCredentials] = SingleFlight()
         self.renewals = {"ok": 0, "failed": 0}
 
-    def living(self, granted: Granted) -> LiveCredentials | None:
+    def living(self, granted: Granted, now: float | None = None) -> LiveCredentials | None:
         """Return the credentials under a grant if requests may be signed with them now. No I/O."""
         live = granted.live
         if live is None:
             return None
-        now = self._clock()
+        if now is None:
+            now = self._clock()
         if now >= live.ends_at:
             return None
         live.used_at = now

@@ -32,6 +32,7 @@ class SessionTable:
     """All sessions. Times in seconds since the epoch, by AWS's clock: it judges tokens and credentials.
 
     Attributes:
+        clock: the time by which sessions end.
         credentials: living credentials of all sessions.
         evictions: living sessions that had to make room.
         evicted_credentials: living credentials that had to.
@@ -39,7 +40,7 @@ class SessionTable:
 
     def __init__(self, *, max_entries: int, clock: Clock) -> None:
         self._max_entries = max_entries
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.RLock()
         self._sessions: OrderedDict[TokenDigest, Session] = OrderedDict()  # the least recently used first
         self._owners: dict[Owner, Siblings] = {}
@@ -53,12 +54,13 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def lookup(self, digest: TokenDigest) -> Session | None:
-        """Return the living session of a token. No I/O."""
+    def lookup(self, digest: TokenDigest, now: float | None = None) -> Session | None:
+        """Return the living session of a token; ``now``: the time, if the caller has it. No I/O."""
         session = self._sessions.get(digest)
         if session is None:
             return None
-        now = self._clock()
+        if now is None:
+            now = self.clock()
         if now >= session.ends_at:
             self.end(session)
             return None
@@ -83,7 +85,7 @@ class SessionTable:
         settings changed, and it was verified again.
         """
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             session = self._sessions.get(digest)
             if session is not None and session.owner == identity.owner:
                 session.identity = identity
@@ -101,7 +103,7 @@ class SessionTable:
     def keep(self, session: Session, granted: Granted, live: LiveCredentials) -> bool:
         """Keep credentials in place of earlier ones; return False if they came too late."""
         with self._lock:
-            if session.ended or live.ends_at <= self._clock():
+            if session.ended or live.ends_at <= self.clock():
                 return False
             if session.grants.setdefault(granted.grant, granted) is not granted:
                 return False
@@ -111,7 +113,7 @@ class SessionTable:
             while len(session.grants) > MAX_GRANTS:
                 oldest = session.grants.pop(next(iter(session.grants)))
                 self.evicted_credentials += self._replace(session, oldest, None)
-            self._touch(session, self._clock())
+            self._touch(session, self.clock())
             self._make_room(session.owner, 0)
             return True
 
@@ -143,7 +145,7 @@ class SessionTable:
 
     def expire(self) -> None:
         """End what is past its time, so that no secret stays in memory for want of a lookup."""
-        now = self._clock()
+        now = self.clock()
         with self._lock:
             while self._ends and self._ends[0][0] <= now:
                 _, _, digest, grant = heapq.heappop(self._ends)

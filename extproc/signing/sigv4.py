@@ -12,7 +12,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -148,10 +148,15 @@ def canonical_request(*, method: str, uri: str, query: str, headers: CanonicalHe
     return f"{method}\n{uri}\n{query}\n{headers.lines}\n{headers.names}\n{payload}"
 
 
-def string_to_sign(*, at: str, scope: str, request: str) -> str:
-    """Return the second checkpoint; ``at`` is a ``timestamp``, ``scope`` the ``credential_scope``."""
-    digest = hashlib.sha256(request.encode("utf-8")).hexdigest()
-    return f"{ALGORITHM}\n{at}\n{scope}\n{digest}"
+def string_to_sign(*, at: str, scope: str, request_hash: str) -> str:
+    """Return the second checkpoint.
+
+    Args:
+        at: a ``timestamp``.
+        scope: the ``credential_scope``.
+        request_hash: SHA-256 of the canonical request, in hexadecimal.
+    """
+    return f"{ALGORITHM}\n{at}\n{scope}\n{request_hash}"
 
 
 def credential_scope(date: str, scope: Scope) -> str:
@@ -169,15 +174,21 @@ def signing_key(secret_access_key: str, date: str, scope: Scope) -> bytes:
 
 @dataclass(slots=True)
 class Prepared:
-    """The parts of signatures that depend on neither request line nor body; valid for one second."""
+    """The parts of signatures that depend on neither request line nor body; valid for one second.
+
+    Attributes:
+        authorization: the header up to the signature.
+        keyed: HMAC with the key and no message; copying it is faster than a new one.
+        begun: method, path and query of the last request, and SHA-256 of its canonical form up to the payload
+            hash. Most requests of a second differ in their payloads only. Replaced as a whole.
+    """
 
     headers: CanonicalHeaders = field(repr=False)
     at: str
     scope: str
-    authorization: str  # the header up to the signature
-    keyed: hmac.HMAC = field(
-        repr=False
-    )  # HMAC with the key and no message; copying it is faster than a new one
+    authorization: str
+    keyed: hmac.HMAC = field(repr=False)
+    begun: tuple[str, str, str, Any] | None = field(default=None, repr=False)
 
 
 def prepare(*, headers: CanonicalHeaders, at: str, scope: Scope, access_key_id: str, key: bytes) -> Prepared:
@@ -194,7 +205,13 @@ def sign(prepared: Prepared, *, method: str, uri: str, query: str, payload: str)
     request = canonical_request(
         method=method, uri=uri, query=query, headers=prepared.headers, payload=payload
     )
-    to_sign = string_to_sign(at=prepared.at, scope=prepared.scope, request=request)
+    begun = prepared.begun
+    if begun is None or begun[0] != method or begun[1] != uri or begun[2] != query:
+        before_payload = request[: len(request) - len(payload)].encode("utf-8")
+        begun = prepared.begun = method, uri, query, hashlib.sha256(before_payload)
+    hashed = begun[3].copy()
+    hashed.update(payload.encode("ascii"))
+    to_sign = string_to_sign(at=prepared.at, scope=prepared.scope, request_hash=hashed.hexdigest())
     keyed = prepared.keyed.copy()
     keyed.update(to_sign.encode("utf-8"))
     signature = keyed.hexdigest()

@@ -24,6 +24,7 @@ import grpc
 
 from bench.messages import BODY_MESSAGE, head_message
 from bench.rig import Rig
+from extproc.commands.serve import tune_interpreter
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _WARM_UP = 150  # requests before those that are counted
@@ -39,6 +40,7 @@ async def _serve(directory: Path, users: int) -> None:
         observe_upstream="never",  # so that every request costs the same
     )
     (directory / "tokens.json").write_text(json.dumps([rig.token("ES256") for _ in range(users)]))
+    tune_interpreter()
     await rig.app.run()
 
 

@@ -80,7 +80,7 @@ def denied():
 )
 def test_a_known_head_that_is_not_admitted_again_ends_the_memory(clock, admit):
     heads, admitted, checks = memory(), admission(), []
-    heads._on_check, heads._random_share = checks.append, lambda: 0.0
+    heads._on_check = checks.append
     remember(heads, "key", admitted)
     with pytest.raises(Denied) as refused:
         heads.check(admitted, {}, admit)
