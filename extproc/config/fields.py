@@ -23,8 +23,9 @@ from extproc.policy.arn import validate_any_role_arn
 from extproc.policy.cel import ExpressionError
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.session_policy import validate_policy, validate_policy_arn
+from extproc.signing.hosts import LABEL
 
-_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::[0-9]{1,5})?")
+_HOST = re.compile(rf"(?:{LABEL}\.)*{LABEL}(?::[0-9]{{1,5}})?")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
 _SOCKET_PATH = re.compile(r"/[\x21-\x7e]+")
 _SOCKET_PATH_LENGTH = 107  # sockaddr_un.sun_path without its closing zero

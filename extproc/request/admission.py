@@ -27,7 +27,7 @@ from extproc.signing.targets import Target, TargetTable
 from extproc.telemetry.record import RequestRecord
 from extproc.values import ImmediateResponse, RequestHead, TokenDigest
 
-_METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
+METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -184,7 +184,7 @@ class AdmissionControl:
             raise Denied(Reason.UPGRADE_REFUSED)
         if "?" in head.path and names_access_token(head.path):
             raise Denied(Reason.TOKEN_IN_URL, "a query parameter access_token")
-        if not _METHOD.fullmatch(head.method) or head.method == "TRACE":
+        if not METHOD.fullmatch(head.method) or head.method == "TRACE":
             # TRACE would show the client the signed headers (RFC 9110 9.3.8).
             raise Denied(Reason.REQUEST_AMBIGUOUS, "the method is not one to be signed")
         return self._origins.preflight(head)

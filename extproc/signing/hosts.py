@@ -10,19 +10,22 @@ from typing import Literal
 
 from extproc.signing.sigv4 import Scope
 
-_REGION = r"(?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d{1,2})"
-_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
+LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+"""Patterns of a region's name, and of a label of a host name in lower case."""
+
+_REGION = rf"(?P<region>{REGION})"
 # The DNS suffixes of the partitions: aws and aws-us-gov, aws-cn, aws-eusc.
 _AMAZONAWS = r"(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu)"
 _API_AWS = r"(?:api\.aws|api\.amazonwebservices\.com\.cn|api\.amazonwebservices\.eu)"
 
 # Patterns with their signing name; None: it is the host's first label, translated below.
 _HOSTS = [
-    (re.compile(rf"(?:{_LABEL}\.)*bedrock-agentcore\.{_REGION}\.{_AMAZONAWS}"), "bedrock-agentcore"),
-    (re.compile(rf"{_LABEL}\.execute-api\.{_REGION}\.{_AMAZONAWS}"), "execute-api"),
-    (re.compile(rf"{_LABEL}\.lambda-url\.{_REGION}\.on\.aws"), "lambda"),
-    (re.compile(rf"(?:{_LABEL}\.)+vpc-lattice-svcs\.{_REGION}\.on\.aws"), "vpc-lattice-svcs"),
-    (re.compile(rf"(?P<service>{_LABEL})\.{_REGION}\.{_API_AWS}"), None),
+    (re.compile(rf"(?:{LABEL}\.)*bedrock-agentcore\.{_REGION}\.{_AMAZONAWS}"), "bedrock-agentcore"),
+    (re.compile(rf"{LABEL}\.execute-api\.{_REGION}\.{_AMAZONAWS}"), "execute-api"),
+    (re.compile(rf"{LABEL}\.lambda-url\.{_REGION}\.on\.aws"), "lambda"),
+    (re.compile(rf"(?:{LABEL}\.)+vpc-lattice-svcs\.{_REGION}\.on\.aws"), "vpc-lattice-svcs"),
+    (re.compile(rf"(?P<service>{LABEL})\.{_REGION}\.{_API_AWS}"), None),
 ]
 
 # Services whose signing name is not the first label of ``<label>.<region>.api.aws``.

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from extproc.config.fields import repetitions
 from extproc.config.settings import Settings
 from extproc.policy.arn import is_aws_endpoint
+from extproc.signing.hosts import REGION
 
-REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")
 _PARTITIONS = {
     "cn-": "aws-cn",
     "us-gov-": "aws-us-gov",
@@ -27,7 +27,7 @@ def sts_warnings(settings: Settings) -> Iterator[str]:
     sts = settings.sts
     if sts.timeout > sts.deadline:
         yield f"sts.timeout: {sts.timeout} s is longer than sts.deadline ({sts.deadline} s) and never reached"
-    if sts.region is not None and not REGION.fullmatch(sts.region):
+    if sts.region is not None and not re.fullmatch(REGION, sts.region):
         yield f"sts.region: {sts.region} does not look like a region"
     host = _STS_HOST.fullmatch(urlsplit(sts.endpoint_url or "").hostname or "")
     if host is not None and host["region"] != settings.sts_region:

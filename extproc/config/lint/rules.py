@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from extproc.config.expressions import expressions
 from extproc.config.settings import Settings
 from extproc.policy.compared import compared
+from extproc.request.admission import METHOD
 from extproc.spelling import did_you_mean
-
-_METHOD = re.compile(r"[A-Z]{1,32}", re.ASCII)
 
 
 def name_warnings(settings: Settings) -> Iterator[str]:
@@ -33,7 +32,7 @@ def comparison_warnings(settings: Settings) -> Iterator[str]:
                 if value not in values:
                     yield f"{path}: {'.'.join(member)} is never {value!r}{did_you_mean(value, values)}"
         for value in compared(expression.source, ("request", "method")):
-            if not _METHOD.fullmatch(value):
+            if not METHOD.fullmatch(value):
                 yield f"{path}: request.method is never {value!r}, since methods are capital letters"
 
 

@@ -1,15 +1,15 @@
 """Warnings about ``targets``."""
 
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from urllib.parse import urlsplit
 
 from extproc.config.fields import repetitions
-from extproc.config.lint.aws import REGION
 from extproc.config.settings import Settings
 from extproc.config.targets import TargetSettings
 from extproc.signing.headers import HeaderPolicy, Treatment
-from extproc.signing.hosts import infer_scope
+from extproc.signing.hosts import REGION, infer_scope
 from extproc.signing.profiles import profile_of
 
 
@@ -36,7 +36,7 @@ def _target(target: TargetSettings) -> Iterator[str]:
     if inferred is not None and target.service not in (None, inferred.service):
         yield f"service: {target.service} contradicts the host, which signs as {inferred.service}"
     for name, region in (("region", target.region), ("default_aws_region", target.default_aws_region)):
-        if region is not None and not REGION.fullmatch(region):
+        if region is not None and not re.fullmatch(REGION, region):
             yield f"{name}: {region} does not look like a region"
     if target.host.endswith((":443", ":80")):
         yield "host: clients leave out the default port, so that the signature would differ"
