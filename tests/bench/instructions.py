@@ -23,21 +23,29 @@ from typing import Any
 import grpc
 
 from bench.messages import BODY_MESSAGE, head_message
-from bench.rig import Rig
+from bench.rig import COUNTED, Rig
 from extproc.commands.serve import tune_interpreter
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+_UNCOUNTED = {
+    "name": "t",
+    "host": "t.us-east-1.amazonaws.com",
+    "service": "bedrock-agentcore",
+    "region": "us-east-1",
+}
+"""A target whose open requests are not counted: its streams end with the answer."""
 _WARM_UP = 150  # requests before those that are counted
 _READY_WITHIN = 180.0  # seconds; valgrind makes everything some 50 times slower
 _LIBRARY = re.compile(r"^(c?)ob=\((\d+)\)\s*(.*)$")
 
 
-async def _serve(directory: Path, users: int) -> None:
+async def _serve(directory: Path, users: int, *, uncounted: bool) -> None:
     """Serve on a Unix socket until SIGTERM; write the users' tokens first."""
     rig = Rig(
         directory,
         listen={"grpc": f"unix:{directory}/grpc.sock", "admin": None},
         observe_upstream="never",  # so that every request costs the same
+        targets=[_UNCOUNTED if uncounted else COUNTED],
     )
     (directory / "tokens.json").write_text(json.dumps([rig.token("ES256") for _ in range(users)]))
     tune_interpreter()
@@ -47,12 +55,13 @@ async def _serve(directory: Path, users: int) -> None:
 class _Server:
     """The server under callgrind."""
 
-    def __init__(self, directory: Path, users: int) -> None:
+    def __init__(self, directory: Path, users: int, kind: str) -> None:
+        self._kind = kind
         self._counts = directory / "callgrind.out"
         command = [
             "valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", "--dump-line=no",
             f"--callgrind-out-file={self._counts}",
-            sys.executable, "-m", "bench.instructions", "serve", str(directory), str(users),
+            sys.executable, "-m", "bench.instructions", "serve", str(directory), str(users), kind,
         ]  # fmt: skip
         self._process = subprocess.Popen(command)
         self._channel = grpc.insecure_channel(f"unix:{directory}/grpc.sock")
@@ -73,7 +82,10 @@ class _Server:
         next(answers)
         body_asked_for.set()
         assert b"AWS4-HMAC-SHA256" in next(answers), "a signed request was expected"
-        answers.cancel()  # the target counts its open requests: the stream stays until Envoy ends it
+        if self._kind == "counted":
+            answers.cancel()  # the stream stays until Envoy ends it
+        else:
+            assert next(answers, None) is None, "the stream was to end"
 
     def counting(self, *, on: bool) -> None:
         """Count from now on, or no longer."""
@@ -111,10 +123,10 @@ def _by_library(text: str) -> Counter[str]:
     return found
 
 
-def count(users: int, requests: int) -> dict[str, Any]:
+def count(users: int, requests: int, kind: str) -> dict[str, Any]:
     """Return the instructions of one warm request of ``users`` in turn, in all and by library."""
     with tempfile.TemporaryDirectory() as name:
-        server = _Server(Path(name), users)
+        server = _Server(Path(name), users, kind)
         try:
             heads = [head_message(token) for token in server.tokens]
             for head in heads:
@@ -144,13 +156,13 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=300)
     given = parser.parse_args()
     if given.serve:
-        _, directory, users = given.serve
-        asyncio.run(_serve(Path(directory), int(users)))
+        _, directory, users, kind = given.serve
+        asyncio.run(_serve(Path(directory), int(users), uncounted=kind == "uncounted"))
         return
-    for users in given.users:
+    for kind, users in itertools.product(("counted", "uncounted"), given.users):
         began = time.monotonic()
-        row = count(users, given.requests)
-        print(f"{row['users']:>6} users: {row['instructions']:>9,} instructions a request")
+        row = count(users, given.requests, kind)
+        print(f"{row['users']:>6} users, {kind} target: {row['instructions']:>9,} instructions a request")
         for library, cost in row["libraries"].items():
             print(f"{cost:>24,}  {library}")
         print(f"  ({time.monotonic() - began:.0f} s)")

@@ -24,6 +24,8 @@ ROLE = "arn:aws:iam::123456789012:role/Developer"
 _ISSUER = "https://idp.example"
 _SESSION_TOKEN = 800  # characters, about what AWS issues
 
+COUNTED = {"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws", **UNLIMITED}
+
 
 class InstantExchange:
     """STS without the network: new credentials for everybody."""
@@ -55,7 +57,7 @@ class Rig:
             "listen": {"admin": None},
             "resource": {"url": AUDIENCE},
             "issuers": [{"issuer": _ISSUER, "audiences": [AUDIENCE], "jwks_file": str(jwks)}],
-            "targets": [{"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws", **UNLIMITED}],
+            "targets": [COUNTED],
             "fallback_role_arn": ROLE,
             "role_mappings": [{"name": "first", "claim": "developers", "role_arn": ROLE}]
             if mappings is None
