@@ -145,8 +145,8 @@ class SharedHeaders(InMemoryOnly):
 
     Attributes:
         pairs: names and values.
-        around: what ``ext_proc.codec`` last encoded with them: its shape, and the bytes before and after the
-            signature. It holds a session token as they do, so it is kept here and ends with them.
+        around: what ``ext_proc.encoding`` last encoded with them: its shape, and the bytes before and after
+            the signature. It holds a session token as they do, so it is kept here and ends with them.
     """
 
     __slots__ = ("around", "pairs")

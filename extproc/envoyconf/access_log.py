@@ -6,7 +6,7 @@ from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAcc
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from extproc.envoyconf.ext_proc import EXT_PROC_FILTER
-from extproc.ext_proc.codec import DECISION_NAMESPACE
+from extproc.ext_proc.encoding import DECISION_NAMESPACE
 
 
 def _ours(name: str) -> str:

@@ -35,7 +35,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import Settings
 from extproc.errors import Reason
-from extproc.ext_proc.codec import DETAILS_PREFIX
+from extproc.ext_proc.encoding import DETAILS_PREFIX
 from extproc.request.denials import ANYBODY, RPC_BASE
 
 # Cut to the length of Envoy's own. Envoy replaces clients' ids, except those of an internal network.

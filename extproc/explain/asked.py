@@ -152,5 +152,5 @@ def _body(request: Mapping[str, Any]) -> bytes:
 
 
 def _latin(text: str) -> str:
-    """The text's UTF-8 bytes, one character each, as the codec has them."""
+    """The text's UTF-8 bytes, one character each, as ``ext_proc.decoding`` has them."""
     return text.encode().decode("latin-1")

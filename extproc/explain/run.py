@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from extproc import strictjson
 from extproc.app.factories import build_denials, build_origins, build_pipeline, build_resource
 from extproc.authn.token import TokenLimits, parse
-from extproc.authn.verifier import Step, Verifier
+from extproc.authn.verifier import Verifier
 from extproc.clock import Clock
 from extproc.config import Settings
-from extproc.errors import Denied, Reason
+from extproc.errors import Denied
 from extproc.explain import asked
 from extproc.explain.asked import AskedRequest
 from extproc.explain.errors import BadInputError
@@ -29,6 +29,7 @@ from extproc.explain.explanation import (
     Stage,
     StageResult,
 )
+from extproc.explain.stages import Watcher, explanation_of, failed_at, order_of, stage_results, with_scopes
 from extproc.explain.stand_ins import (
     Answered,
     AssumingVerifier,
@@ -56,11 +57,6 @@ from extproc.telemetry.record import RequestRecord
 from extproc.values import Grant, Identity
 
 _PLACEHOLDER = "claims.instead.of-a-token"
-_ENVOYS = "taken for passed: Envoy's jwt_authn checks this issuer's tokens"
-_BY_ENVOY = {Step.KEY: _ENVOYS, Step.SIGNATURE: _ENVOYS}
-_NO_STS = "explain does not ask STS, which may still refuse"
-
-_Watcher = WatchedVerifier | AssumingVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +123,7 @@ def _parsed(environment: Environment, request: bytes) -> AskedRequest:
 
 
 async def _of_token(
-    environment: Environment, watcher: _Watcher, unverified_token: str, jwt_payload: Mapping[str, Any] | None
+    environment: Environment, watcher: Watcher, unverified_token: str, jwt_payload: Mapping[str, Any] | None
 ) -> Explanation:
     stage, decision = Stage.TOKEN, None
     try:
@@ -140,9 +136,9 @@ async def _of_token(
     except Denied as denied:
         outcome = denied
     order = [Stage.REQUEST, Stage.TOKEN, Stage.REVOCATION, Stage.POLICY, Stage.STS]
-    stages = _stages(order, outcome, stage)
+    stages = stage_results(order, outcome, stage)
     stages[0] = StageResult(Stage.REQUEST, Result.NOT_TRIED, "none was given, so rules see nothing of one")
-    explanation = _explanation(watcher, outcome, stages)
+    explanation = explanation_of(watcher, outcome, stages)
     if isinstance(outcome, Denied):
         settings = environment.settings
         denials = build_denials(settings, build_resource(settings), build_origins(settings, watcher))
@@ -154,7 +150,7 @@ async def _of_token(
     return explanation
 
 
-async def _of_request(environment: Environment, watcher: _Watcher, request: AskedRequest) -> Explanation:
+async def _of_request(environment: Environment, watcher: Watcher, request: AskedRequest) -> Explanation:
     if watcher.reads_jwt_payload and not request.says_jwt_payload:
         request = replace(request, jwt_payload=_envoys_word(environment.verifier, _bearer(request)))
     noted = DecisionNotes()
@@ -180,15 +176,15 @@ async def _of_request(environment: Environment, watcher: _Watcher, request: Aske
     if record.identity is not None and "policy" in record.stages:  # else the policy was not asked
         # Once more, for what it looked at: the same inputs, so the same decision.
         decision = await asyncio.to_thread(environment.policy.decide, record.identity, inputs)
-    failed = _failed_at(outcome, record, watcher, admission, decision)
-    outcome = _with_scopes(outcome, watcher, decision)
-    stages = _stages(_order(request, admission, failed), outcome, failed)
+    failed = failed_at(outcome, record, watcher, admission, decision)
+    outcome = with_scopes(outcome, watcher, decision)
+    stages = stage_results(order_of(request, admission, failed), outcome, failed)
     if isinstance(outcome, Answered):
         stages[0] = StageResult(
             Stage.REQUEST, Result.ANSWERED, "nothing is forwarded, and no token is needed"
         )
     explanation = replace(
-        _explanation(watcher, outcome, stages),
+        explanation_of(watcher, outcome, stages),
         request=request,
         admission=admission,
         message=inputs.message,
@@ -228,79 +224,6 @@ def _admitted(
         return admission, NO_INPUTS
 
 
-def _failed_at(
-    outcome: Grant | Denied | Answered,
-    record: RequestRecord,
-    watcher: _Watcher,
-    admission: Admission | None,
-    decision: Decision | None,
-) -> Stage:
-    if admission is None or not isinstance(outcome, Denied):
-        return Stage.REQUEST
-    if not watcher.notes.passed:
-        return Stage.TOKEN
-    if outcome.reason in (Reason.REVOKED, Reason.TOKEN_REVOKED):
-        return Stage.REVOCATION
-    if record.identity is None:
-        return Stage.STS_TOKEN
-    if decision is not None and isinstance(decision.outcome, Denied):
-        return Stage.POLICY
-    return Stage.BODY if record.head is not None and record.head.has_body else Stage.REQUEST
-
-
-def _with_scopes(
-    outcome: Grant | Denied | Answered, watcher: _Watcher, decision: Decision | None
-) -> Grant | Denied | Answered:
-    """The outcome with the scopes of its challenge, which the observer is not told."""
-    causes = (decision.outcome if decision is not None else None, watcher.notes.denied)
-    for cause in causes:
-        if isinstance(outcome, Denied) and isinstance(cause, Denied) and cause.reason is outcome.reason:
-            return cause
-    return outcome
-
-
-def _order(request: AskedRequest, admission: Admission | None, failed: Stage) -> list[Stage]:
-    order = [Stage.REQUEST, Stage.TOKEN]
-    if failed is Stage.STS_TOKEN or (admission and admission.unverified_exchange_tokens):
-        order.append(Stage.STS_TOKEN)
-    order += [Stage.REVOCATION, Stage.POLICY]
-    if request.body or request.trailers:
-        order.insert(
-            order.index(Stage.POLICY) + (admission is None or not admission.decided_by_body), Stage.BODY
-        )
-    return [*order, Stage.STS]
-
-
-def _stages(order: list[Stage], outcome: Grant | Denied | Answered, failed: Stage) -> list[StageResult]:
-    """All stages up to the one that failed as passed, all after it as not tried; STS never is."""
-    stages = []
-    for stage in order[:-1]:
-        if isinstance(outcome, Grant) or (
-            isinstance(outcome, Denied) and order.index(stage) < order.index(failed)
-        ):
-            stages.append(StageResult(stage, Result.PASS))
-        elif isinstance(outcome, Denied) and stage is failed:
-            stages.append(StageResult(stage, Result.FAIL, str(outcome)))
-        else:
-            stages.append(StageResult(stage, Result.NOT_TRIED))
-    stages.append(StageResult(order[-1], Result.NOT_TRIED, _NO_STS if isinstance(outcome, Grant) else ""))
-    return stages
-
-
-def _explanation(
-    watcher: _Watcher, outcome: Grant | Denied | Answered, stages: list[StageResult]
-) -> Explanation:
-    begun = watcher.notes.begun
-    assumed = isinstance(watcher, AssumingVerifier)
-    by_envoy = Step.SIGNATURE in begun and Step.KEY not in begun
-    if assumed:
-        stages = [_assumed(entry) for entry in stages]
-    steps = watcher.notes.results(not_taken=_BY_ENVOY if by_envoy else {})
-    return Explanation(
-        outcome=outcome, stages=tuple(stages), verification=() if assumed or not begun else steps
-    )
-
-
 def _with_policy(
     explanation: Explanation, environment: Environment, decision: Decision, identity: Identity, inputs: Inputs
 ) -> Explanation:
@@ -327,12 +250,6 @@ def _with_policy(
         claims=tuple(sorted(identity.claims)),
         not_tried=tuple(entry for entry in entries if entry not in known),
     )
-
-
-def _assumed(entry: StageResult) -> StageResult:
-    if entry.stage is not Stage.TOKEN or entry.result is not Result.PASS:
-        return entry
-    return replace(entry, detail="claims stand for a token that was verified")
 
 
 def _bearer(request: AskedRequest) -> str:

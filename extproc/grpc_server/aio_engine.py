@@ -35,7 +35,7 @@ class AioEngine:
         """Streams whose requests are signed, while they wait to see the upstream's answer."""
         self._stopping = False
         self._server = grpc.aio.server(options=transport.options)
-        # Messages stay bytes here: server.codec is the one place that parses them.
+        # Messages stay bytes here: ``ext_proc.decoding`` is the one place that parses them.
         process = grpc.stream_stream_rpc_method_handler(self._process)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(EXT_PROC_SERVICE, {"Process": process}),)

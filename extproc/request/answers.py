@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from extproc.ext_proc import codec
+from extproc.ext_proc import encoding
 
 
 @dataclass(slots=True)
@@ -19,16 +19,16 @@ class Answer:
     may_end: bool = False
 
 
-PASS_BODY = Answer(codec.encode_body_continue(), last=False, may_end=True)
-PASS_TRAILERS = Answer(codec.encode_trailers_continue(), last=False, may_end=True)
-PASS_RESPONSE = Answer(codec.encode_response_continue(), last=True)
-PASS_PART = Answer(codec.encode_response_body_continue(), last=False, may_end=True)
-PASS_REST = Answer(codec.encode_response_body_continue(), last=True)
-PASS_END = Answer(codec.encode_response_trailers_continue(), last=True)
+PASS_BODY = Answer(encoding.encode_body_continue(), last=False, may_end=True)
+PASS_TRAILERS = Answer(encoding.encode_trailers_continue(), last=False, may_end=True)
+PASS_RESPONSE = Answer(encoding.encode_response_continue(), last=True)
+PASS_PART = Answer(encoding.encode_response_body_continue(), last=False, may_end=True)
+PASS_REST = Answer(encoding.encode_response_body_continue(), last=True)
+PASS_END = Answer(encoding.encode_response_trailers_continue(), last=True)
 
 # By whether the stream is to be counted, and so to be kept to the response's end: the trailers are asked for,
 # and a further mode must not take that back.
-SHOW_RESPONSE = {counted: codec.encode_mode_override(trailers=counted) for counted in (False, True)}
+SHOW_RESPONSE = {counted: encoding.encode_mode_override(trailers=counted) for counted in (False, True)}
 """To be added to the answer to the head."""
 
 # A body of known length is short enough to be buffered, and keeps its length; of one that is not known the
@@ -36,7 +36,7 @@ SHOW_RESPONSE = {counted: codec.encode_mode_override(trailers=counted) for count
 SHOW_BODY, SHOW_PARTS = (
     {
         counted: Answer(
-            codec.encode_response_continue(body_mode=mode, trailers=counted), last=False, may_end=True
+            encoding.encode_response_continue(body_mode=mode, trailers=counted), last=False, may_end=True
         )
         for counted in (False, True)
     }

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any
 
 from extproc.errors import Denied, Reason
-from extproc.ext_proc import codec
+from extproc.ext_proc import decoding, encoding
 from extproc.fairness.stream_slots import Slot
 from extproc.head_memory.fingerprint import RequestFingerprint
 from extproc.request.admission import Admission
@@ -25,17 +25,17 @@ class Phase(Enum):
         may_come: what Envoy may send now.
     """
 
-    OPENED = "opened", (codec.HeadersMessage,)
+    OPENED = "opened", (decoding.HeadersMessage,)
     DECIDING = "deciding", ()
-    BODY = "body", (codec.BodyMessage,)
+    BODY = "body", (decoding.BodyMessage,)
     SIGNED = (
         "signed",
         (
-            codec.BodyMessage,
-            codec.TrailersMessage,
+            decoding.BodyMessage,
+            decoding.TrailersMessage,
             UpstreamResponse,
-            codec.ResponseBodyMessage,
-            codec.ResponseTrailersMessage,
+            decoding.ResponseBodyMessage,
+            decoding.ResponseTrailersMessage,
         ),
     )
 
@@ -46,13 +46,13 @@ class Phase(Enum):
 
 _EARLY_RESPONSE = Reason.PROTOCOL_VIOLATION, "a response came before its request was signed"
 OUT_OF_TURN: Mapping[type, tuple[Reason, str]] = {
-    codec.HeadersMessage: (Reason.PROTOCOL_VIOLATION, "the head came twice"),
-    codec.BodyMessage: (Reason.PROTOCOL_VIOLATION, "a body came before its head"),
+    decoding.HeadersMessage: (Reason.PROTOCOL_VIOLATION, "the head came twice"),
+    decoding.BodyMessage: (Reason.PROTOCOL_VIOLATION, "a body came before its head"),
     # Envoy sends no body message then, and would take silence for consent.
-    codec.TrailersMessage: (Reason.REQUEST_AMBIGUOUS, "trailers came in place of the body"),
+    decoding.TrailersMessage: (Reason.REQUEST_AMBIGUOUS, "trailers came in place of the body"),
     UpstreamResponse: _EARLY_RESPONSE,
-    codec.ResponseBodyMessage: (Reason.PROTOCOL_VIOLATION, "a response's body came unasked"),
-    codec.ResponseTrailersMessage: _EARLY_RESPONSE,
+    decoding.ResponseBodyMessage: (Reason.PROTOCOL_VIOLATION, "a response's body came unasked"),
+    decoding.ResponseTrailersMessage: _EARLY_RESPONSE,
 }
 
 
@@ -94,7 +94,7 @@ class Progress:
     def decide(self, message: bytes, *, last: bool) -> Answer:
         """Return the deciding answer, with what Envoy's access log is to say of it."""
         self.is_decided = True
-        return Answer(message + codec.encode_metadata(self.record), last, may_end=not last)
+        return Answer(message + encoding.encode_metadata(self.record), last, may_end=not last)
 
 
 def receive(
@@ -106,7 +106,7 @@ def receive(
         Denied: it cannot be parsed, or is out of turn.
         EnvoyReplied: it tells of an answer to the client that is Envoy's own.
     """
-    received = codec.decode(message, target_name=target_name, with_jwt_payload=with_jwt_payload)
+    received = decoding.decode(message, target_name=target_name, with_jwt_payload=with_jwt_payload)
     if isinstance(received, now.phase.may_come):
         return received
     if isinstance(received, UpstreamResponse):

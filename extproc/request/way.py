@@ -34,7 +34,7 @@ from typing import Any
 import structlog
 
 from extproc.errors import Denied, Reason
-from extproc.ext_proc import codec
+from extproc.ext_proc import decoding, encoding
 from extproc.policy.inputs import NO_INPUTS
 from extproc.request.admission import Admission
 from extproc.request.answers import (
@@ -79,7 +79,7 @@ def way(p: Pipeline, target_name: str | None) -> Way:
             admission = _admitted(p, now, message, target_name)
             if isinstance(admission, ImmediateResponse):
                 p.observer.on_decision(record, Verdict.REPLY)
-                yield now.decide(codec.encode_immediate_response(admission), last=True)
+                yield now.decide(encoding.encode_immediate_response(admission), last=True)
                 return
 
             # Session, decision, credentials; or the session alone, if the body decides.
@@ -101,7 +101,7 @@ def way(p: Pipeline, target_name: str | None) -> Way:
             # Body. Held up for long, it must not outlive its token, its credentials or a revocation.
             found_at = time.monotonic()
             if admission.needs_body:
-                yield from _body(now, codec.encode_continue(admission.removed) + wish)
+                yield from _body(now, encoding.encode_continue(admission.removed) + wish)
                 wish = b""
             if authorized is None or time.monotonic() - found_at > GOOD_FOR:
                 inputs = p.admission.read(admission, now.body, record)
@@ -126,7 +126,7 @@ def way(p: Pipeline, target_name: str | None) -> Way:
             # Signature and answer. Leaving with it keeps nothing of us on the way of a long response.
             allow = p.signature.sign(admission, authorized, payload, record)
             p.observer.on_decision(record, Verdict.ALLOW)
-            message = codec.encode_allow(allow, to_body=admission.needs_body) + wish
+            message = encoding.encode_allow(allow, to_body=admission.needs_body) + wish
             answer = now.decide(message, last=not now.is_watched and now.slot is None)
             if answer.last:
                 yield answer
@@ -212,9 +212,9 @@ def _signed(p: Pipeline, now: Progress, admission: Admission, authorized: Author
 
     while not answer.last:
         received = receive(now, (yield answer))
-        if isinstance(received, codec.BodyMessage):
+        if isinstance(received, decoding.BodyMessage):
             answer = PASS_BODY
-        elif isinstance(received, codec.TrailersMessage):
+        elif isinstance(received, decoding.TrailersMessage):
             answer = PASS_TRAILERS
         elif isinstance(received, UpstreamResponse):
             if body_tells(received):
@@ -223,10 +223,10 @@ def _signed(p: Pipeline, now: Progress, admission: Admission, authorized: Author
             else:
                 _look_at(p, now, admission, authorized, received)
                 answer = last(PASS_RESPONSE)
-        elif isinstance(received, codec.ResponseTrailersMessage):
+        elif isinstance(received, decoding.ResponseTrailersMessage):
             answer = last(PASS_END)
         elif now.response is None:
-            raise Denied(*OUT_OF_TURN[codec.ResponseBodyMessage])
+            raise Denied(*OUT_OF_TURN[decoding.ResponseBodyMessage])
         else:
             now.response_body += received.body[:LONGEST_BODY]
             if received.is_last or len(now.response_body) >= LONGEST_BODY:
@@ -249,7 +249,7 @@ def _refused(p: Pipeline, now: Progress, error: Exception) -> Way:
         token = p.refusals.token_of(head, admission) if is_known else None
         if token is not None and p.refusals.held_back.enter(token):
             try:
-                yield from _body(now, codec.encode_continue(p.refusals.withheld_names(head, admission)))
+                yield from _body(now, encoding.encode_continue(p.refusals.withheld_names(head, admission)))
             except EnvoyReplied:
                 yield PASS_RESPONSE
                 return
@@ -259,7 +259,7 @@ def _refused(p: Pipeline, now: Progress, error: Exception) -> Way:
             finally:
                 p.refusals.held_back.leave(token)
     response = p.refusals.answer(error, now.record, admission, now.body)
-    yield now.decide(codec.encode_immediate_response(response), last=True)
+    yield now.decide(encoding.encode_immediate_response(response), last=True)
 
 
 def _look_at(

@@ -28,7 +28,7 @@ from bench.messages import BODY_MESSAGE, body_message, body_of, head_message
 from bench.rig import ROLE, Rig
 from bench.stats import Spread, spread
 from bench.world import BODY
-from extproc.ext_proc import codec
+from extproc.ext_proc import decoding, encoding
 from extproc.head_memory.fingerprint import fingerprint
 from extproc.policy.inputs import NO_INPUTS
 from extproc.policy.matchers import ClaimContains, cel_matcher
@@ -80,7 +80,7 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
     token = rig.token()
     await rig.open(token)
     pipeline, head = rig.pipeline, head_message(token)
-    read = codec.decode(head, target_name=None).head
+    read = decoding.decode(head, target_name=None).head
     rig.request(head)  # the second time: from now on it is known
     admission = pipeline.admission.admit(read)
     authorized = pipeline.authorization.lookup(admission, NO_INPUTS, RequestRecord())
@@ -97,7 +97,7 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
 
     steps: dict[str, Callable[[], object]] = {
         "know the head": know_the_head,
-        "parse body": lambda: codec.decode(BODY_MESSAGE, target_name=None),
+        "parse body": lambda: decoding.decode(BODY_MESSAGE, target_name=None),
         "look up (session, decision, credentials)": lambda: pipeline.authorization.lookup(
             admission, NO_INPUTS, RequestRecord()
         ),
@@ -105,9 +105,9 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
         "sign (and list what changes)": lambda: pipeline.signature.sign(
             admission, authorized, payload, RequestRecord()
         ),
-        "encode": lambda: codec.encode_allow(allow, to_body=True),
+        "encode": lambda: encoding.encode_allow(allow, to_body=True),
         "whole warm request: head and body": lambda: rig.request(head),
-        "new head only: parse": lambda: codec.decode(head, target_name=None),
+        "new head only: parse": lambda: decoding.decode(head, target_name=None),
         "new head only: admit (bearer, digest, target, path)": lambda: pipeline.admission.admit(read),
         "cold only: decide (one CEL rule)": lambda: policy.decide(identity),
     }
@@ -203,7 +203,7 @@ async def growth(directory: Path, seconds: float, *, most_users: int, most_mappi
         token = some.token()
         await some.open(token)
         head = head_message(token)
-        admission = some.pipeline.admission.admit(codec.decode(head, target_name=None).head)
+        admission = some.pipeline.admission.admit(decoding.decode(head, target_name=None).head)
         identity = some.pipeline.authorization.lookup(admission, NO_INPUTS, RequestRecord()).session.identity
         warm = microseconds(lambda some=some, head=head: some.request(head), seconds)
         policy = some.pipeline.authorization._decisions._policy

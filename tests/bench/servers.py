@@ -18,7 +18,7 @@ engine_choice.prepare(ENGINE)  # before anything imports gRPC
 
 from extproc import config
 from extproc.app.lifecycle import App
-from extproc.ext_proc import codec
+from extproc.ext_proc import encoding
 from extproc.grpc_server import aio_engine, engine
 from extproc.grpc_server.completion_queue import engine as queue_engine
 from extproc.grpc_server.transport import Limits, Transport
@@ -30,8 +30,8 @@ from extproc.sessions.session import Authorized, Granted, LiveCredentials
 from extproc.telemetry.record import RequestRecord
 from extproc.values import Grant
 
-_HEAD = Answer(codec.encode_continue(()), last=False)
-_BODY = Answer(codec.encode_body_continue(), last=True)
+_HEAD = Answer(encoding.encode_continue(()), last=False)
+_BODY = Answer(encoding.encode_body_continue(), last=True)
 _MAX_MESSAGE = 16 * 1024 * 1024
 
 

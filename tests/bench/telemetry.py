@@ -11,7 +11,7 @@ import timeit
 
 import structlog
 
-from extproc.ext_proc import codec
+from extproc.ext_proc import encoding
 from extproc.request.stream import Stream
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.event import event_of, render
@@ -80,7 +80,7 @@ async def main():
         ("a record, its clock read five times", microseconds(recorded)),
         ("metrics", microseconds(lambda: metrics.decided(known))),
         ("event for the audit log", microseconds(lambda: event_of(known, "", time.time()))),
-        ("dynamic metadata", microseconds(lambda: codec.encode_metadata(known))),
+        ("dynamic metadata", microseconds(lambda: encoding.encode_metadata(known))),
         ("rendering (in the audit log's thread)", microseconds(lambda: render(event))),
         ("warm request, audit off", microseconds(quiet, 2_000)),
         ("warm request, audit on, its thread running", microseconds(audited, 2_000)),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from extproc.ext_proc import codec, wire
+from extproc.ext_proc import decoding, wire
 from extproc.ext_proc.envoy.base_pb2 import HeaderMap, HeaderValue
 from extproc.ext_proc.envoy.external_processor_pb2 import HttpHeaders, ProcessingRequest
 from extproc.head_memory.fingerprint import fingerprint
@@ -27,7 +27,7 @@ messages = plain | st.builds(with_claim, plain, values, body_mode=st.integers(0,
 
 
 def decode(message):
-    return codec.decode(message, target_name=None, with_jwt_payload=True)
+    return decoding.decode(message, target_name=None, with_jwt_payload=True)
 
 
 def key(*headers, target_name=None, **more):

@@ -4,7 +4,7 @@ import pytest
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
 from extproc.errors import Denied, Reason
-from extproc.ext_proc import codec
+from extproc.ext_proc import decoding
 from extproc.ext_proc.envoy.external_processor_pb2 import ProcessingRequest
 from extproc.request.stream import Stream
 from support.envoy_messages import Seen, headers_message
@@ -30,8 +30,8 @@ def _with_payload(message, payload):
 def test_envoys_payload_is_read_only_when_asked_for():
     payload = {"sub": "a", "exp": 1790000600, "groups": ["x", {"y": None}], "ok": True, "a.b/c": "d"}
     message = _with_payload(headers_message(), payload)
-    assert codec.decode(message, target_name=None).head.jwt_payload is None
-    head = codec.decode(message, target_name=None, with_jwt_payload=True).head
+    assert decoding.decode(message, target_name=None).head.jwt_payload is None
+    head = decoding.decode(message, target_name=None, with_jwt_payload=True).head
     assert head.jwt_payload == payload
     assert type(head.jwt_payload["exp"]) is float
     assert "sub" not in repr(head)
@@ -40,12 +40,12 @@ def test_envoys_payload_is_read_only_when_asked_for():
 @pytest.mark.parametrize("payload", ["text", 1, True, None, ["list"]])
 def test_a_payload_that_is_no_object_is_none(payload):
     message = _with_payload(headers_message(), payload)
-    assert codec.decode(message, target_name=None, with_jwt_payload=True).head.jwt_payload is None
+    assert decoding.decode(message, target_name=None, with_jwt_payload=True).head.jwt_payload is None
 
 
 def test_a_header_cannot_pass_for_envoys_payload():
     message = headers_message(headers=[(METADATA_NAMESPACE, '{"sub": "root"}'), (PAYLOAD_KEY, "{}")])
-    assert codec.decode(message, target_name=None, with_jwt_payload=True).head.jwt_payload is None
+    assert decoding.decode(message, target_name=None, with_jwt_payload=True).head.jwt_payload is None
 
 
 async def test_a_foreign_origin_is_refused_before_everything_else():

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from extproc.caching.two_generations import TwoGenerationCache
-from extproc.ext_proc import codec
+from extproc.ext_proc import decoding
 from extproc.head_memory.fingerprint import LONGEST
 from extproc.head_memory.memory import FORGOTTEN, KEPT_FOR
 from extproc.policy.matchers import cel_matcher
@@ -38,14 +38,14 @@ async def known(parts, *, body=b"{}", target_name=None, **more):
 def decoded(monkeypatch):
     """How many messages were decoded, by kind."""
     kinds = []
-    decode = codec.decode
+    decode = decoding.decode
 
     def counted(message, **options):
         found = decode(message, **options)
         kinds.append(type(found).__name__)
         return found
 
-    monkeypatch.setattr(codec, "decode", counted)
+    monkeypatch.setattr(decoding, "decode", counted)
     return kinds
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
-from extproc.ext_proc import codec
+from extproc.ext_proc import encoding
 from extproc.fairness.stream_slots import SlotLimit, StreamSlots
 from extproc.policy.rules import Policy, Rule, cel_matcher
 from extproc.request.stream import Stream
@@ -214,8 +214,10 @@ async def test_an_observed_upstream_is_no_second_decision():
 )
 def test_metadata_reads_back_as_written(subject, key, seconds):
     made = record(identity=identity(subject), grant=GRANT, access_key_id=key, cache="hit", own=seconds)
-    reply = codec.encode_body_continue()
-    fields = ProcessingResponse.parse(reply + codec.encode_metadata(made)).dynamic_metadata.fields["extproc"]
+    reply = encoding.encode_body_continue()
+    fields = ProcessingResponse.parse(reply + encoding.encode_metadata(made)).dynamic_metadata.fields[
+        "extproc"
+    ]
     shown = fields.struct_value.fields
     assert shown["duration_us"].number_value == round(seconds * 1e6)
     assert shown["role_arn"].string_value == ROLE

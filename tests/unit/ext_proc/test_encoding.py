@@ -4,7 +4,7 @@ from google.protobuf.internal.encoder import _VarintBytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.ext_proc import codec, wire
+from extproc.ext_proc import encoding, wire
 from extproc.ext_proc.envoy.base_pb2 import HeaderValue, HeaderValueOption
 from extproc.ext_proc.envoy.external_processor_pb2 import (
     BodyMutation,
@@ -48,7 +48,7 @@ def test_an_allow_is_surroundings_as_the_protobuf_runtime_encodes_it(to_set, to_
     shared = None if alike is None else SharedHeaders(tuple(alike))
     allow = Allow(tuple(to_set), tuple(to_remove), body, shared)
     for _ in ("the first time", "and from memory"):
-        decoded = ProcessingResponse.FromString(codec.encode_allow(allow, to_body=to_body))
+        decoded = ProcessingResponse.FromString(encoding.encode_allow(allow, to_body=to_body))
         assert decoded == with_messages(allow, to_body=to_body)
 
 
@@ -59,7 +59,7 @@ def test_what_is_remembered_of_one_answer_fits_every_other(value, data):
         signature = data.draw(st.text("0123456789abcdef", min_size=len(value), max_size=len(value)))
         for to_body in (True, False):
             allow = Allow((("authorization", signature),), ("cookie",), None, shared)
-            decoded = ProcessingResponse.FromString(codec.encode_allow(allow, to_body=to_body))
+            decoded = ProcessingResponse.FromString(encoding.encode_allow(allow, to_body=to_body))
             assert decoded == with_messages(allow, to_body=to_body)
 
 

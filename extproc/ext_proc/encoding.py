@@ -1,19 +1,16 @@
-"""Envoy's protobuf messages to our values and back. Knows the wire, decides nothing.
+"""Encode answers to Envoy: the bytes of every message that a stream sends, and its dynamic metadata.
 
+The mutation and the metadata, which differ in every request, are written field by field (``ext_proc.wire``).
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
 """
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from google.protobuf.struct_pb2 import Struct, Value
 
-from extproc import struct_values
-from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
-from extproc.errors import Denied, Reason
 from extproc.ext_proc import wire
 from extproc.ext_proc.envoy.base_pb2 import HeaderValue, HeaderValueOption
 from extproc.ext_proc.envoy.external_processor_pb2 import (
@@ -22,7 +19,6 @@ from extproc.ext_proc.envoy.external_processor_pb2 import (
     CommonResponse,
     HeaderMutation,
     HeadersResponse,
-    ProcessingRequest,
     ProcessingResponse,
     TrailersResponse,
 )
@@ -30,47 +26,13 @@ from extproc.ext_proc.envoy.external_processor_pb2 import (
     ImmediateResponse as ImmediateResponseMessage,
 )
 from extproc.ext_proc.envoy.processing_mode_pb2 import ProcessingMode
-from extproc.signing.rejections import UpstreamResponse
 from extproc.telemetry.record import RequestRecord
-from extproc.values import Allow, ImmediateResponse, RequestHead
+from extproc.values import Allow, ImmediateResponse
 
 DECISION_NAMESPACE = "extproc"
-DETAILS_PREFIX = "extproc_"  # of what Envoy calls the response code's details, for our own replies
 """The namespace of the dynamic metadata that comes with every decision."""
-
-
-@dataclass(slots=True)
-class HeadersMessage:
-    """The request's head; ``body_is_buffered``: Envoy will send the whole body in one message."""
-
-    head: RequestHead
-    body_is_buffered: bool
-
-
-@dataclass(slots=True)
-class BodyMessage:
-    """The request's whole body."""
-
-    body: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseBodyMessage:
-    """The upstream's body: all of it, or a part of it if it was asked for in parts."""
-
-    body: bytes = field(repr=False)
-    is_last: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TrailersMessage:
-    """The request's trailers have come: there will be no body, or no more of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseTrailersMessage:
-    """The upstream's trailers have come: its response is at its end."""
-
+DETAILS_PREFIX = "extproc_"
+"""What Envoy's response code details begin with when the response is extproc's own."""
 
 _REQUEST_HEADERS = wire.tag(ProcessingResponse, "request_headers")
 _DYNAMIC_METADATA = wire.tag(ProcessingResponse, "dynamic_metadata")
@@ -78,8 +40,8 @@ _FIELDS = wire.tag(Struct, "fields")
 _STRUCT_VALUE = wire.tag(Value, "struct_value")
 _MAP_KEY, _MAP_VALUE = b"\x0a", b"\x12"  # of a map's entries: fields 1 and 2
 _NUMBER = struct.Struct("<d")
-_METADATA_TEXTS = ("subject", "role_arn", "mapping", "access_key_id", "cache", "decision", "reason")
-_TEXT = 1024  # characters of a text in metadata
+_METADATA_STRINGS = ("subject", "role_arn", "mapping", "access_key_id", "cache", "decision", "reason")
+_MAX_STRING = 1024  # characters of a string in metadata
 _REQUEST_BODY = wire.tag(ProcessingResponse, "request_body")
 _HEADERS_RESPONSE = wire.tag(HeadersResponse, "response")
 _BODY_RESPONSE = wire.tag(BodyResponse, "response")
@@ -92,111 +54,9 @@ _RAW_VALUE = wire.tag(HeaderValue, "raw_value")
 _OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
 
 
-Message = (
-    HeadersMessage
-    | BodyMessage
-    | TrailersMessage
-    | UpstreamResponse
-    | ResponseBodyMessage
-    | ResponseTrailersMessage
-)
-
-
-def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = False) -> Message:
-    """Read one message of Envoy's; ``with_jwt_payload``: also what its jwt_authn filter verified.
-
-    Raises:
-        Denied: ``PROTOCOL_VIOLATION`` for what cannot be parsed or was not asked for.
-    """
-    try:
-        request = ProcessingRequest.FromString(message)
-    except Exception:  # noqa: BLE001 - the protobuf runtime's DecodeError
-        raise Denied(Reason.PROTOCOL_VIOLATION, "not a ProcessingRequest") from None
-    kind = request.WhichOneof("request")
-    if kind == "request_headers":
-        if request.observability_mode:  # the same in every message of a stream, and this is the first
-            raise Denied(Reason.PROTOCOL_VIOLATION, "observability mode ignores our answers")
-        mode = request.protocol_config.request_body_mode
-        return HeadersMessage(
-            head=_head(
-                request.request_headers, target_name, _jwt_payload(request) if with_jwt_payload else None
-            ),
-            body_is_buffered=mode == ProcessingMode.BUFFERED,
-        )
-    if kind == "request_body":
-        # end_of_stream is false when trailers follow, although the body is complete.
-        return BodyMessage(request.request_body.body)
-    if kind == "request_trailers":
-        return TrailersMessage()
-    if kind == "response_headers":
-        return _response(request.response_headers)
-    if kind == "response_body":
-        return ResponseBodyMessage(request.response_body.body, bool(request.response_body.end_of_stream))
-    if kind == "response_trailers":
-        return ResponseTrailersMessage()
-    raise Denied(Reason.PROTOCOL_VIOLATION, f"unexpected message {kind}")
-
-
-_LOOKED_AT = frozenset({":status", "x-amzn-errortype", "content-type", "content-length", "content-encoding"})
-
-
-def _response(message: Any) -> UpstreamResponse:
-    headers = {
-        header.key: header.raw_value.decode("latin-1") or header.value
-        for header in message.headers.headers
-        if header.key in _LOOKED_AT
-    }
-    # AWS may add the shape's address behind a colon: "ExpiredTokenException:http://…".
-    error_type = headers.get("x-amzn-errortype", "").partition(":")[0]
-    length = headers.get("content-length")
-    return UpstreamResponse(
-        status=_number(headers.get(":status", "")) or 0,
-        error_type=error_type or None,
-        content_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
-        content_length=None if length is None else _number(length),
-        encoded=headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"),
-        has_body=not message.end_of_stream,
-    )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else None  # noqa: PLR2004
-
-
-def _jwt_payload(request: Any) -> dict[str, Any] | None:
-    """The claims that jwt_authn verified, if it verified any. Only Envoy's filters write this metadata."""
-    metadata = request.metadata_context.filter_metadata
-    if METADATA_NAMESPACE not in metadata:
-        return None
-    payload = struct_values.plain(metadata[METADATA_NAMESPACE]).get(PAYLOAD_KEY)
-    return payload if isinstance(payload, dict) else None
-
-
-def _head(message: object, target_name: str | None, jwt_payload: dict[str, Any] | None) -> RequestHead:
-    # Header bytes are opaque (RFC 9110 5.5); Latin-1 maps each of them to one character and back.
-    headers = [
-        (header.key, header.raw_value.decode("latin-1") or header.value)
-        for header in message.headers.headers  # type: ignore[attr-defined]
-    ]
-    # Pseudo-headers come first (RFC 9113 8.3), and Envoy sees to it.
-    first = 0
-    while first < len(headers) and headers[first][0][:1] == ":":
-        first += 1
-    pseudo = dict(headers[:first])
-    return RequestHead(
-        pseudo.get(":method", ""),
-        pseudo.get(":path", ""),
-        pseudo.get(":authority", ""),
-        tuple(headers[first:]),
-        not message.end_of_stream,  # type: ignore[attr-defined]
-        target_name,
-        jwt_payload,
-    )
-
-
 @lru_cache(maxsize=64)
 def encode_continue(removed: tuple[str, ...]) -> bytes:
-    """Go on to the body, without the headers that must never leave unsigned: ``removed``."""
+    """Ask Envoy for the body, and take off the headers that must never leave unsigned: ``removed``."""
     mutation = HeaderMutation(remove_headers=removed)
     response = ProcessingResponse(
         request_headers=HeadersResponse(response=CommonResponse(header_mutation=mutation))
@@ -223,7 +83,7 @@ def encode_response_trailers_continue() -> bytes:
 def encode_mode_override(
     *, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE", trailers: bool = False
 ) -> bytes:
-    """Show us the upstream's response too: its head, and its body in another ``body_mode`` than NONE.
+    """Ask Envoy for the upstream's response too: its head, and its body unless ``body_mode`` is NONE.
 
     To be added to an answer to a head. Envoy takes only modes that its ``allowed_override_modes`` lists, so
     all of a mode's fields are set; those of the request, and ``trailers``, are as they are rendered.
@@ -242,7 +102,7 @@ def encode_mode_override(
 def encode_response_continue(
     *, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE", trailers: bool = False
 ) -> bytes:
-    """Let the upstream's response pass, unchanged; with another ``body_mode`` also show us its body."""
+    """Let the upstream's response pass, unchanged; ask for its body unless ``body_mode`` is NONE."""
     response = ProcessingResponse(response_headers=HeadersResponse(response=CommonResponse()))
     wish = encode_mode_override(body_mode=body_mode, trailers=trailers) if body_mode != "NONE" else b""
     return bytes(response.SerializeToString()) + wish
@@ -255,16 +115,17 @@ def encode_response_body_continue() -> bytes:
 
 
 def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
-    """Return the mutation as the answer to the head or to the body. A new body fits the latter only.
+    """Encode the mutation as the answer to the head or to the body. A new body fits the latter only.
 
-    Most answers of a second differ in the signature alone. What stands around it is kept with the headers
-    that these answers share, which it contains, and ends with them.
+    The answers of one second for one session usually differ in the signature alone. The bytes before and
+    after it are kept with the headers that these answers share: they contain a session token, as those do,
+    and end with them.
     """
     alike = allow.set_alike
     if alike is None or allow.body is not None or len(allow.set) != 1:
         return _encode_allow(allow, to_body=to_body)
-    ((name, text),) = allow.set
-    value = text.encode("latin-1")
+    ((name, string),) = allow.set
+    value = string.encode("latin-1")
     shape = name, len(value), allow.remove, to_body
     around = alike.around
     if around is None or around[0] != shape:
@@ -306,21 +167,21 @@ def _remove_headers(names: tuple[str, ...]) -> bytes:
     return bytes(HeaderMutation(remove_headers=names).SerializeToString())
 
 
-def encode_immediate_response(reply: ImmediateResponse) -> bytes:
-    """An answer to the client in place of the upstream's. Without a status Envoy would make it a 200."""
+def encode_immediate_response(response: ImmediateResponse) -> bytes:
+    """Encode an answer to the client itself. Without a status Envoy would make it a 200."""
     immediate = ImmediateResponseMessage(
-        headers=HeaderMutation(set_headers=[_set(name, value) for name, value in reply.headers]),
-        body=reply.body,
-        details=DETAILS_PREFIX + (reply.reason.value if reply.reason else "reply"),
+        headers=HeaderMutation(set_headers=[_set(name, value) for name, value in response.headers]),
+        body=response.body,
+        details=DETAILS_PREFIX + (response.reason.value if response.reason else "reply"),
     )
-    immediate.status.code = reply.status
+    immediate.status.code = response.status
     return bytes(ProcessingResponse(immediate_response=immediate).SerializeToString())
 
 
 def encode_metadata(record: RequestRecord) -> bytes:
-    """A decision as dynamic metadata; to be added to any answer, since fields may stand in any order."""
+    """Encode a decision as dynamic metadata. Append it to any answer: fields may stand in any order."""
     identity, grant = record.identity, record.grant
-    texts = (
+    strings = (
         identity.subject if identity else None,
         grant.assumed_role_arn if grant else None,
         grant.mapping if grant else None,
@@ -329,17 +190,17 @@ def encode_metadata(record: RequestRecord) -> bytes:
         record.decision,
         record.reason,
     )
-    return _metadata(texts) + _NUMBER.pack(round(record.own * 1_000_000))
+    return _metadata(strings) + _NUMBER.pack(round(record.own * 1_000_000))
 
 
 @lru_cache(maxsize=4096)
-def _metadata(texts: tuple[str | None, ...]) -> bytes:
-    """All but the eight bytes of ``duration_us``, which is last, and as long every time."""
+def _metadata(strings: tuple[str | None, ...]) -> bytes:
+    """Encode all but the eight bytes of ``duration_us``, which stands last and always has eight bytes."""
     members = Struct()
-    for name, text in zip(_METADATA_TEXTS, texts, strict=True):
-        if text:
+    for name, string in zip(_METADATA_STRINGS, strings, strict=True):
+        if string:
             # A claim may have a lone surrogate, which protobuf has no way to write.
-            members.fields[name].string_value = text[:_TEXT].encode(errors="replace").decode()
+            members.fields[name].string_value = string[:_MAX_STRING].encode(errors="replace").decode()
     number = Value(number_value=0.0).SerializeToString()
     duration = wire.field(_FIELDS, wire.field(_MAP_KEY, b"duration_us") + wire.field(_MAP_VALUE, number))
     ours = wire.field(_STRUCT_VALUE, members.SerializeToString() + duration)
