@@ -218,9 +218,8 @@ examples: $(STAMP)
 
 # The generated code of Envoy's messages and of the admin API is committed and never edited; a test compares it.
 protos: $(STAMP)
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. $(wildcard protos/extproc/ext_proc/envoy/*.proto)
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. \
-	  extproc/admin/v1/admin.proto
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. \
+	  $(wildcard protos/extproc/ext_proc/envoy/*.proto) protos/extproc/admin/v1/admin.proto
 
 clean:
 	rm -rf $(STORES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

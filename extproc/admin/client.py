@@ -7,7 +7,8 @@ from typing import Any, Self
 import grpc
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
-from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
+from extproc.admin.methods import calls
+from extproc.admin.v1 import admin_pb2
 
 TIMEOUT = 30.0  # seconds; a reload may fetch keys
 
@@ -29,7 +30,7 @@ class AdminClient:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
-        self._stub = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
+        self._calls = calls(channel)
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +51,7 @@ class AdminClient:
         request = getattr(admin_pb2, f"{method}Request")()
         try:
             ParseDict(dict(fields), request)
-            answer = getattr(self._stub, method)(request, timeout=TIMEOUT)
+            answer = self._calls[method](request, timeout=TIMEOUT)
         except ParseError:
             raise CallError("the request does not fit the admin API's messages", refused=True) from None
         except grpc.RpcError as error:

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from prometheus_client import CollectorRegistry
 
 from extproc.admin.server import AdminGrpcServer
-from extproc.admin.v1 import admin_pb2_grpc
 from extproc.grpc_server.transport import Transport
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    servicer: admin_pb2_grpc.AdminServicer,
+    servicer: object,
     *,
     http: str | None,
     grpc: Transport | None,

@@ -1,6 +1,6 @@
 """The gRPC listener of the admin API, with health and reflection: grpcurl needs no proto files."""
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,10 +12,8 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from extproc.admin.errors import NoAnswerError, RefusedError
-from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
+from extproc.admin.methods import SERVICE, Method, handlers
 from extproc.grpc_server.transport import Transport
-
-SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _MAX_CALLS = 16  # at a time; further ones are rejected
@@ -27,12 +25,11 @@ _log = structlog.get_logger(__name__)
 class AdminGrpcServer:
     """Serves a servicer of the admin API over a transport, as a context. Belongs to one event loop."""
 
-    def __init__(self, servicer: admin_pb2_grpc.AdminServicer, *, transport: Transport) -> None:
+    def __init__(self, servicer: object, *, transport: Transport) -> None:
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(
-            interceptors=[_Guard(transport)], options=transport.options, maximum_concurrent_rpcs=_MAX_CALLS
-        )
-        admin_pb2_grpc.add_AdminServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
+        self._server = grpc.aio.server(options=transport.options, maximum_concurrent_rpcs=_MAX_CALLS)
+        # Health and reflection are for every client; the methods are guarded.
+        self._server.add_generic_rpc_handlers((handlers(servicer, partial(_guarded, transport)),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), self._server)
         self.ports = transport.bind(self._server.add_secure_port)
@@ -52,35 +49,22 @@ class AdminGrpcServer:
         await self._server.stop(_GRACE)
 
 
-class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Admits clients, and turns errors into statuses that show them no more than they may know."""
+def _guarded(transport: Transport, name: str, method: Method) -> Method:
+    """Admit clients, and turn errors into statuses that show them no more than they may know."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    async def guarded(request: Any, context: Any) -> Any:
+        if not transport.admits(context.auth_context):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "client not allowed")
+        try:
+            return await method(request, context)
+        except grpc.aio.AbortError:
+            raise
+        except RefusedError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except NoAnswerError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except Exception as error:  # noqa: BLE001 - its message may quote a secret
+            _log.error("admin_call_failed", method=name, error=type(error).__name__)
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """Wrap the methods of the admin API; health and reflection are for every client."""
-        handler = await continuation(details)
-        if handler is None or not details.method.startswith(f"/{SERVICE}/"):
-            return handler
-
-        async def guarded(request: Any, context: Any) -> Any:
-            if not self._transport.admits(context.auth_context):
-                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "client not allowed")
-            try:
-                return await handler.unary_unary(request, context)
-            except grpc.aio.AbortError:
-                raise
-            except RefusedError as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            except NoAnswerError as error:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-            except Exception as error:  # noqa: BLE001 - its message may quote a secret
-                _log.error("admin_call_failed", method=details.method, error=type(error).__name__)
-                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-
-        return grpc.unary_unary_rpc_method_handler(
-            guarded,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+    return guarded

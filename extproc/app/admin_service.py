@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from extproc.admin import messages
 from extproc.admin.errors import RefusedError
 from extproc.admin.messages import duration, timestamp
-from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
+from extproc.admin.v1 import admin_pb2
 from extproc.app.process_state import ProcessState
 from extproc.app.reload import Reloader
 from extproc.authn.keys import KeyStore
@@ -34,7 +34,7 @@ _ID_BYTES = 8
 _log = structlog.get_logger(__name__)
 
 
-class AdminService(admin_pb2_grpc.AdminServicer):
+class AdminService:
     """The methods of the admin API. What changes something is logged, with the caller and the outcome.
 
     Raises ``RefusedError`` for a request that cannot be acted on.

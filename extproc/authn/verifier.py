@@ -244,11 +244,6 @@ class Verifier:
         trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
         return trusted is not None and trusted.keys is None
 
-    def knows(self, identity: Identity) -> bool:
-        """Return whether the identity was verified under the present configuration of its issuer."""
-        trusted = self._issuers.get(identity.issuer)
-        return trusted is not None and trusted.config_digest == identity.config_digest
-
     def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
         """Return whether the identity's token would still be verified. Does no I/O.
 

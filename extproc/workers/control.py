@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 
 from extproc.admin.errors import NoAnswerError, RefusedError
-from extproc.admin.v1 import admin_pb2_grpc
+from extproc.admin.methods import calls
 
 TIMEOUT = 3.0
 """Seconds that a worker has to answer."""
@@ -27,7 +27,7 @@ class Control:
 
     def __init__(self, address: str) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
-        self._stub = admin_pb2_grpc.AdminStub(self._channel)
+        self._calls = calls(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -49,7 +49,7 @@ class Control:
             NoAnswerError: any other failure; the message is the status code only.
         """
         try:
-            return await getattr(self._stub, method)(request, timeout=within, wait_for_ready=wait_for_ready)
+            return await self._calls[method](request, timeout=within, wait_for_ready=wait_for_ready)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise RefusedError(error.details()) from None

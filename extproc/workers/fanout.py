@@ -6,12 +6,12 @@ from typing import Any
 
 from extproc.admin import messages
 from extproc.admin.errors import NoAnswerError, RefusedError
-from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
+from extproc.admin.v1 import admin_pb2
 from extproc.workers.revocations import RevocationLog
 from extproc.workers.worker import Worker
 
 
-class FanOut(admin_pb2_grpc.AdminServicer):
+class FanOut:
     """The servicer of the supervisor.
 
     Its methods raise ``RefusedError`` if a worker refuses, ``NoAnswerError`` if one does not answer.

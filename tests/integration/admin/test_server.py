@@ -14,8 +14,9 @@ import pytest
 import structlog
 
 from extproc.admin.errors import NoAnswerError
+from extproc.admin.methods import calls
 from extproc.admin.server import SERVICE, AdminGrpcServer
-from extproc.admin.v1 import admin_pb2, admin_pb2_grpc
+from extproc.admin.v1 import admin_pb2
 from extproc.app.listeners import build_admin_transport
 from extproc.config import parse
 from extproc.demo.stack import find_program
@@ -236,9 +237,8 @@ async def test_over_the_network_only_listed_clients_are_served(tmp_path):
         )
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.secure_channel(f"localhost:{port}", credentials, options=options) as channel:
-            stub = admin_pb2_grpc.AdminStub(channel)
             try:
-                await stub.Revoke(admin_pb2.RevokeRequest(subject="x"), timeout=10)
+                await calls(channel)["Revoke"](admin_pb2.RevokeRequest(subject="x"), timeout=10)
             except grpc.aio.AioRpcError as error:
                 return error.code()
         return grpc.StatusCode.OK

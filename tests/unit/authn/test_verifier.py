@@ -622,7 +622,6 @@ async def test_an_identity_of_another_configuration_of_its_issuer_is_not_trusted
     identity = await verifier.verify(mint())
     for known, trusted in ((identity, True), (replace(identity, config_digest=b"other"), False)):
         assert verifier.still_trusted(known, None) is trusted
-        assert verifier.knows(known) is trusted
 
 
 def test_whatever_the_primitive_raises_is_an_invalid_signature():
