@@ -25,7 +25,7 @@ from extproc.policy.mappings import AccountSelector, Rule
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import Policy
 from extproc.request import pipeline
-from extproc.request.denials import Denials
+from extproc.request.denial_responses import DenialResponses
 from extproc.request.header_limits import HeaderLimits
 from extproc.scopes import RequiredScopes, ScopeHierarchy
 from extproc.sessions.credentials import CredentialSource
@@ -236,9 +236,9 @@ def build_origins(settings: Settings, verifier: TokenVerifier) -> Origins:
     return Origins(frozenset(settings.origins), request_headers=verifier.exchange_headers)
 
 
-def build_denials(settings: Settings, resource: ProtectedResource, origins: Origins) -> Denials:
+def build_denials(settings: Settings, resource: ProtectedResource, origins: Origins) -> DenialResponses:
     """Return what writes the responses to denied requests."""
-    return Denials(
+    return DenialResponses(
         resource=resource,
         origins=origins,
         support=settings.support,

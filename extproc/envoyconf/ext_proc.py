@@ -29,7 +29,7 @@ from envoy_data_plane.google.protobuf import Any
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
 from extproc.config import Settings, TargetSettings
 from extproc.ext_proc.encoding import DECISION_NAMESPACE
-from extproc.grpc_server.services import TARGET_METADATA
+from extproc.grpc_server.service_names import TARGET_METADATA
 
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 EXTPROC_CLUSTER = "extproc"

@@ -5,7 +5,7 @@ from typing import Any
 
 from extproc.envoyconf.lint_document import Node, nodes
 from extproc.envoyconf.lint_values import Expectations, Finding, cluster_hosts
-from extproc.grpc_server.services import TARGET_METADATA
+from extproc.grpc_server.service_names import TARGET_METADATA
 
 _SENT = ("SEND", 1)
 

@@ -36,7 +36,7 @@ from envoy_data_plane.google.protobuf import Any
 from extproc.config import Settings
 from extproc.errors import Reason
 from extproc.ext_proc.encoding import DETAILS_PREFIX
-from extproc.request.denials import ANYBODY, RPC_BASE
+from extproc.request.denial_responses import ANYBODY, RPC_BASE
 
 # Cut to the length of Envoy's own. Envoy replaces clients' ids, except those of an internal network.
 _REQUEST_ID = "%REQ(X-REQUEST-ID):36%"

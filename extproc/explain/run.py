@@ -46,7 +46,7 @@ from extproc.policy.mappings import Rule
 from extproc.policy.rules import Decision, Policy
 from extproc.policy.why import why
 from extproc.request.admission import Admission
-from extproc.request.denials import shown_text
+from extproc.request.denial_responses import shown_text
 from extproc.request.pipeline import Pipeline
 from extproc.request.stream import Stream
 from extproc.sessions.revocation import DenyList

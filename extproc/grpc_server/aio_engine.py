@@ -12,7 +12,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from extproc.ext_proc.envoy import external_processor_pb2
-from extproc.grpc_server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.grpc_server.transport import Transport
 from extproc.request.answers import Answer
 from extproc.request.pipeline import Pipeline

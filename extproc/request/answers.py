@@ -10,8 +10,8 @@ class Answer:
     """One message for Envoy.
 
     Attributes:
-        last: the stream is to be closed after it.
-        may_end: the request is signed, what may follow is only looked at; the stream may be closed with OK.
+        last: the stream ends with it.
+        may_end: the request is signed, so the stream may be closed with OK although messages may follow.
     """
 
     message: bytes = field(repr=False)
@@ -26,13 +26,13 @@ PASS_PART = Answer(encoding.encode_response_body_continue(), last=False, may_end
 PASS_REST = Answer(encoding.encode_response_body_continue(), last=True)
 PASS_END = Answer(encoding.encode_response_trailers_continue(), last=True)
 
-# By whether the stream is to be counted, and so to be kept to the response's end: the trailers are asked for,
-# and a further mode must not take that back.
+# By whether the target's open requests are counted. Then the stream stays to the response's end, so the
+# trailers are asked for, and a second mode override must ask for them again.
 SHOW_RESPONSE = {counted: encoding.encode_mode_override(trailers=counted) for counted in (False, True)}
-"""To be added to the answer to the head."""
+"""Appended to the answer to the head."""
 
-# A body of known length is short enough to be buffered, and keeps its length; of one that is not known the
-# first parts pass as they come.
+# A body of known length is buffered (``body_tells`` admits short ones only), and so keeps its length. Of a
+# body of unknown length the first parts pass as they come.
 SHOW_BODY, SHOW_PARTS = (
     {
         counted: Answer(

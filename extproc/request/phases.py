@@ -18,11 +18,11 @@ _ERROR = 400  # RFC 9110 15.5, 15.6: from here on
 
 
 class Phase(Enum):
-    """Where a stream is.
+    """A phase of a stream.
 
     Attributes:
-        label: by which telemetry says where an abandoned stream was.
-        may_come: what Envoy may send now.
+        label: its name in telemetry, for a stream that Envoy abandons.
+        may_come: the messages that Envoy may send in it.
     """
 
     OPENED = "opened", (decoding.HeadersMessage,)
@@ -57,31 +57,32 @@ OUT_OF_TURN: Mapping[type, tuple[Reason, str]] = {
 
 
 class EnvoyReplied(Exception):  # noqa: N818 - not an error
-    """Envoy answered the client itself while the body was awaited: the client was too slow, for instance."""
+    """Envoy answered the client itself while the body was awaited: the body came too late, for instance."""
 
 
 class Progress:
-    """How far a request has come, for its end, whenever that is.
+    """How far a request has come. Read at its end, whenever that comes.
 
     Attributes:
-        known_by: the head's fingerprint, if the head may be worth remembering.
-        body_is_buffered: Envoy will send the whole body in one message, and has not been asked for it yet.
-        body: the request's, once it is there.
-        slot: of the target's, if its requests are counted.
-        is_watched: the upstream's response is to be looked at.
-        response: the head of a response whose body tells what it says; ``response_body``: as far as it came.
-        is_decided: the deciding answer was given.
+        fingerprint: the head's fingerprint, if the head may be worth remembering.
+        body_is_buffered: whether the body can be asked for: Envoy buffers it whole, and did not send it yet.
+        body: the request's body, empty until it came.
+        slot: the request's slot, if the target's open requests are counted.
+        is_watched: whether the upstream's response is still to be learned from.
+        response: the head of a response whose body says whether AWS refused the signature.
+        response_body: that body, as far as it came.
+        is_decided: whether the request was signed or refused.
     """
 
     __slots__ = (
-        "admission", "body", "body_is_buffered", "is_decided", "is_watched", "known_by", "phase", "record",
+        "admission", "body", "body_is_buffered", "fingerprint", "is_decided", "is_watched", "phase", "record",
         "response", "response_body", "slot",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.record = RequestRecord()
         self.phase = Phase.OPENED
-        self.known_by: RequestFingerprint | None = None
+        self.fingerprint: RequestFingerprint | None = None
         self.admission: Admission | None = None
         self.body_is_buffered = False
         self.body = b""
@@ -98,21 +99,21 @@ class Progress:
 
 
 def receive(
-    now: Progress, message: bytes, target_name: str | None = None, *, with_jwt_payload: bool = False
+    progress: Progress, message: bytes, target_name: str | None = None, *, with_jwt_payload: bool = False
 ) -> Any:
-    """Return a message of Envoy's that may come now.
+    """Decode a message of Envoy's, and check that it may come in this phase.
 
     Raises:
-        Denied: it cannot be parsed, or is out of turn.
-        EnvoyReplied: it tells of an answer to the client that is Envoy's own.
+        Denied: it cannot be decoded, or is out of turn.
+        EnvoyReplied: it is Envoy's own answer to the client.
     """
     received = decoding.decode(message, target_name=target_name, with_jwt_payload=with_jwt_payload)
-    if isinstance(received, now.phase.may_come):
+    if isinstance(received, progress.phase.may_come):
         return received
     if isinstance(received, UpstreamResponse):
-        # Envoy's own, where responses are looked at. It is no reason to let anything pass.
+        # No upstream was asked yet, so the answer is Envoy's own. It is no reason to let anything pass.
         if received.status == _TOO_LARGE:
             raise Denied(Reason.BODY_TOO_LARGE, "over Envoy's buffer")
-        if now.phase is Phase.BODY and received.status >= _ERROR:
+        if progress.phase is Phase.BODY and received.status >= _ERROR:
             raise EnvoyReplied
     raise Denied(*OUT_OF_TURN[type(received)])

@@ -1,4 +1,4 @@
-"""What decides requests under one configuration: one part for each step of ``request.way``."""
+"""The parts that ``request.way`` calls, one for each step, built for one configuration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from extproc.head_memory.memory import HeadMemory
 from extproc.policy.rules import Policy
 from extproc.request.admission import AdmissionControl
 from extproc.request.authorization import Authorization
-from extproc.request.denials import Denials
+from extproc.request.denial_responses import DenialResponses
 from extproc.request.header_limits import HeaderLimits
-from extproc.request.held_back import HeldBack
 from extproc.request.refusal import Refusals
 from extproc.request.responses import Observe, ResponseWatch
 from extproc.request.signature import Signature
+from extproc.request.waiting_denials import WaitingDenials
 from extproc.sessions.credentials import CredentialSource
 from extproc.sessions.decisions import Decisions
 from extproc.sessions.revocation import DenyList
@@ -32,10 +32,10 @@ class Pipeline:
     """The parts, in the order in which a request meets them.
 
     Attributes:
-        heads: what was made of heads that may come again.
+        heads: admissions of heads that came before.
         slots: open requests by target. They outlive every configuration.
         observer: receives each decision before the response is sent.
-        reads_jwt_payload: whether ``RequestHead.jwt_payload`` is looked at; reading it costs.
+        reads_jwt_payload: whether ``RequestHead.jwt_payload`` is decoded, which takes time.
     """
 
     heads: HeadMemory
@@ -68,14 +68,14 @@ def build(
     max_mcp_bytes: int = 256 * 1024,
     header_limits: HeaderLimits | None = None,
     pause: float = 1.0,
-    denials: Denials | None = None,
+    denials: DenialResponses | None = None,
     remember_heads: bool = True,
     check_one_head_in: int = 1000,
     on_policy_cost: Callable[[int], None] = lambda _cost: None,
     on_head_check: Callable[[bool], None] = lambda _same: None,
     on_response: Callable[[str, str], None] = lambda _target, _refused: None,
 ) -> Pipeline:
-    """Return the parts for one configuration; they share what is given."""
+    """Build the parts for one configuration."""
     admission = AdmissionControl(
         resource=resource,
         origins=origins,
@@ -114,11 +114,11 @@ def build(
         signature=Signature(signer=signer, deny_list=deny_list, max_body_bytes=max_body_bytes),
         responses=ResponseWatch(observe_upstream, credentials=credentials, on_response=on_response),
         refusals=Refusals(
-            denials=denials or Denials(resource=resource, origins=origins),
+            denials=denials or DenialResponses(resource=resource, origins=origins),
             admission=admission,
             authorization=authorization,
             observer=observer,
-            held_back=HeldBack(max_bytes=max_mcp_bytes),
+            waiting=WaitingDenials(max_bytes=max_mcp_bytes),
         ),
         observer=observer,
         reads_jwt_payload=verifier.reads_jwt_payload,

@@ -1,4 +1,7 @@
-"""Refusal: what went wrong becomes one answer to the client, one decision and one line in the log."""
+"""Refusal: an exception on the way becomes one response, one decision and one log line.
+
+What the response looks like is in ``request.denial_responses``.
+"""
 
 import structlog
 
@@ -7,8 +10,8 @@ from extproc.errors import Denied, Reason
 from extproc.policy.mcp_envelope import UNKNOWN, Envelope, may_be_mcp, read_envelope
 from extproc.request.admission import Admission, AdmissionControl, stays
 from extproc.request.authorization import Authorization
-from extproc.request.denials import Denials
-from extproc.request.held_back import OF_THE_HEAD, HeldBack
+from extproc.request.denial_responses import DenialResponses
+from extproc.request.waiting_denials import BEFORE_VERIFICATION, WaitingDenials
 from extproc.sessions.session import token_digest
 from extproc.telemetry.observer import DecisionObserver, Verdict
 from extproc.telemetry.record import RequestRecord
@@ -18,37 +21,37 @@ _log = structlog.get_logger(__name__)
 
 
 class Refusals:
-    """Answers requests that are not forwarded, under one configuration. For any thread.
+    """Answers the requests that are not forwarded, under one configuration. For any thread.
 
     Attributes:
-        held_back: denials that wait for the body of their request, since its id is in there.
+        waiting: denials that wait for the body of their request.
     """
 
     def __init__(
         self,
         *,
-        denials: Denials,
+        denials: DenialResponses,
         admission: AdmissionControl,
         authorization: Authorization,
         observer: DecisionObserver,
-        held_back: HeldBack,
+        waiting: WaitingDenials,
     ) -> None:
         self._denials = denials
         self._admission = admission
         self._authorization = authorization
         self._observer = observer
-        self.held_back = held_back
+        self.waiting = waiting
 
     def answer(
         self, error: BaseException, record: RequestRecord, admission: Admission | None, body: bytes
     ) -> ImmediateResponse:
-        """Return the answer for whatever went wrong. Anything but ``Denied`` is a bug, and denies too.
+        """Return the response to a failed request. Any exception but ``Denied`` is a bug, and denies too.
 
         Args:
-            error: what was raised.
-            record: of the request; receives the decision.
-            admission: if it came so far.
-            body: the request's, if it came; an MCP message in it is answered in its own form.
+            error: the exception.
+            record: the request's record; receives the decision.
+            admission: None for a request that was not admitted.
+            body: the request's body, if it came; an MCP message in it is answered in its own form.
         """
         if isinstance(error, Denied):
             denied = error
@@ -81,47 +84,50 @@ class Refusals:
         )
 
     def abandon(self, record: RequestRecord, admission: Admission | None, phase: str) -> None:
-        """Take note of a stream that Envoy left without an answer. What it began goes on."""
+        """Record a stream that Envoy reset before its answer. An exchange that it began goes on."""
         if admission is not None:
             self._authorization.describe(admission, record)
         try:
             self._observer.on_abandoned(record, phase)
-        except Exception as unobserved:  # noqa: BLE001 - no one is left to answer
+        except Exception as unobserved:  # noqa: BLE001 - the stream is gone, and nothing to answer
             _log.error("telemetry_failed", error=type(unobserved).__name__, at=_place(unobserved))
 
     def may_wait(self, error: BaseException, record: RequestRecord, admission: Admission | None) -> bool:
-        """Return whether the id of the request that is refused is still to come, and worth waiting for."""
+        """Return whether the denial may wait for the body, which has the id of the MCP request."""
         head = record.head
         return (
             head is not None
             and head.has_body  # or Envoy would take "continue" for the last word
             and (admission is None or admission.needs_body)
-            and self.held_back.may_wait(error, record.header("content-length"))
+            and self.waiting.may_wait(error, record.header("content-length"))
             and self._message(head, admission, b"") is not None
         )
 
-    def is_of_the_head(self, error: Exception) -> bool:
-        """Return whether it was found before the token was verified. Later, the user is known."""
-        return isinstance(error, Denied) and error.reason in OF_THE_HEAD
+    def is_before_verification(self, error: Exception) -> bool:
+        """Return whether the request was denied before its token was verified."""
+        return isinstance(error, Denied) and error.reason in BEFORE_VERIFICATION
 
     async def identify(self, head: RequestHead) -> bool:
-        """Return whether the token is a known user's: no one else's body is waited for."""
+        """Verify the token of a request that is denied anyway; return whether it is valid.
+
+        Bodies are waited for, and buffered by Envoy, for known users only.
+        """
         try:
             await self._authorization.identify(head)
-        except Exception:  # noqa: BLE001 - whoever it is, the request is refused for what it was
+        except Exception:  # noqa: BLE001 - the request keeps its own reason
             return False
         return True
 
     def token_of(self, head: RequestHead, admission: Admission | None) -> TokenDigest:
-        """Return whose requests count together: those with one token, which is verified by now."""
+        """Return the digest by which waiting denials are counted; the token is verified by now."""
         return admission.digest if admission is not None else token_digest(bearer_token(head))
 
     def withheld_names(self, head: RequestHead, admission: Admission | None) -> tuple[str, ...]:
-        """Return the headers to take off a request that goes nowhere, before its body is asked for."""
+        """Return the headers to take off a denied request before its body is asked for."""
         return admission.removed if admission else tuple(name for name in head.names if not stays(name))
 
     def _message(self, head: RequestHead | None, admission: Admission | None, body: bytes) -> Envelope | None:
-        """Return what a refusal repeats of the MCP message that is refused; None if it is none of MCP's."""
+        """Return what the response repeats of the MCP message; None if the request is not one of MCP's."""
         try:
             if head is None or head.method != "POST":
                 return None

@@ -1,4 +1,4 @@
-"""One ext_proc stream, as the engines drive it: the way of a request, and the waiting on it."""
+"""One ext_proc stream, as the engines drive it: runs ``request.way`` and awaits what that waits for."""
 
 from collections.abc import Awaitable
 
@@ -8,7 +8,7 @@ from extproc.request.way import Wait, way
 
 
 class Stream:
-    """Hands Envoy's messages to ``way``, and waits where it says so. Calls must not overlap."""
+    """Sends Envoy's messages to ``way``, and awaits what it yields. Calls must not overlap."""
 
     __slots__ = ("_way",)
 
@@ -19,8 +19,8 @@ class Stream:
     def receive(self, message: bytes) -> Answer | Awaitable[Answer]:
         """Return the answer to Envoy's next message.
 
-        It is to be awaited, in the event loop, only while there are no credentials yet, a large body is
-        hashed or the target is busy. All else is memory, and may be called from any thread.
+        An awaitable is for the event loop, and comes only if credentials must be obtained, a large body
+        hashed or a slot of the target waited for. Without one, nothing was waited for; any thread may call this.
         """
         step = self._way.send(message)
         if type(step) is Answer:
@@ -32,12 +32,12 @@ class Stream:
             assert step is not None  # noqa: S101 - only before the first message
             try:
                 found = await step()
-            except Exception as error:  # noqa: BLE001 - what it means is decided on the way
+            except Exception as error:  # noqa: BLE001 - the way makes an answer of it
                 step = self._way.throw(error)
             else:
                 step = self._way.send(found)
         return step
 
     def close(self) -> None:
-        """Give back all that the stream holds. To be called once it is over, in whatever way."""
+        """Give back all that the stream holds. Call it once the stream is over, for whatever cause."""
         self._way.close()

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from bench.messages import head_message
-from extproc.grpc_server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 
 _AT_ONCE = 200
 _CHANNELS = 8  # as Envoy's workers would

@@ -17,8 +17,8 @@ from grpc_health.v1 import health_pb2
 
 from extproc.ext_proc.envoy import external_processor_pb2
 from extproc.grpc_server.completion_queue.calls import NO_ANSWER, Onlookers, ProcessCall, RefusedCall, Status
-from extproc.grpc_server.completion_queue.side_calls import SideServices
-from extproc.grpc_server.services import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
+from extproc.grpc_server.completion_queue.health_and_reflection import HealthAndReflection
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.grpc_server.transport import Transport
 from extproc.request.answers import Answer
 from extproc.request.pipeline import Pipeline
@@ -43,7 +43,7 @@ class CompletionQueueEngine:
     def __init__(self, *, transport: Transport, pipeline: Callable[[], Pipeline]) -> None:
         self._transport = transport
         self._pipeline = pipeline
-        self._side = SideServices()
+        self._health_and_reflection = HealthAndReflection()
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(transport.options, False)  # noqa: FBT003 - without xDS
         self._server.register_completion_queue(self._queue)
@@ -76,7 +76,7 @@ class CompletionQueueEngine:
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
         for service in HEALTH_SERVICES:
-            self._side.health.set(service, status)
+            self._health_and_reflection.health.set(service, status)
 
     async def failed(self) -> None:
         """Return when the polling thread has ended by itself."""
@@ -92,7 +92,7 @@ class CompletionQueueEngine:
             await self._stopped.wait()
             return
         self._stopping = True
-        self._side.stop()
+        self._health_and_reflection.stop()
         if not self._polling:  # nobody would take the events that the end brings
             self._stopped.set()
             return
@@ -156,7 +156,7 @@ class CompletionQueueEngine:
         self._request_call()
         method = event.call_details.method.decode("latin-1")
         if method != _PROCESS:
-            self._side.begin(method, event.call)
+            self._health_and_reflection.begin(method, event.call)
         elif not self._transport.admits(lambda: _peer(event.call)):
             RefusedCall(event.call, _NOT_ALLOWED).receive()
         else:

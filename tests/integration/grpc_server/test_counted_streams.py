@@ -9,7 +9,7 @@ import pytest
 
 from extproc.fairness.stream_slots import SlotLimit, StreamSlots
 from extproc.grpc_server import engine
-from extproc.grpc_server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 from extproc.grpc_server.transport import Limits, Transport
 from support.envoy_messages import Seen, headers_message, response_trailers_message
 from support.pipelines import Parts

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from extproc.demo.stack import find_program
 from extproc.errors import Denied, Reason
 from extproc.grpc_server import engine
-from extproc.grpc_server.services import EXT_PROC_SERVICE, TARGET_METADATA
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE, TARGET_METADATA
 from extproc.grpc_server.transport import Limits, Transport
 from support.envoy_messages import Seen, body_message, headers_message
 from support.pipelines import Parts
@@ -311,12 +311,15 @@ async def test_an_engine_that_serves_has_not_failed(running):
 async def test_one_call_that_cannot_be_served_ends_no_other():
     async with _running("completion_queue", Parts()) as (server, channel):
         stub = health_pb2_grpc.HealthStub(channel)
-        begin, server._side.begin = server._side.begin, Mock(side_effect=RuntimeError("canary-secret"))
+        begin, server._health_and_reflection.begin = (
+            server._side.begin,
+            Mock(side_effect=RuntimeError("canary-secret")),
+        )
         with structlog.testing.capture_logs() as logs:
             left = stub.Check(health_pb2.HealthCheckRequest())
             await until(lambda: logs)
         assert logs == [{"event": "event_failed", "error": "RuntimeError", "log_level": "error"}]
-        server._side.begin = begin
+        server._health_and_reflection.begin = begin
         left.cancel()
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status
         call = process(channel)
@@ -326,7 +329,7 @@ async def test_one_call_that_cannot_be_served_ends_no_other():
 
 async def test_an_engine_whose_thread_ends_has_failed_and_can_be_stopped():
     async with _running("completion_queue", Parts()) as (server, channel):
-        server._side.begin = Mock(side_effect=SystemExit)
+        server._health_and_reflection.begin = Mock(side_effect=SystemExit)
         in_loop, lives_on = server._in_loop, threading.Event()
 
         def slowly(callback):

@@ -14,7 +14,7 @@ from extproc.demo.stack import find_program
 from extproc.grpc_server import engine
 from extproc.grpc_server.certificates import CertificateFiles
 from extproc.grpc_server.channel import ClientTls, connect, towards_ourselves
-from extproc.grpc_server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 from extproc.grpc_server.transport import Limits, Transport
 from support.certificates import LOCAL, Authority, dns, uri
 from support.envoy_messages import Seen, body_message, headers_message

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import generate_latest
 
 from extproc.grpc_server import engine
-from extproc.grpc_server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 from extproc.grpc_server.transport import Limits, Transport
 from extproc.sts.breaker import CircuitBreaker
 from extproc.sts.client import StsClient

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from extproc.admin.errors import RefusedError
 from extproc.admin.v1 import admin_pb2
 from extproc.demo.ports import free_ports
-from extproc.grpc_server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 from extproc.workers.revocations import RevocationLog
 from extproc.workers.spec import ListenSlice
 from extproc.workers.worker import Worker

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from extproc.demo.ports import free_ports
-from extproc.grpc_server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 from support.envoy_messages import Seen, headers_message
 from support.supervised import PATIENCE, alive, serving, settings, until
 

@@ -412,7 +412,7 @@ async def test_a_body_that_was_held_up_is_not_signed_after_its_token_has_ended(m
     parts = Parts()
     stream = Stream(parts.pipeline, target_name=None)
     await answer(stream, headers_message())
-    monkeypatch.setattr("extproc.request.way.GOOD_FOR", -1.0)
+    monkeypatch.setattr("extproc.request.way.RECHECK_AFTER", -1.0)
     parts.now = NOW + 601
     parts.verifier.failure = Denied(Reason.TOKEN_EXPIRED)
     seen, last = await answer(stream, body_message())

@@ -119,5 +119,5 @@ async def test_whatever_comes_in_whatever_order(steps, answers, counted, groups)
     if groups == ["others"]:
         assert not any(stream.signed for stream in streams)
     assert parts.pipeline.responses.waiting == 0
-    assert len(parts.pipeline.refusals.held_back) == 0
+    assert len(parts.pipeline.refusals.waiting) == 0
     assert all((count.open, count.waiting) == (0, 0) for count in slots.counts().values())

@@ -1,4 +1,6 @@
-"""Denials as clients read them: an OAuth error or, for who posts MCP messages, a JSON-RPC error.
+"""The response to a denied request: status, WWW-Authenticate and other headers, and the body.
+
+The body is an OAuth error or, for MCP messages, a JSON-RPC error.
 
 MCP clients show a JSON-RPC error and hardly ever another body. Its code is 10000 and the HTTP status, outside
 the range that JSON-RPC and MCP reserve; errors in a message itself have MCP's codes.
@@ -34,14 +36,14 @@ def shown_text(body: bytes) -> str:
     return str(reply["error"]["message"] if "jsonrpc" in reply else reply["error_description"])
 
 
-class Denials:
-    """Writes the replies to refused requests under one configuration.
+class DenialResponses:
+    """Writes the responses to denied requests under one configuration.
 
     Args:
         resource: writes challenges.
         origins: lets pages of allowed origins read the reply.
-        support: whom clients are to ask where only somebody else can help.
-        tell_with_200: answer MCP requests that policy, AWS or a limit refuses with HTTP status 200.
+        support: who clients are advised to ask where only an operator can help.
+        tell_with_200: whether MCP requests that policy, AWS or a limit refuses get HTTP status 200.
     """
 
     def __init__(
@@ -71,8 +73,8 @@ class Denials:
             denied: why it is refused.
             head: the request's head, as far as there is one.
             request_id: what operators find it by.
-            message: the MCP message that is answered; ``UNKNOWN`` if it did not come; None for
-                whoever does not speak MCP.
+            message: the MCP message that is answered; ``UNKNOWN`` if it did not come; None if the request is
+                not one of MCP's.
         """
         outcome = denied.reason.outcome
         text = self.text(denied)
@@ -93,7 +95,7 @@ class Denials:
         return ImmediateResponse(status, tuple(headers), json.dumps(body).encode(), denied.reason)
 
     def text(self, denied: Denied) -> str:
-        """Return what a client reads: by reason, with whom to ask where nothing else helps."""
+        """Return the text for clients: by reason, with who to ask where nothing else helps."""
         if denied.message:
             return denied.message
         outcome = denied.reason.outcome
@@ -103,7 +105,7 @@ class Denials:
     def _of_mcp(
         self, denied: Denied, message: Envelope, text: str, plain: Mapping[str, Any]
     ) -> tuple[int, dict[str, Any]]:
-        """Return the status and the body for who posted an MCP message.
+        """Return status and body for a client that posted an MCP message.
 
         Without an id a client could not tell to which of its requests a 200 belongs.
         """
@@ -130,7 +132,7 @@ class Denials:
 
     @staticmethod
     def _with_request_id(outcome: Outcome, text: str, request_id: str | None) -> str:
-        """Add the request id where somebody else will need it: clients show the message and no data."""
+        """Add the request id where an operator will need it: clients show the message and no data."""
         if request_id is None or not (outcome.ask or outcome.status >= _SERVER_ERRORS):
             return text
         return f"{text} (request {request_id})"

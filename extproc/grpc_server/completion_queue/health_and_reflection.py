@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from extproc.grpc_server.completion_queue.calls import OK, Call, RefusedCall, Status
-from extproc.grpc_server.services import EXT_PROC_SERVICE
+from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 
 _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
@@ -23,7 +23,7 @@ _UNKNOWN_SERVICE: Status = (cygrpc.StatusCode.not_found, b"unknown service")
 _MAX_UNSENT = 8  # changes of health; a watcher that takes none needs the latest only
 
 
-class SideServices:
+class HealthAndReflection:
     """Makes the calls of everything but the external processor."""
 
     def __init__(self) -> None:

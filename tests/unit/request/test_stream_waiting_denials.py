@@ -5,8 +5,8 @@ import json
 import pytest
 
 from extproc.errors import Denied, Reason
-from extproc.request.held_back import HeldBack
 from extproc.request.stream import Stream
+from extproc.request.waiting_denials import WaitingDenials
 from extproc.sessions.revocation import Selector
 from extproc.signing.targets import Scope, Target
 from support.driven import drive, step
@@ -62,7 +62,7 @@ async def test_a_refusal_of_a_known_user_repeats_the_id_of_the_request(reason):
         7,
         10_000 + reason.outcome.status,
     )
-    assert len(parts.pipeline.refusals.held_back) == 0
+    assert len(parts.pipeline.refusals.waiting) == 0
 
 
 async def test_a_revoked_user_is_told_with_the_id_too_known_head_or_not():
@@ -106,7 +106,7 @@ async def test_a_token_is_asked_for_at_once():
 )  # fmt: skip
 async def test_a_body_of_no_announced_or_too_great_a_length_is_not_waited_for(length):
     if length and not length[1].isascii():
-        assert not HeldBack(max_bytes=10).may_wait(Denied(Reason.NO_ROLE), length[1])
+        assert not WaitingDenials(max_bytes=10).may_wait(Denied(Reason.NO_ROLE), length[1])
         return
     (only,) = await drive(refusing(), head(length=length), body_message(CALL))
     assert only.status in (403, 413)  # 413: over the limit of all bodies
@@ -142,7 +142,7 @@ async def test_a_head_that_announces_a_body_and_ends_the_request_is_answered_at_
 
 async def test_so_many_wait_and_no_more_and_whoever_leaves_makes_room():
     parts = refusing()
-    parts.pipeline.refusals.held_back = HeldBack(max_bytes=1024, max_waiting=2)
+    parts.pipeline.refusals.waiting = WaitingDenials(max_bytes=1024, max_waiting=2)
     waiting = [Stream(parts.pipeline, target_name=None) for _ in range(2)]
     for stream in waiting:
         assert (await answer(stream, head()))[0].is_continue
@@ -150,17 +150,17 @@ async def test_so_many_wait_and_no_more_and_whoever_leaves_makes_room():
     assert only.status == 403
     waiting[0].close()
     waiting[0].close()
-    assert len(parts.pipeline.refusals.held_back) == 1
+    assert len(parts.pipeline.refusals.waiting) == 1
     assert (await drive(parts, head(), body_message(CALL)))[0].is_continue
     seen, last = await answer(waiting[1], body_message(CALL))
     assert (seen.status, last) == (403, True)
     waiting[1].close()
-    assert len(parts.pipeline.refusals.held_back) == 0
+    assert len(parts.pipeline.refusals.waiting) == 0
 
 
 async def test_one_token_takes_no_more_than_its_part_of_the_room():
     parts = refusing()
-    parts.pipeline.refusals.held_back = HeldBack(max_bytes=1024, max_waiting=9, max_of_one_token=2)
+    parts.pipeline.refusals.waiting = WaitingDenials(max_bytes=1024, max_waiting=9, max_of_one_token=2)
     waiting = [Stream(parts.pipeline, target_name=None) for _ in range(2)]
     for stream, known in zip(
         waiting, (True, False), strict=True
@@ -173,7 +173,7 @@ async def test_one_token_takes_no_more_than_its_part_of_the_room():
     waiting[1].close()
     assert (await drive(parts, head(), body_message(CALL)))[0].is_continue
     waiting[0].close()
-    assert len(parts.pipeline.refusals.held_back) == 0
+    assert len(parts.pipeline.refusals.waiting) == 0
 
 
 @pytest.mark.parametrize("message", [trailers_message(), head(), b"noise", b""], ids=str)
@@ -182,7 +182,7 @@ async def test_whatever_comes_in_place_of_the_body_is_denied(message):
     first, second = await drive(parts, head(), message)
     assert first.is_continue
     assert second.status in (403, 500)
-    assert len(parts.pipeline.refusals.held_back) == 0
+    assert len(parts.pipeline.refusals.waiting) == 0
 
 
 async def test_what_was_refused_stays_refused_whatever_has_changed_meanwhile():
@@ -211,7 +211,7 @@ async def test_what_is_wrong_with_the_head_is_told_with_the_id_to_who_has_a_toke
     (only,) = await drive(parts, headers_message(headers=headers, **options), body_message(CALL))
     assert only.status == status
     assert "id" not in json.loads(only.body)
-    assert len(parts.pipeline.refusals.held_back) == 0
+    assert len(parts.pipeline.refusals.waiting) == 0
 
 
 async def test_a_long_message_that_no_rule_reads_is_a_413_with_its_id():

@@ -1,10 +1,10 @@
-"""Denials that wait for the body of an MCP request: the id that the answer must repeat is in it.
+"""Denials that wait for the body of an MCP request: it has the id that the response must repeat.
 
-Without it the answer is there, and hardly any client can tell which of its requests it is about. A wait is
-bounded: the token is verified, so nobody unknown has anything buffered; the length is announced, and small
-like that of a message that rules read; so many wait at once and no more, of one token an eighth of them, and
-others are answered without an id; and Envoy's ``request_timeout`` ends those whose body does not come.
-Nothing is ever let through by waiting. For any thread.
+Without the id hardly any client can tell which of its requests was denied. Waiting is bounded. The token is
+verified first, so nothing is buffered for unknown users. The body's length is announced, and no more than
+that of a message that rules read. At most ``MAX_WAITING`` denials wait, of one token an eighth of
+them; others are answered without an id. Envoy's ``request_timeout`` ends a wait for a body that does not come. A request that
+waits here is never let through. For any thread.
 """
 
 import re
@@ -18,7 +18,7 @@ MAX_WAITING = 256
 MAX_OF_ONE_TOKEN = 32
 
 _LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
-_OF_KNOWN_USERS = frozenset(
+_AFTER_VERIFICATION = frozenset(
     {
         Reason.SCOPE_MISSING,
         Reason.REVOKED,
@@ -38,21 +38,21 @@ _OF_KNOWN_USERS = frozenset(
         Reason.STS_MISCONFIGURED,
     }
 )
-"""What comes after the verification of the token, and is no 401."""
+"""Reasons found after the verification of the token, except those that are a 401."""
 
-OF_THE_HEAD = frozenset({Reason.TARGET_UNKNOWN, Reason.HEADER_REFUSED, Reason.MCP_MALFORMED})
-"""What is found before the token is verified, which therefore has to be done first."""
+BEFORE_VERIFICATION = frozenset({Reason.TARGET_UNKNOWN, Reason.HEADER_REFUSED, Reason.MCP_MALFORMED})
+"""Reasons found before the token is verified: it is verified before such a denial waits."""
 
-_MAY_WAIT = _OF_KNOWN_USERS | OF_THE_HEAD
+_MAY_WAIT = _AFTER_VERIFICATION | BEFORE_VERIFICATION
 
 
-class HeldBack:
-    """Counts the denials that wait.
+class WaitingDenials:
+    """Counts the denials that wait, and limits their number.
 
     Args:
-        max_bytes: the longest body that is waited for.
+        max_bytes: the largest body that is waited for.
         max_waiting: denials that may wait at once.
-        max_of_one_token: the same, of requests with one token.
+        max_of_one_token: denials of one token that may wait at once.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class HeldBack:
             and error.reason in _MAY_WAIT
             and content_length is not None
             and _LENGTH.fullmatch(content_length) is not None
-            # None at all would be an HTTP/2 request whose trailers may come in place of a body.
+            # A length of 0 would be an HTTP/2 request whose trailers may come in place of a body.
             and 0 < int(content_length) <= self._max_bytes
         )
 
     def enter(self, token: TokenDigest) -> bool:
-        """Return whether there is room for one more with this token, and take it."""
+        """Take a place for a denial of this token; return False if all are taken."""
         with self._lock:
             if len(self) >= self._max_waiting or self._waiting[token] >= self._max_of_one_token:
                 return False
@@ -91,7 +91,7 @@ class HeldBack:
             return True
 
     def leave(self, token: TokenDigest) -> None:
-        """Give up the room that ``enter`` took."""
+        """Give back the place that ``enter`` took."""
         with self._lock:
             self._waiting[token] -= 1
             if not self._waiting[token]:

@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from extproc.request.held_back import MAX_OF_ONE_TOKEN
+from extproc.request.waiting_denials import MAX_OF_ONE_TOKEN
 from support.envoys import further_envoy
 from support.http import client, http2_exchange, raw
 

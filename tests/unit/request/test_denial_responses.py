@@ -8,7 +8,7 @@ from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.errors import Denied, Reason
 from extproc.policy.mcp_envelope import UNKNOWN, Envelope
-from extproc.request.denials import Denials, shown_text
+from extproc.request.denial_responses import DenialResponses, shown_text
 from extproc.values import RequestHead
 
 HEAD = RequestHead("POST", "/mcp", "mcp.example", (), has_body=True)
@@ -17,7 +17,7 @@ CALL = Envelope(7, "tools/call")
 
 def denials(**options):
     resource = ProtectedResource(url="https://mcp.example/mcp", authorization_servers=["https://idp.example"])
-    return Denials(resource=resource, origins=Origins(frozenset()), **options)
+    return DenialResponses(resource=resource, origins=Origins(frozenset()), **options)
 
 
 def told(reason, message=CALL, *, request_id="r-1", denied=None, **options):
