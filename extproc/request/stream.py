@@ -20,7 +20,7 @@ class Stream:
         """Return the answer to Envoy's next message.
 
         An awaitable is for the event loop, and comes only if credentials must be obtained, a large body
-        hashed or a slot of the target waited for. Without one, nothing was waited for; any thread may call this.
+        hashed or a slot of the target waited for. Until then any thread may call this.
         """
         step = self._way.send(message)
         if type(step) is Answer:

@@ -3,8 +3,8 @@
 Without the id hardly any client can tell which of its requests was denied. Waiting is bounded. The token is
 verified first, so nothing is buffered for unknown users. The body's length is announced, and no more than
 that of a message that rules read. At most ``MAX_WAITING`` denials wait, of one token an eighth of
-them; others are answered without an id. Envoy's ``request_timeout`` ends a wait for a body that does not come. A request that
-waits here is never let through. For any thread.
+them; others are answered without an id. Envoy's ``request_timeout`` ends a wait for a body that does not
+come. A request that waits here is never let through. For any thread.
 """
 
 import re
