@@ -311,15 +311,13 @@ async def test_an_engine_that_serves_has_not_failed(running):
 async def test_one_call_that_cannot_be_served_ends_no_other():
     async with _running("completion_queue", Parts()) as (server, channel):
         stub = health_pb2_grpc.HealthStub(channel)
-        begin, server._health_and_reflection.begin = (
-            server._side.begin,
-            Mock(side_effect=RuntimeError("canary-secret")),
-        )
+        others = server._health_and_reflection
+        begin, others.begin = others.begin, Mock(side_effect=RuntimeError("canary-secret"))
         with structlog.testing.capture_logs() as logs:
             left = stub.Check(health_pb2.HealthCheckRequest())
             await until(lambda: logs)
         assert logs == [{"event": "event_failed", "error": "RuntimeError", "log_level": "error"}]
-        server._health_and_reflection.begin = begin
+        others.begin = begin
         left.cancel()
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status
         call = process(channel)
