@@ -178,11 +178,12 @@ class CredentialStore:
         living = self.living(granted)
         if living is not None:  # of an exchange that ended a moment ago
             return living
-        reused = self._reuse.find(session, granted) if self._reuse is not None else None
+        now = self._clock()
+        reused = self._reuse.find(session, granted, now) if self._reuse is not None else None
         if reused is None:
             with measured:
                 return await self._exchanged(session, granted)
-        return self._keep(session, granted, reused.credentials, reused.obtained_at, self._clock())
+        return self._keep(session, granted, reused.credentials, reused.obtained_at, now)
 
     async def _exchanged(self, session: Session, granted: Granted) -> LiveCredentials:
         """Return fresh credentials. They are kept unless the session or its credentials ended meanwhile."""
@@ -215,7 +216,8 @@ class CredentialStore:
             # It was taken within our leeway. Some STS call an expired token an invalid one, or forbidden.
             reason, detail = Reason.STS_TOKEN_EXPIRED, f"{detail}; the token has expired"
         refused = Denied(reason, detail, code=denied.code)
-        granted.refusal = refused, now + self._policy.negative_ttl
+        # One that is never raised: its traceback would keep the whole request, body and all.
+        granted.refusal = refused.anew(), now + self._policy.negative_ttl
         return refused
 
     def _keep(

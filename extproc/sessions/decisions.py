@@ -67,7 +67,7 @@ class Decisions:
         key = self.key(inputs)
         remembered = self.lookup(session, key)
         if remembered is not None:
-            return remembered
+            return session.granted(remembered.grant, remembered)
         outcome = await self._deciding.join(
             (session, key), lambda: self._decide(session, inputs, key, measured)
         )

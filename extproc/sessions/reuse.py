@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from typing import NewType
 
 from cachetools import LRUCache
@@ -38,21 +39,24 @@ class Reuse:
         self._sessions = sessions
         self._holders: LRUCache[tuple[IdentityFingerprint, Grant], TokenDigest] = LRUCache(max_entries)
         self._refused: LRUCache[str, bool] = LRUCache(max_entries)
+        self._lock = threading.Lock()  # of what AWS refused: responses come in any thread
 
     def note(self, session: Session, granted: Granted) -> None:
         """Remember which session holds an identity's credentials under a grant."""
         self._holders[fingerprint(session.identity), granted.grant] = session.digest
 
     def refuse(self, credentials: Credentials) -> None:
-        """Pass these on to no further token: AWS refused them."""
-        self._refused[credentials.access_key_id] = True
+        """Pass these on to no further token: AWS refused them. For any thread."""
+        with self._lock:
+            self._refused[credentials.access_key_id] = True
 
-    def find(self, session: Session, granted: Granted) -> LiveCredentials | None:
-        """Return what another session of the same identity holds under an equal grant."""
+    def find(self, session: Session, granted: Granted, now: float) -> LiveCredentials | None:
+        """Return what another session of the same identity holds now under an equal grant."""
         digest = self._holders.get((fingerprint(session.identity), granted.grant))
         holder = self._sessions.peek(digest) if digest is not None else None
         held = holder.grants.get(granted.grant) if holder is not None else None
         live = held.live if held is not None else None
-        if live is None or live.credentials.access_key_id in self._refused:
+        if live is None or now >= live.ends_at:
             return None
-        return live
+        with self._lock:
+            return None if live.credentials.access_key_id in self._refused else live

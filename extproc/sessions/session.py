@@ -84,7 +84,8 @@ class Session(InMemoryOnly):
         identity: who the token speaks for.
         owner: the user to whom what is limited by user is counted.
         unverified_web_identity_token: the token that STS gets; kept to renew credentials.
-        grants: by grant, the oldest first. Written in the event loop, or with the table's lock held.
+        grants: by grant, the oldest first. Written in the event loop alone, so other threads iterate over
+            copies.
         decided: the mark of a policy, and its decisions by what its rules read of a request. Replaced as a
             whole when another policy decides, so that no thread sees one policy with another's decisions.
         signed: requests signed so far by target; ``request.responses`` counts them.
@@ -132,12 +133,26 @@ class Session(InMemoryOnly):
         found = ((granted, granted.live) for granted in list(self.grants.values()))
         return [(granted, live) for granted, live in found if live is not None]
 
-    def granted(self, grant: Grant) -> Granted:
-        """Return what the session has under a grant. Equal grants are one; call in the event loop."""
+    def granted(self, grant: Grant, decided: Granted | None = None) -> Granted:
+        """Return what the session has under a grant. Equal grants are one; call in the event loop.
+
+        ``decided``: what an earlier decision granted, which may have been evicted since.
+        """
         found = self.grants.get(grant)
         if found is None:
-            found = self.grants[grant] = Granted(grant)
+            if len(self.grants) >= MAX_GRANTS:
+                # STS may refuse them all, and rules may name sessions after what the client sends.
+                idle = next((each for each, what in self.grants.items() if what.live is None), None)
+                if idle is not None:
+                    self.evict(idle)
+            found = self.grants[grant] = decided or Granted(grant)
         return found
+
+    def evict(self, grant: Grant) -> Granted:
+        """Remove what the session has under a grant. A revocation no longer finds it: it counts as ended."""
+        evicted = self.grants.pop(grant)
+        evicted.ends += 1
+        return evicted
 
 
 @dataclass(slots=True)

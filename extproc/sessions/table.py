@@ -25,7 +25,10 @@ FAIR_SHARE = 1 / 8
 """The share of the table that one user may hold while others need room."""
 
 _TOUCH_EVERY = 1.0  # seconds: the order of use is no finer, so that most lookups need no lock
-_LEEWAY = 30.0  # seconds: how long a session lives at least, whose token may have been at its end
+_LEEWAY = 30.0  # seconds: how long a session is kept at least, whose token may have been at its end
+
+_Planned = tuple[float, int, TokenDigest, Grant | None]
+"""When (seconds since the epoch, by AWS's clock), a sequence number, and what."""
 
 
 class SessionTable:
@@ -45,7 +48,7 @@ class SessionTable:
         self._sessions: OrderedDict[TokenDigest, Session] = OrderedDict()  # the least recently used first
         self._owners: dict[Owner, Siblings] = {}
         self._entries = 0
-        self._ends: list[tuple[float, int, TokenDigest, Grant | None]] = []  # a heap: what ends when
+        self._ends: list[_Planned] = []  # a heap: what ends when
         self._sequence = itertools.count()
         self.credentials = 0
         self.evictions = 0
@@ -61,9 +64,10 @@ class SessionTable:
             return None
         if now is None:
             now = self.clock()
-        if now >= session.ends_at:
-            self.end(session)
-            return None
+        if now >= session.identity.expires_at:
+            if now >= session.ends_at:
+                self.end(session)
+            return None  # taken within the leeway: it is verified each time
         if now - session.used_at >= _TOUCH_EVERY:
             with self._lock:
                 self._touch(session, now)
@@ -86,17 +90,19 @@ class SessionTable:
         """
         with self._lock:
             now = self.clock()
+            ends_at = max(identity.expires_at, now + _LEEWAY)
             session = self._sessions.get(digest)
             if session is not None and session.owner == identity.owner:
-                session.identity = identity
+                is_planned = ends_at == session.ends_at
+                session.identity, session.ends_at = identity, ends_at
                 self._touch(session, now)
             else:
+                is_planned = False
                 session = Session(digest, identity, unverified_web_identity_token)
-                session.used_at = now
+                # Before it is added: ``lookup`` sees it without the lock, and would end it at once.
+                session.used_at, session.ends_at = now, ends_at
                 self._add(session)
-            ends_at = max(identity.expires_at, now + _LEEWAY)
-            if ends_at != session.ends_at:
-                session.ends_at = ends_at
+            if not is_planned:
                 self._plan_end(ends_at, session, None)
             return session
 
@@ -111,7 +117,7 @@ class SessionTable:
             if live.ends_at < session.ends_at:
                 self._plan_end(live.ends_at, session, granted.grant)
             while len(session.grants) > MAX_GRANTS:
-                oldest = session.grants.pop(next(iter(session.grants)))
+                oldest = session.evict(next(iter(session.grants)))
                 self.evicted_credentials += self._replace(session, oldest, None)
             self._touch(session, self.clock())
             self._make_room(session.owner, 0)
@@ -180,7 +186,7 @@ class SessionTable:
 
     def _remove(self, session: Session) -> None:
         session.ended = True
-        for granted in session.grants.values():
+        for granted in list(session.grants.values()):
             self._replace(session, granted, None)
         self._count(session, -session.entries)
         del self._sessions[session.digest]
@@ -195,8 +201,7 @@ class SessionTable:
         before, granted.live = granted.live, live
         self.credentials += (live is not None) - (before is not None)
         if not session.ended:
-            living = sum(each.live is not None for each in session.grants.values())
-            self._count(session, max(1, living) - session.entries)
+            self._count(session, max(1, len(session.living())) - session.entries)
         return before is not None
 
     def _count(self, session: Session, more: int) -> None:
@@ -214,12 +219,21 @@ class SessionTable:
             is_greedy = own is not None and own.entries > self._max_entries * FAIR_SHARE
             evicted = next(iter(own.values() if own is not None and is_greedy else self._sessions.values()))
             self.evictions += 1
-            self.evicted_credentials += sum(each.live is not None for each in evicted.grants.values())
+            self.evicted_credentials += len(evicted.living())
             self._remove(evicted)
 
     def _plan_end(self, at: float, session: Session, grant: Grant | None) -> None:
         if len(self._ends) > 4 * self._max_entries:
-            # What was evicted is still planned. Without this the plan would grow with every user ever seen.
-            self._ends = [planned for planned in self._ends if planned[2] in self._sessions]
+            # What was evicted or replaced is still planned. Without this the plan would grow with every user
+            # ever seen, and with every exchange.
+            self._ends = [planned for planned in self._ends if self._is_planned(planned)]
             heapq.heapify(self._ends)
         heapq.heappush(self._ends, (at, next(self._sequence), session.digest, grant))
+
+    def _is_planned(self, planned: _Planned) -> bool:
+        at, _, digest, grant = planned
+        session = self._sessions.get(digest)
+        if session is None or grant is None:
+            return session is not None and session.ends_at == at
+        granted = session.grants.get(grant)
+        return granted is not None and granted.live is not None and granted.live.ends_at == at

@@ -8,7 +8,7 @@ from extproc.ext_proc import decoding
 from extproc.ext_proc.envoy.external_processor_pb2 import ProcessingRequest
 from extproc.request.stream import Stream
 from support.envoy_messages import Seen, headers_message
-from support.pipelines import Parts
+from support.pipelines import NOW, Parts
 
 APP = "https://app.example"
 
@@ -107,6 +107,17 @@ async def test_a_session_belongs_to_all_its_tokens():
         assert parts.verifier.calls == calls
     assert (await _answer(parts)).is_signed
     assert parts.verifier.calls == 3
+
+
+async def test_no_session_lets_a_token_in_that_the_verifier_would_not():
+    parts = Parts()
+    parts.now = NOW + 599
+    assert (await _answer(parts)).is_signed
+    # STS may take a token that has expired for us.
+    parts.now, parts.verifier.failure = NOW + 600, Denied(Reason.TOKEN_EXPIRED)
+    assert (await _answer(parts)).status == 401
+    assert parts.verifier.calls == 2
+    assert len(parts.sessions) == 0
 
 
 async def test_a_malformed_token_for_sts_is_a_bad_request():

@@ -153,6 +153,15 @@ async def test_whatever_sts_calls_it_a_token_that_ended_within_our_leeway_has_ex
     assert denied.value.reason is reason
 
 
+async def test_a_remembered_refusal_keeps_nothing_of_the_requests_that_it_was_for():
+    parts = Parts()
+    parts.exchange.failure = Denied(Reason.STS_ACCESS_DENIED)
+    await asyncio.gather(*(parts.begin(session()) for _ in range(3)), return_exceptions=True)
+    _, granted = parts.open(session())
+    remembered, _ = granted.refusal
+    assert (remembered.__traceback__, remembered.__context__) == (None, None)
+
+
 async def test_an_sts_that_is_away_says_nothing_about_an_expired_token():
     parts = Parts()
     parts.exchange.failure = Denied(Reason.STS_UNAVAILABLE)
@@ -323,6 +332,14 @@ async def test_taken_over_credentials_end_with_the_new_token():
     await parts.obtain(taker)
     parts.clock.now = START + 600
     assert parts.get(taker) is None
+
+
+async def test_credentials_that_are_not_used_any_more_are_not_taken_over():
+    parts = Parts(reuse_by_identity=True)
+    first = await parts.obtain(session("first.token.x"))
+    parts.clock.now = START + HOUR - 60  # AWS would still take them; and nothing has expired them yet
+    assert await parts.obtain(session("second.token.x")) is not first
+    assert parts.calls == 2
 
 
 async def test_credentials_that_aws_refused_are_dropped_once_they_are_not_brand_new():

@@ -1,6 +1,10 @@
 """The table of sessions: by token digest, bounded, and fair to those who have few."""
 
 import hashlib
+import sys
+import threading
+import time
+from collections import OrderedDict
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,13 +53,94 @@ def test_a_session_is_returned_until_its_token_ends():
     assert len(parts.table) == 0
 
 
-def test_a_token_that_was_taken_within_the_leeway_has_a_session_for_a_moment_but_no_credentials():
+def test_a_token_that_was_taken_within_the_leeway_is_verified_each_time_and_has_no_credentials():
     parts = Parts()
     kept = parts.open("a.b.c", lives=-10)
-    assert parts.lookup("a.b.c") is kept
-    assert parts.keep(kept)[0] is False
-    parts.clock.now = START + 30
     assert parts.lookup("a.b.c") is None
+    assert parts.keep(kept)[0] is False
+    assert parts.open("a.b.c") is kept  # with what STS refused it for
+    assert parts.open("d.e.f", lives=5) is parts.lookup("d.e.f")
+    parts.clock.now = START + 5
+    assert parts.lookup("d.e.f") is None
+    parts.clock.now = START + 1000
+    parts.table.expire()
+    assert len(parts.table) == 0
+
+
+def test_a_session_is_whole_before_another_thread_can_see_it():
+    parts, found = Parts(), []
+
+    class Watched(OrderedDict):
+        def __setitem__(self, digest, kept):
+            super().__setitem__(digest, kept)
+            # As a lookup in another thread, which takes no lock for what lives.
+            found.append(parts.clock.now < kept.ends_at)
+
+    parts.table._sessions = Watched()
+    parts.open("a.b.c")
+    assert found == [True]
+
+
+def test_credentials_may_end_in_one_thread_while_the_event_loop_adds_grants():
+    parts = Parts(1000)
+    kept, errors, over = parts.open("a.b.c"), [], threading.Event()
+    slots = [parts.keep(kept, session_name=str(number))[1] for number in range(MAX_GRANTS - 1)]
+
+    def end():
+        try:
+            while not over.is_set():
+                for slot in slots:
+                    parts.table.end_credentials(kept, slot)
+                    kept.living()
+        except RuntimeError as error:
+            errors.append(error)
+
+    before, thread = sys.getswitchinterval(), threading.Thread(target=end)
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until and not errors:
+            kept.granted(grant(session_name=f"more {time.monotonic()}"))
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert not errors
+
+
+def test_grants_without_credentials_are_bounded_too():
+    parts = Parts(1000)
+    kept = parts.open("a.b.c")
+    _, slot = parts.keep(kept, session_name="kept")
+    evicted = kept.granted(grant(session_name="0"))
+    for number in range(1000):
+        kept.granted(grant(session_name=str(number)))
+    assert len(kept.grants) <= MAX_GRANTS + 1
+    assert kept.grants[slot.grant] is slot
+    assert evicted.ends == 1  # so that an exchange of before a revocation brings nothing back
+
+
+def test_a_decision_of_before_an_eviction_means_what_the_session_has_now():
+    parts = Parts(1000)
+    kept = parts.open("a.b.c")
+    slots = [parts.keep(kept, session_name=str(number))[1] for number in range(MAX_GRANTS + 2)]
+    first, second = slots[:2]
+    assert kept.granted(first.grant, first) is first
+    other = kept.granted(second.grant)
+    assert other is not second
+    assert kept.granted(second.grant, second) is other
+
+
+def test_many_exchanges_of_one_session_do_not_make_the_plan_of_ends_grow():
+    parts = Parts()
+    kept = parts.open("a.b.c")
+    for number in range(20 * SIZE):
+        parts.keep(kept, lives=900 + number / 100)
+    assert len(parts.table._ends) <= 4 * SIZE + 1
+    parts.clock.now = START + 1000
+    parts.table.expire()
+    assert (len(parts.table), parts.table.credentials) == (0, 0)
 
 
 def test_a_token_that_is_verified_again_goes_on_with_its_credentials():
