@@ -54,7 +54,6 @@ _RAW_VALUE = wire.tag(HeaderValue, "raw_value")
 _OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
 
 
-@lru_cache(maxsize=64)
 def encode_continue(removed: tuple[str, ...]) -> bytes:
     """Ask Envoy for the body, and take off the headers that must never leave unsigned: ``removed``."""
     mutation = HeaderMutation(remove_headers=removed)

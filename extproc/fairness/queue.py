@@ -21,7 +21,10 @@ class Owner(NamedTuple):
 
 
 class FairQueue(Generic[Item]):
-    """Waiting items by owner, and how many of each owner are under way. Choosing costs O(owners waiting)."""
+    """Waiting items by owner, and how many of each owner are under way. Choosing costs O(owners waiting).
+
+    ``length``: how many items wait, as ``len()`` returns for the price of a call.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Owner, dict[Item, None]] = {}
@@ -29,11 +32,11 @@ class FairQueue(Generic[Item]):
         self._served: dict[Owner, int] = {}  # the turn at which one was served last
         self._issuers: dict[str, int] = {}  # the same; kept, since there are no more than were configured
         self._turn = 0
-        self._length = 0
+        self.length = 0
 
     def __len__(self) -> int:
         """Return how many items wait."""
-        return self._length
+        return self.length
 
     def outstanding(self, owner: Owner) -> int:
         """Return how many items of an owner wait or are under way."""
@@ -50,7 +53,7 @@ class FairQueue(Generic[Item]):
     def push(self, owner: Owner, item: Item) -> None:
         """Add an item to the line."""
         self._waiting.setdefault(owner, {})[item] = None
-        self._length += 1
+        self.length += 1
 
     def under_way(self, owner: Owner) -> int:
         """Return how many items of an owner are under way."""
@@ -101,24 +104,21 @@ class FairQueue(Generic[Item]):
             self._under_way[owner] = left
         else:
             del self._under_way[owner]
-            self._forget_absent(owner)
+            if owner not in self._waiting:
+                self._served.pop(owner, None)  # nothing is kept of owners who are gone
 
     def remove(self, owner: Owner, item: Item) -> bool:
         """Take an item out of the line without serving it; return whether it still waited."""
         if item not in self._waiting.get(owner, ()):
             return False
         self._take(owner, item)
-        self._forget_absent(owner)
+        if owner not in self._waiting and owner not in self._under_way:
+            self._served.pop(owner, None)
         return True
 
     def _take(self, owner: Owner, item: Item) -> None:
         items = self._waiting[owner]
         del items[item]
-        self._length -= 1
+        self.length -= 1
         if not items:
             del self._waiting[owner]
-
-    def _forget_absent(self, owner: Owner) -> None:
-        """Keep nothing of owners who have nothing waiting or under way."""
-        if owner not in self._waiting and owner not in self._under_way:
-            self._served.pop(owner, None)

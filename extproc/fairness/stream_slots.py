@@ -135,7 +135,7 @@ class _Line:
         slot = Slot(self, owner)
         with self.lock:
             queue, limit = self._queue, self.limit
-            if self._open < limit.open and not len(queue) and queue.begin(owner, below=limit.of_one):
+            if self._open < limit.open and not queue.length and queue.begin(owner, below=limit.of_one):
                 self._open += 1
                 slot.state = _OPEN
                 return slot
@@ -194,7 +194,7 @@ class _Line:
             if before == _OPEN:
                 self._open -= 1
                 self._queue.done(slot.owner)
-                if len(self._queue):
+                if self._queue.length:
                     self._serve()
             elif before == _WAITING:
                 self._queue.remove(slot.owner, slot)

@@ -1,6 +1,7 @@
 """Answers to Envoy that are the same for every request, encoded once."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from extproc.ext_proc import encoding
 
@@ -17,6 +18,12 @@ class Answer:
     message: bytes = field(repr=False)
     last: bool
     may_end: bool = False
+
+
+@lru_cache(maxsize=64)
+def proceed(removed: tuple[str, ...], mode_override: bytes = b"") -> Answer:
+    """Return "continue", without the headers that must never leave unsigned: ``removed``."""
+    return Answer(encoding.encode_continue(removed) + mode_override, last=False)
 
 
 PASS_BODY = Answer(encoding.encode_body_continue(), last=False, may_end=True)

@@ -47,6 +47,7 @@ from extproc.request.answers import (
     SHOW_PARTS,
     SHOW_RESPONSE,
     Answer,
+    proceed,
 )
 from extproc.request.phases import OUT_OF_TURN, EnvoyReplied, Phase, Progress, receive
 from extproc.request.pipeline import Pipeline
@@ -94,14 +95,15 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
                 )
                 session = authorized.session
             pipeline.heads.remember(progress.fingerprint, admission)
-            is_counted = pipeline.slots.limits(admission.target.name)
             progress.is_watched = progress.body_is_buffered and pipeline.responses.begin(session, admission)
-            mode_override = SHOW_RESPONSE[is_counted] if progress.is_watched else b""
+            mode_override = b""
+            if progress.is_watched:
+                mode_override = SHOW_RESPONSE[pipeline.slots.limits(admission.target.name)]
 
             # Body. One that comes late must not outlive its token, its credentials or a revocation.
             found_at = time.monotonic()
             if admission.needs_body:
-                yield from _body(progress, encoding.encode_continue(admission.removed) + mode_override)
+                yield from _body(progress, proceed(admission.removed, mode_override))
                 mode_override = b""
             if authorized is None or time.monotonic() - found_at > RECHECK_AFTER:
                 inputs = pipeline.admission.read(admission, progress.body, record)
@@ -115,8 +117,7 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
             )
 
             # A slot, if the target's open requests are counted. ``_conclude`` gives it back.
-            if is_counted:
-                progress.slot = pipeline.slots.enter(admission.target.name, session.owner)
+            progress.slot = pipeline.slots.enter(admission.target.name, session.owner)
             if progress.slot is not None and not progress.slot.is_open:
                 with record.stage("target"):
                     yield progress.slot.wait
@@ -190,7 +191,7 @@ def _admitted_anew(
     return pipeline.admission.admit(received.head) if received.body_is_buffered else None
 
 
-def _body(progress: Progress, answer: bytes) -> Way:
+def _body(progress: Progress, answer: Answer) -> Way:
     """Say "continue", and receive the whole body.
 
     Raises:
@@ -199,7 +200,7 @@ def _body(progress: Progress, answer: bytes) -> Way:
     """
     progress.phase, progress.body_is_buffered = Phase.BODY, False
     progress.record.pause()
-    message = yield Answer(answer, last=False)
+    message = yield answer
     progress.record.resume()
     progress.body = receive(progress, message).body
     progress.phase = Phase.DECIDING
@@ -261,9 +262,7 @@ def _refused(pipeline: Pipeline, progress: Progress, error: Exception) -> Way:
         token = pipeline.refusals.token_of(head, admission) if is_known_user else None
         if token is not None and pipeline.refusals.waiting.enter(token):
             try:
-                yield from _body(
-                    progress, encoding.encode_continue(pipeline.refusals.withheld_names(head, admission))
-                )
+                yield from _body(progress, proceed(pipeline.refusals.withheld_names(head, admission)))
             except EnvoyReplied:
                 yield PASS_RESPONSE
                 return

@@ -7,7 +7,6 @@ counter of the client library. ``telemetry.collector`` exposes them.
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -21,15 +20,11 @@ from extproc.telemetry.state import GaugeSources, MetricsState
 _BATCH = 64  # decisions
 
 
-class _Decided(NamedTuple):
-    """The counted part of a record. The record itself must not be kept: its head contains the token."""
-
-    labels: tuple[str, str, str]
-    cache: str
-    own: float
-    sign: float | None
-    remaining: float | None
-    stages: Mapping[str, tuple[float, float]]
+_Decided = tuple[
+    tuple[str, str, str], str, float, float | None, float | None, Mapping[str, tuple[float, float]]
+]
+"""The counted part of a record: labels, cache, own, sign, remaining, stages. The record itself must not be
+kept: its head contains the token."""
 
 
 class Metrics:
@@ -69,7 +64,7 @@ class Metrics:
     def decided(self, record: RequestRecord) -> None:
         """Count a decision, and the duration of its stages."""
         self._uncounted.append(
-            _Decided(
+            (
                 (record.decision, record.reason, record.target),
                 record.cache,
                 record.own,
