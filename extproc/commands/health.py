@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.config import Listen
 from extproc.grpc_server.certificates import CertificateError
-from extproc.grpc_server.channel import ClientTls, connect, towards_ourselves
+from extproc.grpc_server.channel import ClientTls, connect, tls_to_own_server
 
 TIMEOUT = 2.0  # seconds
 HEALTHY, UNHEALTHY = 0, 1
@@ -32,7 +32,7 @@ def _own_tls(listen: Listen | None) -> ClientTls | None:
     tls = listen.tls if listen else None
     if tls is None:
         return None
-    return towards_ourselves(
+    return tls_to_own_server(
         Path(tls.certificate), Path(tls.private_key), Path(tls.client_ca) if tls.client_ca else None
     )
 

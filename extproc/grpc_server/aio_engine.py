@@ -1,4 +1,4 @@
-"""The engine on grpc.aio, public interfaces only: a coroutine carries each stream."""
+"""The engine on grpc.aio, with public interfaces only: each stream is a coroutine."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,15 +24,15 @@ _log = structlog.get_logger(__name__)
 class AioEngine:
     """Serves ``ExternalProcessor/Process`` over the given transport.
 
-    ``pipeline`` is asked once a stream, so that a new configuration applies to new requests.
+    ``pipeline`` is called once for each stream, so that a new configuration applies to new requests.
     """
 
     def __init__(self, *, transport: Transport, pipeline: Callable[[], Pipeline]) -> None:
         self._transport = transport
         self._pipeline = pipeline
         self._health = health_aio.HealthServicer()
-        self._onlookers: set[asyncio.Task[None]] = set()
-        """Streams whose requests are signed, while they wait to see the upstream's answer."""
+        self._signed_streams: set[asyncio.Task[None]] = set()
+        """Streams of signed requests that stay open for the upstream's response."""
         self._stopping = False
         self._server = grpc.aio.server(options=transport.options)
         # Messages stay bytes here: ``ext_proc.decoding`` is the one place that parses them.
@@ -42,7 +42,7 @@ class AioEngine:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = (EXT_PROC_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-        # The descriptor of our service is found in the default pool, where this import put it.
+        # Reflection finds the service's descriptor in the default pool, where this import put it.
         assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
         reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), self._server)
         self.ports = transport.bind(self._server.add_secure_port)
@@ -53,7 +53,7 @@ class AioEngine:
         await self._server.start()
 
     async def set_serving(self, *, serving: bool) -> None:
-        """Tell the health service's clients, Envoy among them."""
+        """Report health to clients of the health service, such as Envoy."""
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
@@ -61,22 +61,22 @@ class AioEngine:
             await self._health.set(service, status)
 
     async def failed(self) -> None:
-        """Never return: what breaks here breaks the event loop."""
+        """Wait forever: this engine fails only with the event loop."""
         await asyncio.get_running_loop().create_future()
 
     async def stop(self, *, grace: float) -> None:
         """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close."""
         await self._health.enter_graceful_shutdown()
         self._stopping = True
-        for task in list(self._onlookers):
+        for task in list(self._signed_streams):
             task.cancel()
         await self._server.stop(grace)
 
     async def _process(self, _requests: Any, context: Any) -> None:
-        """Serve one stream. Every way out is a last answer or a status that is not OK.
+        """Serve one stream. It always ends with a last answer or a status that is not OK.
 
-        No way out comes before the first message: a client that is still writing would see its stream
-        reset, and not why.
+        It does not end before the first message: a client that is still writing would see a reset stream and
+        no status.
         """
         refusal = grpc.StatusCode.ABORTED, "no answer"
         stream: Stream | None = None
@@ -92,7 +92,7 @@ class AioEngine:
                     return
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
+        except Exception as error:  # noqa: BLE001 - the status must neither be OK nor give the cause
             _log.error("stream_failed", error=type(error).__name__)
         finally:
             if stream is not None:
@@ -103,18 +103,18 @@ class AioEngine:
         try:
             return await context.read()
         except asyncio.CancelledError:
-            Stream(self._pipeline(), target_name=None).close()  # it is counted, too
+            Stream(self._pipeline(), target_name=None).close()  # counts it as abandoned
             raise
 
     async def _answered(self, stream: Stream, message: Any, context: Any) -> bool:
-        """Return whether the stream got its last answer, or needs none."""
+        """Answer messages; return whether the stream got its last answer, or needs none."""
         while message is not grpc.aio.EOF:
             answer = stream.receive(message)
             if not isinstance(answer, Answer):
                 answer = await answer
             await context.write(answer.message)
             if answer.last:
-                # Leaving now keeps no stream open during a long response of the upstream.
+                # No stream stays open for a long response of the upstream.
                 return True
             if not answer.may_end:
                 message = await context.read()
@@ -126,7 +126,7 @@ class AioEngine:
         """Return the client's next message, or None when the server stops first."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
-        self._onlookers.add(task)
+        self._signed_streams.add(task)
         try:
             return await read
         except asyncio.CancelledError:
@@ -134,4 +134,4 @@ class AioEngine:
                 raise
             return None
         finally:
-            self._onlookers.discard(task)
+            self._signed_streams.discard(task)

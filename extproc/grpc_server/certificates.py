@@ -23,7 +23,7 @@ class CertificateError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM texts that fit together. ``client_ca`` of None asks clients for no certificate."""
+    """A certificate in PEM with its key. ``client_ca`` of None: clients need no certificate."""
 
     chain: bytes
     private_key: bytes = field(repr=False)
@@ -35,10 +35,10 @@ class Certificates:
 
 
 class CertificateFiles:
-    """What the files hold now. Files that are replaced by broken ones leave the last good ones in use.
+    """The certificates in the files, read again when the files change. Broken files keep the last good ones.
 
-    Cheap enough to ask at every handshake: one stat a file. Links are followed, so that the swap of
-    a mounted directory, as of a Kubernetes Secret, is seen. Expiry is not checked: a client does that.
+    It costs one ``stat`` a file, so it is asked at every handshake. Links are followed, so that the swap of a
+    mounted directory (a Kubernetes Secret) is noticed. Expiry is not checked: clients do that.
     """
 
     def __init__(self, *, certificate: Path, private_key: Path, client_ca: Path | None = None) -> None:
@@ -50,7 +50,7 @@ class CertificateFiles:
         self.failure: str | None = None
 
     def current(self) -> Certificates:
-        """The same object until the files change. Never raises."""
+        """Return the certificates: the same object until the files change. Never raises."""
         with self._lock:
             stamp = _stamp(self._paths)
             if stamp != self._stamp:
@@ -65,7 +65,7 @@ class CertificateFiles:
         return current.begins_at.timestamp(), current.expires_at.timestamp()
 
     def broken(self) -> bool:
-        """Whether the files cannot be used, so that others than theirs are in use."""
+        """Return whether the files cannot be used, so that earlier certificates are in use."""
         self.current()
         return self.failure is not None
 

@@ -1,4 +1,4 @@
-"""Our own clients' way to a gRPC listener: ``extproc health`` and the like."""
+"""Channels to a gRPC listener, for ``extproc health`` and ``extproc admin``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,13 @@ _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - looked for, not
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """PEM files: whom to trust, and who we are. ``name`` is the server's, if not the address's host."""
+    """PEM files of a client.
+
+    Attributes:
+        ca: the trusted certificates.
+        certificate: the client's own, with ``private_key``.
+        name: the server's name, if it is not the host of the address.
+    """
 
     ca: Path
     certificate: Path | None = None
@@ -21,7 +27,7 @@ class ClientTls:
 
 
 def connect(address: str, tls: ClientTls | None = None) -> grpc.Channel:
-    """A channel to ``HOST:PORT`` or ``unix:/path``, in clear text without ``tls``. No proxy is asked.
+    """Return a channel to ``HOST:PORT`` or ``unix:/path``, in clear text without ``tls``. No proxy is used.
 
     Raises:
         CertificateError: a file cannot be read.
@@ -37,8 +43,8 @@ def connect(address: str, tls: ClientTls | None = None) -> grpc.Channel:
     return grpc.secure_channel(target, credentials, options=options)
 
 
-def towards_ourselves(certificate: Path, private_key: Path, client_ca: Path | None) -> ClientTls:
-    """TLS for a probe on the server's own machine: it trusts exactly the server's certificate.
+def tls_to_own_server(certificate: Path, private_key: Path, client_ca: Path | None) -> ClientTls:
+    """Return TLS for a probe on the server's machine, which trusts exactly the server's certificate.
 
     Where clients need a certificate, the probe shows the server's own. That is refused if the client CA
     is another one than the server's, or if the certificate is not for clients.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 AuthContext = Mapping[str, Iterable[bytes]]
-"""gRPC's word on the peer of a connection: what its verified certificate says, by kind of name."""
+"""The names in a peer's verified certificate, by kind."""
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 
@@ -14,16 +14,16 @@ class AllowedClients:
 
     A name with ``://`` equals a URI of the certificate, exactly (SPIFFE IDs are compared so). Any other
     equals a DNS name of it, or begins with ``*.`` for one more label. The subject's common name is
-    not looked at (RFC 9525 2). That the certificate is of a known authority, TLS has checked.
+    not read (RFC 9525 2). TLS has already verified the certificate's issuer.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Take the list; an empty one admits nobody."""
+        """Take the list; an empty one admits no client."""
         self._uris = frozenset(name.encode() for name in names if "://" in name)
         self._dns = re.compile("|".join(_dns_pattern(name) for name in names if "://" not in name) or r"(?!)")
 
     def admit(self, peer: AuthContext) -> bool:
-        """Whether one of the peer's names is on the list."""
+        """Return whether one of the peer's names is on the list."""
         if any(uri in self._uris for uri in peer.get("peer_uri", ())):
             return True
         return any(
@@ -33,7 +33,7 @@ class AllowedClients:
 
 
 def names(peer: AuthContext) -> list[str]:
-    """The peer's names, for a log."""
+    """Return the peer's names, for a log."""
     return [name.decode("latin-1") for kind in ("peer_uri", "peer_dns") for name in peer.get(kind, ())]
 
 

@@ -1,8 +1,8 @@
-"""What drives the streams: gRPC's completion queue directly, or grpc.aio. Both give the same answers.
+"""The engines that drive streams: gRPC's completion queue, or grpc.aio. Both give the same answers.
 
-The completion queue answers a known session in the thread that took its message: no
-coroutine, no hand-off between threads. It uses parts of grpcio that are not public, so it
-is checked for before it is used, and ``auto`` falls back to grpc.aio.
+The completion queue answers requests of known sessions in the thread that took their message, without a
+coroutine or a second thread. It uses private parts of grpcio. These are checked before use, and ``auto``
+falls back to grpc.aio.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Engine(Protocol):
         ...
 
     async def set_serving(self, *, serving: bool) -> None:
-        """Tell the health service's clients, Envoy among them."""
+        """Report health to clients of the health service, such as Envoy."""
         ...
 
     async def stop(self, *, grace: float) -> None:
@@ -47,7 +47,7 @@ class NoSuchEngineError(RuntimeError):
 
 
 def build(name: EngineName, *, transport: Transport, pipeline: Callable[[], Pipeline]) -> Engine:
-    """The engine of that name, bound to its addresses.
+    """Return the engine of that name, bound to its addresses.
 
     Raises:
         NoSuchEngineError: ``completion_queue`` was asked for and does not run here.

@@ -1,4 +1,4 @@
-"""Which engine, and what must be set before anything imports gRPC."""
+"""The names of the engines, and the environment to set before gRPC is imported."""
 
 import os
 from typing import Literal
@@ -10,10 +10,10 @@ _POLLING_THREAD_DOES_IO = "-event_engine_listener"
 
 
 def prepare(name: EngineName) -> None:
-    """Set what gRPC reads when it is imported first; what the environment says already stays.
+    """Set the variables that gRPC reads on import, unless the environment sets them.
 
-    Without gRPC's own listener threads the thread that takes an event has done its socket
-    work too. That is for the completion queue only: grpc.aio is slower with it.
+    Without gRPC's own listener threads, the polling thread does the socket work as well. This is for the
+    completion queue only: grpc.aio is slower with it.
     """
     if name != "aio":
         os.environ.setdefault(_EXPERIMENTS, _POLLING_THREAD_DOES_IO)

@@ -1,8 +1,8 @@
-"""The names of what a gRPC listener of ours offers, whichever engine runs it."""
+"""Names of the gRPC services and metadata, the same for every engine."""
 
 EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 HEALTH_SERVICES = ("", EXT_PROC_SERVICE)
-"""What health is told of; "" is the server as a whole."""
+"""The services whose health is reported; "" is the whole server."""
 
 TARGET_METADATA = "x-extproc-target"
-"""The metadata of a stream by which its route names the target; clients cannot set it."""
+"""The gRPC metadata in which Envoy's route names the target; clients cannot set it."""

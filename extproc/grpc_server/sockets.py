@@ -1,4 +1,4 @@
-"""Unix sockets: who may connect, and never in the place of one that is in use."""
+"""Unix sockets: their permissions, and a refusal to replace one that is in use."""
 
 import contextlib
 import fcntl
@@ -20,16 +20,21 @@ _MODE_WHILE_BINDING = 0o177  # leaves reading and writing to the owner
 
 @dataclass(frozen=True, slots=True)
 class SocketRights:
-    """Permission bits and owner of socket files. ``owner``: user, user:group or :group; None keeps ours."""
+    """Permissions of socket files.
+
+    Attributes:
+        mode: the permission bits.
+        owner: user, user:group or :group; None for that of the process.
+    """
 
     mode: int = 0o660
     owner: str | None = None
 
 
 def bind_socket(path: Path, rights: SocketRights, bind: Callable[[], int]) -> int:
-    """Have ``bind`` make the socket at ``path``; from the first moment nobody else may connect.
+    """Create the socket at ``path`` with ``bind``. At first only its owner may connect.
 
-    The rights are given after that. A file that a dead process left is replaced.
+    The permissions are set after that. A file that a dead process left is replaced.
 
     Raises:
         OSError: the path is in use, is no socket, or its directory or owner is not there.
@@ -76,7 +81,7 @@ def _refuse_what_lives(path: Path) -> None:
     if not stat.S_ISSOCK(status.st_mode):
         raise OSError("a file is there that is no socket")
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(0)  # a full backlog is somebody too
+        probe.settimeout(0)  # a full backlog means that a process listens
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
@@ -88,7 +93,7 @@ def _refuse_what_lives(path: Path) -> None:
 
 
 def _ids(owner: str | None) -> tuple[int, int]:
-    """User and group number, -1 for "as it is"."""
+    """Return user and group number, -1 for unchanged."""
     user, _, group = (owner or "").partition(":")
     try:
         return (

@@ -1,4 +1,4 @@
-"""How a gRPC listener speaks to its clients: limits, TLS, and who may call. The same for every engine."""
+"""The transport of a gRPC listener: addresses, limits, TLS, allowed clients. The same for every engine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ AddPort = Callable[[str, grpc.ServerCredentials], int]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client may ask for. Times are in seconds.
+    """Limits of one connection. Times are in seconds.
 
     ``streams``: at a time on one connection; further ones wait at the client. Equal to the requests
     that the rendered Envoy configuration lets be under way, so that none ever waits: at the limit gRPC
@@ -39,11 +39,13 @@ class Limits:
 
 
 class Transport:
-    """The addresses of a listener and everything that is agreed with its clients.
+    """The addresses of a listener, and who may connect to them and how.
 
-    Without ``certificates`` it is clear text. With a client CA among them, whoever has no certificate
-    of it gets no connection. ``allowed_clients`` narrows that down for ``admits``; empty means all.
-    ``share_port`` lets several processes listen on one TCP port. ``setting``: what errors call it.
+    Args:
+        certificates: None for clear text. With a client CA, only clients with its certificates connect.
+        allowed_clients: names that ``admits`` accepts; empty accepts all.
+        share_port: let several processes listen on one TCP port.
+        setting: the name of the setting in errors.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Transport:
         return [self._bind(address, add_port) for address in self.addresses]
 
     def admits(self, peer: Callable[[], AuthContext]) -> bool:
-        """Whether a client may ask for signatures. ``peer`` is only called if there is a list."""
+        """Return whether a client may request signatures. ``peer`` is only called if there is a list."""
         if self._allowed is None:
             return True
         names = peer()
@@ -101,14 +103,14 @@ class Transport:
             raise OSError(f"{self._setting} {address}: {error}") from None
 
     def _credentials(self) -> grpc.ServerCredentials:
-        """Credentials for one address: each remembers by itself what it has told gRPC last."""
+        """Return credentials for one address; each keeps the certificates that it last passed to gRPC."""
         files = self.certificates
         if files is None:
             return grpc.insecure_server_credentials()
         served = files.current()
 
         def changed() -> grpc.ServerCertificateConfiguration | None:
-            """Called before every handshake; running connections keep what they agreed on."""
+            """Return new certificates, or None. Called before each handshake, for new connections only."""
             nonlocal served
             now = files.current()
             if now is served:
@@ -135,11 +137,11 @@ def _options(limits: Limits, *, share_port: bool, secure: bool) -> tuple[tuple[s
         ("grpc.max_metadata_size", limits.metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
         ("grpc.max_concurrent_streams", limits.streams),
-        # A burst of streams that we have not come to yet is no reason to refuse any.
+        # A burst of new streams must not be refused.
         ("grpc.server.max_pending_requests", limits.streams),
         ("grpc.server.max_pending_requests_hard_limit", limits.streams),
         ("grpc.server_handshake_timeout_ms", _ms(limits.handshake)),
-        # A peer that is gone without a word must not hold its streams.
+        # A peer that has silently gone must not hold its streams.
         ("grpc.keepalive_time_ms", _ms(limits.ping_after)),
         ("grpc.keepalive_timeout_ms", _ms(limits.ping_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),

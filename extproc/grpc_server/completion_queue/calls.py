@@ -1,7 +1,10 @@
-"""One call each: what to do when its next batch of operations is done.
+"""Calls on the completion queue: each receives messages, sends answers and ends with one status.
 
-A batch's tag is the method that goes on with the call. Everything of a call that is not
-loop-bound happens in the polling thread, one event after the other, so a call needs no lock.
+The tag of a batch of operations is the method to call when the batch is done. A call needs no lock: what is
+not bound to the event loop happens in the polling thread, one event after the other.
+
+When Envoy resets a stream whose answer is awaited (STS is being asked, say), ``ProcessCall._closed`` ends the
+wait. The exchange itself goes on for others (``caching.single_flight``).
 """
 
 from collections.abc import Callable
@@ -23,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Call:
-    """A call of a client. Ends with one status, after which nothing holds it."""
+    """A client's call. After its status nothing holds a reference to it."""
 
     __slots__ = ("_call", "_ended", "_started", "_watched")
 
@@ -34,18 +37,18 @@ class Call:
         self._watched = False
 
     def receive(self) -> None:
-        """Wait for the client's next message."""
+        """Receive the client's next message."""
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._arrived)
 
     def send(self, message: bytes, *, then: Callable[[Any], None] | None = None) -> None:
-        """Send a message, and wait for the client's next one, or go on with ``then`` once it is sent."""
+        """Send a message; then receive the client's next one, or call ``then``."""
         operations = [*self._initial(), cygrpc.SendMessageOperation(message, _NO_FLAGS)]
         if then is None:
             operations.append(cygrpc.ReceiveMessageOperation(_NO_FLAGS))
         self._call.start_server_batch(operations, then or self._arrived)
 
     def end(self, status: Status, last_message: bytes | None = None) -> None:
-        """Send the last message, if there is one, and the status. Later ends change nothing."""
+        """Send the last message, if there is one, and the status. Later calls do nothing."""
         if self._ended:
             return
         self._ended = True
@@ -58,7 +61,7 @@ class Call:
         self._call.start_server_batch(operations, _done)
 
     def watch(self, closed: Callable[[Any], None]) -> None:
-        """Have ``closed`` called when the call is over, for whatever cause; once a call."""
+        """Call ``closed`` when the call is over, for whatever cause. Later calls do nothing."""
         if not self._watched:
             self._watched = True
             self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), closed)
@@ -70,7 +73,7 @@ class Call:
         return [cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)]
 
     def _arrived(self, event: Any) -> None:
-        """A message has come; or none, since the client has half-closed or gone."""
+        """Handle a message; or none, if the client has half-closed or gone."""
         # The operation that receives is the last of its batch.
         message = event.batch_operations[-1].message()
         try:
@@ -78,24 +81,23 @@ class Call:
                 self.on_half_close()
             else:
                 self.on_message(message)
-        except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
+        except Exception as error:  # noqa: BLE001 - the status must neither be OK nor give the cause
             _log.error("stream_failed", error=type(error).__name__)
             self.end(NO_ANSWER)
 
     def on_message(self, message: bytes) -> None:
-        """Go on with the client's message."""
+        """Handle the client's message."""
         raise NotImplementedError
 
     def on_half_close(self) -> None:
-        """Nothing more will come."""
+        """End the call: no message will follow."""
         self.end(NO_ANSWER)
 
 
 class RefusedCall(Call):
-    """A call that gets nothing but its status.
+    """A call that gets nothing but a status.
 
-    Once its first message has come: a client that is still writing would see its stream
-    reset, and not why.
+    It gets it after its first message: a client that is still writing would see a reset stream and no status.
     """
 
     __slots__ = ("_status",)
@@ -114,91 +116,93 @@ class RefusedCall(Call):
 
 
 def _done(_event: Any) -> None:
-    """Nothing is left to do; the event was all that still held the call."""
+    """Do nothing: the event held the last reference to the call."""
 
 
-class Onlookers:
-    """Calls whose requests are signed, and which stay to see the upstream's answer."""
+class SignedCalls:
+    """Calls of signed requests that stay open for the upstream's response. They may be ended at any time."""
 
     def __init__(self) -> None:
         self._calls: set[ProcessCall] = set()
-        self._sent_away = False
+        self._all_end = False
 
     def add(self, call: "ProcessCall") -> None:
-        """Let a call stay, until ``send_away``."""
+        """Keep a call open until ``end_all``."""
         self._calls.add(call)
-        if self._sent_away:
-            call.let_go()
+        if self._all_end:
+            call.end_signed()
 
     def discard(self, call: "ProcessCall") -> None:
-        """Forget a call that ends."""
+        """Drop a call that ends."""
         self._calls.discard(call)
 
-    def send_away(self) -> None:
-        """Have all calls end, and further ones at once."""
-        self._sent_away = True
+    def end_all(self) -> None:
+        """End all calls, and further ones at once."""
+        self._all_end = True
         for call in list(self._calls):
-            call.let_go()
+            call.end_signed()
 
 
 class ProcessCall(Call):
-    """A stream of Envoy's. Every way out is a last answer or a status that is not OK.
+    """A stream of Envoy's. It always ends with a last answer or a status that is not OK.
 
-    ``later`` runs what has to wait in the event loop, and then ``answer``; ``leave`` has it wait no more.
+    Args:
+        answer_later: awaits an answer in the event loop and sends it with ``answer``.
+        stop_waiting: cancels that, since Envoy reset the stream.
     """
 
-    __slots__ = ("_later", "_leave", "_onlookers", "_stream")
+    __slots__ = ("_answer_later", "_signed_calls", "_stop_waiting", "_stream")
 
     def __init__(
         self,
         call: Any,
         stream: Stream,
-        later: Callable[["ProcessCall", Any], None],
-        leave: Callable[["ProcessCall"], None],
-        onlookers: Onlookers,
+        answer_later: Callable[["ProcessCall", Any], None],
+        stop_waiting: Callable[["ProcessCall"], None],
+        signed_calls: SignedCalls,
     ) -> None:
         super().__init__(call)
-        self._onlookers = onlookers
+        self._signed_calls = signed_calls
         self._stream = stream
-        self._later = later
-        self._leave = leave
+        self._answer_later = answer_later
+        self._stop_waiting = stop_waiting
 
     def on_message(self, message: bytes) -> None:
-        """Answer at once from what is known, else later."""
+        """Answer at once if nothing has to be waited for."""
         answer = self._stream.receive(message)
         if isinstance(answer, Answer):
             self.answer(answer)
         else:
-            # Nothing is received meanwhile, which would tell that Envoy has gone.
+            # No receive is under way meanwhile that would show that Envoy has gone.
             self.watch(self._closed)
-            self._later(self, answer)
+            self._answer_later(self, answer)
 
     def end(self, status: Status, last_message: bytes | None = None) -> None:
-        """End the call, and then the stream, in whatever way it is over."""
-        self._onlookers.discard(self)
+        """End the call, then the stream: its slot and its record are released however it ended."""
+        self._signed_calls.discard(self)
         super().end(status, last_message)
         self._stream.close()
 
     def _closed(self, event: Any) -> None:
         if event.batch_operations[-1].cancelled():
-            self._leave(self)
+            self._stop_waiting(self)
 
     def answer(self, answer: Answer) -> None:
-        """Send an answer. Leaving after the last keeps no stream open during a long response."""
+        """Send an answer. The call ends with the last one, not with the upstream's response."""
         if answer.last:
             self.end(OK, answer.message)
         else:
             self.send(answer.message)
-            # Not before: a call that is let go without its signature would let the request go as it came.
+            # Not earlier: a call that ends with OK before its signature would forward the request as it came.
             if answer.may_end:
-                self._onlookers.add(self)
+                self._signed_calls.add(self)
                 if self._ended:  # pragma: no cover - by the other thread, meanwhile
-                    self._onlookers.discard(self)
+                    self._signed_calls.discard(self)
 
-    def let_go(self) -> None:
-        """End the call, whose request is signed; from any thread."""
-        # A batch without operations is done at once, and has the polling thread go on.
-        self._call.start_server_batch((), self._go)
+    def end_signed(self) -> None:
+        """End the call of a signed request. For any thread."""
+        # A batch without operations is done at once, so the polling thread calls its tag.
+        self._call.start_server_batch((), self._end_ok)
 
-    def _go(self, _event: Any) -> None:
+    def _end_ok(self, _event: Any) -> None:
         self.end(OK)

@@ -1,7 +1,7 @@
-"""The server: one thread takes gRPC's events and answers what memory can answer.
+"""The server: one thread takes gRPC's events, and answers requests of known sessions by itself.
 
-What has to wait (verification, decisions, exchanges, large bodies) goes to the event loop,
-which sends the answer itself: gRPC's core takes operations from any thread.
+What must be waited for (verification, decisions, exchanges, large bodies) goes to the event loop, which sends
+the answer itself: gRPC's core takes operations from any thread.
 """
 
 import asyncio
@@ -16,7 +16,13 @@ from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2
 
 from extproc.ext_proc.envoy import external_processor_pb2
-from extproc.grpc_server.completion_queue.calls import NO_ANSWER, Onlookers, ProcessCall, RefusedCall, Status
+from extproc.grpc_server.completion_queue.calls import (
+    NO_ANSWER,
+    ProcessCall,
+    RefusedCall,
+    SignedCalls,
+    Status,
+)
 from extproc.grpc_server.completion_queue.health_and_reflection import HealthAndReflection
 from extproc.grpc_server.service_names import EXT_PROC_SERVICE, HEALTH_SERVICES, TARGET_METADATA
 from extproc.grpc_server.transport import Transport
@@ -27,9 +33,9 @@ from extproc.request.stream import Stream
 _PROCESS = f"/{EXT_PROC_SERVICE}/Process"
 _NOT_ALLOWED: Status = (cygrpc.StatusCode.permission_denied, b"client not allowed")
 _CALLS_ASKED_FOR = 16
-"""New calls that gRPC may hand over at a time; each is asked for again when it comes."""
+"""New calls that gRPC may deliver at a time; for each that comes, another is requested."""
 
-_UNTIL_CANCELLED = 5.0  # seconds for cancelled calls to end
+_CANCEL_TIMEOUT = 5.0  # seconds in which cancelled calls must end
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +43,7 @@ _log = structlog.get_logger(__name__)
 class CompletionQueueEngine:
     """Serves ``ExternalProcessor/Process`` over the given transport.
 
-    ``pipeline`` is asked once a stream, so that a new configuration applies to new requests.
+    ``pipeline`` is called once for each stream, so that a new configuration applies to new requests.
     """
 
     def __init__(self, *, transport: Transport, pipeline: Callable[[], Pipeline]) -> None:
@@ -48,12 +54,12 @@ class CompletionQueueEngine:
         self._server = cygrpc.Server(transport.options, False)  # noqa: FBT003 - without xDS
         self._server.register_completion_queue(self._queue)
         self.ports = transport.bind(self._add_port)
-        # The descriptor of our service is found in the default pool, where this import put it.
+        # Reflection finds the service's descriptor in the default pool, where this import put it.
         assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
         self._thread = threading.Thread(target=self._poll, name="grpc", daemon=True)
-        self._onlookers = Onlookers()
+        self._signed_calls = SignedCalls()
         self._waiting: dict[ProcessCall, asyncio.Task[None]] = {}
-        # Not whether the thread lives: it lives on for a moment after it has failed.
+        # Not ``is_alive``: the thread lives on for a moment after it has failed.
         self._polling = False
         self._stopping = False
         self._calls_ended, self._hurry = asyncio.Event(), asyncio.Event()
@@ -71,7 +77,7 @@ class CompletionQueueEngine:
         self._thread.start()
 
     async def set_serving(self, *, serving: bool) -> None:
-        """Tell the health service's clients, Envoy among them."""
+        """Report health to clients of the health service, such as Envoy."""
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
@@ -85,7 +91,7 @@ class CompletionQueueEngine:
     async def stop(self, *, grace: float) -> None:
         """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close.
 
-        Called again, it cancels those that are left.
+        A second call cancels the streams that are left.
         """
         if self._stopping:
             self._hurry.set()
@@ -93,11 +99,11 @@ class CompletionQueueEngine:
             return
         self._stopping = True
         self._health_and_reflection.stop()
-        if not self._polling:  # nobody would take the events that the end brings
+        if not self._polling:  # no thread would take the events of a shutdown
             self._stopped.set()
             return
         self._server.shutdown(self._queue, self._on_shutdown)
-        self._onlookers.send_away()
+        self._signed_calls.end_all()
         try:
             await asyncio.wait_for(self._ended_or_hurried(), grace)
         except TimeoutError:
@@ -106,8 +112,8 @@ class CompletionQueueEngine:
             self._server.cancel_all_calls()
             for task in self._waiting.values():
                 task.cancel()
-            await asyncio.wait_for(self._calls_ended.wait(), _UNTIL_CANCELLED)
-        # In this thread, as cancelling is: a server that is destroyed must not be told to cancel.
+            await asyncio.wait_for(self._calls_ended.wait(), _CANCEL_TIMEOUT)
+        # In the thread that cancels, too: a destroyed server must not get ``cancel_all_calls``.
         self._server.destroy()
         self._queue.shutdown()
         await asyncio.to_thread(self._thread.join)
@@ -134,9 +140,9 @@ class CompletionQueueEngine:
                     event.tag(event)
                 except Exception as error:  # noqa: BLE001 - one call must not end all others
                     _log.error("event_failed", error=type(error).__name__)
-                # Kept while waiting for the next one, it would keep its call from being freed.
+                # Held during the next poll, it would keep its call from being freed.
                 del event
-        except BaseException as error:  # noqa: BLE001 - nothing may end this thread unseen
+        except BaseException as error:  # noqa: BLE001 - the thread must not end without a log line
             _log.critical("engine_failed", error=type(error).__name__)
         finally:
             self._polling = False
@@ -169,13 +175,13 @@ class CompletionQueueEngine:
                 target_name = value
         try:
             stream = Stream(self._pipeline(), target_name=target_name)
-        except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
+        except Exception as error:  # noqa: BLE001 - the status must neither be OK nor give the cause
             _log.error("stream_failed", error=type(error).__name__)
             RefusedCall(event.call, NO_ANSWER).receive()
             return
-        ProcessCall(event.call, stream, self._later, self._leave, self._onlookers).receive()
+        ProcessCall(event.call, stream, self._answer_later, self._stop_waiting, self._signed_calls).receive()
 
-    def _later(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
+    def _answer_later(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
         self._loop.call_soon_threadsafe(self._spawn, call, step)
 
     def _spawn(self, call: ProcessCall, step: Awaitable[Answer]) -> None:
@@ -187,21 +193,21 @@ class CompletionQueueEngine:
         if self._waiting.get(call) is task:  # pragma: no branch - or the call's next message waits already
             del self._waiting[call]
         if task.cancelled():
-            call.end(NO_ANSWER)  # cancelled before it began, it could not do so itself
+            call.end(NO_ANSWER)  # a task cancelled before its first step cannot do so itself
             if inspect.iscoroutine(step):  # pragma: no branch - as every step is
                 step.close()
 
-    def _leave(self, call: ProcessCall) -> None:
+    def _stop_waiting(self, call: ProcessCall) -> None:
         self._in_loop(lambda: self._cancel(call))
 
     def _cancel(self, call: ProcessCall) -> None:
-        """Envoy has gone. What others may wait for too goes on: the stream shields it."""
+        """Cancel the wait of a stream that Envoy reset. Work that others may share goes on, shielded."""
         task = self._waiting.get(call)
         if task is not None:
             task.cancel()
 
     def _on_shutdown(self, _event: Any) -> None:
-        """All calls have ended."""
+        """Note that all calls have ended."""
         self._in_loop(self._calls_ended.set)
 
     def _in_loop(self, callback: Callable[[], None]) -> None:
@@ -214,11 +220,11 @@ async def _finish(call: ProcessCall, step: Awaitable[Answer]) -> None:
     except asyncio.CancelledError:
         call.end(NO_ANSWER)
         raise
-    except Exception as error:  # noqa: BLE001 - the status must not be OK, and must not tell why
+    except Exception as error:  # noqa: BLE001 - the status must neither be OK nor give the cause
         _log.error("stream_failed", error=type(error).__name__)
         call.end(NO_ANSWER)
 
 
 def _peer(call: Any) -> dict[str, Any]:
-    """Who the client has proved to be, by the names that public interfaces use."""
+    """Return the client's verified identity, keyed as in grpcio's public interfaces."""
     return {key.decode(): values for key, values in cygrpc.auth_context(call).items()}

@@ -1,4 +1,4 @@
-"""Health and reflection, whose logic is that of grpcio's own servicers, and what nobody offers."""
+"""Health and reflection, answered by grpcio's own servicers; a status for methods that do not exist."""
 
 import threading
 from collections import deque
@@ -24,7 +24,7 @@ _MAX_UNSENT = 8  # changes of health; a watcher that takes none needs the latest
 
 
 class HealthAndReflection:
-    """Makes the calls of everything but the external processor."""
+    """Answers all calls but those of the external processor."""
 
     def __init__(self) -> None:
         self.health = health.HealthServicer()
@@ -33,7 +33,7 @@ class HealthAndReflection:
         self._watchers: set[WatchCall] = set()
 
     def begin(self, method: str, call: Any) -> None:
-        """Take up a call of a method."""
+        """Answer a call of a method."""
         if method == f"{_HEALTH}Check":
             CheckCall(call, self.health).receive()
         elif method == f"{_HEALTH}Watch":
@@ -44,14 +44,14 @@ class HealthAndReflection:
             RefusedCall(call, _UNIMPLEMENTED).receive()
 
     def stop(self) -> None:
-        """Say NOT_SERVING for good, and let watchers go after they were told."""
+        """Report NOT_SERVING for good, and end the calls of watchers once that is sent."""
         self.health.enter_graceful_shutdown()
         for watcher in tuple(self._watchers):
             watcher.stop()
 
 
 class _ServicerContext:
-    """As much of gRPC's context as the health servicer asks for."""
+    """The part of gRPC's context that the health servicer uses."""
 
     def __init__(self) -> None:
         self.code = grpc.StatusCode.OK
@@ -64,69 +64,81 @@ class _ServicerContext:
         self.at_end.append(callback)
 
 
-class CheckCall(Call):
-    """One question about health."""
+class ServicerCall(Call):
+    """A call that a servicer of grpcio answers."""
 
-    __slots__ = ("_health",)
+    __slots__ = ("_servicer",)
+    request: type[Message]
 
-    def __init__(self, call: Any, servicer: health.HealthServicer) -> None:
+    def __init__(self, call: Any, servicer: Any) -> None:
         super().__init__(call)
-        self._health = servicer
+        self._servicer = servicer
 
     def on_message(self, message: bytes) -> None:
-        """Answer it."""
-        request = _parsed(health_pb2.HealthCheckRequest, message)
-        if request is None:
+        """Parse the request; end the call if it cannot be parsed."""
+        try:
+            request = self.request.FromString(message)
+        except DecodeError:
             self.end(_MALFORMED)
-            return
+        else:
+            self.on_request(request)
+
+    def on_request(self, request: Any) -> None:
+        """Answer the request."""
+        raise NotImplementedError
+
+
+class CheckCall(ServicerCall):
+    """One question about health."""
+
+    __slots__ = ()
+    request = health_pb2.HealthCheckRequest
+
+    def on_request(self, request: Any) -> None:
+        """Answer it."""
         context = _ServicerContext()
-        response = self._health.Check(request, context)
+        response = self._servicer.Check(request, context)
         if context.code is grpc.StatusCode.OK:
             self.end(OK, response.SerializeToString())
         else:
             self.end(_UNKNOWN_SERVICE)
 
 
-class ReflectionCall(Call):
+class ReflectionCall(ServicerCall):
     """Questions about services and messages, as many as the client has."""
 
-    __slots__ = ("_reflection",)
+    __slots__ = ()
+    request = reflection_pb2.ServerReflectionRequest
 
-    def __init__(self, call: Any, servicer: reflection.ReflectionServicer) -> None:
-        super().__init__(call)
-        self._reflection = servicer
-
-    def on_message(self, message: bytes) -> None:
-        """Answer one."""
-        request = _parsed(reflection_pb2.ServerReflectionRequest, message)
-        if request is None:
-            self.end(_MALFORMED)
-            return
-        (response,) = self._reflection.ServerReflectionInfo(iter((request,)), None)
+    def on_request(self, request: Any) -> None:
+        """Answer one, and receive the next."""
+        (response,) = self._servicer.ServerReflectionInfo(iter((request,)), None)
         self.send(response.SerializeToString())
 
     def on_half_close(self) -> None:
-        """The client has no more of them."""
+        """End the call: the client has no more of them."""
         self.end(OK)
 
 
-class WatchCall(Call):
-    """Health as it changes, until the client goes or we stop. Told from any thread."""
+class WatchCall(ServicerCall):
+    """Reports health as it changes, until the client goes or the server stops.
+
+    The servicer calls ``_report`` from any thread, so what is unsent has a lock.
+    """
 
     __slots__ = (
         "__weakref__",
         "_at_end",
-        "_health",
         "_lock",
         "_sending",
         "_stopping",
         "_unsent",
         "_watchers",
     )
+    request = health_pb2.HealthCheckRequest
 
     def __init__(self, call: Any, servicer: health.HealthServicer, watchers: set["WatchCall"]) -> None:
-        super().__init__(call)
-        self._health = servicer
+        super().__init__(call, servicer)
         self._watchers = watchers
         self._lock = threading.RLock()
         self._unsent: deque[bytes] = deque(maxlen=_MAX_UNSENT)
@@ -134,16 +146,12 @@ class WatchCall(Call):
         self._stopping = False
         self._at_end: list[Callable[[], None]] = []
 
-    def on_message(self, message: bytes) -> None:
-        """Begin to watch; gone clients are noticed by the close."""
-        request = _parsed(health_pb2.HealthCheckRequest, message)
-        if request is None:
-            self.end(_MALFORMED)
-            return
+    def on_request(self, request: Any) -> None:
+        """Begin to watch. The close of the call shows when the client has gone."""
         context = _ServicerContext()
         self._watchers.add(self)
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
-        self._health.Watch(request, context, self._tell)
+        self._servicer.Watch(request, context, self._report)
         self._at_end = context.at_end
 
     def stop(self) -> None:
@@ -152,7 +160,7 @@ class WatchCall(Call):
             self._stopping = True
             self._send_next()
 
-    def _tell(self, response: Message | None) -> None:
+    def _report(self, response: Message | None) -> None:
         if response is not None:
             with self._lock:
                 self._unsent.append(response.SerializeToString())
@@ -188,11 +196,4 @@ class WatchCall(Call):
 
 
 def _nothing_left(_event: Any) -> None:
-    """The status is sent."""
-
-
-def _parsed(kind: type[Message], message: bytes) -> Any:
-    try:
-        return kind.FromString(message)
-    except DecodeError:
-        return None
+    """Do nothing: the status is sent."""

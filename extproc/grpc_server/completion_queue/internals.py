@@ -1,7 +1,7 @@
-"""The parts of grpcio that this engine uses although they are not public, and whether they are there.
+"""Private parts of grpcio that this engine uses, and a check that they exist.
 
-They are what grpcio's own Python server is built on, unchanged for years. Still a new
-version may change them: versions that the tests have not seen are not used.
+grpcio's own Python server is built on them, and they have not changed for years. A new version may change
+them, so only tested versions are used.
 """
 
 import re
@@ -31,7 +31,7 @@ USED = {
 
 
 def missing() -> str | None:
-    """What keeps the engine from running with the installed grpcio; None: nothing."""
+    """Return why the engine cannot run with the installed grpcio, or None if it can."""
     version = re.match(r"(\d+)\.(\d+)", grpc.__version__)
     if version is None or not TESTED[0] <= (int(version[1]), int(version[2])) < TESTED[1]:
         return f"grpcio {grpc.__version__} is not one of the versions it was tested with"
@@ -41,13 +41,13 @@ def missing() -> str | None:
             if not hasattr(part, attribute):
                 return f"grpcio {grpc.__version__} has no cygrpc.{name}.{attribute}"
     try:
-        # All at once, without a network: a server that is made, and operations as they are used.
+        # Without a network: make a server, and operations as they are used.
         cygrpc.Server((), False).register_completion_queue(cygrpc.CompletionQueue())  # noqa: FBT003
         cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.ok, b"", 0)
         cygrpc.SendInitialMetadataOperation(None, 0)
         cygrpc.SendMessageOperation(b"", 0)
         cygrpc.ReceiveMessageOperation(0)
         cygrpc.ReceiveCloseOnServerOperation(0)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other engine runs
+    except Exception as error:  # noqa: BLE001 - the other engine runs in any case
         return f"grpcio {grpc.__version__} behaves differently: {type(error).__name__}"
     return None

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from extproc.demo.stack import find_program
 from extproc.grpc_server import engine
 from extproc.grpc_server.certificates import CertificateFiles
-from extproc.grpc_server.channel import ClientTls, connect, towards_ourselves
+from extproc.grpc_server.channel import ClientTls, connect, tls_to_own_server
 from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 from extproc.grpc_server.transport import Limits, Transport
 from support.certificates import LOCAL, Authority, dns, uri
@@ -341,7 +341,7 @@ def test_our_own_channel_speaks_tls_with_and_without_a_client_certificate(files)
         (None, None),
         (files.certificates(client_ca=False), ClientTls(ca=files.authority.certificate)),
         (files.certificates(), given),
-        (files.certificates(client_ca=False), towards_ourselves(*own, None)),
-        (files.certificates(), towards_ourselves(*own, files.authority.certificate)),
+        (files.certificates(client_ca=False), tls_to_own_server(*own, None)),
+        (files.certificates(), tls_to_own_server(*own, files.authority.certificate)),
     ):
         assert asyncio.run(probe(certificates, tls)) == health_pb2.HealthCheckResponse.SERVING
