@@ -52,6 +52,7 @@ _SET_HEADERS = wire.tag(HeaderMutation, "set_headers")
 _HEADER = wire.tag(HeaderValueOption, "header")
 _RAW_VALUE = wire.tag(HeaderValue, "raw_value")
 _OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
+_LONGEST_KEPT = 8 * 1024  # bytes of an answer that is kept as long as the credentials; few have 3 KiB
 
 
 def encode_continue(removed: tuple[str, ...]) -> bytes:
@@ -129,6 +130,8 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     around = alike.around
     if around is None or around[0] != shape:
         whole = _encode_allow(allow, to_body=to_body)
+        if len(whole) > _LONGEST_KEPT:  # clients choose which headers are to be removed
+            return whole
         entry = _key(name) + wire.field(_RAW_VALUE, value)  # the first header that is set
         end = whole.index(entry) + len(entry)
         around = alike.around = shape, whole[: end - len(value)], whole[end:]

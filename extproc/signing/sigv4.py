@@ -18,6 +18,8 @@ from urllib.parse import quote, unquote_to_bytes
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
+_LONGEST_KEPT = 512  # characters of a path and query, which stay in memory as long as the credentials
+
 _UNRESERVED = "-_.~"  # RFC 3986 2.3, beside letters and digits
 # Fast path: most requests have such paths and queries, which are in canonical form already.
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?", re.ASCII)
@@ -179,8 +181,9 @@ class Prepared:
     Attributes:
         authorization: the header up to the signature.
         keyed: HMAC with the key and no message; copying it is faster than a new one.
-        begun: method, path and query of the last request, and SHA-256 of its canonical form up to the payload
-            hash. Most requests of a second differ in their payloads only. Replaced as a whole.
+        begun: method, path and query of the last request, unless these are long, and SHA-256 of its canonical
+            form up to the payload hash. Most requests of a second differ in their payloads only. Replaced as
+            a whole.
     """
 
     headers: CanonicalHeaders = field(repr=False)
@@ -208,7 +211,9 @@ def sign(prepared: Prepared, *, method: str, uri: str, query: str, payload: str)
     begun = prepared.begun
     if begun is None or begun[0] != method or begun[1] != uri or begun[2] != query:
         before_payload = request[: len(request) - len(payload)].encode("utf-8")
-        begun = prepared.begun = method, uri, query, hashlib.sha256(before_payload)
+        begun = method, uri, query, hashlib.sha256(before_payload)
+        if len(uri) + len(query) <= _LONGEST_KEPT:
+            prepared.begun = begun
     hashed = begun[3].copy()
     hashed.update(payload.encode("ascii"))
     to_sign = string_to_sign(at=prepared.at, scope=prepared.scope, request_hash=hashed.hexdigest())
