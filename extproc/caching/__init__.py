@@ -1,1 +1,1 @@
-"""Bounded caches, and work shared by those who ask for the same."""
+"""A bounded cache, and work that concurrent requests share."""

@@ -1,6 +1,6 @@
-"""One piece of work for all who ask for the same thing at the same time.
+"""Single flight: concurrent requests for the same key share one piece of work. Belongs to one event loop.
 
-Belongs to one event loop.
+The work goes on when requests that wait for it are cancelled (Envoy reset their streams, say).
 """
 
 import asyncio
@@ -21,11 +21,11 @@ class SingleFlight(Generic[Key, Result]):
         return len(self._running)
 
     async def join(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Wait for the work, which ``run`` starts or joins. Leaving does not take it away from others."""
+        """Start or join the work, and wait for it. Cancelling one wait does not cancel the work."""
         return await asyncio.shield(self.run(key, work))
 
     def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> asyncio.Future[Result]:
-        """Start the work, or return the task of whoever started it. Await it shielded."""
+        """Start the work, or return the task that runs already. Await it shielded."""
         task = self._running.get(key)
         if task is None:
             task = asyncio.ensure_future(work())
@@ -37,5 +37,5 @@ class SingleFlight(Generic[Key, Result]):
     def _finished(self, key: Key, task: asyncio.Future[Result]) -> None:
         del self._running[key]
         if not task.cancelled():
-            # Mark a failure as seen: all who asked may have left.
+            # Mark a failure as retrieved: every wait may have been cancelled.
             task.exception()

@@ -1,7 +1,7 @@
-"""A bounded memory for what is cheap to work out again: what is not used for a while is forgotten.
+"""A bounded cache for values that are cheap to compute again, with expiry of idle entries.
 
-Two generations instead of an order of use: a look costs a dictionary's, which matters for what
-is looked up with every request. For any thread: what two do at once costs an entry at most.
+It keeps two generations instead of an order of use, so a lookup costs no more than that of a dictionary. For
+any thread: only the change of generations takes a lock, and a race loses one entry at most.
 """
 
 import threading
@@ -14,9 +14,9 @@ _Value = TypeVar("_Value")
 
 
 class TwoGenerationCache(Generic[_Key, _Value]):
-    """At most twice ``size`` entries. One that is not asked for during ``seconds`` to twice that long goes.
+    """Holds at most twice ``size`` entries. Entries expire after one to two times ``seconds`` without access.
 
-    That happens when any entry is asked for, or at ``age``: nothing runs in between.
+    They are evicted by the next ``get``, or by ``age``.
     """
 
     def __init__(self, *, size: int, seconds: float, timer: Callable[[], float] = time.monotonic) -> None:
@@ -26,13 +26,13 @@ class TwoGenerationCache(Generic[_Key, _Value]):
         self._young: dict[_Key, _Value] = {}
         self._old: dict[_Key, _Value] = {}
         self._until = timer() + seconds
-        self._lock = threading.Lock()  # one turn of generations at a time
+        self._lock = threading.Lock()  # held while generations change
 
     def __len__(self) -> int:
         return len(self._young.keys() | self._old.keys())
 
     def get(self, key: _Key) -> _Value | None:
-        """The value, if it is remembered."""
+        """Return the value, or None."""
         self.age()
         value = self._young.get(key)
         if value is None:
@@ -42,7 +42,7 @@ class TwoGenerationCache(Generic[_Key, _Value]):
         return value
 
     def put(self, key: _Key, value: _Value) -> None:
-        """Remember a value."""
+        """Store a value."""
         if len(self._young) >= self._size:
             with self._lock:
                 if len(self._young) >= self._size:  # pragma: no branch - or another thread was faster
@@ -50,12 +50,12 @@ class TwoGenerationCache(Generic[_Key, _Value]):
         self._young[key] = value
 
     def age(self) -> None:
-        """Forget what has not been asked for long enough."""
+        """Evict what has expired."""
         if self._timer() > self._until:
             with self._lock:
                 now = self._timer()
                 if now > self._until:  # pragma: no branch - or another thread was faster
-                    # After a long silence nothing of before is young enough.
+                    # After a long pause both generations have expired.
                     self._next({} if now > self._until + self._seconds else self._young)
 
     def _next(self, old: dict[_Key, _Value]) -> None:

@@ -204,7 +204,7 @@ async def _drive(pipeline: Pipeline, request: AskedRequest) -> tuple[int, bytes]
         step = stream.receive(message)
         answer = await step if inspect.isawaitable(step) else step
         if answer.last:
-            return envoy_side.immediate_reply(answer.message)
+            return envoy_side.immediate_response(answer.message)
     raise RuntimeError("the stream did not decide")  # it answers a whole request
 
 

@@ -1,1 +1,1 @@
-"""Envoy's messages: read, and written."""
+"""Envoy's messages: decoding, encoding, and the wire format that both share."""

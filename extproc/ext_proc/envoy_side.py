@@ -1,6 +1,6 @@
-"""Envoy's side of the wire, for a request that nobody sent: ``extproc explain`` hands it to a stream.
+"""Envoy's side of the wire, for requests to be explained: messages as Envoy writes them, answers as it reads.
 
-It is written as Envoy writes it, so that what is explained has come the server's whole way.
+So an explained request passes through the server's decoding and encoding as well.
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,12 +51,12 @@ def body_message(body: bytes, *, trailers: bool) -> bytes:
 
 
 def trailers_message() -> bytes:
-    """Return the message that says that trailers came. What they are, nothing reads."""
+    """Return the message for trailers. Nothing reads their content."""
     return bytes(ProcessingRequest(request_trailers=HttpTrailers()).SerializeToString())
 
 
-def immediate_reply(answer: bytes) -> tuple[int, bytes] | None:
-    """Return the HTTP status and the body of an answer that goes to the client at once, if it is one."""
+def immediate_response(answer: bytes) -> tuple[int, bytes] | None:
+    """Return HTTP status and body if an answer is an immediate response to the client."""
     response = ProcessingResponse.FromString(answer)
     if not response.HasField("immediate_response"):
         return None

@@ -1,33 +1,32 @@
-"""Protobuf's wire format: writing a message field by field, and telling where its fields are.
+"""Protobuf's wire format: write a message field by field, and find the places of a message's fields.
 
-What they mean when read, the runtime tells.
-A message's encoding is that of its fields, one after the other, so what is constant can be
-kept encoded. https://protobuf.dev/programming-guides/encoding/
+The fields' values are decoded by protobuf's runtime. A message is its encoded fields in a row, so constant
+fields can be kept encoded. https://protobuf.dev/programming-guides/encoding/
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5  # wire types; the third: texts, bytes, messages
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5  # wire types; the third: strings, bytes, messages
 _LONGEST_VARINT = 10  # bytes
 _MORE = 0x80  # set in all bytes of a number but its last
 
 
 def tag_number(message: Any, name: str) -> int:
-    """The number and wire type of a text, bytes or message field of a message class."""
+    """Return the tag (number and wire type) of a string, bytes or message field of a message class."""
     return int(message.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED)
 
 
 def tag(message: Any, name: str) -> bytes:
-    """What stands before such a field."""
+    """Return the encoded tag of such a field."""
     return varint(tag_number(message, name))
 
 
 def fields(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields between two places of a message: (tag number, where the content begins, where it ends).
+    """Yield the fields between two places of a message: tag number, start and end of the content.
 
     Raises:
-        ValueError: that is no message, or has groups, which nobody writes any more.
+        ValueError: that is no message, or has groups, which are obsolete.
     """
     at = start
     while at < end:
@@ -48,7 +47,7 @@ def fields(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
 
 
 def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+    """Return a number and the place where it ends."""
     if at < end and message[at] < _MORE:  # most are of one byte
         return message[at], at + 1
     number = 0
@@ -61,13 +60,13 @@ def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def field(tag_: bytes, content: bytes) -> bytes:
-    """One text, bytes or message field."""
+    """Encode one string, bytes or message field."""
     length = len(content)
     return tag_ + (_LENGTHS[length] if length < _USUAL else varint(length)) + content
 
 
 def varint(number: int) -> bytes:
-    """A number that is not negative, seven bits a byte, the lowest first."""
+    """Encode a number that is not negative: seven bits a byte, the lowest first."""
     encoded = bytearray()
     while number > 0x7F:  # noqa: PLR2004
         encoded.append(number & 0x7F | 0x80)

@@ -1,1 +1,1 @@
-"""Limits that no user can use up for others."""
+"""Limits shared fairly: no user can exhaust them for others."""

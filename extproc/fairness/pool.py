@@ -1,4 +1,4 @@
-"""Blocking work in a few threads, begun in fair order, with limits that refuse at once.
+"""A thread pool for blocking work that users share fairly, with limits that refuse at once.
 
 Belongs to one event loop.
 """
@@ -19,10 +19,10 @@ _WEIGHT = 0.2  # of the newest duration in the moving average
 
 
 class Busy(StrEnum):
-    """Why work was not taken."""
+    """Why work was refused."""
 
     OF_ONE_USER = "one_user"
-    """The user has as many waiting or under way as one user may."""
+    """The user has as many jobs as one user may."""
     QUEUE_FULL = "queue_full"
     TOO_SLOW = "too_slow"
     """Its turn would come too late, at the rate at which work gets done now."""
@@ -37,10 +37,13 @@ class BusyError(Exception):
 
 
 class Job(Generic[Result]):
-    """Work that was taken. ``began``: by the pool's timer, None while it waits.
+    """Work in the pool.
 
-    ``result`` is shared and is set when the thread is free again; cancelling it takes work off
-    the queue, and does not stop what is under way.
+    Attributes:
+        began: when it began, by the pool's timer in seconds; None while it waits.
+        result: set when the thread is free again. Cancelling it removes waiting work from the queue, and does
+            not stop work that has begun.
+
     """
 
     __slots__ = ("began", "owner", "result", "work")
@@ -55,9 +58,11 @@ class Job(Generic[Result]):
 class FairPool:
     """Runs work of many owners.
 
-    ``max_waiting``: jobs waiting or under way in all; ``max_of_one``: of one owner.
-    ``before_each`` is called right before a job begins, in the event loop; if it raises, that
-    is the job's result.
+    Args:
+        max_waiting: jobs waiting or under way in all.
+        max_of_one: jobs of one owner.
+        before_each: called in the event loop before a job begins; what it raises is the job's result.
+
     """
 
     def __init__(
@@ -91,7 +96,7 @@ class FairPool:
         return (self._queue.ahead_of(owner) + 1) * self._mean / self._workers
 
     def submit(self, owner: Owner, work: Callable[[], Result], *, within: float | None = None) -> Job[Result]:
-        """Take work, to begin ``within`` so many seconds.
+        """Take work that must begin ``within`` this many seconds.
 
         Raises:
             BusyError: the owner or the queue has too much, or its turn would come too late.
@@ -112,7 +117,7 @@ class FairPool:
         if result.cancelled():
             self._queue.remove(job.owner, job)
         else:
-            result.exception()  # marks a failure as seen: whoever asked may have left
+            result.exception()  # marks a failure as retrieved: the wait may have been cancelled
 
     def _begin_next(self) -> None:
         while self._running < self._workers and (following := self._queue.pop()) is not None:
@@ -123,15 +128,15 @@ class FairPool:
             try:
                 self._before_each()
                 work = self._threads.submit(job.work)
-            except Exception as error:  # noqa: BLE001 - of whatever kind, it is for whoever asked
+            except Exception as error:  # noqa: BLE001 - it is the job's result
                 self._queue.done(owner)
                 job.result.set_exception(error)
                 continue
             job.began = began = self._timer()
             self._running += 1
-            work.add_done_callback(self._told_to_loop(job, began))
+            work.add_done_callback(self._end_in_loop(job, began))
 
-    def _told_to_loop(self, job: Job[Any], began: float) -> Callable[[Future[Any]], None]:
+    def _end_in_loop(self, job: Job[Any], began: float) -> Callable[[Future[Any]], None]:
         loop = asyncio.get_running_loop()
 
         def tell(work: Future[Any]) -> None:

@@ -1,1 +1,1 @@
-"""Request heads that come again: parsed and admitted once."""
+"""A cache of admitted request heads: equal heads are decoded and admitted once."""

@@ -1,8 +1,7 @@
-"""Heads by their bytes.
+"""Fingerprints of request heads: their bytes without the values of ``VOLATILE_HEADERS``.
 
-Most heads of a client differ from its last one in the values of ``VOLATILE_HEADERS`` only, which
-nothing but logs reads. Then there is nothing to parse and to check again: all other bytes are
-the same, the token's included, and so is what they mean.
+Most heads of a client differ from its last one in these values only, and only logs read them. Such a head
+need not be decoded and admitted again: all other bytes are equal, the token's included.
 """
 
 import re
@@ -15,10 +14,10 @@ from extproc.ext_proc.envoy.external_processor_pb2 import HttpHeaders, Processin
 from extproc.values import VOLATILE_HEADERS
 
 HeadKey = tuple[object, ...]
-"""Cache key: all of a head but those values. Equal keys, equal meaning. It holds the token."""
+"""Cache key: the head without the volatile values. Equal keys mean equal admissions. It holds the token."""
 
-# A name, and the byte that tells its value's length. Longer values might hold a copy of the token, and are
-# looked at each time (``authn.copies``). Begins with a literal, or it is slow.
+# A name, and the byte with its value's length. Longer values might hold a copy of the token, so they are part
+# of the key (``authn.copies`` checks them). The pattern begins with a literal: others are slow.
 _BEFORE_VALUE = re.compile(
     b"%b.(%b)%b[\\x00-\\x3f]"
     % (
@@ -35,7 +34,7 @@ _KEY, _RAW = wire.tag_number(HeaderValue, "key"), wire.tag_number(HeaderValue, "
 _NAMES = frozenset(name.encode() for name in VOLATILE_HEADERS)
 
 LONGEST = 4096
-"""Bytes of heads that are worth it; larger ones would take much memory."""
+"""Bytes of the longest head that is remembered; longer ones would take much memory."""
 
 Spot = tuple[int, int, bytes]
 """Where a value begins, where it ends, and its header's name."""
@@ -43,23 +42,25 @@ Spot = tuple[int, int, bytes]
 
 @dataclass(slots=True)
 class RequestFingerprint:
-    """A stream's first message, and where in it those values seem to be."""
+    """A stream's first message, its key, and the places where volatile values seem to be."""
 
     message: bytes = field(repr=False)
     spots: list[Spot]
     key: HeadKey = field(repr=False)
 
     def values(self) -> dict[str, str]:
-        """The values of this very head."""
+        """Return this head's volatile values by header name."""
         return {name.decode(): self.message[start:end].decode("latin-1") for start, end, name in self.spots}
 
     def verify_layout(self) -> bool:
-        """Whether the spots are the values of these headers, all of them, and each header comes once.
+        """Return whether the spots are exactly the values of the volatile headers, each of which comes once.
 
-        They were found by how they look, and text of others may look so too: a claim that another
-        filter passes on, say. Here the message is followed field by field. That reads no byte
-        of the values; so whatever message has this key, its fields are at the same places, and
-        it differs from this one in these values and nowhere else.
+        The spots were found by pattern, and other bytes may match it: a claim that another filter passes on,
+        say. Here the message is parsed field by field, and no byte of the values is read. So in any message
+        with the same key the fields are at the same places, and only these values differ.
+
+        Security: only keys that pass may be remembered, or two requests with different meanings could share
+        an admission.
         """
         try:
             return self.spots == list(_values(self.message))
@@ -68,7 +69,7 @@ class RequestFingerprint:
 
 
 def fingerprint(message: bytes, target_name: str | None) -> RequestFingerprint:
-    """Find the key of a stream's first message, whatever that is."""
+    """Return the fingerprint of a stream's first message, which need not be a head."""
     at, rest, spots = 0, [], []
     for found in _BEFORE_VALUE.finditer(message):
         start = found.end()
@@ -77,12 +78,12 @@ def fingerprint(message: bytes, target_name: str | None) -> RequestFingerprint:
             at = start + message[start - 1]
             spots.append((start, at, found[1]))
     rest.append(message[at:])
-    # The length, since the last value may seem to end beyond the message, if that is cut short.
+    # With the length: in a truncated message the last value may seem to end beyond it.
     return RequestFingerprint(message, spots, (target_name, b"".join(rest), len(message), *spots))
 
 
 def _values(message: bytes) -> Iterator[Spot]:
-    """Where those values are. Raises ``LookupError`` or ``ValueError`` for what Envoy never writes."""
+    """Yield the places of the values; raise ``LookupError`` or ``ValueError`` for what Envoy never writes."""
     head = _once(message, 0, len(message))[_REQUEST_HEADERS]
     seen = set()
     for tag, start, end in wire.fields(message, *_once(message, *head)[_HEADER_MAP]):
@@ -99,7 +100,7 @@ def _values(message: bytes) -> Iterator[Spot]:
 
 
 def _once(message: bytes, start: int, end: int) -> dict[int, tuple[int, int]]:
-    """The fields of a message, each of which comes once, by their tags."""
+    """Return the places of a message's fields by tag; raise ``ValueError`` if one comes twice."""
     places: dict[int, tuple[int, int]] = {}
     for tag, begins, ends in wire.fields(message, start, end):
         if tag in places:

@@ -1,9 +1,8 @@
-"""What was made of heads that come again and again, so that they are not parsed and checked each time.
+"""A cache of admissions by the fingerprints of their heads. For any thread.
 
-The keys are ``server.heads``'s: equal keys, equal meaning but for the values of ``VOLATILE_HEADERS``.
-One in so many known heads is decoded and admitted all the same. Should that ever give anything
-else than was remembered, the request is denied, and nothing is remembered any more.
-For any thread.
+Equal keys (``head_memory.fingerprint``) mean equal requests but for the values of ``VOLATILE_HEADERS``.
+One in ``check_one_in`` known heads is decoded and admitted again. If the result ever differs, the request is
+denied and the cache is switched off for good.
 """
 
 import random
@@ -22,13 +21,13 @@ from extproc.values import VOLATILE_HEADERS, ImmediateResponse
 
 _MAX_HEADS = 2048
 KEPT_FOR = 60.0
-"""Seconds; heads hold tokens, so they are not kept longer than clients pause between two calls."""
+"""Seconds. Heads hold tokens, so they are kept no longer than clients usually pause between two calls."""
 
 _log = structlog.get_logger(__name__)
 
 
 class _Forgotten:
-    """Stands for a header's value that is not kept: whoever reads it gets an exception, not some value."""
+    """Stands for a header's value that is not kept. Reading it raises, so no stale value can be used."""
 
     __slots__ = ()
 
@@ -47,13 +46,13 @@ FORGOTTEN = cast("str", _Forgotten())
 
 
 class HeadMemory:
-    """Admissions by the keys of their heads.
+    """Admissions by the keys of their heads. They hold tokens and no credentials.
 
     Attributes:
         enabled: whether anything is remembered at all.
         not_kept: names of headers whose values are not kept: they differ, or are kept elsewhere.
-        check_one_in: of so many known heads one is decoded all the same.
-        on_check: receives whether such a head meant the same.
+        check_one_in: one in this many known heads is decoded and compared.
+        on_check: receives whether that was equal.
     """
 
     def __init__(
@@ -73,29 +72,28 @@ class HeadMemory:
         self._heads: TwoGenerationCache[Hashable, Admission] = TwoGenerationCache(
             size=_MAX_HEADS, seconds=KEPT_FOR
         )
-        # No larger than that: what comes again so seldom would be gone before it comes a third time.
+        # No larger: a head that comes so seldom would be evicted before its third time.
         self._seen: TwoGenerationCache[int, bool] = TwoGenerationCache(size=_MAX_HEADS, seconds=KEPT_FOR)
 
     def __len__(self) -> int:
         return len(self._heads)
 
     def fingerprint(self, message: bytes, target_name: str | None) -> RequestFingerprint | None:
-        """Return what a stream's first message is known by, or None if it is not worth it."""
+        """Return the fingerprint of a stream's first message, or None if it is not to be remembered."""
         return fingerprint(message, target_name) if self.enabled and len(message) <= LONGEST else None
 
     def find(self, known_by: RequestFingerprint | None) -> Admission | None:
-        """Return what was made of a head with this key a moment ago."""
+        """Return the admission of an earlier head with this key."""
         return self._heads.get(known_by.key) if known_by is not None else None
 
     def remember(self, known_by: RequestFingerprint | None, admission: Admission) -> None:
-        """Keep the admission of a verified token's head, if the head comes for the second time.
+        """Keep the admission of a verified token's head when it comes for the second time.
 
-        Many heads come once and never again, those with a trace in a header of its own for instance. No
-        second copy of the tokens is kept.
+        Many heads come only once, those with a trace in a header of its own for instance.
         """
         if known_by is None or not self.enabled:
             return
-        seen = hash(known_by.key)  # no copy of a head that may not come again; no more than a hint
+        seen = hash(known_by.key)  # not the key: it holds a token. A collision does no harm
         if not self._seen.get(seen):
             self._seen.put(seen, True)  # noqa: FBT003 - the value that says so
             return
@@ -108,12 +106,12 @@ class HeadMemory:
         self._heads.put(known_by.key, replace(admission, head=replace(head, headers=headers)))
 
     def forget_idle(self) -> None:
-        """To be called now and then: heads hold tokens, and are not to stay where no request comes."""
+        """Evict idle heads. Called regularly, so that no token stays in memory when no request comes."""
         self._heads.age()
         self._seen.age()
 
     def is_due(self) -> bool:
-        """Return whether the known head at hand is one to be checked."""
+        """Return whether this known head is to be checked."""
         return self._random_share() < self._checked
 
     def check(
@@ -122,12 +120,16 @@ class HeadMemory:
         own: Mapping[str, str],
         admit: Callable[[], Admission | ImmediateResponse | None],
     ) -> None:
-        """Compare a known head with what ``admit`` makes of it now.
+        """Compare a known head's admission with a new one.
 
-        ``own``: the values in which it differs. ``admit`` returns None for what is no head.
+        Args:
+            known: the remembered admission.
+            own: the volatile values of this head.
+            admit: admits the head anew; returns None if the head would not be remembered.
 
         Raises:
-            Denied: it does not mean the same.
+            Denied: they differ, or the new admission fails.
+
         """
         try:
             same = _same(known, own, admit())
