@@ -1,1 +1,1 @@
-"""What is known of each verified token."""
+"""Sessions: what is known of each verified token, until it expires, is evicted or revoked."""

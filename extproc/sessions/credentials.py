@@ -1,4 +1,4 @@
-"""Credentials of sessions: one exchange for all who wait, renewed before they end, refusals remembered.
+"""Credentials of sessions: concurrent requests share one exchange; renewal; remembered refusals of STS.
 
 Writes nothing to disk. ``living`` and ``forget_stale`` are for any thread, all else for the event loop.
 """
@@ -29,13 +29,13 @@ _HEALING_INTERVAL = 30.0  # seconds: credentials younger than this are not repla
 DEFINITE = frozenset(
     {Reason.STS_ACCESS_DENIED, Reason.STS_TOKEN_REFUSED, Reason.STS_TOKEN_EXPIRED, Reason.STS_MISCONFIGURED}
 )
-"""Refusals that asking again at once would not change."""
+"""Reasons that a retry would not change."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Exchange(Protocol):
-    """Where credentials come from."""
+    """Exchanges tokens for credentials."""
 
     async def exchange(self, owner: Owner, unverified_web_identity_token: str, grant: Grant) -> Credentials:
         """Exchange a user's token under a grant; raises ``Denied``."""
@@ -44,11 +44,11 @@ class Exchange(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CredentialPolicy:
-    """How credentials are kept.
+    """Settings of the credential store.
 
     Attributes:
-        max_entries: of each memory beside the session table.
-        margin: seconds before their end from which they are not used.
+        max_entries: entries of each memory beside the session table.
+        margin: seconds before their end in which credentials are not used.
         negative_ttl: seconds for which a definite refusal of STS is remembered.
         reuse_by_identity: whether a new token of the same identity takes over credentials.
     """
@@ -60,7 +60,7 @@ class CredentialPolicy:
 
 
 class CredentialSource(Protocol):
-    """What authorization asks for credentials; see ``CredentialStore``. An explanation has none."""
+    """The interface of ``CredentialStore`` for authorization, which an explanation replaces."""
 
     def living(self, granted: Granted, now: float | None = None) -> LiveCredentials | None:
         """Return the credentials under a grant if requests may be signed with them now.
@@ -120,12 +120,12 @@ class CredentialStore:
     async def obtain(
         self, session: Session, granted: Granted, *, measured: AbstractContextManager[None] = UNMEASURED
     ) -> LiveCredentials:
-        """Exchange the session's token under a grant, or join whoever does.
+        """Exchange the session's token under a grant, or join an exchange under way.
 
         ``measured`` is entered around the exchange itself.
 
         Raises:
-            Denied: at once if STS refused the same a moment ago.
+            Denied: by STS, or at once if a refusal is remembered.
         """
         if granted.refusal is not None:
             denied, until = granted.refusal
@@ -145,18 +145,18 @@ class CredentialStore:
         return ended
 
     def renew_only_what_is_used_again(self) -> None:
-        """Renew nothing that is not used from now on: another policy may grant other things."""
+        """Renew only what is used from now on: another policy may have other grants."""
         self._plan.renew_only_what_is_used_again(self._clock())
 
     async def keep_fresh(self) -> None:
-        """Renew what is due and end what is past its time, until cancelled."""
+        """Renew what is due and end what has expired, until cancelled."""
         while True:
             await asyncio.sleep(_TICK)
             self._sessions.expire()
             self.renew_due()
 
     def renew_due(self) -> list[asyncio.Future[LiveCredentials]]:
-        """Begin what is due, a few at a time, and go on whenever one ends; return what was begun."""
+        """Begin renewals that are due, a few at a time; each that ends begins the next. Return them."""
         return [self._renew(session, granted) for session, granted in self._plan.begin_due(self._clock())]
 
     def _renew(self, session: Session, granted: Granted) -> asyncio.Future[LiveCredentials]:

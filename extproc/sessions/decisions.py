@@ -1,8 +1,8 @@
-"""Decisions, made once: kept in the session, by exactly the values that the rules read.
+"""Decisions of the policy, grants and denials, remembered in the session by the values that the rules read.
 
 A decision is a pure function of claims and inputs, so a remembered one is as good as a new one while the
 policy is the same. ``lookup`` is for any thread, all else for the event loop. New decisions are made in a
-worker thread: CEL is interpreted Python, and must not hold up the signatures of others.
+worker thread: CEL is interpreted Python, and must not delay other requests.
 """
 
 from collections.abc import Callable, Hashable
@@ -25,12 +25,12 @@ UNMEASURED: AbstractContextManager[None] = nullcontext()
 
 
 class Decisions:
-    """The decisions of one policy. ``on_cost`` receives the units of each, in the worker's thread."""
+    """The decisions of one policy. ``on_cost`` receives the cost of each in units, in the worker's thread."""
 
     def __init__(self, policy: Policy, *, on_cost: Callable[[int], None] = lambda _cost: None) -> None:
         self._policy = policy
         self._on_cost = on_cost
-        self._mark = object()  # stands in sessions for the policy, which may be gone before they are
+        self._mark = object()  # identifies the policy in sessions, which may outlive it
         self._deciding: SingleFlight[tuple[Session, Hashable], Outcome] = SingleFlight()
         # One worker: a second one would only compete with the event loop for the interpreter.
         self._worker = FairPool(
@@ -38,15 +38,15 @@ class Decisions:
         )
 
     def key(self, inputs: Inputs) -> tuple[object, ...]:
-        """Return what the decision depends on besides the session."""
+        """Return the values that the decision depends on besides the session."""
         reads = self._policy.request_reads
         return decision_key(inputs, reads) if reads else ()
 
     def lookup(self, session: Session, key: tuple[object, ...]) -> Granted | None:
-        """Return what was granted before, or None if nothing was decided yet. No evaluation.
+        """Return the remembered grant, or None if nothing was decided yet. No evaluation.
 
         Raises:
-            Denied: if this was denied before.
+            Denied: the remembered denial.
         """
         mark, decided = session.decided
         if mark is not self._mark:
@@ -59,7 +59,7 @@ class Decisions:
     async def decide(
         self, session: Session, inputs: Inputs, *, measured: AbstractContextManager[None] = UNMEASURED
     ) -> Granted:
-        """Decide, or join whoever does, and remember. ``measured`` is entered around the work itself.
+        """Decide, or join a decision under way, and remember. ``measured`` is entered around the evaluation.
 
         Raises:
             Denied: with a reason of the policy; ``POLICY_BUSY`` or ``USER_BUSY`` if too many decisions wait.
@@ -76,7 +76,7 @@ class Decisions:
         return outcome
 
     def close(self) -> None:
-        """Take no more."""
+        """Make no further decisions."""
         self._worker.close()
 
     async def _decide(

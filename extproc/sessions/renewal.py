@@ -1,4 +1,4 @@
-"""When credentials are renewed: before they end, if they are used, and fairly among users."""
+"""The plan of renewals: before credentials end, if they are used, and fairly among users."""
 
 import heapq
 import itertools
@@ -22,11 +22,11 @@ _AT_ONCE = 4  # renewals; first exchanges need STS too
 _OF_ONE_AT_ONCE = 2  # renewals of one user: the sessions of one must not make those of others late
 
 _Planned = tuple[float, int, TokenDigest, Grant]
-"""When (seconds since the epoch, by AWS's clock), a sequence number, and what."""
+"""The time (seconds since the epoch, by AWS's clock), a sequence number, the session and the grant."""
 
 
 class RenewalPlan:
-    """Plans renewals, and says which may begin. Belongs to the event loop; does no I/O."""
+    """Plans renewals and chooses those that may begin. Belongs to the event loop; does no I/O."""
 
     def __init__(
         self, sessions: SessionTable, *, max_entries: int, random_share: Callable[[], float] = random.random
@@ -48,15 +48,15 @@ class RenewalPlan:
     def add(self, session: Session, granted: Granted, live: LiveCredentials) -> None:
         """Plan the renewal of new credentials, if the token outlives them.
 
-        And not just by the margin: a token's first use comes right after it is issued, and often both live
-        for an hour. A second exchange would double the load on STS for the sake of the last minute.
+        A token that lives only as long as they do is not worth it: it is first used right after it is issued, and
+        often both live for an hour. Renewal would double the load on STS for the last minute.
         """
         if session.identity.expires_at > live.credentials.expires_at:
             share = RENEW_AT + _JITTER * (2 * self._random_share() - 1)
             self._plan(session, granted, live, live.obtained_at + share * _lifetime(live))
 
     def renew_only_what_is_used_again(self, now: float) -> None:
-        """Renew nothing that is not used from now on: another policy may grant other things."""
+        """Renew only what is used from now on: another policy may have other grants."""
         self._if_used_since = now
 
     def begin_due(self, now: float) -> Iterator[tuple[Session, Granted]]:
@@ -83,7 +83,7 @@ class RenewalPlan:
                 yield session, granted
 
     def end(self, owner: Owner) -> None:
-        """Let the next of what is held for a user be due again; all of it if nothing else would do so."""
+        """End a renewal; make the user's next held one due, or all if none is under way any more."""
         self._under_way[owner] -= 1
         held = self._held.pop(owner, None)
         if not self._under_way[owner]:
@@ -101,7 +101,7 @@ class RenewalPlan:
     def _plan(self, session: Session, granted: Granted, live: LiveCredentials, at: float) -> None:
         live.renew_at = at
         if len(self._due) > 2 * self._max_entries:
-            # What was evicted is still planned. Without this the plan would grow with every user ever seen.
+            # Evicted sessions are still in the heap. Without this it would grow with every user ever seen.
             self._due = [planned for planned in self._due if self._is_held(planned)]
             heapq.heapify(self._due)
         heapq.heappush(self._due, (at, next(self._sequence), session.digest, granted.grant))

@@ -1,4 +1,4 @@
-"""Credentials passed on to the next token of the same identity, where the configuration allows it."""
+"""Reuse of credentials by the next token of the same identity, if the configuration allows it."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ IdentityFingerprint = NewType("IdentityFingerprint", bytes)
 _VOLATILE = frozenset(
     {"exp", "iat", "nbf", "jti", "auth_time", "nonce", "at_hash", "c_hash", "s_hash", "uti", "aio", "rh"}
 )
-"""Claims that differ in every token and say nothing about who it is for."""
+"""Claims that differ in every token and do not describe the user."""
 
 
 def fingerprint(identity: Identity) -> IdentityFingerprint:
@@ -46,7 +46,7 @@ class Reuse:
         self._holders[fingerprint(session.identity), granted.grant] = session.digest
 
     def refuse(self, credentials: Credentials) -> None:
-        """Pass these on to no further token: AWS refused them. For any thread."""
+        """Reuse these for no further token: AWS refused them. For any thread."""
         with self._lock:
             self._refused[credentials.access_key_id] = True
 

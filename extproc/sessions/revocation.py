@@ -1,4 +1,4 @@
-"""Ending sessions before their time: by whose they are, and for how long nobody like that may come back."""
+"""Revocation: end the sessions of selected users, and refuse these users until a time (``DenyList``)."""
 
 import json
 import math
@@ -17,7 +17,7 @@ MAX_ENTRIES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Whose sessions: all conditions given must hold. With none, everybody's."""
+    """Selects sessions: all given conditions must hold. Without conditions it selects all sessions."""
 
     issuer: str | None = None
     subject: str | None = None
@@ -25,7 +25,7 @@ class Selector:
     role_arn: str | None = None
 
     def matches_identity(self, identity: Identity) -> bool:
-        """Whether the identity meets the conditions on issuer, subject and token id."""
+        """Return whether the identity meets the conditions on issuer, subject and token id."""
         return (
             self.issuer in (None, identity.issuer)
             and self.subject in (None, identity.subject)
@@ -52,8 +52,8 @@ class DenyList:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        # Filed under what a token will show, so that a lookup costs the same however long the list is.
-        # The inner ones are replaced and never changed: another thread may be reading them.
+        # By a claim of the token, so that a lookup costs the same however long the list is. The inner
+        # mappings are replaced and never changed: other threads read them without a lock.
         self._until: dict[tuple[str, str], Mapping[Selector, float]] = {}
         self._size = 0
 
@@ -62,10 +62,10 @@ class DenyList:
         return self._size
 
     def add(self, selector: Selector, *, until: float) -> None:
-        """Refuse whom the selector names until ``until`` (seconds since the epoch).
+        """Refuse selected identities until ``until`` (seconds since the epoch).
 
         Raises:
-            ValueError: it names nobody in particular, or the list is full.
+            ValueError: the selector has no condition on the identity, or the list is full.
         """
         if selector.token_id is not None:
             place = ("jti", selector.token_id)
@@ -78,18 +78,18 @@ class DenyList:
         if self._size >= MAX_ENTRIES:
             self._sweep()
         if self._size >= MAX_ENTRIES:
-            # Forgetting an older entry would let somebody back in.
+            # Evicting an older entry would admit a revoked user.
             raise ValueError("the deny list is full")
         entries = self._until.get(place, {})
         self._size += selector not in entries
         self._until[place] = {**entries, selector: max(until, entries.get(selector, until))}
 
     def refuses(self, identity: Identity) -> bool:
-        """Whether the identity is on the list now. Asked for every request that is signed."""
+        """Return whether the identity is on the list now."""
         return bool(self._entries(identity))
 
     def refuse(self, identity: Identity) -> None:
-        """Let the identity pass.
+        """Refuse an identity that is on the list. Called right before each signature.
 
         Raises:
             Denied: ``REVOKED`` or, if another token of the same user would pass, ``TOKEN_REVOKED``.
@@ -101,7 +101,7 @@ class DenyList:
 
     def _entries(self, identity: Identity) -> list[Selector]:
         now = self._clock()
-        # A jti that is no text names nothing on the list (and might not even be hashable).
+        # A jti that is not a string equals no entry (and might not be hashable).
         jti = str(identity.claims.get("jti"))
         places = (("sub", identity.subject), ("jti", jti), ("iss", identity.issuer))
         return [
@@ -122,10 +122,10 @@ class DenyList:
 
 
 def revocation_policy(*, issued_before: float) -> str:
-    """The inline role policy that ends credentials which were already handed out.
+    """Return the inline role policy that ends credentials which STS has already issued.
 
-    ``issued_before``: seconds since the epoch. STS credentials cannot be recalled; IAM can
-    refuse those issued before an instant:
+    ``issued_before``: seconds since the epoch. STS credentials cannot be revoked; IAM can deny those issued
+    before an instant:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
     """
     # The next whole second: what was issued in this one must not survive.
@@ -141,7 +141,7 @@ def revocation_policy(*, issued_before: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What a revocation dropped, and the policy that ends what AWS has handed out."""
+    """The sessions and credentials that a revocation ended, and the policy that ends them at AWS."""
 
     sessions: int
     credentials: int
@@ -149,7 +149,7 @@ class Revoked:
 
 
 class Revocation:
-    """Ends sessions by whose they are, and keeps their owners out if asked to."""
+    """Ends the sessions of selected users, and refuses these users if asked to."""
 
     def __init__(self, *, sessions: SessionTable, deny_list: DenyList, clock: Clock) -> None:
         self._sessions = sessions
@@ -157,17 +157,17 @@ class Revocation:
         self._clock = clock
 
     def revoke(self, selector: Selector, *, deny_until: float | None = None) -> Revoked:
-        """End the selected sessions with their credentials; with ``deny_until``, keep their owners out.
+        """End the selected sessions and their credentials; refuse their users until ``deny_until``.
 
-        A role is of the grant, not of the session: with one only credentials end.
+        With a role only credentials end, since a role belongs to the grant and not to the session.
 
         Raises:
-            ValueError: ``deny_until`` for a selector that names a role, or nobody in particular.
+            ValueError: ``deny_until`` with a role, or without a condition on the identity.
         """
         if deny_until is not None:
             if selector.role_arn is not None:
-                raise ValueError("whom to keep out is told by issuer, subject or token id, not by role")
-            # First: who is dropped must not be back before the list knows of it.
+                raise ValueError("a deny list entry takes an issuer, a subject or a token id, not a role")
+            # First, or a user could open a new session before being on the list.
             self._deny_list.add(selector, until=deny_until)
         sessions = credentials = 0
         for session in self._sessions.values():

@@ -5,8 +5,8 @@
        ├── decisions of the present policy, by what the rules read
        └── Granted, by grant ─── LiveCredentials ─── what this second's signatures share
 
-Everything about a token hangs on its session, so one reference ends it all: expiry, eviction, revocation
-and a refusal by AWS each cut it somewhere, and nothing has to be looked for elsewhere.
+Everything about a token is reachable from its session only. Expiry, eviction, revocation and a refusal by AWS
+each remove one reference (``sessions.table``), and nothing remains elsewhere.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ class LiveCredentials(InMemoryOnly):
     """Credentials as one session holds them. Times in seconds since the epoch, by AWS's clock.
 
     Attributes:
-        obtained_at: when STS gave them out.
+        obtained_at: when STS issued them.
         used_at: when a request was last signed with them.
-        ends_at: when no request is signed with them any more: a margin before AWS's end, or the token's end.
+        ends_at: from then on no request is signed with them: a margin before they expire, or the token's end.
         renew_at: when their renewal is to begin; infinity if none is planned.
         signing: what signatures with them share.
     """
@@ -52,8 +52,8 @@ class Granted:
 
     Attributes:
         live: the credentials, or None. Written by the session table only.
-        refusal: what STS refused the last exchange for, if asking again would not help, and until when that
-            is remembered (seconds since the epoch).
+        refusal: the denial of the last exchange, if a retry would not help, and until when it is remembered
+            (seconds since the epoch).
         ends: how often the credentials were ended before their time. An exchange that began before that
             must not bring any back.
     """
@@ -81,8 +81,8 @@ class Session(InMemoryOnly):
     """A verified token.
 
     Attributes:
-        identity: who the token speaks for.
-        owner: the user to whom what is limited by user is counted.
+        identity: the verified claims of the token.
+        owner: the user that limits for each user count.
         unverified_web_identity_token: the token that STS gets; kept to renew credentials.
         grants: by grant, the oldest first. Written in the event loop alone, so other threads iterate over
             copies.
@@ -92,8 +92,8 @@ class Session(InMemoryOnly):
         ends_at: seconds since the epoch.
         entries: how many of the table's entries the session takes.
         used_at: when the session was last moved to the recent end of the table, seconds since the epoch.
-        siblings: the table's sessions of the same user.
-        ended: the table holds it no more, and keeps nothing for it.
+        siblings: the user's sessions in the table.
+        ended: whether it left the table, which keeps no credentials for it any more.
     """
 
     __slots__ = (

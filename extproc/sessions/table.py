@@ -1,8 +1,8 @@
-"""The one table of sessions, by token digest: bounded, fair, and the one place where things end.
+"""The table of sessions by token digest: bounded, fair, and the one place where sessions and credentials end.
 
 The key is the SHA-256 digest of the whole token, so nothing is shared between two tokens, let alone two
 users. A session takes one of the table's entries, or as many as it has living credentials. When there are
-too many, the least recently used session goes; but a user who holds more than ``FAIR_SHARE`` of the table
+too many, the least recently used session is evicted; but a user who holds more than ``FAIR_SHARE`` of the table
 makes room among the user's own sessions, so that one user's many tokens do not push out those of others.
 
 Threads: ``lookup`` may be called from any thread. It takes the lock about once a second for each session;
@@ -25,20 +25,23 @@ FAIR_SHARE = 1 / 8
 """The share of the table that one user may hold while others need room."""
 
 _TOUCH_EVERY = 1.0  # seconds: the order of use is no finer, so that most lookups need no lock
-_LEEWAY = 30.0  # seconds: how long a session is kept at least, whose token may have been at its end
+_LEEWAY = 30.0  # seconds: a session is kept for at least this time, even if its token is about to expire
 
 _Planned = tuple[float, int, TokenDigest, Grant | None]
-"""When (seconds since the epoch, by AWS's clock), a sequence number, and what."""
+"""The end (seconds since the epoch, by AWS's clock), a sequence number, the session and the grant.
+
+A grant of None stands for the session itself.
+"""
 
 
 class SessionTable:
-    """All sessions. Times in seconds since the epoch, by AWS's clock: it judges tokens and credentials.
+    """All sessions. Times are in seconds since the epoch, by AWS's clock, which judges tokens.
 
     Attributes:
-        clock: the time by which sessions end.
-        credentials: living credentials of all sessions.
-        evictions: living sessions that had to make room.
-        evicted_credentials: living credentials that had to.
+        clock: AWS's time.
+        credentials: number of living credentials.
+        evictions: number of evicted sessions.
+        evicted_credentials: number of evicted credentials.
     """
 
     def __init__(self, *, max_entries: int, clock: Clock) -> None:
@@ -67,14 +70,14 @@ class SessionTable:
         if now >= session.identity.expires_at:
             if now >= session.ends_at:
                 self.end(session)
-            return None  # taken within the leeway: it is verified each time
+            return None  # accepted within the leeway: verified for each request
         if now - session.used_at >= _TOUCH_EVERY:
             with self._lock:
                 self._touch(session, now)
         return session
 
     def peek(self, digest: TokenDigest) -> Session | None:
-        """Return a session, but do not count this as use of it."""
+        """Return a session without marking it as used."""
         return self._sessions.get(digest)
 
     def values(self) -> list[Session]:
@@ -150,7 +153,7 @@ class SessionTable:
         return ended
 
     def expire(self) -> None:
-        """End what is past its time, so that no secret stays in memory for want of a lookup."""
+        """End what has expired. Called regularly, so that no secret stays in memory for lack of requests."""
         now = self.clock()
         with self._lock:
             while self._ends and self._ends[0][0] <= now:
@@ -166,7 +169,7 @@ class SessionTable:
                 if granted is not None and granted.live is not None and granted.live.ends_at <= now:
                     self._replace(session, granted, None)
 
-    # All of these are called with the lock held.
+    # All methods below are called with the lock held.
 
     def _touch(self, session: Session, now: float) -> None:
         session.used_at = now
@@ -197,7 +200,7 @@ class SessionTable:
                 del self._owners[session.owner]
 
     def _replace(self, session: Session, granted: Granted, live: LiveCredentials | None) -> bool:
-        """Put credentials, or none, in the place of earlier ones; return whether there were any."""
+        """Replace credentials by others or None; return whether there were any."""
         before, granted.live = granted.live, live
         self.credentials += (live is not None) - (before is not None)
         if not session.ended:
@@ -211,7 +214,7 @@ class SessionTable:
             session.siblings.entries += more
 
     def _make_room(self, owner: Owner, room: int) -> None:
-        """Evict until so many more entries fit."""
+        """Evict sessions until ``room`` more entries fit."""
         if self._entries + room > self._max_entries:
             self.expire()
         while self._sessions and self._entries + room > self._max_entries:
