@@ -2,7 +2,7 @@
 
 The key is the SHA-256 digest of the whole token, so nothing is shared between two tokens, let alone two
 users. A session takes one of the table's entries, or as many as it has living credentials. When there are
-too many, the least recently used session is evicted; but a user who holds more than ``FAIR_SHARE`` of the table
+too many, the least recently used session is evicted; but a user with more than ``FAIR_SHARE`` of the table
 makes room among the user's own sessions, so that one user's many tokens do not push out those of others.
 
 Threads: ``lookup`` may be called from any thread. It takes the lock about once a second for each session;
