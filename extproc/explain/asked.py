@@ -1,8 +1,8 @@
-"""The request to be explained, as JSON: what Envoy would hand on of it.
+"""The request to be explained, as JSON: the parts that Envoy would pass on.
 
     {"method", "path", "headers", "body" | "body_base64", "trailers", "target", "jwt_payload"}
 
-All may be left out. Nothing here decides: whatever HTTP can carry is left for the server to refuse.
+All members are optional. Only what HTTP cannot carry is refused here; the rest is for the server to refuse.
 """
 
 import base64
@@ -31,9 +31,9 @@ class AskedRequest:
 
     Attributes:
         headers: names in lower case; each character of a value is one byte (Latin-1).
-        target: the target that the route names; None: none is named.
+        target: the target that the route names, or None.
         jwt_payload: the claims that Envoy's jwt_authn verified.
-        says_jwt_payload: whether the request says itself what jwt_authn verified, or that it did not.
+        says_jwt_payload: whether the document has ``jwt_payload``, which may be null.
     """
 
     method: str
@@ -79,7 +79,7 @@ def parse(document: bytes, *, authority: str) -> AskedRequest:
         authority: the host that clients call, for a request without a ``host`` header.
 
     Raises:
-        BadInputError: it is not of the form above, or nothing that HTTP can carry.
+        BadInputError: it does not have the form above, or HTTP cannot carry it.
     """
     try:
         request = strictjson.loads_object(document, max_depth=_MAX_DEPTH)
@@ -121,7 +121,7 @@ def _text(request: Mapping[str, Any], name: str, default: Any) -> Any:
 
 
 def _fields(headers: Any) -> Fields:
-    """Headers as an object (a value may be a list) or as a list of pairs, for any order."""
+    """Return the headers of an object (a value may be a list) or of a list of pairs (in any order)."""
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
     if not isinstance(pairs, list):
         raise BadInputError("request: headers must be an object, or a list of [name, value] pairs")
@@ -152,5 +152,5 @@ def _body(request: Mapping[str, Any]) -> bytes:
 
 
 def _latin(text: str) -> str:
-    """The text's UTF-8 bytes, one character each, as ``ext_proc.decoding`` has them."""
+    """Return the UTF-8 bytes of a string, one character each, as ``ext_proc.decoding`` returns them."""
     return text.encode().decode("latin-1")

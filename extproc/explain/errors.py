@@ -1,4 +1,4 @@
-"""What cannot be explained."""
+"""Errors for input that cannot be explained."""
 
 
 class BadInputError(ValueError):

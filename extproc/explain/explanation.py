@@ -1,4 +1,4 @@
-"""What an explanation tells: how far a request comes, stage by stage, and what it comes to."""
+"""The contents of an explanation: the result of each stage, and the outcome."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,7 +37,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """One stage, and what there is to say of it."""
+    """The result of one stage."""
 
     stage: Stage
     result: Result
@@ -49,14 +49,14 @@ class Explanation:
     """One request, or one token by itself.
 
     Attributes:
-        request: None: a token or claims by themselves, so rules see no request.
-        verification: the steps of the verifier; none if it was not asked, or claims stand for a token.
-        decision: what the policy looked at; None if it was not asked.
-        reasons: why each mapping and then each ceiling that was looked at came out as it did.
+        request: None for a token or claims without a request.
+        verification: the steps of the verifier; empty for claims, or if no token was verified.
+        decision: the policy's decision; None if it made none.
+        reasons: why each evaluated mapping, then each evaluated ceiling, matched or not.
         claims: the names of the token's claims, if it was verified.
-        not_tried: mappings and ceilings that were not looked at.
-        notes: what else an operator should know.
-        told: what the client reads of a denial.
+        not_tried: mappings and ceilings that were not evaluated.
+        notes: further remarks for operators.
+        told: the text that the client reads of a denial.
     """
 
     outcome: Grant | Denied | Answered
@@ -74,5 +74,5 @@ class Explanation:
 
     @property
     def allowed(self) -> bool:
-        """Whether the server would not deny."""
+        """Return whether the server would not deny the request."""
         return not isinstance(self.outcome, Denied)

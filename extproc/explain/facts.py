@@ -14,7 +14,7 @@ from extproc.values import Grant
 
 
 def facts(explanation: Explanation) -> dict[str, Any]:
-    """Return the object. The first nine members are always there, the others where they tell something."""
+    """Return the object. The members up to ``stages`` are always there, others only if they have a value."""
     outcome = explanation.outcome
     grant = outcome if isinstance(outcome, Grant) else None
     denied = outcome if isinstance(outcome, Denied) else None
@@ -68,7 +68,7 @@ def _denial(denied: Denied) -> dict[str, Any]:
 
 
 def _entries(explanation: Explanation) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Mappings and ceilings that were looked at."""
+    """Return the evaluated mappings and ceilings."""
     decision = explanation.decision
     if decision is None:
         return [], []

@@ -1,8 +1,8 @@
-"""Take a request, a token or claims the server's way, and note what becomes of it.
+"""Drive a request, a token or claims through the server's own code, and explain the outcome.
 
-With a request, its messages go through ``request.stream.Stream`` and a pipeline made by
-``app.factories.build_pipeline``, as in the server. Without one there is only a token: it is verified,
-and the policy decides for a request of which rules know nothing.
+A request's messages go through ``request.stream.Stream`` and a pipeline made by
+``app.factories.build_pipeline``, as in the server. A token without a request is verified,
+and the policy decides without the variables of a request.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ _PLACEHOLDER = "claims.instead.of-a-token"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A configuration and what was built from it: what decides."""
+    """A configuration, and what was built from it."""
 
     settings: Settings
     policy: Policy
@@ -84,7 +84,7 @@ async def explain_token(
         return await _of_request(
             environment, watcher, _parsed(environment, request).with_bearer(unverified_token)
         )
-    payload = _envoys_word(environment.verifier, unverified_token)
+    payload = _assumed_jwt_payload(environment.verifier, unverified_token)
     return await _of_token(environment, watcher, unverified_token, payload)
 
 
@@ -152,7 +152,7 @@ async def _of_token(
 
 async def _of_request(environment: Environment, watcher: Watcher, request: AskedRequest) -> Explanation:
     if watcher.reads_jwt_payload and not request.says_jwt_payload:
-        request = replace(request, jwt_payload=_envoys_word(environment.verifier, _bearer(request)))
+        request = replace(request, jwt_payload=_assumed_jwt_payload(environment.verifier, _bearer(request)))
     noted = DecisionNotes()
     pipeline = build_pipeline(
         environment.settings.model_copy(update={"observe_upstream": "never"}),
@@ -174,7 +174,7 @@ async def _of_request(environment: Environment, watcher: Watcher, request: Asked
     admission, inputs = _admitted(pipeline, record, request)
     decision = None
     if record.identity is not None and "policy" in record.stages:  # else the policy was not asked
-        # Once more, for what it looked at: the same inputs, so the same decision.
+        # Once more, to see what was evaluated: equal inputs give an equal decision.
         decision = await asyncio.to_thread(environment.policy.decide, record.identity, inputs)
     failed = failed_at(outcome, record, watcher, admission, decision)
     outcome = with_scopes(outcome, watcher, decision)
@@ -211,7 +211,7 @@ async def _drive(pipeline: Pipeline, request: AskedRequest) -> tuple[int, bytes]
 def _admitted(
     pipeline: Pipeline, record: RequestRecord, request: AskedRequest
 ) -> tuple[Admission | None, Inputs]:
-    """What the pipeline made of the request's head and body; asked once more, as it keeps neither."""
+    """Return admission and inputs of the request, computed once more: the pipeline keeps neither."""
     try:
         admission = pipeline.admission.admit(record.head) if record.head is not None else None
         if not isinstance(admission, Admission):
@@ -227,11 +227,11 @@ def _admitted(
 def _with_policy(
     explanation: Explanation, environment: Environment, decision: Decision, identity: Identity, inputs: Inputs
 ) -> Explanation:
-    """Add what the policy looked at, and why it came out so. Evaluates CEL: not for the event loop."""
+    """Add what the policy evaluated, and the reasons. Evaluates CEL: not for the event loop."""
     policy = environment.policy
     looked_at = (*decision.evaluated, *decision.ceilings)
     reasons: tuple[tuple[str, ...], ...] = ()
-    with contextlib.suppress(EvaluationError):  # then nothing was looked at
+    with contextlib.suppress(EvaluationError):  # then nothing was evaluated
         variables = policy.variables(identity, inputs, Budget())
         reasons = tuple(why(entry, variables) for entry in looked_at)
     entries: list[Rule | Ceiling] = [*policy.rules, *policy.ceilings]
@@ -257,8 +257,8 @@ def _bearer(request: AskedRequest) -> str:
     return values[0].rpartition(" ")[2] if values else ""
 
 
-def _envoys_word(verifier: Verifier, unverified_token: str) -> Mapping[str, Any] | None:
-    """What jwt_authn passes on of a token that it verified: its claims; None if it would not verify it."""
+def _assumed_jwt_payload(verifier: Verifier, unverified_token: str) -> Mapping[str, Any] | None:
+    """Return the claims that jwt_authn would pass on, or None if it does not verify such a token."""
     try:
         claims = parse(unverified_token, TokenLimits()).claims
     except Denied:

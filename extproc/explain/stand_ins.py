@@ -1,4 +1,4 @@
-"""What stands in for a part of the server while a request is explained, and takes notes."""
+"""Stand-ins for parts of the server while a request is explained; they record what happens."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One step of the verification. ``passed`` None: not taken; ``detail`` may say why."""
+    """One step of the verification. ``passed`` is None for a step not taken, with the cause in ``detail``."""
 
     step: Step
     passed: bool | None
@@ -36,7 +36,7 @@ class StepResult:
 
 @dataclass(slots=True)
 class StepNotes:
-    """Which steps were begun, and how the last one ended."""
+    """The steps that were begun, and how the last one ended."""
 
     begun: list[Step] = field(default_factory=list)
     denied: Denied | None = None
@@ -44,7 +44,7 @@ class StepNotes:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Take note of how the steps end."""
+        """Record how the steps end."""
         try:
             yield
             self.passed = True
@@ -53,7 +53,7 @@ class StepNotes:
             raise
 
     def results(self, *, not_taken: Mapping[Step, str]) -> tuple[StepResult, ...]:
-        """Return one result a step; ``not_taken``: steps that somebody else took, and who."""
+        """Return one result for each step; ``not_taken``: steps that Envoy took, with the cause."""
         return tuple(self._result(step, not_taken) for step in Step)
 
     def _result(self, step: Step, not_taken: Mapping[Step, str]) -> StepResult:
@@ -76,7 +76,7 @@ class WatchedVerifier:
     async def verify(
         self, unverified_token: str, *, jwt_payload: Mapping[str, object] | None = None
     ) -> Identity:
-        """Verify, and note the steps."""
+        """Verify, and record the steps."""
         with self.notes.taken():
             return await self._verifier.verify(
                 unverified_token, jwt_payload=jwt_payload, begin=self.notes.begun.append
@@ -85,16 +85,16 @@ class WatchedVerifier:
     async def for_exchange(
         self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]
     ) -> tuple[Identity, str]:
-        """As the server does."""
+        """Do what the server does."""
         return await self._verifier.for_exchange(identity, unverified_token, unverified_exchange_tokens)
 
     def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
-        """As the server does."""
+        """Do what the server does."""
         return self._verifier.still_trusted(identity, jwt_payload)
 
 
 class AssumingVerifier:
-    """Takes any token for a verified one with the given claims. Never part of a server."""
+    """Accepts any token as verified, with the given claims. Never part of a server."""
 
     reads_jwt_payload = False
 
@@ -118,56 +118,56 @@ class AssumingVerifier:
     async def for_exchange(
         self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]
     ) -> tuple[Identity, str]:
-        """As the server does, if the issuer is known: a separate token for STS is a real one."""
+        """Verify a separate token for STS as the server does, if the issuer is known."""
         if not identity.issuer:
             return identity, unverified_token
         return await self._verifier.for_exchange(identity, unverified_token, unverified_exchange_tokens)
 
     def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
-        """Whether the identity is the one assumed."""
+        """Return whether the identity is the assumed one."""
         del jwt_payload
         return identity.claims is self._claims
 
 
 class NoCredentials:
-    """Stands in for the credential store: gives credentials that open nothing, and asks no one."""
+    """Replaces the credential store: returns credentials that are valid nowhere, and does not call STS."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def living(self, _granted: Granted, _now: float | None = None) -> None:
-        """Return nothing: there are none."""
+        """Return None."""
 
     async def obtain(
         self, _session: Session, _granted: Granted, *, measured: AbstractContextManager[None]
     ) -> LiveCredentials:
-        """Return credentials that AWS never gave out; nothing that is signed with them goes anywhere."""
+        """Return credentials that AWS never issued; nothing signed with them leaves the process."""
         del measured
         now = self._clock()
         credentials = Credentials("ASIAEXAMPLE", "not-a-secret", "not-a-token", now + _LIFETIME)
         return LiveCredentials(credentials, now, now, now + _LIFETIME)
 
     def forget_stale(self, _authorized: Authorized) -> bool:
-        """Forget nothing."""
+        """Return False: there are none."""
         return False
 
 
 class DecisionNotes:
-    """The observer of one request."""
+    """The observer of one request, which records its decision."""
 
     def __init__(self) -> None:
         self._noted: tuple[RequestRecord, str, str, str] | None = None
 
     def on_abandoned(self, record: RequestRecord, phase: str) -> None:
-        """Nobody leaves an explanation."""
+        """Do nothing: an explanation is not abandoned."""
 
     def on_decision(self, record: RequestRecord, verdict: str, reason: str = "", detail: str = "") -> None:
-        """Take note of the decision."""
+        """Record the decision."""
         record.decision, record.reason = verdict, reason
         self._noted = record, verdict, reason, detail
 
     def outcome(self, status: int | None) -> tuple[RequestRecord, Grant | Denied | Answered]:
-        """Return what the request came to; ``status``: of the answer to the client, if there was one."""
+        """Return record and outcome; ``status``: that of the response to the client, if there was one."""
         if self._noted is None:
             raise RuntimeError("nothing was decided")
         record, verdict, reason, detail = self._noted

@@ -1,4 +1,4 @@
-"""An explanation for people: each thing once, readable in 80 columns."""
+"""An explanation as text in 80 columns, for people."""
 
 import json
 import textwrap
@@ -19,7 +19,7 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     for stage in facts["stages"]:
         if stage["result"] != "not tried":
             shown = "FAIL" if stage["result"] == "fail" else stage["result"]
-            # Why something failed is told once, at the end.
+            # The cause of a failure comes once, at the end.
             told = stage["detail"] if stage["result"] != "fail" else None
             yield from _wrapped(stage["stage"], f"{shown}: {told}" if told else shown)
             yield from _below(stage["stage"], facts)
@@ -54,7 +54,7 @@ def _request(request: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The verifier's steps, those that ended alike together."""
+    """Yield the verifier's steps, grouped by result."""
     verdicts = {True: "passed", False: "FAIL", None: "not tried"}
     told: dict[str, list[str]] = {}
     for step in steps:
@@ -124,7 +124,7 @@ def _wrapped(label: str, text: str, *, hang: int = 0) -> Iterator[str]:
 
 
 def _filled(text: str, *, first: str, further: str) -> list[str]:
-    # Names come from tokens and requests: no terminal is to be steered by them.
+    # Names come from tokens and requests, and must not control the terminal.
     plain = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
     return textwrap.wrap(
         plain,

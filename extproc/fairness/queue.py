@@ -1,10 +1,9 @@
-"""A waiting line in which one user cannot hold up others. No I/O, no clock.
+"""A fair queue: one user's items do not delay those of others. No I/O, no clock.
 
-Every item belongs to an owner. Next comes an item of the owner with the fewest items under
-way; among equals, the issuer and then the subject served longest ago; then the one who came first.
-So a newcomer is served before the next item of an owner that already has some under way, a line
-with one server goes round by owner, and neither one subject nor all subjects of one issuer together
-keep the others waiting.
+Each item belongs to an owner. The next item is one of the owner with the fewest items under way; among equals
+of the issuer, then the subject, that was served longest ago; then the first that came. So a new owner is
+served before an owner with items under way, a single worker serves owners in turn, and neither one subject
+nor all subjects of one issuer delay the others.
 """
 
 from collections.abc import Hashable
@@ -30,7 +29,9 @@ class FairQueue(Generic[Item]):
         self._waiting: dict[Owner, dict[Item, None]] = {}
         self._under_way: dict[Owner, int] = {}
         self._served: dict[Owner, int] = {}  # the turn at which one was served last
-        self._issuers: dict[str, int] = {}  # the same; kept, since there are no more than were configured
+        self._issuers: dict[
+            str, int
+        ] = {}  # the same by issuer; never evicted, since their number is configured
         self._turn = 0
         self.length = 0
 
@@ -51,7 +52,7 @@ class FairQueue(Generic[Item]):
         )
 
     def push(self, owner: Owner, item: Item) -> None:
-        """Add an item to the line."""
+        """Add an item to the queue."""
         self._waiting.setdefault(owner, {})[item] = None
         self.length += 1
 
@@ -60,9 +61,9 @@ class FairQueue(Generic[Item]):
         return self._under_way.get(owner, 0)
 
     def begin(self, owner: Owner, *, below: int | None = None) -> bool:
-        """Take note of an item that is under way without having waited, until ``done``.
+        """Count an item as under way, without having waited, until ``done``.
 
-        Returns False, and takes none, if the owner has no less than ``below`` under way.
+        Return False, and do not count it, if the owner has at least ``below`` under way.
         """
         under_way = self._under_way.get(owner, 0)
         if below is not None and under_way >= below:
@@ -73,7 +74,7 @@ class FairQueue(Generic[Item]):
         return True
 
     def newest_of_most(self) -> tuple[Owner, Item]:
-        """Return whoever has the most waiting, and the last of it.
+        """Return the owner with the most waiting items, and the last of these.
 
         Raises:
             ValueError: nothing waits.
@@ -108,7 +109,7 @@ class FairQueue(Generic[Item]):
                 self._served.pop(owner, None)  # nothing is kept of owners who are gone
 
     def remove(self, owner: Owner, item: Item) -> bool:
-        """Take an item out of the line without serving it; return whether it still waited."""
+        """Remove an item without serving it; return whether it still waited."""
         if item not in self._waiting.get(owner, ()):
             return False
         self._take(owner, item)

@@ -1,10 +1,10 @@
-"""How many requests may be open to each target at a time, and how many of them one subject's.
+"""Slots: limits on the requests that are open to each target at a time, in all and for one subject.
 
-A request holds a slot from its signature to the end of its response, which is as long as Envoy keeps
-its stream to us. Who finds none free waits for a bounded time, and the subject with the fewest open
-requests is served first, so that nobody's open streams keep others from theirs. May be used from any thread.
+A request holds a slot from its signature to the end of its response, for as long as Envoy keeps its stream
+open. ``request.way`` enters, and gives the slot back however the stream ends. A request that finds none
+free waits for a bounded time. The subject with the fewest open requests is served first. For any thread.
 
-Not checked here: how many connections Envoy really holds. Its circuit breakers do that.
+Not checked here: the number of connections that Envoy holds. Its circuit breakers limit that.
 """
 
 import asyncio
@@ -76,11 +76,11 @@ class Slot:
 
     @property
     def is_open(self) -> bool:
-        """Whether the request may go upstream."""
+        """Return whether the request may go upstream."""
         return self.state == _OPEN
 
     async def wait(self) -> None:
-        """Wait until the slot is open. Whoever is cancelled meanwhile leaves.
+        """Wait until the slot is open. Cancelling the wait leaves the line.
 
         Raises:
             Denied: ``TARGET_BUSY`` or ``USER_STREAMS`` after the longest wait.
@@ -107,12 +107,12 @@ class Slot:
         self._line.leave(self)
 
     def opened(self) -> None:
-        """Take note that the slot is open, with the lock held."""
+        """Open the slot, with the lock held."""
         self.state = _OPEN
         self._wake()
 
     def crowded_out(self, refused: Denied) -> None:
-        """Take note that another takes the place in the line, with the lock held."""
+        """Refuse the request, whose place another takes, with the lock held."""
         self.refused = refused
         self._wake()
 
@@ -146,10 +146,10 @@ class _Line:
         return slot
 
     def _check(self, slot: Slot) -> None:
-        """Refuse at once whoever would wait in vain, or has others of its own waiting.
+        """Refuse at once a request that would wait in vain, or whose subject has too many waiting.
 
-        In a full line, whoever has the most waiting makes room: else two subjects could keep out all others,
-        who would be served before theirs.
+        In a full line, the subject with the most waiting requests makes room. Else two subjects could keep
+        out all others.
         """
         limit, queue = self.limit, self._queue
         waiting_of_one = queue.outstanding(slot.owner) - queue.under_way(slot.owner)
@@ -223,7 +223,7 @@ class StreamSlots:
         self.apply(limits or {})
 
     def apply(self, limits: Mapping[str, SlotLimit]) -> None:
-        """Go by other limits; what is open stays open, and counts."""
+        """Apply other limits. Open requests stay open, and count."""
         lines = dict(self._lines)
         for target, limit in limits.items():
             if target in lines:
@@ -236,11 +236,11 @@ class StreamSlots:
         self._limited = frozenset(limits)
 
     def limits(self, target: str) -> bool:
-        """Whether a target has limits."""
+        """Return whether a target has limits."""
         return target in self._limited
 
     def enter(self, target: str, owner: Owner) -> Slot | None:
-        """Return a slot, open or to be waited for; None if the target has no limits.
+        """Return a slot, open or waiting; None if the target has no limits.
 
         Raises:
             Denied: ``TARGET_BUSY`` or ``USER_STREAMS``, if there is no use in waiting.

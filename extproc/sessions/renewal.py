@@ -48,7 +48,7 @@ class RenewalPlan:
     def add(self, session: Session, granted: Granted, live: LiveCredentials) -> None:
         """Plan the renewal of new credentials, if the token outlives them.
 
-        A token that lives only as long as they do is not worth it: it is first used right after its issue, and
+        A token that lives only as long as they do is not worth it: it is first used after its issue, and
         often both live for an hour. Renewal would double the load on STS for the last minute.
         """
         if session.identity.expires_at > live.credentials.expires_at:
