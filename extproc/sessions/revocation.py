@@ -166,7 +166,7 @@ class Revocation:
         """
         if deny_until is not None:
             if selector.role_arn is not None:
-                raise ValueError("a deny list entry takes an issuer, a subject or a token id, not a role")
+                raise ValueError("the deny list goes by issuer, subject or token id, not by role")
             # First, or a user could open a new session before being on the list.
             self._deny_list.add(selector, until=deny_until)
         sessions = credentials = 0

@@ -61,7 +61,7 @@ async def test_the_owners_are_kept_out_until_the_time_given():
     assert not parts.deny_list.refuses(ALICE.identity)
 
 
-async def test_nobody_in_particular_cannot_be_kept_out():
+async def test_a_deny_list_entry_needs_an_issuer_a_subject_or_a_token_id():
     parts = await Parts().opened()
     with pytest.raises(ValueError, match="an issuer, a subject or a token id"):
         parts.revocation.revoke(Selector(), deny_until=START + 100)
