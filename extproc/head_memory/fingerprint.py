@@ -4,7 +4,6 @@ Most heads of a client differ from its last one in these values only, and only l
 need not be decoded and admitted again: all other bytes are equal, the token's included.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,17 +15,18 @@ from extproc.values import VOLATILE_HEADERS
 HeadKey = tuple[object, ...]
 """Cache key: the head without the volatile values. Equal keys mean equal admissions. It holds the token."""
 
-# A name, and the byte with its value's length. Longer values might hold a copy of the token, so they are part
-# of the key (``authn.copies`` checks them). The pattern begins with a literal: others are slow.
-_BEFORE_VALUE = re.compile(
-    b"%b.(%b)%b[\\x00-\\x3f]"
-    % (
-        re.escape(wire.tag(HeaderValue, "key")),
-        b"|".join(re.escape(name.encode()) for name in VOLATILE_HEADERS),
-        re.escape(wire.tag(HeaderValue, "raw_value")),
-    ),
-    re.DOTALL,
+_NEEDLES = tuple(
+    (
+        wire.field(wire.tag(HeaderValue, "key"), name.encode()) + wire.tag(HeaderValue, "raw_value"),
+        name.encode(),
+    )
+    for name in VOLATILE_HEADERS
 )
+"""What stands before the byte with a value's length, and the header's name."""
+
+_LONGEST_VALUE = 63
+"""Bytes. Longer values might hold a copy of the token, and are looked at each time (``authn.copies``)."""
+
 _REQUEST_HEADERS = wire.tag_number(ProcessingRequest, "request_headers")
 _HEADER_MAP = wire.tag_number(HttpHeaders, "headers")
 _HEADER = wire.tag_number(HeaderMap, "headers")
@@ -70,13 +70,18 @@ class RequestFingerprint:
 
 def fingerprint(message: bytes, target_name: str | None) -> RequestFingerprint:
     """Return the fingerprint of a stream's first message, which need not be a head."""
-    at, rest, spots = 0, [], []
-    for found in _BEFORE_VALUE.finditer(message):
-        start = found.end()
-        if start >= at:  # not within a value
-            rest.append(message[at:start])
-            at = start + message[start - 1]
-            spots.append((start, at, found[1]))
+    spots = []
+    for needle, name in _NEEDLES:
+        start = message.find(needle) + len(needle) + 1
+        if len(needle) < start <= len(message) and message[start - 1] <= _LONGEST_VALUE:
+            spots.append((start, start + message[start - 1], name))
+    spots.sort()
+    at, rest = 0, []
+    for start, end, _ in spots:
+        if start < at:  # within another value: no such head is remembered
+            return RequestFingerprint(message, [], (target_name, message))
+        rest.append(message[at:start])
+        at = end
     rest.append(message[at:])
     # With the length: in a truncated message the last value may seem to end beyond it.
     return RequestFingerprint(message, spots, (target_name, b"".join(rest), len(message), *spots))
