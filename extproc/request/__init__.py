@@ -1,1 +1,1 @@
-"""The way of a request, from Envoy's message to the answer."""
+"""The way of a request, from Envoy's first message to the last answer; begin with ``request.way``."""

@@ -3,7 +3,7 @@
     form → origin → bearer token → target → path → what is withheld, what is signed → copies of the token;
     and, once a body is there, the MCP message in it, if rules read that
 
-The one place for it: the server and ``extproc explain`` both ask here, through the pipeline.
+The server and ``extproc explain`` both use it, through the pipeline.
 """
 
 import re
@@ -150,7 +150,7 @@ class AdmissionControl:
         )
 
     def read(self, admission: Admission, body: bytes, record: RequestRecord) -> Inputs:
-        """Return what the rules may read of the request; nothing, if they read claims only.
+        """Return the inputs that the rules read from the request; none, if they read claims only.
 
         Raises:
             Denied: ``BODY_TOO_LARGE`` or ``MCP_MALFORMED``.
@@ -169,7 +169,7 @@ class AdmissionControl:
         return Inputs(request, message.variable(admission.head), message)
 
     def target(self, head: RequestHead) -> Target | None:
-        """The target of a request that is refused, if it has one."""
+        """Return the target of a refused request, or None."""
         try:
             return self._targets.select(head)
         except Denied:
@@ -191,14 +191,14 @@ class AdmissionControl:
 
 
 def stays(name: str) -> bool:
-    """Whether Envoy lets nobody remove a header; the request id, too, stays for its log."""
+    """Return whether a header stays: Envoy lets no filter remove some, and logs the request id."""
     return name in FRAMING or name.startswith(ENVOY_PREFIX) or name == "x-request-id"
 
 
 def _leaking(
     head: RequestHead, copies: TokenCopies, *, gone: set[str], staying: frozenset[str]
 ) -> tuple[str, ...]:
-    """The names of headers with a copy of a token, but for those that are ``gone`` anyway.
+    """Return the names of headers with a copy of a token, except those that are ``gone`` anyway.
 
     Raises:
         Denied: ``HEADER_REFUSED`` for a copy in a header that is ``staying``.
@@ -217,7 +217,7 @@ def _leaking(
 
 
 def _digest(unverified_token: str, unverified_exchange_tokens: Mapping[str, str]) -> TokenDigest:
-    """What a session is kept under: all tokens that count for it. None of them has a line feed in it."""
+    """Return the session's key: the digest of all its tokens, none of which contains a line feed."""
     if not unverified_exchange_tokens:
         return token_digest(unverified_token)
     others = (f"{name}:{token}" for name, token in sorted(unverified_exchange_tokens.items()))

@@ -2,8 +2,8 @@
 
     token ──verify──▶ Session ──decide──▶ Granted ──exchange──▶ LiveCredentials
 
-``lookup`` finds what is known, without I/O and from any thread. ``obtain`` makes what is missing, shares the
-work with all who wait for the same, and belongs to the event loop. Nothing is shared between two tokens.
+``lookup`` finds what is known, without I/O and from any thread. ``obtain`` makes what is missing, in the
+event loop; concurrent requests share the work. Nothing is shared between two tokens.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Authorization:
         self._retired = False
 
     def retire(self) -> None:
-        """Authorize nothing more: another configuration has counted for long enough."""
+        """Authorize nothing more: the configuration was replaced long ago."""
         self._retired = True
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Authorization:
         self._decisions.close()
 
     def session(self, admission: Admission, now: float | None = None) -> Session | None:
-        """Return the token's session, if it is known and its issuer still vouches for it. No I/O."""
+        """Return the token's session, if it is known and its issuer is still trusted. No I/O."""
         session = self._sessions.lookup(admission.digest, now)
         if session is None or not self._verifier.still_trusted(session.identity, admission.head.jwt_payload):
             return None
@@ -114,18 +114,18 @@ class Authorization:
         return authorized
 
     async def open(self, admission: Admission, record: RequestRecord) -> Session:
-        """Verify the token, or join whoever does.
+        """Verify the token, or join a verification under way, and open its session.
 
         Raises:
-            Denied: it is not valid, or its user is kept out.
+            Denied: the token is not valid, or its user is revoked.
         """
         record.cache = MISS
-        # Envoy's word for a token counts for the requests that have it, so these do not wait with others.
+        # A verification by Envoy's jwt_authn counts only for requests that have it: they share no other.
         flight = admission.digest, admission.head.jwt_payload is not None
         return await self._opening.join(flight, lambda: self._open(admission, record))
 
     async def obtain(self, admission: Admission, inputs: Inputs, record: RequestRecord) -> Authorized:
-        """Make what ``lookup`` did not find. Whoever stops waiting takes nothing from others.
+        """Make what ``lookup`` did not find. Cancelling one request does not cancel work that others share.
 
         Raises:
             Denied: by the verifier, the policy, STS or the deadline.
@@ -142,7 +142,7 @@ class Authorization:
                 await self._pause()
                 return await self._granted(session, inputs, record)
         except TimeoutError:
-            # STS is asked for known users only; nobody else's refusal may wait for a body.
+            # STS is called for verified users only; only their denials may wait for a body.
             reason = Reason.KEYS_UNAVAILABLE if session is None else Reason.STS_UNAVAILABLE
             raise Denied(reason, f"not authorized within {self._deadline} s") from None
 
@@ -150,14 +150,14 @@ class Authorization:
         """Verify the token of a request that is refused anyway; it opens no session.
 
         Raises:
-            Denied: there is none that counts, or its user is kept out.
+            Denied: the token is not valid, or its user is revoked.
         """
         identity = await self._verifier.verify(bearer_token(head), jwt_payload=head.jwt_payload)
         self._deny_list.refuse(identity)
 
     def describe(self, admission: Admission, record: RequestRecord) -> None:
-        """Say in the record of a request that is not forwarded whose it was, and for which role, if known."""
-        with contextlib.suppress(Exception):  # whatever made the request fail may fail again
+        """Record the identity and the role of a request that is not forwarded, as far as they are known."""
+        with contextlib.suppress(Exception):  # the cause of the failure may fail again
             session = self.session(admission)
             if session is not None:
                 record.identity = session.identity
@@ -178,14 +178,14 @@ class Authorization:
         except Denied as denied:
             earlier = self._sessions.peek(admission.digest)
             if earlier is not None and denied.reason.outcome.status < _SERVER_ERRORS:
-                self._sessions.end(earlier)  # its issuer vouches for it no longer
+                self._sessions.end(earlier)  # its issuer is no longer trusted
             raise
         record.identity = identity
         self._deny_list.refuse(identity)
         return self._sessions.open(admission.digest, identity, exchange_token)
 
     async def _granted(self, session: Session, inputs: Inputs, record: RequestRecord) -> Authorized:
-        # The stages are measured in the record of the request whose work it is, not of those that join it.
+        # The record of the request that starts the work gets its time, not those of requests that join.
         granted = await self._decisions.decide(session, inputs, measured=record.stage("policy"))
         live = self._credentials.living(granted)
         if live is None:

@@ -1,6 +1,6 @@
-"""How many headers, and bytes of them, Envoy lets a request have. It looks once more after our mutation.
+"""Envoy's limits on the number and size of a request's headers, which it also applies after a mutation.
 
-What is over its limits then is a 500, although it was allowed; so it is refused before.
+A signed request over these limits would be a 500 of Envoy's, so it is refused before.
 https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers_mutation
 """
 
@@ -31,7 +31,7 @@ class HeaderLimits:
     size: int = 60 * 1024
 
     def check_count(self, head: RequestHead, target: Target, removed: set[str]) -> None:
-        """Refuse a request that would have too many headers with ours; ``removed``: names of those that go.
+        """Refuse a request with too many headers after the mutation, which removes the names in ``removed``.
 
         Raises:
             Denied: ``TOO_MANY_HEADERS``.
@@ -48,7 +48,7 @@ class HeaderLimits:
             )
 
     def room(self, head: RequestHead, removed: set[str]) -> int | None:
-        """Return the bytes that are left for our headers, or None if they are enough whatever comes."""
+        """Return the bytes left for the signature's headers, or None if any signature fits."""
         pseudo = len(":method:scheme:authority:pathhttps") + sum(
             map(len, (head.method, head.authority, head.path))
         )
@@ -60,7 +60,7 @@ class HeaderLimits:
 
 
 def check_room(room: int, *ours: Headers) -> None:
-    """Refuse a request that would be too large with our headers.
+    """Refuse a request that would be too large with the signature's headers.
 
     Raises:
         Denied: ``TOO_MANY_HEADERS``.

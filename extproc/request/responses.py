@@ -1,8 +1,8 @@
-"""Responses of upstreams to signed requests: which are looked at, and what they say of the signature.
+"""Responses of upstreams to signed requests: which are read, and what a rejection teaches.
 
 A wrong region, host or service shows in the upstream's response only, and an error may come with any of them:
 a service may answer some calls without looking at their signature. So of each session and target the first
-eight responses are looked at, then the 16th, the 32nd and so on: extproc stays on the way of few.
+eight responses are read, then the 16th, the 32nd and so on: most responses do not pass through extproc.
 """
 
 import itertools
@@ -24,7 +24,7 @@ Observe = Literal["first", "every", "never"]
 _ALL_OF_THE_FIRST = 8
 _AT_ONCE = 4096  # streams; a part of those that Envoy may hold open
 
-# What an operator may do about a refusal of AWS's.
+# Hints for operators.
 _OF_SIGNATURES = "compare what was signed: extproc sign --compare"
 _OF_CREDENTIALS = "is the region enabled in the account, and of its partition?"
 
@@ -32,14 +32,14 @@ _log = structlog.get_logger(__name__)
 
 
 class ResponseWatch:
-    """Chooses requests whose responses are looked at, and learns from these. For any thread.
+    """Chooses the responses that are read, and learns from them. For any thread.
 
     Args:
-        at_once: responses that may be waited for at a time.
+        at_once: responses that may be awaited at a time.
         on_response: receives the target and the refusal's cause, "none", or "not_shown" if Envoy left first.
 
     Attributes:
-        waiting: requests that were chosen and whose responses have not come.
+        waiting: number of awaited responses.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class ResponseWatch:
         self.waiting = 0
 
     def begin(self, session: Session, admission: Admission) -> bool:
-        """Count a request; return whether its response is to be looked at.
+        """Count a request; return whether its response is to be read.
 
         If so, ``look_at`` or ``not_shown`` is to follow.
         """
         if self._observe != "every":
-            # To look would have Envoy buffer a body that could go on as it comes.
+            # Reading the response would make Envoy buffer a request body that could be streamed.
             if self._observe == "never" or (admission.head.has_body and not admission.needs_body):
                 return False
             signed = session.signed.get(admission.target.name)
@@ -79,7 +79,7 @@ class ResponseWatch:
         return True
 
     def not_shown(self, admission: Admission) -> None:
-        """Note that Envoy left without having shown the response."""
+        """Count a stream that Envoy ended before it showed the response."""
         self._end(admission, "not_shown")
 
     def look_at(
@@ -108,7 +108,7 @@ class ResponseWatch:
                 error_type=refused.code,
                 access_key_id=live.credentials.access_key_id,
             )
-        # Credentials that AWS refused and that are kept, too new to be replaced: it is not their age then.
+        # AWS refused credentials that are too new to be replaced: expiry is not the cause.
         elif refused.cause is not Cause.CREDENTIALS or (refused.code and authorized.granted.live is live):
             _log.warning(
                 "upstream_refused_signature",

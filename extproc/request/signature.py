@@ -1,4 +1,7 @@
-"""The signature: what is signed of an admitted, authorized request, and what Envoy must change in it."""
+"""The signature of an admitted and authorized request, and the mutation that Envoy must make.
+
+The time in it is ``Signer``'s clock: AWS's time (``sts.aws_clock``).
+"""
 
 import time
 
@@ -14,7 +17,7 @@ from extproc.values import Allow
 
 
 class Signature:
-    """Signs requests. ``max_body_bytes``: of the largest body that is signed. For any thread."""
+    """Signs requests with bodies of at most ``max_body_bytes`` bytes. For any thread."""
 
     def __init__(self, *, signer: Signer, deny_list: DenyList, max_body_bytes: int) -> None:
         self._signer = signer
@@ -22,7 +25,7 @@ class Signature:
         self._max_body_bytes = max_body_bytes
 
     def payload(self, admission: Admission, body: bytes) -> Payload:
-        """Return what is signed of the body. Hashes it, so a large one is better given to another thread.
+        """Return the body to send and its hash. Hashing a large body blocks: call it in another thread.
 
         Raises:
             Denied: ``BODY_TOO_LARGE`` or ``BODY_DIFFERS``.
@@ -39,7 +42,7 @@ class Signature:
         Raises:
             Denied: the identity was revoked meanwhile, or Envoy would refuse the request for its size.
         """
-        # Last of all: a body may have been held up, an exchange under way.
+        # Last of all: the user may have been revoked while a body or an exchange was awaited.
         self._deny_list.refuse(authorized.session.identity)
         head, live = admission.head, authorized.live
         began = time.perf_counter()
