@@ -56,7 +56,7 @@ class Explanation:
         claims: the names of the token's claims, if it was verified.
         not_tried: mappings and ceilings that were not evaluated.
         notes: further remarks for operators.
-        told: the text that the client reads of a denial.
+        client_text: what the client reads of a denial.
     """
 
     outcome: Grant | Denied | Answered
@@ -70,7 +70,7 @@ class Explanation:
     claims: tuple[str, ...] = ()
     not_tried: tuple[Rule | Ceiling, ...] = ()
     notes: tuple[str, ...] = ()
-    told: str | None = None
+    client_text: str | None = None
 
     @property
     def allowed(self) -> bool:

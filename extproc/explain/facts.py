@@ -48,7 +48,7 @@ def facts(explanation: Explanation) -> dict[str, Any]:
         document["chained_role_arn"] = grant.chain.role_arn
     if denied:
         document |= _denial(denied)
-        document["told"] = explanation.told
+        document["told"] = explanation.client_text
     if isinstance(outcome, Answered):
         document["status"] = outcome.status
     if explanation.request is not None:
@@ -63,8 +63,8 @@ def facts(explanation: Explanation) -> dict[str, Any]:
 
 
 def _denial(denied: Denied) -> dict[str, Any]:
-    told: dict[str, Any] = {"detail": denied.detail, "status": denied.reason.outcome.status}
-    return told | ({"scopes": list(denied.scopes)} if denied.scopes else {})
+    members: dict[str, Any] = {"detail": denied.detail, "status": denied.reason.outcome.status}
+    return members | ({"scopes": list(denied.scopes)} if denied.scopes else {})
 
 
 def _entries(explanation: Explanation) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

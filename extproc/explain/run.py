@@ -142,7 +142,7 @@ async def _of_token(
     if isinstance(outcome, Denied):
         settings = environment.settings
         denials = build_denials(settings, build_resource(settings), build_origins(settings, watcher))
-        explanation = replace(explanation, told=denials.text(outcome))
+        explanation = replace(explanation, client_text=denials.text(outcome))
     if decision is not None:
         explanation = await asyncio.to_thread(
             _with_policy, explanation, environment, decision, identity, NO_INPUTS
@@ -188,7 +188,7 @@ async def _of_request(environment: Environment, watcher: Watcher, request: Asked
         request=request,
         admission=admission,
         message=inputs.message,
-        told=shown_text(reply[1]) if reply and isinstance(outcome, Denied) else None,
+        client_text=shown_text(reply[1]) if reply and isinstance(outcome, Denied) else None,
     )
     if decision is not None and record.identity is not None:
         explanation = await asyncio.to_thread(

@@ -20,8 +20,8 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
         if stage["result"] != "not tried":
             shown = "FAIL" if stage["result"] == "fail" else stage["result"]
             # The cause of a failure comes once, at the end.
-            told = stage["detail"] if stage["result"] != "fail" else None
-            yield from _wrapped(stage["stage"], f"{shown}: {told}" if told else shown)
+            detail = stage["detail"] if stage["result"] != "fail" else None
+            yield from _wrapped(stage["stage"], f"{shown}: {detail}" if detail else shown)
             yield from _below(stage["stage"], facts)
     plain = [
         stage["stage"] for stage in facts["stages"] if stage["result"] == "not tried" and not stage["detail"]
@@ -56,13 +56,13 @@ def _request(request: Mapping[str, Any]) -> Iterator[str]:
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the verifier's steps, grouped by result."""
     verdicts = {True: "passed", False: "FAIL", None: "not tried"}
-    told: dict[str, list[str]] = {}
+    names_by_verdict: dict[str, list[str]] = {}
     for step in steps:
         verdict = verdicts[step["passed"]]
         if step["passed"] is None and step["detail"]:
             verdict = step["detail"]
-        told.setdefault(verdict, []).append(step["name"])
-    for verdict, names in told.items():
+        names_by_verdict.setdefault(verdict, []).append(step["name"])
+    for verdict, names in names_by_verdict.items():
         yield from _wrapped("", f"{verdict}: {', '.join(names)}", hang=2)
 
 

@@ -21,7 +21,7 @@ class Work:
         return self.result
 
 
-async def test_all_who_ask_at_once_share_one_run_and_keys_do_not_mix():
+async def test_concurrent_requests_for_a_key_share_one_run_and_keys_do_not_mix():
     flights, work, other = SingleFlight(), Work("a"), Work("b")
     tasks = [flights.run("k", work) for _ in range(1000)]
     another = flights.run("other", other)
@@ -46,7 +46,7 @@ async def test_a_failure_reaches_all_and_the_next_one_tries_anew():
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-async def test_cancelled_work_is_not_joined_by_those_who_come_later(steps):
+async def test_cancelled_work_is_not_joined_by_later_requests(steps):
     flights, work = SingleFlight(), Work()
     task = flights.run("k", work)
     for _ in range(steps):
@@ -59,7 +59,7 @@ async def test_cancelled_work_is_not_joined_by_those_who_come_later(steps):
     assert await flights.run("k", work) == "done"
 
 
-async def test_a_failure_that_nobody_waits_for_makes_no_noise():
+async def test_a_failure_without_a_waiting_request_is_not_reported():
     flights, work = SingleFlight(), Work(ValueError("no"))
     work.gate.set()
     flights.run("k", work)

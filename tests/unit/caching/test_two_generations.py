@@ -28,7 +28,7 @@ def test_after_a_long_silence_nothing_is_left():
     assert len(memory) == 0
 
 
-def test_it_ages_where_nobody_asks():
+def test_it_ages_without_lookups():
     clock = Clock()
     memory = TwoGenerationCache(size=10, seconds=60.0, timer=clock)
     memory.put("used", 1)

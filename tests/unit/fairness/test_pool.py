@@ -91,7 +91,7 @@ async def test_a_full_pool_refuses(make):
     assert busy.value.cause is Busy.QUEUE_FULL
 
 
-async def test_who_would_wait_too_long_at_the_measured_rate_is_refused_at_once(make):
+async def test_work_that_would_wait_too_long_at_the_measured_rate_is_refused_at_once(make):
     parts = make(workers=2)
     await parts.taking(1.0)
     for name in "defgh":  # two under way, three waiting: the next one begins after the fourth end, at 2 s
@@ -103,7 +103,7 @@ async def test_who_would_wait_too_long_at_the_measured_rate_is_refused_at_once(m
     assert parts.submit(C, within=2.1).began is None
 
 
-async def test_nobody_waits_while_a_thread_is_free_however_long_work_took_before(make):
+async def test_no_work_waits_while_a_thread_is_free_however_long_work_took_before(make):
     parts = make(workers=2)
     await parts.taking(1000.0)
     parts.submit(A)
@@ -146,7 +146,7 @@ async def test_what_stops_work_before_it_begins_is_its_result_and_the_next_is_as
     assert len(parts.pool) == 0
 
 
-async def test_a_closed_pool_answers_those_who_wait(make):
+async def test_a_closed_pool_answers_waiting_requests(make):
     parts = make()
     jobs = [parts.submit(owner) for owner in (A, B, C)]
     parts.pool.close()

@@ -30,7 +30,7 @@ def test_of_one_owner_the_first_comes_first():
     assert drained(queue_of(A, A, A), one_by_one=True) == [(A, 0), (A, 1), (A, 2)]
 
 
-def test_a_newcomer_is_served_before_the_next_of_one_who_has_some_under_way():
+def test_a_new_owner_is_served_before_an_owner_with_items_under_way():
     queue = queue_of(A, A, A, A)
     assert [queue.pop(), queue.pop()] == [(A, 0), (A, 1)]
     queue.push(B, "b")
@@ -65,7 +65,7 @@ def test_what_is_taken_out_is_not_served():
     ("waiting", "owner", "ahead"),
     [([], A, 0), ([B, B, B], A, 1), ([A, A], A, 2), ([A, B, B, B], A, 3), ([B, C, OTHER], A, 3)],
 )
-def test_who_would_be_served_before_a_further_one(waiting, owner, ahead):
+def test_the_items_ahead_of_a_further_one_are_counted(waiting, owner, ahead):
     queue = queue_of(*waiting)
     assert queue.ahead_of(owner) == ahead
     queue.push(owner, "mine")
@@ -78,7 +78,7 @@ steps = st.lists(st.tuples(st.sampled_from(["push", "push", "pop", "done", "remo
 
 
 @given(steps)
-def test_whatever_happens_it_counts_right_serves_the_least_served_first_and_forgets_who_is_gone(program):
+def test_any_program_is_counted_right_serves_the_least_served_first_and_drops_absent_owners(program):
     queue, waiting, under_way = FairQueue(), [], []
     for number, (step, owner) in enumerate(program):
         if step == "push":
@@ -112,7 +112,7 @@ def test_whatever_happens_it_counts_right_serves_the_least_served_first_and_forg
 
 
 @given(st.lists(owners, min_size=1, max_size=30), st.integers(1, 4))
-def test_nobody_waits_for_more_than_a_turn_of_each_other_owner(program, servers):
+def test_no_owner_waits_for_more_than_a_turn_of_each_other_owner(program, servers):
     """With each owner's line kept full, two turns of one owner have all others' turns between them."""
     queue = queue_of(*program)
     present = set(program)

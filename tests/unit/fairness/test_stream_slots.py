@@ -115,7 +115,7 @@ def test_neither_all_nor_one_subject_can_make_the_line_longer_than_it_may_be():
     assert counts(of) == (1, 3)
 
 
-async def test_who_leaves_the_line_is_not_served():
+async def test_a_request_that_leaves_the_line_is_not_served():
     of = slots(open=1)
     held = of.enter("t", ALICE)
     waiting = of.enter("t", BOB)
@@ -168,7 +168,7 @@ async def test_a_slot_that_is_over_is_not_to_be_used():
         await slot.wait()
 
 
-def test_other_limits_count_what_is_open_and_let_in_who_waits():
+def test_other_limits_count_open_requests_and_open_waiting_ones():
     of = slots(open=1)
     held, waiting = of.enter("t", ALICE), of.enter("t", BOB)
     of.apply({"t": LIMIT})

@@ -59,7 +59,7 @@ def test_any_other_name_does_not(client):
 
 
 @given(st.lists(st.binary()), st.lists(st.binary()))
-def test_an_empty_list_admits_nobody_and_no_name_breaks_it(uris, dns):
+def test_an_empty_list_admits_no_client_and_no_name_breaks_it(uris, dns):
     names = {"peer_uri": uris, "peer_dns": dns}
     assert not AllowedClients([]).admit(names)
     listed = AllowedClients([ENVOY, "*.envoys.example.org"])

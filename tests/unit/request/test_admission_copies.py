@@ -79,7 +79,7 @@ def test_the_token_for_sts_is_not_copied_either():
 
 
 @pytest.mark.parametrize("name", ["x-envoy-original-path", "x-envoy-anything", "connection", "te", "host"])
-def test_a_copy_where_envoy_lets_nobody_remove_it_refuses_the_request(name):
+def test_a_copy_in_a_header_that_envoy_keeps_refuses_the_request(name):
     assert refusal((name, FORMS[1])) is Reason.HEADER_REFUSED
     assert forwarded(admit((name, "short"))) == ["short"]
 

@@ -30,7 +30,7 @@ def told(reason, message=CALL, *, request_id="r-1", denied=None, **options):
     "message", [CALL, Envelope("a", "tools/list"), Envelope(None, "notifications/x"), UNKNOWN]
 )
 @pytest.mark.parametrize("with_200", [False, True])
-def test_who_posts_a_message_gets_a_json_rpc_answer_with_its_id_or_none(reason, message, with_200):
+def test_a_posted_message_gets_a_json_rpc_answer_with_its_id_or_none(reason, message, with_200):
     _, body = told(reason, message, tell_with_200=with_200)
     assert body["jsonrpc"] == "2.0"
     assert body.get("id", "none") == ("none" if message.id is None else message.id)
@@ -47,7 +47,7 @@ def test_others_get_the_oauth_members_alone(reason):
     assert told(reason)[1]["error"]["data"] == body
 
 
-def test_what_only_somebody_else_can_mend_says_whom_to_ask_and_under_which_id():
+def test_a_denial_that_only_an_operator_can_resolve_names_the_contact_and_the_request_id():
     _, body = told(Reason.NO_ROLE, support="the platform team (#aws-help)")
     assert body["error"]["message"] == (
         "Your account has no AWS role here for this request; ask the platform team (#aws-help). (request r-1)"

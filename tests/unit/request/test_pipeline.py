@@ -103,7 +103,7 @@ def test_an_error_that_was_never_raised_is_denied_all_the_same():
 
 
 @pytest.mark.parametrize("admission", [True, False], ids=["with its head", "before its head"])
-def test_a_stream_that_is_left_is_no_error_even_if_nothing_can_be_told_of_it(admission):
+def test_an_abandoned_stream_is_no_error_even_if_telemetry_fails(admission):
     parts = Parts()
     parts.pipeline.observer.on_abandoned = Mock(side_effect=OSError)
     parts.pipeline.refusals.abandon(RequestRecord(), admitted(parts) if admission else None, "opened")

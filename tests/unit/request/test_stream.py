@@ -207,7 +207,7 @@ async def test_no_token_is_a_401_with_the_way_to_get_one_before_any_body_is_read
     }
 
 
-async def test_of_a_request_id_128_characters_are_told_again():
+async def test_a_request_id_is_repeated_up_to_128_characters():
     (only,) = await drive(
         Parts(), headers_message(token=None, headers=[("x-request-id", "a" * 128 + "b" * 1000)])
     )
@@ -559,7 +559,7 @@ async def test_asking_for_a_response_body_leaves_the_requests_modes_as_they_are_
     assert (mode.request_body_mode, mode.request_trailer_mode) == (BUFFERED, SENT)
 
 
-async def test_a_response_body_that_nobody_asked_for_is_a_protocol_violation():
+async def test_an_unrequested_response_body_is_a_protocol_violation():
     parts = Parts(answers="every")
     answers = await drive(parts, headers_message(), body_message(), response_body_message(b""))
     assert answers[2].status == 500
@@ -603,7 +603,7 @@ def _break(parts, where, error):
     "kind", [BoomError, ValueError, KeyError, RecursionError, MemoryError, AssertionError]
 )
 @pytest.mark.parametrize("where", ["admit", "lookup", "verify", "policy", "exchange", "sign"])
-async def test_an_exception_at_any_step_denies_and_tells_nobody_its_message(where, kind, capfd):
+async def test_an_exception_at_any_step_denies_and_its_message_goes_nowhere(where, kind, capfd):
     parts = Parts()
     _break(parts, where, kind(SECRET))
     answers = await drive(parts, headers_message(), body_message())

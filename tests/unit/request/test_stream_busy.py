@@ -45,13 +45,13 @@ async def test_what_stays_too_much_is_a_429_that_says_when_to_come_again():
     assert exchange.calls == 2
 
 
-async def test_nobody_else_is_asked_for_again():
+async def test_no_other_denial_is_retried():
     for reason in (Reason.STS_BUSY, Reason.STS_UNAVAILABLE, Reason.STS_ACCESS_DENIED):
         _, exchange = await answered(1, reason=reason)
         assert exchange.calls == 1
 
 
-async def test_those_who_pause_are_bounded_in_number():
+async def test_the_number_of_pausing_requests_is_bounded():
     parts = Parts()
     parts.credentials._exchange = exchange = Busy(9)
     parts.pipeline.authorization._pausing = 2048

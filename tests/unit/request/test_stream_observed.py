@@ -53,7 +53,7 @@ def counted(parts, **labels):
     return parts.metrics.registry.get_sample_value("extproc_requests_total", labels)
 
 
-async def test_an_allow_is_told_with_its_body_and_not_with_continue():
+async def test_an_allow_is_observed_with_its_body_and_not_with_continue():
     parts, told = observed()
     head, last = await answers_to(parts, headers_message(headers=[("x-request-id", "r1")]), body_message())
     assert metadata(head) is None
@@ -114,7 +114,7 @@ async def test_where_the_body_decides_a_new_token_is_a_miss_and_a_known_one_a_hi
         (headers_message(body_mode=NO_BODY), "body_mode_wrong"),
     ],
 )
-async def test_early_denials_are_told_too(message, reason):
+async def test_early_denials_are_observed(message, reason):
     parts, told = observed()
     (answer,) = await answers_to(parts, message)
     (event,) = told()
@@ -132,7 +132,7 @@ async def test_a_failed_verification_names_nobody():
     assert event["verify_us"] is not None
 
 
-async def test_a_refused_exchange_names_subject_and_role_to_all_who_waited_for_it():
+async def test_a_refused_exchange_is_recorded_with_subject_and_role_for_all_its_requests():
     parts, told = observed()
     parts.exchange.failure = denial(Reason.STS_ACCESS_DENIED)
     parts.exchange.gate.clear()
@@ -156,7 +156,7 @@ async def test_a_denial_by_policy_names_the_subject_also_when_it_is_remembered()
     assert [(event["reason"], event["subject"]) for event in told()] == [("no_role", "alice")] * 2
 
 
-async def test_our_own_replies_are_told_as_such():
+async def test_own_replies_are_observed_as_replies():
     parts, told = observed()
     (answer,) = await answers_to(
         parts, headers_message(method="GET", path="/.well-known/oauth-protected-resource/mcp", token=None)
@@ -167,7 +167,7 @@ async def test_our_own_replies_are_told_as_such():
     assert counted(parts, decision="reply", reason="", target="") == 1
 
 
-async def test_a_bug_is_told_by_type_and_place_without_its_message():
+async def test_a_bug_is_logged_by_type_and_place_without_its_message():
     parts, told = observed()
     parts.verifier.failure = RuntimeError("canary")
     await answers_to(parts, headers_message(method="GET", end_of_stream=True))
@@ -182,7 +182,7 @@ class BrokenAudit:
         raise MemoryError
 
 
-async def test_what_cannot_be_told_is_not_allowed_and_still_gets_its_answer():
+async def test_a_decision_that_cannot_be_observed_is_not_allowed_and_still_gets_its_answer():
     parts = Parts(audit=BrokenAudit())
     answers = await answers_to(parts, headers_message(), body_message())
     assert Seen(answers[-1].message).status == 500

@@ -65,7 +65,7 @@ async def test_a_refusal_of_a_known_user_repeats_the_id_of_the_request(reason):
     assert len(parts.pipeline.refusals.waiting) == 0
 
 
-async def test_a_revoked_user_is_told_with_the_id_too_known_head_or_not():
+async def test_a_revoked_user_gets_the_id_with_a_known_head_or_a_new_one():
     parts = Parts()
     for _ in range(3):
         assert (await drive(parts, head(), body_message(CALL)))[-1].is_signed
@@ -85,7 +85,7 @@ async def test_a_revoked_user_is_told_with_the_id_too_known_head_or_not():
         (RuntimeError("a bug"), 500),
     ],
 )
-async def test_nobody_unknown_has_a_body_buffered(failure, status):
+async def test_no_body_is_buffered_for_an_unknown_user(failure, status):
     parts = Parts()
     parts.verifier.failure = failure
     (only,) = await drive(parts, head(), body_message(CALL))
@@ -198,7 +198,7 @@ async def test_what_was_refused_stays_refused_whatever_has_changed_meanwhile():
     ("options", "status"),
     [({"headers": [("x-amz-target", "a.b")]}, 400), ({"path": "/nowhere/mcp"}, 404)],
 )
-async def test_what_is_wrong_with_the_head_is_told_with_the_id_to_who_has_a_token(options, status):
+async def test_a_denied_head_gets_the_id_if_its_token_is_valid(options, status):
     target = Target(name="aws-mcp", host="h.example", scope=Scope("us-east-1", "aws-mcp"), prefix="/aws")
     parts = Parts(targets=[target])
     headers = [*options.pop("headers", ()), LENGTH, ("x-copy", "1")]

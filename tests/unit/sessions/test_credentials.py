@@ -95,7 +95,7 @@ async def test_credentials_end_with_their_token_although_aws_would_take_them_lon
     assert parts.get(short) is None
 
 
-async def test_one_who_leaves_does_not_take_the_exchange_from_the_others():
+async def test_a_cancelled_request_does_not_cancel_the_exchange_of_others():
     parts = Parts()
     parts.exchange.gate.clear()
     first, second = (parts.begin(session()) for _ in range(2))
@@ -207,7 +207,7 @@ async def test_renewals_are_spread_so_that_sessions_do_not_move_in_step(share, b
     assert parts.calls == 2
 
 
-async def test_a_session_that_nobody_uses_is_not_renewed():
+async def test_an_unused_session_is_not_renewed():
     parts = Parts()
     await parts.obtain()
     for step in range(80, 100):
@@ -398,7 +398,7 @@ async def test_a_day_of_200_users_with_one_hour_tokens_makes_one_exchange_a_toke
     assert waited == tokens_issued
 
 
-async def test_a_day_of_users_with_day_long_tokens_lets_nobody_wait_after_the_first_request():
+async def test_users_with_day_long_tokens_never_wait_after_the_first_request():
     parts = Parts()
     users = [session(f"u.{n}.x", subject=f"u{n}", expires_at=START + 25 * HOUR) for n in range(50)]
     for user in users:
