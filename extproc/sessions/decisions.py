@@ -94,7 +94,8 @@ class Decisions:
             if busy.cause is Busy.OF_ONE_USER:
                 raise Denied(Reason.USER_BUSY, "too many decisions of this user are waiting") from None
             raise Denied(Reason.POLICY_BUSY, "too many decisions are waiting") from None
-        kept = session.granted(outcome) if isinstance(outcome, Grant) else outcome
+        # A kept denial was never raised, or its traceback would keep the request's message.
+        kept = session.granted(outcome) if isinstance(outcome, Grant) else outcome.anew()
         if session.decided[0] is not self._mark:
             session.decided = self._mark, {}
         # Only the event loop writes, and a dict is read and written at one stroke.

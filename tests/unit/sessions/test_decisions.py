@@ -65,6 +65,23 @@ async def test_rules_over_the_tool_are_decided_once_a_tool_whatever_its_argument
     assert some_policy.calls == 2
 
 
+async def test_a_remembered_denial_keeps_nothing_of_the_request():
+    some_policy = Policy(
+        rules=[Rule("all", cel_matcher("mcp.tool != 'x'"), ROLE, None)],
+        fallback_role_arn=None,
+        session_name_claim="email",
+        session_duration=900,
+        reject_session_names=True,
+    )
+    made, mine = Decisions(some_policy), session(email=" ")
+    for _ in range(2):
+        with pytest.raises(Denied) as denied:
+            await decided(made, mine, mcp(tool="a"))
+        assert denied.value.reason is Reason.SESSION_NAME_INVALID
+    (remembered,) = mine.decided[1].values()
+    assert (remembered.__traceback__, remembered.__context__) == (None, None)
+
+
 async def test_a_denial_is_remembered_too_and_raised_anew():
     some_policy = policy("mcp.tool == 'x'")
     made, mine = Decisions(some_policy), session()
