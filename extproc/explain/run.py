@@ -23,12 +23,7 @@ from extproc.errors import Denied
 from extproc.explain import asked
 from extproc.explain.asked import AskedRequest
 from extproc.explain.errors import BadInputError
-from extproc.explain.explanation import (
-    Explanation,
-    Result,
-    Stage,
-    StageResult,
-)
+from extproc.explain.explanation import Explanation, Result, Stage, StageResult
 from extproc.explain.stages import Watcher, explanation_of, failed_at, order_of, stage_results, with_scopes
 from extproc.explain.stand_ins import (
     Answered,

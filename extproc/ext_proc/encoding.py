@@ -22,9 +22,7 @@ from extproc.ext_proc.envoy.external_processor_pb2 import (
     ProcessingResponse,
     TrailersResponse,
 )
-from extproc.ext_proc.envoy.external_processor_pb2 import (
-    ImmediateResponse as ImmediateResponseMessage,
-)
+from extproc.ext_proc.envoy.external_processor_pb2 import ImmediateResponse as ImmediateResponseMessage
 from extproc.ext_proc.envoy.processing_mode_pb2 import ProcessingMode
 from extproc.telemetry.record import RequestRecord
 from extproc.values import Allow, ImmediateResponse
