@@ -1,6 +1,7 @@
 """From a request and credentials to the headers that make it a signed request for a target."""
 
 from dataclasses import dataclass
+from weakref import ReferenceType, ref
 
 from extproc.clock import Clock
 from extproc.signing import sigv4
@@ -30,7 +31,7 @@ class SigningMemo:
         key: a day, a credential scope and the key derived for them.
     """
 
-    __slots__ = ("key", "present")
+    __slots__ = ("__weakref__", "key", "present")
 
     def __init__(self) -> None:
         self.present: tuple[str, _Prepared] | None = None
@@ -38,10 +39,11 @@ class SigningMemo:
 
 
 class Signer:
-    """Signs requests as of ``clock``. For any thread; keeps nothing itself."""
+    """Signs requests as of ``clock``. For any thread; keeps nothing but weak references to memos in use."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._of_second: tuple[str, list[ReferenceType[SigningMemo]]] = ("", [])
 
     def sign(
         self,
@@ -81,7 +83,7 @@ class Signer:
             key = _signing_key(credentials, at[:8], target.scope, memo)
             prepared = _prepare(at, target, clients, sent_hash, credentials, key=key)
             if sum(len(value) for _, value in clients) <= _SHORT:
-                memo.present = at, prepared
+                self._note(memo, at, prepared)
         signature = sigv4.sign(
             prepared.signing,
             method=method,
@@ -90,6 +92,19 @@ class Signer:
             payload=payload,
         )
         return SignedHeaders(signature.authorization, prepared.headers)
+
+    def _note(self, memo: SigningMemo, at: str, prepared: _Prepared) -> None:
+        """Keep what is prepared for the present second, and nothing of earlier ones: it takes 4 KiB each."""
+        of_second, memos = self._of_second
+        if of_second != at:
+            past, memos = memos, []
+            self._of_second = at, memos
+            for reference in past:
+                other = reference()
+                if other is not None:
+                    other.present = None  # if another thread has prepared it anew, it is prepared once more
+        memo.present = at, prepared
+        memos.append(ref(memo))
 
 
 def _signing_key(credentials: Credentials, date: str, scope: sigv4.Scope, memo: SigningMemo) -> bytes:

@@ -262,3 +262,20 @@ def test_what_requests_of_one_second_share_is_made_once(monkeypatch):
             memo=memo,
         )
     assert made.call_count == 3  # of two targets with the same credentials the last one is kept
+
+
+def test_what_was_prepared_is_gone_when_a_later_second_is_signed():
+    time = Mock(return_value=NOW)
+    signer, memos = Signer(clock=time), [SigningMemo() for _ in range(3)]
+    request = {"method": "GET", "clients": (), "path": "/mcp", "query": "", "payload": "hash"}
+
+    def sign(memo):
+        signer.sign(**request, target=MCP, credentials=CREDENTIALS, memo=memo)
+
+    for number in range(3):
+        sign(memos[number])
+    assert all(memo.present is not None for memo in memos)
+    time.return_value = NOW + 1
+    memos.pop()  # of a session that has ended
+    sign(memos[0])
+    assert [memo.present is None for memo in memos] == [False, True]
