@@ -96,9 +96,9 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
                 session = authorized.session
             pipeline.heads.remember(progress.fingerprint, admission)
             progress.is_watched = progress.body_is_buffered and pipeline.responses.begin(session, admission)
-            mode_override = b""
-            if progress.is_watched:
-                mode_override = SHOW_RESPONSE[pipeline.slots.limits(admission.target.name)]
+            mode_override = (
+                SHOW_RESPONSE[pipeline.slots.limits(admission.target.name)] if progress.is_watched else b""
+            )
 
             # Body. One that comes late must not outlive its token, its credentials or a revocation.
             found_at = time.monotonic()
@@ -127,12 +127,18 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
             # Signature and answer. The stream ends here unless the response is to be seen, or counted.
             allow = pipeline.signature.sign(admission, authorized, payload, record)
             pipeline.observer.on_decision(record, Verdict.ALLOW)
-            message = encoding.encode_allow(allow, to_body=admission.needs_body) + mode_override
-            answer = progress.decide(message, last=not progress.is_watched and progress.slot is None)
+            answer = progress.decide(
+                encoding.encode_allow(allow, to_body=admission.needs_body) + mode_override,
+                last=not progress.is_watched and progress.slot is None,
+            )
             if answer.last:
                 yield answer
             else:
-                yield from _signed(pipeline, progress, admission, authorized, answer)
+                signed = _signed(pipeline, progress, admission, authorized, answer)
+                # A response may be long, and bodies are large: nothing of the request's stays for so long.
+                progress.body = b""
+                del inputs, payload, allow, answer
+                yield from signed
         except EnvoyReplied:
             yield PASS_RESPONSE
         except Exception as error:  # noqa: BLE001 - every failure is an answer

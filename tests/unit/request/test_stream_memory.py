@@ -1,9 +1,12 @@
-"""What a session keeps of its requests does not grow with what clients send."""
+"""What sessions and open streams keep of requests does not grow with what clients send."""
+
+import tracemalloc
 
 import pytest
 
-from support.driven import drive
-from support.envoy_messages import headers_message
+from extproc.request.stream import Stream
+from support.driven import drive, step
+from support.envoy_messages import body_message, headers_message, response_message
 from support.pipelines import Parts
 
 SIGNATURE = "0123456789" * 9
@@ -36,3 +39,22 @@ async def test_long_paths_and_names_are_not_kept(message):
     _, prepared = live.signing.present
     assert prepared.signing.begun is not None
     assert prepared.headers.around is not None
+
+
+async def test_a_stream_that_waits_for_the_response_keeps_no_body():
+    parts = Parts(answers="every", max_body_bytes=1_000_000)
+    head, body, streams = headers_message(), body_message(b"x" * 200_000), []
+    await drive(parts, head, body, response_message("200"))
+    tracemalloc.start()
+    try:
+        for _ in range(5):
+            streams.append(Stream(parts.pipeline, target_name=None))
+            await step(streams[-1], head)
+            assert (await step(streams[-1], body)).may_end
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 200_000
+    for stream in streams:
+        assert (await step(stream, response_message("200"))).last
+        stream.close()
