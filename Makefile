@@ -16,7 +16,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
+.PHONY: help instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,6 +33,7 @@ help:
 	@echo "make alerts  the alert rules against recorded series (needs promtool: on the PATH, or apt-get gets it)"
 	@echo "make live-alerts  a real Prometheus, and the server broken in each way (ten minutes)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
+	@echo "make instructions  of a warm request of the real server, by callgrind, beside those committed (needs valgrind)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 
 # $(call environment,folder): a new one, with pip only.
@@ -107,6 +108,11 @@ mutants: $(VENV)/.installed-mutants
 $(VENV)/.installed-mutants: requirements/mutants.txt $(STAMP)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
 	@touch $@
+
+# The figure that commits about speed quote: the same on a busy machine (ARGS="--users 1 1000", ARGS=--write).
+instructions: $(STAMP)
+	@command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind" >&2; exit 1; }
+	@cd tests && ../$(BIN)/python -m bench.instructions $(ARGS)
 
 # The specification's cases are not ours to ship: the Go module that has them is fetched beside the project.
 cel-spec: $(STAMP)

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +35,7 @@ _UNCOUNTED = {
 """A target whose open requests are not counted: its streams end with the answer."""
 _WARM_UP = 150  # requests before those that are counted
 _READY_WITHIN = 180.0  # seconds; valgrind makes everything some 50 times slower
+_COMMITTED = Path(__file__).parents[2] / "bench" / "instructions.json"
 _LIBRARY = re.compile(r"^(c?)ob=\((\d+)\)\s*(.*)$")
 
 
@@ -142,30 +142,35 @@ def count(users: int, requests: int, kind: str) -> dict[str, Any]:
             counts = server.stop()
     total = counts.total()
     return {
-        "users": users,
         "instructions": round(total / requests),
         "libraries": {library: round(cost / requests) for library, cost in counts.most_common(8)},
     }
 
 
 def main() -> None:
-    """Count and print, or serve what is counted."""
+    """Count and print beside what is committed, or serve what is counted."""
     parser = argparse.ArgumentParser(prog="bench.instructions", description=__doc__)
     parser.add_argument("serve", nargs="*")
     parser.add_argument("--users", type=int, nargs="+", default=[1])
     parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--write", action="store_true", help=f"keep the counts in {_COMMITTED.name}")
     given = parser.parse_args()
     if given.serve:
         _, directory, users, kind = given.serve
         asyncio.run(_serve(Path(directory), int(users), uncounted=kind == "uncounted"))
         return
-    for kind, users in itertools.product(("counted", "uncounted"), given.users):
-        began = time.monotonic()
+    committed = json.loads(_COMMITTED.read_text()) if _COMMITTED.exists() else {}
+    for kind, users in itertools.product(("uncounted", "counted"), given.users):
         row = count(users, given.requests, kind)
-        print(f"{row['users']:>6} users, {kind} target: {row['instructions']:>9,} instructions a request")
+        name = f"{users} users, {kind} target"
+        before = committed.get(name, {}).get("instructions")
+        compared = f" ({row['instructions'] / before:.3f} of {before:,})" if before else ""
+        print(f"{name}: {row['instructions']:,} instructions a request{compared}")
         for library, cost in row["libraries"].items():
-            print(f"{cost:>24,}  {library}")
-        print(f"  ({time.monotonic() - began:.0f} s)")
+            print(f"{cost:>12,}  {library}")
+        committed[name] = row
+    if given.write:
+        _COMMITTED.write_text(json.dumps(committed, indent=1) + "\n")
 
 
 if __name__ == "__main__":
