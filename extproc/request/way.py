@@ -272,9 +272,9 @@ def _refused(pipeline: Pipeline, progress: Progress, error: Exception) -> Way:
             except EnvoyReplied:
                 yield PASS_RESPONSE
                 return
-            except Denied as denied:
-                if denied.reason is not Reason.REQUEST_AMBIGUOUS:  # trailers change nothing
-                    error = denied
+            except Exception as later:  # noqa: BLE001 - every failure is an answer
+                if not isinstance(later, Denied) or later.reason is not Reason.REQUEST_AMBIGUOUS:
+                    error = later  # trailers change nothing
             finally:
                 pipeline.refusals.waiting.leave(token)
     response = pipeline.refusals.answer(error, progress.record, admission, progress.body)

@@ -1,6 +1,7 @@
 """A refusal of an MCP request waits for the body with its id: for verified users only, and within bounds."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 
@@ -62,6 +63,16 @@ async def test_a_refusal_of_a_known_user_repeats_the_id_of_the_request(reason):
         7,
         10_000 + reason.outcome.status,
     )
+    assert len(parts.pipeline.refusals.waiting) == 0
+
+
+async def test_a_bug_while_the_body_is_waited_for_is_answered_too(monkeypatch):
+    parts = refusing()
+    stream = Stream(parts.pipeline, target_name=None)
+    await step(stream, head())
+    monkeypatch.setattr("extproc.request.phases.decoding.decode", Mock(side_effect=LookupError))
+    seen, is_last = await answer(stream, body_message(CALL))
+    assert (seen.status, is_last) == (500, True)
     assert len(parts.pipeline.refusals.waiting) == 0
 
 
