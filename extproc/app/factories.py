@@ -17,7 +17,7 @@ from extproc.authn.trusted_issuer import TrustedIssuer
 from extproc.authn.verifier import TokenVerifier, Verifier
 from extproc.clock import Clock
 from extproc.config import Issuer, LimitSettings, Refresh, RoleMapping, RuleSettings, Settings, Tls
-from extproc.fairness.stream_slots import SlotLimit, StreamSlots
+from extproc.fairness.stream_slots import SlotLimit
 from extproc.grpc_server.certificates import CertificateError, CertificateFiles
 from extproc.loopback import is_loopback_url
 from extproc.policy import ceilings
@@ -27,13 +27,9 @@ from extproc.policy.rules import Policy
 from extproc.request import pipeline
 from extproc.request.denial_responses import DenialResponses
 from extproc.request.header_limits import HeaderLimits
+from extproc.request.pipeline import Lasting, Pipeline
 from extproc.scopes import RequiredScopes, ScopeHierarchy
-from extproc.sessions.credentials import CredentialSource
-from extproc.sessions.revocation import DenyList
-from extproc.sessions.table import SessionTable
-from extproc.signing.signer import Signer
 from extproc.signing.targets import Target, TargetTable
-from extproc.telemetry.observer import DecisionObserver
 from extproc.values import ChainedRole
 
 NOTHING_KEPT: Mapping[Hashable, KeyStore] = MappingProxyType({})
@@ -268,35 +264,18 @@ def build_targets(settings: Settings) -> TargetTable:
 
 
 def build_pipeline(
-    settings: Settings,
-    *,
-    verifier: TokenVerifier,
-    policy: Policy,
-    targets: TargetTable,
-    sessions: SessionTable,
-    credentials: CredentialSource,
-    deny_list: DenyList,
-    signer: Signer,
-    observer: DecisionObserver,
-    slots: StreamSlots,
-    on_policy_cost: Callable[[int], None] = lambda _cost: None,
-    on_head_check: Callable[[bool], None] = lambda _same: None,
-    on_response: Callable[[str, str], None] = lambda _target, _refused: None,
-) -> pipeline.Pipeline:
+    settings: Settings, lasting: Lasting, *, verifier: TokenVerifier, policy: Policy, targets: TargetTable
+) -> Pipeline:
     """Build the pipeline of a configuration: the server's, and that of ``extproc explain``."""
     resource, origins = build_resource(settings), build_origins(settings, verifier)
     return pipeline.build(
+        lasting,
         resource=resource,
         origins=origins,
         targets=targets,
         verifier=verifier,
         policy=policy,
-        sessions=sessions,
-        credentials=credentials,
-        deny_list=deny_list,
         deadline=settings.session_deadline,
-        signer=signer,
-        observer=observer,
         max_body_bytes=settings.limits.request_body_bytes,
         max_mcp_bytes=settings.limits.mcp_body_bytes,
         header_limits=HeaderLimits(
@@ -304,12 +283,8 @@ def build_pipeline(
         ),
         remember_heads=settings.head_memory.enabled,
         check_one_head_in=settings.head_memory.check_one_in,
-        on_policy_cost=on_policy_cost,
-        on_head_check=on_head_check,
         observe_upstream=settings.observe_upstream,
-        on_response=on_response,
         denials=build_denials(settings, resource, origins),
-        slots=slots,
     )
 
 

@@ -4,6 +4,7 @@ from extproc.app.observation import build_audit, build_tracer
 from extproc.clock import Clock
 from extproc.config import Settings
 from extproc.fairness.stream_slots import StreamSlots
+from extproc.request.pipeline import Lasting
 from extproc.sessions.credentials import CredentialPolicy, CredentialStore
 from extproc.sessions.revocation import DenyList, Revocation
 from extproc.sessions.table import SessionTable
@@ -72,3 +73,13 @@ class ProcessState:
         )
         self.deny_list = DenyList(clock=clock)
         self.revocation = Revocation(sessions=self.sessions, deny_list=self.deny_list, clock=clock)
+        self.lasting = Lasting(
+            sessions=self.sessions,
+            credentials=self.credentials,
+            deny_list=self.deny_list,
+            signer=self.signer,
+            slots=self.slots,
+            observer=self.observer,
+            metrics=self.metrics,
+        )
+        """What the pipelines of all configurations share."""

@@ -60,19 +60,5 @@ def build(settings: Settings, state: ProcessState, *, before: Snapshot | None = 
     key_stores = build_key_stores(settings, state.clock, kept, state.metrics.fetched)
     verifier = build_verifier(settings, key_stores, state.clock)
     policy, targets = build_policy(settings), build_targets(settings)
-    pipeline = build_pipeline(
-        settings,
-        verifier=verifier,
-        policy=policy,
-        targets=targets,
-        sessions=state.sessions,
-        credentials=state.credentials,
-        deny_list=state.deny_list,
-        signer=state.signer,
-        observer=state.observer,
-        slots=state.slots,
-        on_policy_cost=state.metrics.evaluated,
-        on_head_check=state.metrics.head_checked,
-        on_response=state.metrics.answered,
-    )
+    pipeline = build_pipeline(settings, state.lasting, verifier=verifier, policy=policy, targets=targets)
     return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=state.clock())

@@ -42,12 +42,13 @@ from extproc.policy.rules import Decision, Policy
 from extproc.policy.why import why
 from extproc.request.admission import Admission
 from extproc.request.denial_responses import shown_text
-from extproc.request.pipeline import Pipeline
+from extproc.request.pipeline import Lasting, Pipeline
 from extproc.request.stream import Stream
 from extproc.sessions.revocation import DenyList
 from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
+from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.record import RequestRecord
 from extproc.values import Grant, Identity
 
@@ -151,15 +152,18 @@ async def _of_request(environment: Environment, watcher: Watcher, request: Asked
     noted = DecisionNotes()
     pipeline = build_pipeline(
         environment.settings.model_copy(update={"observe_upstream": "never"}),
+        Lasting(
+            sessions=SessionTable(max_entries=1, clock=environment.clock),
+            credentials=NoCredentials(environment.clock),
+            deny_list=environment.deny_list,
+            signer=Signer(environment.clock),
+            slots=StreamSlots(),  # nothing goes upstream
+            observer=noted,
+            metrics=Metrics(),
+        ),
         verifier=watcher,
         policy=environment.policy,
         targets=environment.targets,
-        sessions=SessionTable(max_entries=1, clock=environment.clock),
-        credentials=NoCredentials(environment.clock),
-        deny_list=environment.deny_list,
-        signer=Signer(environment.clock),
-        observer=noted,
-        slots=StreamSlots(),  # nothing goes upstream
     )
     try:
         reply = await _drive(pipeline, request)

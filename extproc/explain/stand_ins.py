@@ -9,8 +9,10 @@ from typing import Any
 from extproc.authn.verifier import Step, Verifier
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
+from extproc.sessions.credentials import CredentialStore
+from extproc.sessions.decisions import UNMEASURED
 from extproc.sessions.session import Authorized, Granted, LiveCredentials, Session
-from extproc.telemetry.observer import Verdict
+from extproc.telemetry.observer import Observer, Verdict
 from extproc.telemetry.record import RequestRecord
 from extproc.values import Credentials, Grant, Identity
 
@@ -129,7 +131,7 @@ class AssumingVerifier:
         return identity.claims is self._claims
 
 
-class NoCredentials:
+class NoCredentials(CredentialStore):
     """Replaces the credential store: returns credentials that are valid nowhere, and does not call STS."""
 
     def __init__(self, clock: Clock) -> None:
@@ -139,7 +141,7 @@ class NoCredentials:
         """Return None."""
 
     async def obtain(
-        self, _session: Session, _granted: Granted, *, measured: AbstractContextManager[None]
+        self, _session: Session, _granted: Granted, *, measured: AbstractContextManager[None] = UNMEASURED
     ) -> LiveCredentials:
         """Return credentials that AWS never issued; nothing signed with them leaves the process."""
         del measured
@@ -152,7 +154,7 @@ class NoCredentials:
         return False
 
 
-class DecisionNotes:
+class DecisionNotes(Observer):
     """The observer of one request, which records its decision."""
 
     def __init__(self) -> None:

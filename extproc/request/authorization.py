@@ -12,12 +12,11 @@ import contextlib
 from extproc.authn.bearer import bearer_token
 from extproc.authn.verifier import TokenVerifier
 from extproc.caching.single_flight import SingleFlight
-from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import Inputs
 from extproc.policy.mcp import check_headers
 from extproc.request.admission import Admission
-from extproc.sessions.credentials import CredentialSource
+from extproc.sessions.credentials import CredentialStore
 from extproc.sessions.decisions import Decisions
 from extproc.sessions.revocation import DenyList
 from extproc.sessions.session import Authorized, Session
@@ -33,7 +32,6 @@ class Authorization:
     """Authorizes requests under one configuration.
 
     Args:
-        clock: AWS's time, which judges tokens and credentials.
         deadline: seconds that a request may wait for keys, a decision and STS together.
         pause: seconds after which a user who had too much under way is tried once more.
     """
@@ -45,8 +43,7 @@ class Authorization:
         deny_list: DenyList,
         sessions: SessionTable,
         decisions: Decisions,
-        credentials: CredentialSource,
-        clock: Clock,
+        credentials: CredentialStore,
         deadline: float,
         pause: float = 1.0,
     ) -> None:
@@ -55,7 +52,6 @@ class Authorization:
         self._sessions = sessions
         self._decisions = decisions
         self._credentials = credentials
-        self._clock = clock
         self._deadline = deadline
         self._pause_for = pause
         self._pausing = 0
@@ -89,7 +85,7 @@ class Authorization:
         if inputs.message is not None:
             check_headers(inputs.message, admission.head)
         key = record.decision_key = self._decisions.key(inputs)
-        now = self._clock()
+        now = self._sessions.clock()
         session = self.session(admission, now)
         if session is None:
             record.cache = MISS

@@ -1,6 +1,5 @@
 """The parts that ``request.way`` calls, one for each step, built for one configuration."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from extproc.authn.challenge import ProtectedResource
@@ -17,13 +16,14 @@ from extproc.request.refusal import Refusals
 from extproc.request.responses import Observe, ResponseWatch
 from extproc.request.signature import Signature
 from extproc.request.waiting_denials import WaitingDenials
-from extproc.sessions.credentials import CredentialSource
+from extproc.sessions.credentials import CredentialStore
 from extproc.sessions.decisions import Decisions
 from extproc.sessions.revocation import DenyList
 from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
-from extproc.telemetry.observer import DecisionObserver
+from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.observer import Observer
 from extproc.values import VOLATILE_HEADERS
 
 
@@ -45,25 +45,33 @@ class Pipeline:
     signature: Signature
     responses: ResponseWatch
     refusals: Refusals
-    observer: DecisionObserver
+    observer: Observer
     reads_jwt_payload: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Lasting:
+    """What outlives every configuration, and pipelines share."""
+
+    sessions: SessionTable
+    credentials: CredentialStore
+    deny_list: DenyList
+    signer: Signer
+    slots: StreamSlots
+    observer: Observer
+    metrics: Metrics
+
+
 def build(
+    lasting: Lasting,
     *,
     resource: ProtectedResource,
     origins: Origins,
     targets: TargetTable,
     verifier: TokenVerifier,
     policy: Policy,
-    sessions: SessionTable,
-    credentials: CredentialSource,
-    deny_list: DenyList,
     deadline: float,
-    signer: Signer,
-    observer: DecisionObserver,
     max_body_bytes: int,
-    slots: StreamSlots,
     observe_upstream: Observe = "first",
     max_mcp_bytes: int = 256 * 1024,
     header_limits: HeaderLimits | None = None,
@@ -71,11 +79,9 @@ def build(
     denials: DenialResponses | None = None,
     remember_heads: bool = True,
     check_one_head_in: int = 1000,
-    on_policy_cost: Callable[[int], None] = lambda _cost: None,
-    on_head_check: Callable[[bool], None] = lambda _same: None,
-    on_response: Callable[[str, str], None] = lambda _target, _refused: None,
 ) -> Pipeline:
     """Build the parts for one configuration."""
+    metrics = lasting.metrics
     admission = AdmissionControl(
         resource=resource,
         origins=origins,
@@ -87,11 +93,10 @@ def build(
     )
     authorization = Authorization(
         verifier=verifier,
-        deny_list=deny_list,
-        sessions=sessions,
-        decisions=Decisions(policy, on_cost=on_policy_cost),
-        credentials=credentials,
-        clock=sessions.clock,
+        deny_list=lasting.deny_list,
+        sessions=lasting.sessions,
+        decisions=Decisions(policy, on_cost=metrics.evaluated),
+        credentials=lasting.credentials,
         deadline=deadline,
         pause=pause,
     )
@@ -106,20 +111,24 @@ def build(
             ),
             not_kept=frozenset({*VOLATILE_HEADERS, *verifier.exchange_headers, "authorization"}),
             check_one_in=check_one_head_in,
-            on_check=on_head_check,
+            on_check=metrics.head_checked,
         ),
         admission=admission,
         authorization=authorization,
-        slots=slots,
-        signature=Signature(signer=signer, deny_list=deny_list, max_body_bytes=max_body_bytes),
-        responses=ResponseWatch(observe_upstream, credentials=credentials, on_response=on_response),
+        slots=lasting.slots,
+        signature=Signature(
+            signer=lasting.signer, deny_list=lasting.deny_list, max_body_bytes=max_body_bytes
+        ),
+        responses=ResponseWatch(
+            observe_upstream, credentials=lasting.credentials, on_response=metrics.answered
+        ),
         refusals=Refusals(
             denials=denials or DenialResponses(resource=resource, origins=origins),
             admission=admission,
             authorization=authorization,
-            observer=observer,
+            observer=lasting.observer,
             waiting=WaitingDenials(max_bytes=max_mcp_bytes),
         ),
-        observer=observer,
+        observer=lasting.observer,
         reads_jwt_payload=verifier.reads_jwt_payload,
     )

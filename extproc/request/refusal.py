@@ -13,7 +13,7 @@ from extproc.request.authorization import Authorization
 from extproc.request.denial_responses import DenialResponses
 from extproc.request.waiting_denials import BEFORE_VERIFICATION, WaitingDenials
 from extproc.sessions.session import token_digest
-from extproc.telemetry.observer import DecisionObserver, Verdict
+from extproc.telemetry.observer import Observer, Verdict
 from extproc.telemetry.record import RequestRecord
 from extproc.values import ImmediateResponse, RequestHead, TokenDigest
 
@@ -33,7 +33,7 @@ class Refusals:
         denials: DenialResponses,
         admission: AdmissionControl,
         authorization: Authorization,
-        observer: DecisionObserver,
+        observer: Observer,
         waiting: WaitingDenials,
     ) -> None:
         self._denials = denials

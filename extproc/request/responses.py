@@ -13,7 +13,7 @@ from typing import Literal
 import structlog
 
 from extproc.request.admission import Admission
-from extproc.sessions.credentials import CredentialSource
+from extproc.sessions.credentials import CredentialStore
 from extproc.sessions.session import Authorized, Session
 from extproc.signing.rejections import Cause, UpstreamResponse, rejection
 from extproc.telemetry.record import RequestRecord
@@ -46,7 +46,7 @@ class ResponseWatch:
         self,
         observe: Observe,
         *,
-        credentials: CredentialSource,
+        credentials: CredentialStore,
         on_response: Callable[[str, str], None] = lambda _target, _refused: None,
         at_once: int = _AT_ONCE,
     ) -> None:

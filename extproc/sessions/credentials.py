@@ -59,27 +59,6 @@ class CredentialPolicy:
     reuse_by_identity: bool = False
 
 
-class CredentialSource(Protocol):
-    """The interface of ``CredentialStore`` for authorization, which an explanation replaces."""
-
-    def living(self, granted: Granted, now: float | None = None) -> LiveCredentials | None:
-        """Return the credentials under a grant if requests may be signed with them now.
-
-        ``now``: the time, if the caller has it.
-        """
-        ...
-
-    async def obtain(
-        self, session: Session, granted: Granted, *, measured: AbstractContextManager[None]
-    ) -> LiveCredentials:
-        """Exchange the session's token under a grant; raises ``Denied``."""
-        ...
-
-    def forget_stale(self, authorized: Authorized) -> bool:
-        """End credentials that AWS refused."""
-        ...
-
-
 class CredentialStore:
     """Obtains the credentials of sessions and keeps them in the session table.
 

@@ -32,18 +32,6 @@ class Tracer(Protocol):
         ...
 
 
-class DecisionObserver(Protocol):
-    """Receives each decision before the response is sent."""
-
-    def on_decision(self, record: RequestRecord, verdict: str, reason: str = "", detail: str = "") -> None:
-        """Record a decision."""
-        ...
-
-    def on_abandoned(self, record: RequestRecord, phase: str) -> None:
-        """Record a stream that Envoy closed before an answer."""
-        ...
-
-
 class Observer:
     """Passes decisions on.
 

@@ -125,7 +125,17 @@ class Parts:
             deny_list=self.deny_list,
             clock=lambda: self.now,
         )
+        self.lasting = pipeline.Lasting(
+            sessions=self.sessions,
+            credentials=self.credentials,
+            deny_list=self.deny_list,
+            signer=self.signer,
+            slots=slots or StreamSlots(),
+            observer=Observer(metrics=self.metrics, audit=audit, sample_allows=sample_allows, tracer=tracer),
+            metrics=self.metrics,
+        )
         self.pipeline = pipeline.build(
+            self.lasting,
             resource=ProtectedResource(
                 url="https://mcp.example/mcp", authorization_servers=["https://idp.example"]
             ),
@@ -133,20 +143,12 @@ class Parts:
             targets=TargetTable(list(targets)),
             verifier=self.verifier,
             policy=self.policy,
-            sessions=self.sessions,
-            credentials=self.credentials,
-            deny_list=self.deny_list,
             deadline=5.0,
-            signer=self.signer,
-            observer=Observer(metrics=self.metrics, audit=audit, sample_allows=sample_allows, tracer=tracer),
             max_body_bytes=max_body_bytes,
             observe_upstream=answers,
-            on_response=self.metrics.answered,
-            slots=slots or StreamSlots(),
             pause=0,
             remember_heads=remember_heads,
             check_one_head_in=check_one_head_in,
-            on_head_check=self.metrics.head_checked,
         )
 
     def end_credentials(self):
