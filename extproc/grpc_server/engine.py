@@ -6,7 +6,6 @@ falls back to grpc.aio.
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 
@@ -20,26 +19,8 @@ from extproc.request.pipeline import Pipeline
 _log = structlog.get_logger(__name__)
 
 
-class Engine(Protocol):
-    """A gRPC server of the external processor, health and reflection. Belongs to one event loop."""
-
-    ports: list[int]
-
-    async def start(self) -> None:
-        """Listen; health says NOT_SERVING until ``set_serving``."""
-        ...
-
-    async def set_serving(self, *, serving: bool) -> None:
-        """Report health to clients of the health service, such as Envoy."""
-        ...
-
-    async def stop(self, *, grace: float) -> None:
-        """Report NOT_SERVING, let streams finish for at most ``grace`` seconds, close."""
-        ...
-
-    async def failed(self) -> None:
-        """Return when the engine has broken down and can only be stopped; else never."""
-        ...
+Engine = CompletionQueueEngine | AioEngine
+"""A gRPC server of the external processor, health and reflection. Belongs to one event loop."""
 
 
 class NoSuchEngineError(RuntimeError):
