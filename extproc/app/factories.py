@@ -14,7 +14,7 @@ from extproc.authn.origin import Origins
 from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri
 from extproc.authn.token import TokenLimits
 from extproc.authn.trusted_issuer import TrustedIssuer
-from extproc.authn.verifier import TokenVerifier, Verifier
+from extproc.authn.verifier import Verifier
 from extproc.clock import Clock
 from extproc.config import Issuer, LimitSettings, Refresh, RoleMapping, RuleSettings, Settings, Tls
 from extproc.fairness.stream_slots import SlotLimit
@@ -227,7 +227,7 @@ def build_resource(settings: Settings) -> ProtectedResource:
     )
 
 
-def build_origins(settings: Settings, verifier: TokenVerifier) -> Origins:
+def build_origins(settings: Settings, verifier: Verifier) -> Origins:
     """Return the origins of the web pages that may call."""
     return Origins(frozenset(settings.origins), request_headers=verifier.exchange_headers)
 
@@ -264,7 +264,7 @@ def build_targets(settings: Settings) -> TargetTable:
 
 
 def build_pipeline(
-    settings: Settings, lasting: Lasting, *, verifier: TokenVerifier, policy: Policy, targets: TargetTable
+    settings: Settings, lasting: Lasting, *, verifier: Verifier, policy: Policy, targets: TargetTable
 ) -> Pipeline:
     """Build the pipeline of a configuration: the server's, and that of ``extproc explain``."""
     resource, origins = build_resource(settings), build_origins(settings, verifier)

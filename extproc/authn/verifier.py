@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 from extproc.authn.claims import (
     check_audience,
@@ -57,29 +57,6 @@ class Step(IntEnum):
 
 def _unobserved(_step: Step) -> None:
     """Ignore the step."""
-
-
-class TokenVerifier(Protocol):
-    """The interface of a verifier for requests. ``extproc explain`` wraps one to record its steps."""
-
-    reads_jwt_payload: bool
-    exchange_headers: frozenset[str]
-
-    async def verify(
-        self, unverified_token: str, *, jwt_payload: Mapping[str, object] | None = None
-    ) -> Identity:
-        """Verify one bearer token; raise ``Denied`` if it is not valid."""
-        ...
-
-    async def for_exchange(
-        self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]
-    ) -> tuple[Identity, str]:
-        """Return the identity, limited to the lifetime of both tokens, and the token for STS."""
-        ...
-
-    def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
-        """Return whether the identity's token would still be verified."""
-        ...
 
 
 class Verifier:

@@ -66,55 +66,37 @@ class StepNotes:
         return StepResult(step, passed=True if step in self.begun else None)
 
 
-class WatchedVerifier:
-    """The server's verifier, with each step noted."""
+class WatchedVerifier(Verifier):
+    """A copy of the server's verifier that notes each step of a bearer token's verification."""
 
     def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
-        self.reads_jwt_payload = verifier.reads_jwt_payload
-        self.exchange_headers = verifier.exchange_headers
+        self.__dict__.update(vars(verifier))
         self.notes = StepNotes()
 
-    async def verify(
-        self, unverified_token: str, *, jwt_payload: Mapping[str, object] | None = None
-    ) -> Identity:
-        """Verify, and record the steps."""
+    async def verify(self, unverified_token: str, *, is_for_sts: bool = False, **more: Any) -> Identity:
+        """Verify as the server does; a separate token for STS is not noted."""
+        if is_for_sts:
+            return await super().verify(unverified_token, is_for_sts=True, **more)
         with self.notes.taken():
-            return await self._verifier.verify(
-                unverified_token, jwt_payload=jwt_payload, begin=self.notes.begun.append
-            )
-
-    async def for_exchange(
-        self, identity: Identity, unverified_token: str, unverified_exchange_tokens: Mapping[str, str]
-    ) -> tuple[Identity, str]:
-        """Do what the server does."""
-        return await self._verifier.for_exchange(identity, unverified_token, unverified_exchange_tokens)
-
-    def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
-        """Do what the server does."""
-        return self._verifier.still_trusted(identity, jwt_payload)
+            return await super().verify(unverified_token, **{**more, "begin": self.notes.begun.append})
 
 
-class AssumingVerifier:
-    """Accepts any token as verified, with the given claims. Never part of a server."""
-
-    reads_jwt_payload = False
+class AssumingVerifier(WatchedVerifier):
+    """Accepts any bearer token as verified, with the given claims. Never part of a server."""
 
     def __init__(self, verifier: Verifier, claims: Mapping[str, Any], *, clock: Clock) -> None:
-        self._verifier = verifier
+        super().__init__(verifier)
         self._claims = claims
-        self._clock = clock
-        self.exchange_headers = verifier.exchange_headers
-        self.notes = StepNotes()
+        self._now = clock
+        self.reads_jwt_payload = False
 
-    async def verify(
-        self, _unverified_token: str, *, jwt_payload: Mapping[str, object] | None = None
-    ) -> Identity:
+    async def verify(self, unverified_token: str, *, is_for_sts: bool = False, **more: Any) -> Identity:
         """Return the identity of the claims; see ``Verifier.assume``."""
-        del jwt_payload
+        if is_for_sts:
+            return await super().verify(unverified_token, is_for_sts=True, **more)
         with self.notes.taken():
-            return self._verifier.assume(
-                self._claims, expires_at=self._clock() + _LIFETIME, begin=self.notes.begun.append
+            return self.assume(
+                self._claims, expires_at=self._now() + _LIFETIME, begin=self.notes.begun.append
             )
 
     async def for_exchange(
@@ -123,11 +105,10 @@ class AssumingVerifier:
         """Verify a separate token for STS as the server does, if the issuer is known."""
         if not identity.issuer:
             return identity, unverified_token
-        return await self._verifier.for_exchange(identity, unverified_token, unverified_exchange_tokens)
+        return await super().for_exchange(identity, unverified_token, unverified_exchange_tokens)
 
-    def still_trusted(self, identity: Identity, jwt_payload: Mapping[str, object] | None) -> bool:
+    def still_trusted(self, identity: Identity, _jwt_payload: Mapping[str, object] | None) -> bool:
         """Return whether the identity is the assumed one."""
-        del jwt_payload
         return identity.claims is self._claims
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 
 from extproc.authn.bearer import bearer_token
-from extproc.authn.verifier import TokenVerifier
+from extproc.authn.verifier import Verifier
 from extproc.caching.single_flight import SingleFlight
 from extproc.errors import Denied, Reason
 from extproc.policy.inputs import Inputs
@@ -39,7 +39,7 @@ class Authorization:
     def __init__(
         self,
         *,
-        verifier: TokenVerifier,
+        verifier: Verifier,
         deny_list: DenyList,
         sessions: SessionTable,
         decisions: Decisions,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
-from extproc.authn.verifier import TokenVerifier
+from extproc.authn.verifier import Verifier
 from extproc.fairness.stream_slots import StreamSlots
 from extproc.head_memory.memory import HeadMemory
 from extproc.policy.rules import Policy
@@ -68,7 +68,7 @@ def build(
     resource: ProtectedResource,
     origins: Origins,
     targets: TargetTable,
-    verifier: TokenVerifier,
+    verifier: Verifier,
     policy: Policy,
     deadline: float,
     max_body_bytes: int,

@@ -81,7 +81,7 @@ class CredentialStore:
         self._policy = policy
         self._plan = RenewalPlan(sessions, max_entries=policy.max_entries, random_share=random_share)
         self._reuse = Reuse(sessions, max_entries=policy.max_entries) if policy.reuse_by_identity else None
-        self._exchanging: SingleFlight[Granted, LiveCredentials] = SingleFlight()
+        self._exchanging: SingleFlight[tuple[Granted, int], LiveCredentials] = SingleFlight()
         self.renewals = {"ok": 0, "failed": 0}
 
     def living(self, granted: Granted, now: float | None = None) -> LiveCredentials | None:
@@ -111,7 +111,9 @@ class CredentialStore:
             if self._clock() < until:
                 raise Denied(denied.reason, f"{denied.detail} (remembered)")
             granted.refusal = None
-        return await self._exchanging.join(granted, lambda: self._obtain(session, granted, measured))
+        # After a revocation an exchange that began before it is not joined.
+        flight = granted, granted.ends
+        return await self._exchanging.join(flight, lambda: self._obtain(session, granted, measured))
 
     def forget_stale(self, authorized: Authorized) -> bool:
         """End credentials that AWS refused, unless they are newer or were obtained a moment ago."""
@@ -147,7 +149,7 @@ class CredentialStore:
             self._plan.end(owner)
             self.renew_due()
 
-        task = self._exchanging.run(granted, lambda: self._exchanged(session, granted))
+        task = self._exchanging.run((granted, granted.ends), lambda: self._exchanged(session, granted))
         task.add_done_callback(finished)
         return task
 

@@ -115,6 +115,22 @@ async def test_an_exchange_under_way_does_not_bring_back_what_is_dropped_meanwhi
     assert parts.get(BOB) is not None
 
 
+async def test_after_a_revocation_an_exchange_that_was_under_way_is_not_joined():
+    parts = Parts()
+    parts.exchange.gate.clear()
+    before = asyncio.ensure_future(parts.obtain(ALICE))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    parts.revocation.revoke(Selector(role_arn=ROLE))
+    after = asyncio.ensure_future(parts.obtain(ALICE))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    parts.exchange.gate.set()
+    first, second = await asyncio.gather(before, after)
+    assert first is not second
+    assert parts.get(ALICE) is second
+
+
 def test_the_list_can_be_read_while_it_grows():
     clock = FakeClock()
     deny_list = DenyList(clock=clock)
