@@ -1,0 +1,1 @@
+"""What AWS must know of a configuration: OIDC providers, trust policies, durations."""

@@ -1,0 +1,270 @@
+"""The OIDC providers and roles that AWS needs, derived from the configuration."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Final
+from urllib.parse import urlsplit
+
+from extproc.config.issuers import Issuer
+from extproc.config.roles import RoleMapping
+from extproc.config.settings import Settings
+
+SESSION_TAGS_CLAIM: Final = "https://aws.amazon.com/tags"
+SOURCE_IDENTITY_CLAIM: Final = "https://aws.amazon.com/source_identity"
+MAX_CLIENT_IDS: Final = 100  # of one IAM OIDC provider
+SHORTEST_MAXIMUM: Final = 3600  # seconds; IAM takes no lower MaxSessionDuration
+
+_ROLE_ARN: Final = re.compile(r"arn:(aws[a-z-]*):iam::([0-9]{12}):role(/(?:.+/)?)([^/]+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An IAM OIDC provider and what STS sees in its tokens.
+
+    Attributes:
+        issuer: the ``iss`` claim, with its path and trailing slash.
+        client_ids: what STS compares with the provider's: ``azp`` where tokens have it, else ``aud``.
+        original_audiences: ``aud`` values of tokens that have ``azp``; empty for tokens without it.
+    """
+
+    issuer: str
+    client_ids: tuple[str, ...]
+    original_audiences: tuple[str, ...] = ()
+    session_tags: bool = False
+    source_identity: bool = False
+
+    @property
+    def identifier(self) -> str:
+        """Return the issuer without its scheme, as in the provider's ARN and in condition keys."""
+        return self.issuer.partition("://")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRole:
+    """The first role of a chain, as the second one sees it."""
+
+    arn: str
+    external_id: str | None
+    session_tags: bool
+    source_identity: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role and all who may assume it.
+
+    Attributes:
+        providers: the OIDC providers whose tokens get the role.
+        first_roles: the roles whose sessions assume this one.
+        second_roles: ARNs of the roles that sessions of this one assume.
+        max_session_duration: seconds, the longest that any mapping asks.
+    """
+
+    arn: str
+    providers: tuple[Provider, ...] = ()
+    first_roles: tuple[FirstRole, ...] = ()
+    second_roles: tuple[str, ...] = ()
+    max_session_duration: int = SHORTEST_MAXIMUM
+
+    @property
+    def partition(self) -> str:
+        """Return the partition: aws, aws-cn, aws-us-gov, ..."""
+        return self._parts[1]
+
+    @property
+    def account(self) -> str:
+        """Return the account's 12 digits."""
+        return self._parts[2]
+
+    @property
+    def path(self) -> str:
+        """Return the path with both slashes; ``/`` for none."""
+        return self._parts[3]
+
+    @property
+    def name(self) -> str:
+        """Return the name without the path."""
+        return self._parts[4]
+
+    @property
+    def session_tags(self) -> bool:
+        """Return whether any session of the role may have tags."""
+        return any(entry.session_tags for entry in self.providers) or any(
+            entry.session_tags for entry in self.first_roles
+        )
+
+    @property
+    def source_identity(self) -> bool:
+        """Return whether any session of the role may have a source identity."""
+        return any(entry.source_identity for entry in self.providers) or any(
+            entry.source_identity for entry in self.first_roles
+        )
+
+    @property
+    def _parts(self) -> re.Match[str]:
+        match = _ROLE_ARN.fullmatch(self.arn)
+        if match is None:
+            raise ValueError(f"{self.arn}: not a role of AWS")
+        return match
+
+    def provider_arn(self, provider: Provider) -> str:
+        """Return the ARN of a provider in the role's account."""
+        return f"arn:{self.partition}:iam::{self.account}:oidc-provider/{provider.identifier}"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What one account needs; ``providers`` and ``roles`` in order of issuer and ARN."""
+
+    partition: str
+    account: str
+    providers: tuple[Provider, ...]
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """One way in which the configuration uses a role, before the uses of a role are joined."""
+
+    providers: frozenset[Provider]
+    duration: int = SHORTEST_MAXIMUM
+    first_roles: frozenset[FirstRole] = field(default_factory=frozenset)
+    second_roles: frozenset[str] = field(default_factory=frozenset)
+
+    def __or__(self, other: "_Use") -> "_Use":
+        return _Use(
+            providers=self.providers | other.providers,
+            duration=max(self.duration, other.duration),
+            first_roles=self.first_roles | other.first_roles,
+            second_roles=self.second_roles | other.second_roles,
+        )
+
+
+def accounts(
+    settings: Settings, *, session_tags: bool = False, source_identity: bool = False
+) -> list[Account]:
+    """Return what each account needs, in order of partition and number.
+
+    Args:
+        settings: the configuration.
+        session_tags: tokens carry session tags, which the configuration does not show by itself.
+        source_identity: tokens carry a source identity.
+
+    Roles of services other than AWS are left out: ``warnings`` names them.
+    """
+    tags = session_tags or SESSION_TAGS_CLAIM in (settings.claims or {})
+    source = source_identity or SOURCE_IDENTITY_CLAIM in (settings.claims or {})
+    providers = {
+        entry.issuer: replace(
+            _provider(entry),
+            session_tags=tags or SESSION_TAGS_CLAIM in entry.required_claims,
+            source_identity=source or SOURCE_IDENTITY_CLAIM in entry.required_claims,
+        )
+        for entry in settings.issuers
+    }
+    uses: dict[str, list[_Use]] = {}
+    for arn, use in _uses(settings, providers):
+        uses.setdefault(arn, []).append(use)
+    roles = [
+        _role(arn, reduce(_Use.__or__, entries))
+        for arn, entries in sorted(uses.items())
+        if _ROLE_ARN.fullmatch(arn)
+    ]
+    places = sorted({(role.partition, role.account) for role in roles})
+    return [
+        _account(place, [role for role in roles if (role.partition, role.account) == place])
+        for place in places
+    ]
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """Yield a line for whatever IAM refuses."""
+    for entry in settings.issuers:
+        parts = urlsplit(entry.issuer)
+        if parts.scheme != "https" or parts.port is not None:
+            yield f"{entry.issuer}: IAM takes only https:// issuers without port"
+        if len(_provider(entry).client_ids) > MAX_CLIENT_IDS:
+            yield f"{entry.issuer}: more than {MAX_CLIENT_IDS} client ids, IAM's limit for a provider"
+    for path, arn in settings.role_arns():
+        if not _ROLE_ARN.fullmatch(arn):
+            yield f"{path}: {arn} is not a role of AWS; left out"
+
+
+def notes(settings: Settings) -> Iterator[str]:
+    """Yield a line for each issuer whose tokens may have an ``azp`` that the configuration does not name."""
+    for entry in settings.issuers:
+        if "azp" not in entry.required_claims and not entry.sts_token_header:
+            yield (
+                f"{entry.issuer}: STS takes azp for the audience of tokens that have it; if these do, "
+                "list its values in required_claims.azp"
+            )
+
+
+def _provider(issuer: Issuer) -> Provider:
+    if issuer.sts_token_header:
+        # STS gets the other token, an ID token as a rule: required_claims are those of the bearer token.
+        return Provider(issuer.issuer, _strings(issuer.sts_token_audiences or issuer.audiences))
+    required = issuer.required_claims.get("azp")
+    if required is None:
+        return Provider(issuer.issuer, _strings(issuer.audiences))
+    authorized = required if isinstance(required, list) else [required]
+    return Provider(issuer.issuer, _strings(authorized), original_audiences=_strings(issuer.audiences))
+
+
+def _strings(values: Sequence[object]) -> tuple[str, ...]:
+    return tuple(sorted({str(value) for value in values}))
+
+
+def _uses(settings: Settings, providers: Mapping[str, Provider]) -> Iterator[tuple[str, _Use]]:
+    if settings.fallback_role_arn is not None:
+        yield settings.fallback_role_arn, _Use(frozenset(providers.values()), settings.session_duration)
+    for name, mapping in zip(settings.mapping_names, settings.role_mappings, strict=True):
+        if mapping.role_arn is None:
+            continue
+        users = frozenset(providers[issuer] for issuer in _issuers(settings, name, mapping))
+        duration = mapping.session_duration or settings.session_duration
+        chain = mapping.chain
+        second = frozenset(chain.role_arns.values()) if chain else frozenset()
+        yield mapping.role_arn, _Use(users, duration, second_roles=second)
+        first = FirstRole(
+            arn=mapping.role_arn,
+            external_id=chain.external_id if chain else None,
+            session_tags=any(user.session_tags for user in users),
+            source_identity=any(user.source_identity for user in users),
+        )
+        for arn in second:
+            yield arn, _Use(frozenset(), duration, first_roles=frozenset({first}))
+
+
+def _issuers(settings: Settings, name: str, mapping: RoleMapping) -> set[str]:
+    """Return the issuers whose tokens get a mapping's role, by its own match or capped by a ceiling."""
+    everyone = [entry.issuer for entry in settings.issuers]
+    found = set(mapping.issuers or everyone)
+    for ceiling in settings.ceilings:
+        if ceiling.max_mapping == name:
+            capped = set(ceiling.issuers or everyone)
+            for other in settings.role_mappings:
+                found |= capped & set(other.issuers or everyone) if other.role_arn else set()
+    return found
+
+
+def _role(arn: str, use: _Use) -> Role:
+    return Role(
+        arn=arn,
+        providers=tuple(sorted(use.providers, key=lambda entry: entry.issuer)),
+        first_roles=tuple(sorted(use.first_roles, key=lambda entry: (entry.arn, entry.external_id or ""))),
+        second_roles=tuple(sorted(use.second_roles)),
+        max_session_duration=max(SHORTEST_MAXIMUM, use.duration),
+    )
+
+
+def _account(place: tuple[str, str], roles: Sequence[Role]) -> Account:
+    providers = {provider.issuer: provider for role in roles for provider in role.providers}
+    return Account(
+        partition=place[0],
+        account=place[1],
+        providers=tuple(providers[issuer] for issuer in sorted(providers)),
+        roles=tuple(roles),
+    )
