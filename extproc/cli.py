@@ -205,6 +205,31 @@ def explain(
     sys.exit(run(settings, token=token, claims=claims, request=request, as_json=as_json))
 
 
+@main.command("test")
+@_config_options
+@click.argument("cases", nargs=-1, type=_FILE)
+@click.option("--coverage", is_flag=True, help="Show which rules, and halves of && and ||, decided no case.")
+@click.option("--require-coverage", is_flag=True, help="Fail if --coverage shows any.")
+@click.option("--junit", type=_FILE, help="Write the results to this file, as JUnit XML.")
+def test_cases(
+    config_path: Path, cases: tuple[Path, ...], *, coverage: bool, require_coverage: bool, junit: Path | None
+) -> None:
+    """Decide the cases in YAML files, and compare with what they expect.
+
+    CASES: by default the file beside the configuration, as extproc.test.yaml beside extproc.yaml.
+    Exit 0 if all pass, 1 if some do not, 2 for bad input.
+    """
+    from extproc.commands.cases import run
+    from extproc.telemetry import logs
+
+    files = cases or (config_path.with_suffix(".test.yaml"),)
+    settings = _load(config_path)
+    logs.configure("error")
+    sys.exit(
+        run(settings, files, coverage=coverage or require_coverage, strict=require_coverage, junit=junit)
+    )
+
+
 @main.command()
 @click.option(
     "--config",

@@ -10,16 +10,14 @@ from typing import Any
 
 import click
 
-from extproc.app.factories import build_key_stores, build_policy, build_targets, build_verifier
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.clock import Clock, system_clock
 from extproc.config import Settings
 from extproc.explain.errors import BadInputError
 from extproc.explain.explanation import Explanation
 from extproc.explain.facts import facts
-from extproc.explain.run import Environment, explain_claims, explain_request, explain_token
+from extproc.explain.run import environment_of, explain_claims, explain_request, explain_token
 from extproc.explain.text import lines
-from extproc.sessions.revocation import DenyList
 
 _MAX_CLAIMS_BYTES = 1024 * 1024
 _MAX_REQUEST_BYTES = 256 * 1024 * 1024  # the largest body there can be, as base64 and with room
@@ -54,7 +52,7 @@ async def _explained(
     asked = _read(request, _MAX_REQUEST_BYTES) if request is not None else None
     given = _read(claims, _MAX_CLAIMS_BYTES) if claims is not None else None
     unverified_token = _read_token(token) if token is not None else None
-    environment = _environment(settings, clock)
+    environment = environment_of(settings, clock)
     if given is not None:
         return await explain_claims(environment, given, asked)
     if unverified_token is not None:
@@ -62,18 +60,6 @@ async def _explained(
     if asked is None:
         raise BadInputError("a token, claims or a request are required")
     return await explain_request(environment, asked)
-
-
-def _environment(settings: Settings, clock: Clock) -> Environment:
-    """Return what the server would decide with. Call it in the event loop, to which key stores belong."""
-    return Environment(
-        settings=settings,
-        policy=build_policy(settings),
-        targets=build_targets(settings),
-        verifier=build_verifier(settings, build_key_stores(settings, clock), clock),
-        deny_list=DenyList(clock=clock),  # empty: only a running server has revocations
-        clock=clock,
-    )
 
 
 def _read_token(source: Path) -> str:

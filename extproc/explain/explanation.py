@@ -1,7 +1,9 @@
 """The contents of an explanation: the result of each stage, and the outcome."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from extproc.errors import Denied
 from extproc.explain.asked import AskedRequest
@@ -11,7 +13,7 @@ from extproc.policy.mappings import Rule
 from extproc.policy.mcp import McpMessage
 from extproc.policy.rules import Decision
 from extproc.request.admission import Admission
-from extproc.values import Grant
+from extproc.values import Grant, Identity
 
 
 class Stage(StrEnum):
@@ -57,6 +59,8 @@ class Explanation:
         not_tried: mappings and ceilings that were not evaluated.
         notes: further remarks for operators.
         client_text: what the client reads of a denial.
+        identity: the verified identity, if the policy was asked. Never shown.
+        variables: what the rules read, if they were evaluated. Never shown.
     """
 
     outcome: Grant | Denied | Answered
@@ -71,6 +75,8 @@ class Explanation:
     not_tried: tuple[Rule | Ceiling, ...] = ()
     notes: tuple[str, ...] = ()
     client_text: str | None = None
+    identity: Identity | None = field(default=None, repr=False)
+    variables: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def allowed(self) -> bool:

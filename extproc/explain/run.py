@@ -14,7 +14,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from extproc import strictjson
-from extproc.app.factories import build_denials, build_origins, build_pipeline, build_resource
+from extproc.app.factories import (
+    build_denials,
+    build_key_stores,
+    build_origins,
+    build_pipeline,
+    build_policy,
+    build_resource,
+    build_targets,
+    build_verifier,
+)
 from extproc.authn.token import TokenLimits, parse
 from extproc.authn.verifier import Verifier
 from extproc.clock import Clock
@@ -57,7 +66,11 @@ _PLACEHOLDER = "claims.instead.of-a-token"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A configuration, and what was built from it."""
+    """A configuration, and what was built from it.
+
+    Attributes:
+        with_reasons: whether explanations say why each mapping and ceiling matched or not.
+    """
 
     settings: Settings
     policy: Policy
@@ -65,6 +78,19 @@ class Environment:
     verifier: Verifier
     deny_list: DenyList
     clock: Clock
+    with_reasons: bool = True
+
+
+def environment_of(settings: Settings, clock: Clock) -> Environment:
+    """Return what the server would decide with. Call it in the event loop, to which key stores belong."""
+    return Environment(
+        settings=settings,
+        policy=build_policy(settings),
+        targets=build_targets(settings),
+        verifier=build_verifier(settings, build_key_stores(settings, clock), clock),
+        deny_list=DenyList(clock=clock),  # empty: only a running server has revocations
+        clock=clock,
+    )
 
 
 async def explain_token(
@@ -230,8 +256,10 @@ def _with_policy(
     policy = environment.policy
     looked_at = (*decision.evaluated, *decision.ceilings)
     reasons: tuple[tuple[str, ...], ...] = ()
+    variables: Mapping[str, Any] | None = None
     with contextlib.suppress(EvaluationError):  # then nothing was evaluated
         variables = policy.variables(identity, inputs, Budget())
+    if variables is not None and environment.with_reasons:
         reasons = tuple(why(entry, variables) for entry in looked_at)
     entries: list[Rule | Ceiling] = [*policy.rules, *policy.ceilings]
     known = [entry.rule for entry in looked_at]
@@ -247,6 +275,8 @@ def _with_policy(
         decision=decision,
         reasons=reasons,
         claims=tuple(sorted(identity.claims)),
+        identity=identity,
+        variables=variables,
         not_tried=tuple(entry for entry in entries if entry not in known),
     )
 

@@ -64,6 +64,12 @@ def test_extproc_check_accepts_the_example(name):
     assert CliRunner().invoke(main, ["check", "--config", settings]).exit_code == 0
 
 
+def test_the_cases_of_the_example_pass_and_cover_it():
+    settings = str(ROOT / "envoy" / "aws-mcp" / "extproc.yaml")
+    result = CliRunner().invoke(main, ["test", "--config", settings, "--require-coverage"])
+    assert result.exit_code == 0, result.output
+
+
 def test_the_compose_settings_are_the_embedded_demos_with_other_addresses():
     text = (ROOT / "envoy" / "demo" / "extproc.yaml").read_text()
     assert yaml.safe_load(text) == yaml.safe_load(extproc_yaml(FIXED, listen_on_all=True))
