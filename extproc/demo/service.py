@@ -3,12 +3,14 @@
 Each command imports its own service only: the MCP SDK alone takes longer to load than all the rest.
 """
 
+import json
 import signal
 import socket
 import sys
+from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 import uvicorn
@@ -134,6 +136,12 @@ def run_idp(*, listen: tuple[str, int], issuer: str, audience: str, no_cimd: boo
     show_default=True,
     help="A role and a pattern of subjects it trusts; repeat a role to add patterns.",
 )
+@click.option(
+    "--aws",
+    "account_file",
+    type=click.File("rb"),
+    help="The output of `extproc aws`, in place of --issuer, --audience and --role.",
+)
 @click.option("--max-session-duration", default=3600, show_default=True, type=click.IntRange(3600, 43200))
 @click.option("--credential-lifetime", type=int, help="Seconds every credential lives, whatever was asked.")
 def run_sts(
@@ -142,6 +150,7 @@ def run_sts(
     issuers: tuple[str, ...],
     audiences: tuple[str, ...],
     roles: tuple[tuple[str, str], ...],
+    account_file: IO[bytes] | None,
     max_session_duration: int,
     credential_lifetime: int | None,
 ) -> None:
@@ -162,6 +171,10 @@ def run_sts(
         },
         credential_lifetime=credential_lifetime,
     )
+    if account_file is not None:
+        settings = replace(
+            sts.StsSettings.from_json(json.load(account_file)), credential_lifetime=credential_lifetime
+        )
     # The emulator writes its own Date header, as STS does.
     serve(sts.create_app(settings), listen, date_header=False)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 from cachetools import LRUCache
@@ -30,6 +30,7 @@ from starlette.routing import Route
 from extproc.demo.forms import FormError, read_form
 from extproc.demo.sts_faults import Fault, act
 from extproc.demo.sts_tokens import FETCH_TIMEOUT, TokenVerifier, WebIdentity
+from extproc.demo.sts_trust import Context, TrustDocument
 from extproc.demo.sts_wire import (
     MAX_POLICY,
     AssumeRoleRequest,
@@ -45,15 +46,19 @@ FORM_LIMIT: Final = 128 * 1024  # bytes; the longest token is 20,000
 MAX_CREDENTIALS: Final = 50_000
 MAX_SUBJECTS: Final = 10_000
 MIN_SESSION_TOKEN_SIZE: Final = 400  # characters, about what AWS issues
+MAX_CLIENT_IDS: Final = 100  # of an IAM OIDC provider
+_ASSUME: Final = "sts:AssumeRoleWithWebIdentity"
 _KEY_ALPHABET: Final = string.ascii_uppercase + "234567"
 
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """The trust policy of a role. Empty ``audiences`` or ``subjects`` admit no user.
+    """The trust policy of a role, in short. Empty ``audiences`` or ``subjects`` admit no user.
+
+    It allows neither session tags nor a source identity; for those, and for ``oaud``, see ``TrustDocument``.
 
     Attributes:
-        audiences: ``aud`` values admitted.
+        audiences: values admitted of ``azp``, or of ``aud`` where a token has no ``azp``.
         subjects: case-sensitive ``fnmatch`` patterns of ``sub``, any of which admits.
         max_session_duration: seconds, IAM's MaxSessionDuration.
     """
@@ -62,10 +67,14 @@ class TrustPolicy:
     subjects: tuple[str, ...]
     max_session_duration: int = 3600
 
-    def admits(self, identity: WebIdentity) -> bool:
-        """Return whether the verified identity may assume the role."""
-        return identity.audience in self.audiences and any(
-            fnmatchcase(identity.subject, pattern) for pattern in self.subjects
+    def permits(self, action: str, provider_arn: str, context: Context) -> bool:
+        """Return whether the user of a verified token may take the action."""
+        key = _identifier(provider_arn)
+        (audience,), (subject,) = context[f"{key}:aud"], context[f"{key}:sub"]
+        return (
+            action == _ASSUME
+            and audience in self.audiences
+            and any(fnmatchcase(subject, pattern) for pattern in self.subjects)
         )
 
 
@@ -74,14 +83,36 @@ class StsSettings:
     """The account that is emulated.
 
     Attributes:
-        providers: registered audiences by issuer, the account's IAM OIDC providers.
+        providers: client ids by URL, the account's IAM OIDC providers; a URL must equal ``iss``.
         roles: trust policies by role ARN.
         credential_lifetime: lifetime of every credential in seconds; None uses the requested one.
+
+    Raises:
+        ValueError: a provider has more client ids than IAM takes.
     """
 
     providers: Mapping[str, frozenset[str]]
-    roles: Mapping[str, TrustPolicy]
+    roles: Mapping[str, TrustPolicy | TrustDocument]
     credential_lifetime: int | None = None
+
+    def __post_init__(self) -> None:
+        for url, client_ids in self.providers.items():
+            if len(client_ids) > MAX_CLIENT_IDS:
+                raise ValueError(f"{url}: IAM takes at most {MAX_CLIENT_IDS} client ids")
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "StsSettings":
+        """Return the providers and roles that ``extproc aws --format json`` printed."""
+        providers: dict[str, frozenset[str]] = {}
+        roles: dict[str, TrustPolicy | TrustDocument] = {}
+        for account in document["accounts"]:
+            for provider in account["oidc_providers"]:
+                providers[provider["url"]] = frozenset(provider["client_ids"])
+            for role in account["roles"]:
+                roles[role["arn"]] = TrustDocument.from_json(
+                    role["trust_policy"], max_session_duration=role["max_session_duration"]
+                )
+        return cls(providers=providers, roles=roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +125,7 @@ class IssuedCredential:
     expiration: datetime
     arn: str
     request: AssumeRoleRequest
+    identity: WebIdentity
 
 
 class StsEmulator:
@@ -138,23 +170,22 @@ class StsEmulator:
         identity = await self._tokens.verify(wanted.unverified_token)
         # 4. The role exists and its policy admits the identity; AWS does not say which of the two failed.
         policy = self._settings.roles.get(wanted.role.text)
-        if policy is None or not policy.admits(identity):
-            raise StsError(
-                "AccessDenied",
-                "Not authorized to perform sts:AssumeRoleWithWebIdentity",
-                HTTPStatus.FORBIDDEN,
-            )
+        provider_arn, context = _trust_request(wanted, identity)
+        for action in _actions(identity):
+            if policy is None or not policy.permits(action, provider_arn, context):
+                raise StsError("AccessDenied", f"Not authorized to perform {action}", HTTPStatus.FORBIDDEN)
+        assert policy is not None  # noqa: S101 - there is at least one action
         # 5. The role allows the requested duration.
         if wanted.duration > policy.max_session_duration:
             raise StsError(
                 "ValidationError",
                 "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
             )
-        credential = self._issue(wanted)
+        credential = self._issue(wanted, identity)
         self._by_subject[identity.subject] = self._by_subject.get(identity.subject, 0) + 1
         return _result(credential, identity)
 
-    def _issue(self, wanted: AssumeRoleRequest) -> IssuedCredential:
+    def _issue(self, wanted: AssumeRoleRequest, identity: WebIdentity) -> IssuedCredential:
         lifetime = wanted.duration if self._lifetime is None else self._lifetime
         role = wanted.role
         token_size = max(MIN_SESSION_TOKEN_SIZE, wanted.session_token_size)
@@ -168,6 +199,7 @@ class StsEmulator:
             expiration=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=lifetime),
             arn=f"arn:{role.partition}:sts::{role.account}:assumed-role/{role.name}/{wanted.session_name}",
             request=wanted,
+            identity=identity,
         )
         self._credentials[credential.access_key_id] = credential
         return credential
@@ -187,6 +219,8 @@ class StsEmulator:
                 "session_name": credential.request.session_name,
                 "policy": credential.request.policy,
                 "policy_arns": list(credential.request.policy_arns),
+                "tags": dict(credential.identity.session.tags),
+                "source_identity": credential.identity.session.source_identity,
             }
         )
 
@@ -248,6 +282,33 @@ def _iso(when: datetime) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _trust_request(wanted: AssumeRoleRequest, identity: WebIdentity) -> tuple[str, Context]:
+    """Return the provider's ARN and the condition keys of a call."""
+    role, session = wanted.role, identity.session
+    identifier = identity.issuer.partition("://")[2]
+    key = identifier.lower()
+    context = {
+        f"{key}:aud": (identity.audience,),
+        f"{key}:oaud": identity.original_audiences,
+        f"{key}:sub": (identity.subject,),
+        "sts:rolesessionname": (wanted.session_name,),
+        **{f"aws:requesttag/{name.lower()}": (value,) for name, value in session.tags.items()},
+        **({"sts:sourceidentity": (session.source_identity,)} if session.source_identity else {}),
+    }
+    return f"arn:{role.partition}:iam::{role.account}:oidc-provider/{identifier}", context
+
+
+def _actions(identity: WebIdentity) -> list[str]:
+    """Return the actions that the trust policy must allow."""
+    session = identity.session
+    tagging = ["sts:TagSession"] if session.tags else []
+    return [_ASSUME, *tagging, *(["sts:SetSourceIdentity"] if session.source_identity else [])]
+
+
+def _identifier(provider_arn: str) -> str:
+    return provider_arn.partition(":oidc-provider/")[2].lower()
+
+
 def _result(credential: IssuedCredential, identity: WebIdentity) -> Mapping[str, Xml]:
     wanted = credential.request
     # AWS's role ids are fixed for a role, so this one is a function of its ARN.
@@ -267,6 +328,8 @@ def _result(credential: IssuedCredential, identity: WebIdentity) -> Mapping[str,
         "Provider": identity.issuer,
         "Audience": identity.audience,
     }
+    if identity.session.source_identity:
+        result["SourceIdentity"] = identity.session.source_identity
     size = len(wanted.policy or "") + sum(map(len, wanted.policy_arns))
     if size:
         result["PackedPolicySize"] = str(math.ceil(100 * size / MAX_POLICY))

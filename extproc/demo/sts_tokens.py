@@ -1,9 +1,10 @@
 """The STS emulator's verification of web identity tokens: with the provider's keys, as IAM does it.
 
 Steps, in order: 1. the token's form and algorithm; 2. its issuer is registered; 3. the key comes from that
-issuer's JWKS; 4. signature and times; 5. audience.
+issuer's JWKS; 4. signature and times; 5. the audience: ``azp`` if the token has it, else ``aud``; 6. session
+tags and source identity.
 
-Not checked: ``typ`` (STS documents no rule for it), ``azp``, session tags and source identity claims.
+Not checked: ``typ``; STS documents no rule for it.
 """
 
 import asyncio
@@ -16,12 +17,14 @@ import httpx2
 import jwt
 from jwt.types import Options
 
+from extproc.demo.sts_session_claims import NO_SESSION_CLAIMS, SessionClaims, read_session_claims
 from extproc.demo.sts_wire import StsError
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 JWKS_LIFETIME: Final = 300.0  # seconds until a key set is fetched again
 JWKS_LIMIT: Final = 256 * 1024
 FETCH_TIMEOUT: Final = 2.0  # seconds
+MAX_SUBJECT: Final = 255  # characters, as SubjectFromWebIdentityToken in the service model
 
 _CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 _REQUIRED: Final = ["iss", "sub", "aud", "exp", "iat"]
@@ -42,7 +45,7 @@ _READ_ISSUER: Final[Options] = {
 _VERIFY: Final[Options] = {
     "verify_signature": True,
     "require": _REQUIRED,
-    "verify_aud": True,
+    "verify_aud": False,  # by this module: STS takes azp for it
     "strict_aud": False,
     "verify_exp": True,
     "verify_iat": True,
@@ -56,11 +59,18 @@ _VERIFY: Final[Options] = {
 
 @dataclass(frozen=True, slots=True)
 class WebIdentity:
-    """The identity in a verified token."""
+    """The identity in a verified token.
+
+    Attributes:
+        audience: the client id of the provider that the token is for: ``azp``, or one of ``aud``.
+        original_audiences: ``aud`` of a token with ``azp``, condition key ``oaud``; else empty.
+    """
 
     issuer: str
     subject: str
     audience: str
+    original_audiences: tuple[str, ...] = ()
+    session: SessionClaims = NO_SESSION_CLAIMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +105,17 @@ class TokenVerifier:
         if audiences is None:
             raise _invalid(f"No OpenIDConnect provider found in your account for {issuer}")
         key = await self._key(issuer, key_id, algorithm)
-        claims = _decode(unverified_token, key, algorithm=algorithm, issuer=issuer, audiences=audiences)
-        if not claims["sub"]:
-            raise _invalid("The ID Token provided has an empty subject")
-        stated = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        audience = next(value for value in stated if value in audiences)
-        return WebIdentity(issuer=issuer, subject=claims["sub"], audience=audience)
+        claims = _decode(unverified_token, key, algorithm=algorithm, issuer=issuer)
+        if not 1 <= len(claims["sub"]) <= MAX_SUBJECT:
+            raise _invalid(f"The subject of the ID Token provided must have 1 to {MAX_SUBJECT} characters")
+        audience, original = _audience(claims, audiences)
+        return WebIdentity(
+            issuer=issuer,
+            subject=claims["sub"],
+            audience=audience,
+            original_audiences=original,
+            session=read_session_claims(claims),
+        )
 
     async def _key(self, issuer: str, key_id: str, algorithm: str) -> jwt.PyJWK:
         known = self._key_sets.get(issuer)
@@ -120,7 +135,7 @@ class TokenVerifier:
             current = self._key_sets.get(issuer)
             if current is not None and current is not replacing:
                 return current  # another call fetched it while this one waited for the lock
-            discovery = await self._get_json(f"{issuer}/.well-known/openid-configuration")
+            discovery = await self._get_json(f"{issuer.removesuffix('/')}/.well-known/openid-configuration")
             jwks_uri = discovery.get("jwks_uri")
             # OpenID Connect Discovery section 4.3: the issuer must match exactly.
             if discovery.get("issuer") != issuer or not isinstance(jwks_uri, str):
@@ -193,16 +208,29 @@ def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
     return key.get("kty") == "EC" and key.get("crv") == _CURVES[algorithm]
 
 
-def _decode(
-    unverified_token: str, key: jwt.PyJWK, *, algorithm: str, issuer: str, audiences: frozenset[str]
-) -> Mapping[str, Any]:
+def _audience(claims: Mapping[str, Any], client_ids: frozenset[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the client id that the token is for, and the original audiences of a token with ``azp``."""
+    stated = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+    if not all(isinstance(value, str) for value in stated):
+        raise _invalid("Incorrect token audience")
+    authorized = claims.get("azp")
+    if authorized is None:
+        compared, original = stated, ()
+    else:
+        compared, original = [authorized], tuple(stated)
+    for value in compared:
+        if isinstance(value, str) and value in client_ids:
+            return value, original
+    raise _invalid("Incorrect token audience")
+
+
+def _decode(unverified_token: str, key: jwt.PyJWK, *, algorithm: str, issuer: str) -> Mapping[str, Any]:
     try:
         claims = jwt.decode(
             unverified_token,
             key,
             algorithms=[algorithm],
             options=_VERIFY,
-            audience=sorted(audiences),
             issuer=issuer,
             leeway=0,
         )
@@ -210,8 +238,6 @@ def _decode(
         raise StsError(
             "ExpiredTokenException", "Token expired: the current time is after its expiration"
         ) from None
-    except jwt.InvalidAudienceError:
-        raise _invalid("Incorrect token audience") from None
     except jwt.MissingRequiredClaimError as error:
         raise _invalid(f"Missing a required claim: {error.claim}") from None
     except (jwt.PyJWTError, ValueError, TypeError):

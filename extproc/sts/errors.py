@@ -66,7 +66,11 @@ _HINTS = (
         "create the IAM OIDC provider of this issuer in the account",
         _MISCONFIGURED,
     ),
-    _Hint("Incorrect token audience", "add the token's audience to the IAM OIDC provider", _MISCONFIGURED),
+    _Hint(
+        "Incorrect token audience",
+        "add the token's azp, or its aud if it has none, to the client ids of the IAM OIDC provider",
+        _MISCONFIGURED,
+    ),
     _Hint(
         "HTTPS certificate",
         "the certificate of the issuer's HTTPS host does not fit the IAM OIDC provider",

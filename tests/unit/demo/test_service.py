@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -43,6 +45,18 @@ def test_roles_may_be_repeated_to_add_patterns(served, monkeypatch):
     assert served[0][1] == ("::1", 9001)
     assert made[0].providers == {"https://a": frozenset({"x"}), "https://b": frozenset({"x"})}
     assert made[0].roles[role].subjects == ("a*", "b")
+
+
+def test_the_output_of_the_aws_command_is_the_account(served, monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(sts, "create_app", made.append)
+    provider = {"url": "https://tenant.auth0.com/", "client_ids": ["cli"]}
+    path = tmp_path / "account.json"
+    path.write_text(json.dumps({"accounts": [{"oidc_providers": [provider], "roles": []}]}))
+    result = run("sts", "--listen", "h:1", "--aws", str(path), "--credential-lifetime", "5")
+    assert result.exit_code == 0, result.output
+    assert made[0].providers == {"https://tenant.auth0.com/": frozenset({"cli"})}
+    assert (made[0].roles, made[0].credential_lifetime) == ({}, 5)
 
 
 @pytest.mark.parametrize("listen", ["", "9000", "host:", "host:x", "host:99999", ":1"])

@@ -128,6 +128,8 @@ def test_the_upstream_can_ask_what_a_credential_stands_for(sts, provider):
         "session_name": "alice@demo",
         "policy": POLICY,
         "policy_arns": ["arn:aws:iam::aws:policy/ReadOnlyAccess"],
+        "tags": {},
+        "source_identity": None,
     }
     assert int(found["PackedPolicySize"]) > 0
     assert sts.get("/_control/credentials/ASIANOBODY").status_code == 404

@@ -1,0 +1,106 @@
+"""The STS emulator's evaluation of trust policies, as IAM does it.
+
+It shares nothing with ``extproc aws``, which prints such policies. Not evaluated: ``NotPrincipal``,
+``NotAction`` and operators beyond those for strings; a policy with any of them is refused when it is read.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+_STATEMENT_ELEMENTS: Final = frozenset({"Sid", "Effect", "Principal", "Action", "Condition"})
+_OPERATORS: Final = ("StringEquals", "StringNotEquals", "StringLike", "StringNotLike")
+
+Context = Mapping[str, Sequence[str]]
+"""The values of a request's condition keys, which are in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    operator: str
+    key: str
+    patterns: tuple[str, ...]
+
+    def holds(self, context: Context) -> bool:
+        """Return whether the request meets it; without the key only ``Not`` and ``IfExists`` do."""
+        name = self.operator.removeprefix("ForAnyValue:").removesuffix("IfExists")
+        present = context.get(self.key, ())
+        if not present:
+            return self.operator.endswith("IfExists") or ("Not" in name and ":" not in self.operator)
+        like = name.endswith("Like")
+        found = [any(_matches(pattern, value, like=like) for pattern in self.patterns) for value in present]
+        return any(not entry for entry in found) if "Not" in name else any(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    effect: str
+    principals: frozenset[tuple[str, str]]
+    actions: tuple[str, ...]
+    tests: tuple[_Test, ...]
+
+    def applies(self, action: str, principal: tuple[str, str], context: Context) -> bool:
+        return (
+            (principal in self.principals or ("AWS", "*") in self.principals)
+            and any(_matches(pattern.lower(), action.lower(), like=True) for pattern in self.actions)
+            and all(test.holds(context) for test in self.tests)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDocument:
+    """A role's trust policy as IAM stores it.
+
+    Attributes:
+        statements: the document's statements.
+        max_session_duration: seconds, IAM's MaxSessionDuration.
+    """
+
+    statements: tuple[_Statement, ...]
+    max_session_duration: int = 3600
+
+    @classmethod
+    def from_json(cls, document: Any, *, max_session_duration: int = 3600) -> "TrustDocument":
+        """Read a policy document; raises ``ValueError`` for elements that are not evaluated."""
+        statements = document["Statement"]
+        entries = statements if isinstance(statements, list) else [statements]
+        return cls(tuple(_statement(entry) for entry in entries), max_session_duration)
+
+    def permits(self, action: str, provider_arn: str, context: Context) -> bool:
+        """Return whether the provider's user may take the action: an ``Allow`` and no ``Deny``."""
+        principal = ("Federated", provider_arn)
+        effects = {entry.effect for entry in self.statements if entry.applies(action, principal, context)}
+        return effects == {"Allow"}
+
+
+def _statement(entry: Mapping[str, Any]) -> _Statement:
+    unknown = entry.keys() - _STATEMENT_ELEMENTS
+    if unknown or entry.get("Effect") not in ("Allow", "Deny"):
+        raise ValueError(f"a statement has no Effect, or elements that are not evaluated: {sorted(unknown)}")
+    principal = {"AWS": "*"} if entry["Principal"] == "*" else entry["Principal"]
+    return _Statement(
+        effect=entry["Effect"],
+        principals=frozenset((kind, name) for kind, names in principal.items() for name in _list(names)),
+        actions=tuple(_list(entry["Action"])),
+        tests=tuple(_tests(entry.get("Condition", {}))),
+    )
+
+
+def _tests(condition: Mapping[str, Mapping[str, Any]]) -> Iterator[_Test]:
+    for operator, keys in condition.items():
+        if operator.removeprefix("ForAnyValue:").removesuffix("IfExists") not in _OPERATORS:
+            raise ValueError(f"the operator {operator} is not evaluated")
+        for key, values in keys.items():
+            yield _Test(operator, key.lower(), tuple(_list(values)))
+
+
+def _list(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def _matches(pattern: str, value: str, *, like: bool) -> bool:
+    if not like:
+        return pattern == value
+    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(expression, value, re.DOTALL) is not None
