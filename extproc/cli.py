@@ -303,10 +303,10 @@ def envoy(
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["json", "cli"]),
+    type=click.Choice(["json", "cli", "terraform", "cloudformation"]),
     default="json",
     show_default=True,
-    help="One JSON document, or commands of the AWS CLI.",
+    help="JSON, commands of the AWS CLI, or the file of one account: .tf.json or a template in JSON.",
 )
 @click.option("--account", help="Only this account [default: all].")
 @click.option(
@@ -360,7 +360,11 @@ def aws(
         click.echo(f"warning: {warning}", err=True)
     for note in notes(settings):
         click.echo(f"note: {note}", err=True)
-    click.echo(command.rendered(form, needed, subject=subject, only_through_mcp=only_through_mcp), nl=False)
+    try:
+        text = command.rendered(form, needed, subject=subject, only_through_mcp=only_through_mcp)
+    except command.SeveralAccountsError as error:
+        raise click.UsageError(f"--account is required with this format: one of {error}") from None
+    click.echo(text, nl=False)
 
 
 @main.command()

@@ -116,7 +116,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What one account needs; ``providers`` and ``roles`` in order of issuer and ARN."""
+    """What one account needs; ``roles`` in the order in which they can be created."""
 
     partition: str
     account: str
@@ -145,7 +145,7 @@ class _Use:
 def accounts(
     settings: Settings, *, session_tags: bool = False, source_identity: bool = False
 ) -> list[Account]:
-    """Return what each account needs, in order of partition and number.
+    """Return what each account needs. The first role of a chain, and its account, precede the second.
 
     Args:
         settings: the configuration.
@@ -167,16 +167,20 @@ def accounts(
     uses: dict[str, list[_Use]] = {}
     for arn, use in _uses(settings, providers):
         uses.setdefault(arn, []).append(use)
-    roles = [
-        _role(arn, reduce(_Use.__or__, entries))
-        for arn, entries in sorted(uses.items())
-        if _ROLE_ARN.fullmatch(arn)
-    ]
-    places = sorted({(role.partition, role.account) for role in roles})
+    joined = {arn: reduce(_Use.__or__, entries) for arn, entries in uses.items() if _ROLE_ARN.fullmatch(arn)}
+    depths = {arn: _depth(arn, joined, frozenset()) for arn in joined}
+    roles = [_role(arn, joined[arn]) for arn in sorted(joined, key=lambda arn: (depths[arn], arn))]
+    places = dict.fromkeys((role.partition, role.account) for role in roles)
     return [
         _account(place, [role for role in roles if (role.partition, role.account) == place])
         for place in places
     ]
+
+
+def _depth(arn: str, uses: Mapping[str, _Use], seen: frozenset[str]) -> int:
+    """Return how many roles of chains come before this one: IAM takes no principal that does not exist."""
+    before = {first.arn for first in uses[arn].first_roles if first.arn in uses} - seen - {arn}
+    return max((1 + _depth(first, uses, seen | {arn}) for first in before), default=0)
 
 
 def warnings(settings: Settings) -> Iterator[str]:

@@ -11,14 +11,28 @@ from extproc.aws.documents import as_json
 from extproc.aws.requirements import Account, Role
 from extproc.aws.shell import as_shell
 from extproc.aws.statements import UnreadableError
+from extproc.aws.templates import as_cloudformation, as_terraform
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
 
 
+class SeveralAccountsError(ValueError):
+    """A format for one account, and a configuration with several; the message lists them."""
+
+
 def rendered(form: str, accounts: list[Account], *, subject: str | None, only_through_mcp: bool) -> str:
-    """Return the providers and roles in one of the output formats."""
-    render = {"json": as_json, "cli": as_shell}[form]
-    return render(accounts, subject=subject, only_through_mcp=only_through_mcp)
+    """Return the providers and roles in one of the output formats.
+
+    Raises:
+        SeveralAccountsError: the format is for one account.
+    """
+    if form in ("json", "cli"):
+        render = {"json": as_json, "cli": as_shell}[form]
+        return render(accounts, subject=subject, only_through_mcp=only_through_mcp)
+    if len(accounts) > 1:
+        raise SeveralAccountsError(", ".join(account.account for account in accounts))
+    template = {"terraform": as_terraform, "cloudformation": as_cloudformation}[form]
+    return template(accounts[0], subject=subject, only_through_mcp=only_through_mcp)
 
 
 def check(path: Path, accounts: list[Account], role_arn: str | None, subject: str | None) -> int:

@@ -1,6 +1,7 @@
 """What AWS must know is derived from the configuration."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -172,8 +173,25 @@ def test_a_chain_to_several_accounts_has_a_role_in_each():
     chain = {"role_arn": "arn:aws:iam::{account}:role/Prod", "account": "claims.account", "accounts": numbers}
     mapping = {"claim": "x", "role_arn": ROLE, "chain": chain}
     found = accounts(settings(fallback_role_arn=None, role_mappings=[mapping]))
-    assert [entry.account for entry in found] == ["111111111111", "123456789012", "222222222222"]
-    assert [len(entry.providers) for entry in found] == [0, 1, 0]
+    assert [entry.account for entry in found] == ["123456789012", "111111111111", "222222222222"]
+    assert [len(entry.providers) for entry in found] == [1, 0, 0]
+
+
+def test_the_first_role_of_a_chain_precedes_the_second():
+    arns = [f"arn:aws:iam::123456789012:role/{name}" for name in ("C", "B", "A")]
+    mappings = [
+        {"claim": "x", "role_arn": first, "chain": {"role_arn": second}} for first, second in pairwise(arns)
+    ]
+    (account,) = accounts(settings(fallback_role_arn=None, role_mappings=mappings))
+    assert [role.name for role in account.roles] == ["C", "B", "A"]
+
+
+def test_a_circle_of_chains_has_an_end():
+    mappings = [
+        {"claim": "x", "role_arn": first, "chain": {"role_arn": second}}
+        for first, second in ((ROLE, SECOND), (SECOND, ROLE), (ROLE, ROLE))
+    ]
+    assert len(accounts(settings(fallback_role_arn=None, role_mappings=mappings))) == 2
 
 
 def test_tags_and_source_identity_are_allowed_only_where_configured():

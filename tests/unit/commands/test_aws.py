@@ -120,3 +120,14 @@ def test_the_role_of_a_bare_policy_must_be_named_and_known(run, tmp_path):
     unknown = checked(run, tmp_path, {"Statement": []}, "--role", "arn:aws:iam::123456789012:role/X")
     assert "is not a role of the configuration" in unknown.stderr
     assert run("--check", str(tmp_path / "absent.json")).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "top"),
+    [("terraform", ["resource"]), ("cloudformation", ["AWSTemplateFormatVersion", "Resources"])],
+)
+def test_a_file_for_one_account_needs_to_know_which(run, form, top):
+    assert list(json.loads(run("--format", form, "--account", "123456789012").stdout)) == top
+    result = run("--format", form)
+    assert result.exit_code == 2
+    assert "one of 123456789012, 210987654321" in result.stderr
