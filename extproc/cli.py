@@ -113,18 +113,13 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 @_config_options
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line for each error."""
-    from extproc.app.factories import build_policy, file_notes, file_warnings
+    from extproc.app.factories import build_policy, file_notes, warnings
     from extproc.commands import cel_check
     from extproc.policy import review
 
     settings = _load(config_path)
     policy = build_policy(settings)
-    for warning in (
-        *config.warnings(settings),
-        *file_warnings(settings),
-        *review.warnings(policy, issuers=[entry.issuer for entry in settings.issuers]),
-        *cel_check.warnings(settings),
-    ):
+    for warning in (*warnings(settings, policy), *cel_check.warnings(settings)):
         click.echo(f"warning: {warning}", err=True)
     for note in (
         *toolhive.notes(config_path, _supplement()),
@@ -228,6 +223,25 @@ def test_cases(
     sys.exit(
         run(settings, files, coverage=coverage or require_coverage, strict=require_coverage, junit=junit)
     )
+
+
+@main.command()
+@_config_options
+@click.option("--token", type=_FILE, help='A file with a token to follow to AWS; "-" is standard input.')
+@click.option("--envoy", "envoy_admin", help="Envoy's admin address, HOST:PORT or a URL.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as_json: bool) -> None:
+    """Check everything on the way of a request, in its order, and say what to do next.
+
+    Exit 0 if nothing failed, 1 if something did, 2 for bad input. With --token the role is really
+    assumed, and each MCP target lists its tools. Nothing secret is printed.
+    """
+    from extproc.commands.doctor import run
+    from extproc.telemetry import logs
+
+    settings = _load(config_path)
+    logs.configure("error")
+    sys.exit(run(settings, token=token, envoy=envoy_admin, as_json=as_json))
 
 
 @main.command()

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from extproc import config
 from extproc.authn.audience import Audiences
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.claims import ClaimValue
@@ -17,10 +18,11 @@ from extproc.authn.trusted_issuer import TrustedIssuer
 from extproc.authn.verifier import Verifier
 from extproc.clock import Clock
 from extproc.config import Issuer, LimitSettings, Refresh, RoleMapping, RuleSettings, Settings, Tls
+from extproc.config.targets import TargetSettings
 from extproc.fairness.stream_slots import SlotLimit
 from extproc.grpc_server.certificates import CertificateError, CertificateFiles
 from extproc.loopback import is_loopback_url
-from extproc.policy import ceilings
+from extproc.policy import ceilings, review
 from extproc.policy.mappings import AccountSelector, Rule
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import Policy
@@ -118,7 +120,7 @@ def build_key_stores(
             source_key = _source_key(issuer, settings)
             stores[issuer.issuer] = kept.get(source_key) or KeyStore(
                 issuer=issuer.issuer,
-                source=_key_source(issuer, documents),
+                source=key_source(issuer, documents),
                 clock=clock,
                 refresh=_refresh_policy(issuer.refresh or settings.refresh),
                 source_key=source_key,
@@ -143,7 +145,8 @@ def _refresh_policy(refresh: Refresh) -> RefreshPolicy:
     )
 
 
-def _key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
+def key_source(issuer: Issuer, documents: HttpDocuments) -> KeySource:
+    """Return where an issuer's keys come from: a file, a fixed URL, or discovery."""
     if issuer.jwks_file:
         return JwksFile(Path(issuer.jwks_file))
     allow_http = issuer.allow_insecure_http or is_loopback_url(issuer.issuer)
@@ -244,22 +247,22 @@ def build_denials(settings: Settings, resource: ProtectedResource, origins: Orig
 
 def build_targets(settings: Settings) -> TargetTable:
     """Return the table of targets, by name, prefix and host."""
-    return TargetTable(
-        [
-            Target(
-                name=target.name,
-                host=target.host,
-                scope=target.scope,
-                payload=target.payload_mode,
-                prefix=target.prefix,
-                sign_headers=frozenset(target.sign_headers),
-                withhold_headers=frozenset(target.withhold_headers),
-                default_aws_region=target.default_aws_region,
-                aws_chunked=target.aws_chunked_mode,
-                mcp=target.mcp,
-            )
-            for target in settings.targets
-        ]
+    return TargetTable([build_target(target) for target in settings.targets])
+
+
+def build_target(target: TargetSettings) -> Target:
+    """Return one target."""
+    return Target(
+        name=target.name,
+        host=target.host,
+        scope=target.scope,
+        payload=target.payload_mode,
+        prefix=target.prefix,
+        sign_headers=frozenset(target.sign_headers),
+        withhold_headers=frozenset(target.withhold_headers),
+        default_aws_region=target.default_aws_region,
+        aws_chunked=target.aws_chunked_mode,
+        mcp=target.mcp,
     )
 
 
@@ -300,6 +303,15 @@ def slot_limits(settings: Settings, *, workers: int = 1) -> dict[str, SlotLimit]
         for target in settings.targets
         if target.counts_streams
     }
+
+
+def warnings(settings: Settings, policy: Policy) -> list[str]:
+    """Return what is valid and yet likely wrong, as ``path: message`` lines."""
+    return [
+        *config.warnings(settings),
+        *file_warnings(settings),
+        *review.warnings(policy, issuers=[entry.issuer for entry in settings.issuers]),
+    ]
 
 
 def file_warnings(settings: Settings) -> list[str]:

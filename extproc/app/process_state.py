@@ -1,6 +1,7 @@
 """The state that outlives every reload: sessions, credentials, the STS client, clocks, metrics."""
 
 from extproc.app.observation import build_audit, build_tracer
+from extproc.app.sts_client import build_sts
 from extproc.clock import Clock
 from extproc.config import Settings
 from extproc.fairness.stream_slots import StreamSlots
@@ -11,7 +12,6 @@ from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
 from extproc.sts.aws_clock import AwsClock
 from extproc.sts.breaker import CircuitBreaker
-from extproc.sts.client import StsClient
 from extproc.sts.exchange import EXCHANGE_OUTCOMES, Sts, StsExchange
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.observer import Observer
@@ -40,15 +40,7 @@ class ProcessState:
             failures=settings.sts.breaker_failures, open_for=settings.sts.breaker_seconds, clock=clock
         )
         self.exchange = StsExchange(
-            sts=sts
-            or StsClient(
-                region=settings.sts_region,
-                endpoint_url=settings.sts.endpoint_url,
-                timeout=settings.sts.timeout,
-                connections=settings.sts.workers,
-                on_date=self.aws_clock.observe,
-                clock=self.aws_clock,
-            ),
+            sts=sts or build_sts(settings, clock=self.aws_clock, on_date=self.aws_clock.observe),
             breaker=self.breaker,
             deadline=settings.sts.deadline,
             workers=settings.sts.workers,

@@ -66,6 +66,11 @@ class ProtectedResource:
         }
         self._preflight = ImmediateResponse(204, _PREFLIGHT, b"", None)
 
+    @property
+    def metadata_url(self) -> str:
+        """The URL of the RFC 9728 document of ``url``."""
+        return self._default.metadata_url
+
     def metadata_for(self, method: str, path: str, authority: str = "") -> ImmediateResponse | None:
         """Return the RFC 9728 document, the response to its CORS preflight, or None for another path.
 

@@ -24,10 +24,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KeyDocument:
-    """A fetched JWK Set; ``max_age``: seconds that the provider says it stays fresh, or None."""
+    """A fetched JWK Set.
+
+    Attributes:
+        max_age: seconds that the provider says it stays fresh, or None.
+        date: the ``Date`` header of the response, or None.
+    """
 
     body: bytes = field(repr=False)
     max_age: float | None = None
+    date: str | None = None
 
 
 class KeySource(Protocol):

@@ -23,14 +23,16 @@ from extproc.authn.own_thread import in_own_thread
 MAX_DOCUMENT_BYTES = 512 * 1024
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host
 TOTAL_TIMEOUT = 5.0  # seconds, for one document
+_SHOWN = 200  # characters of a value in an error
 _DIRECTIVE = re.compile(r"""([\w!#$%&'*+.^`|~-]+)(?:=("(?:[^"\\]|\\.)*"|[^\s,;"]*))?""", re.ASCII)
 
 
 class HttpDocuments:
     """Fetches JSON documents over HTTP, each in a thread of its own."""
 
-    def __init__(self, *, ca_file: str | None = None) -> None:
+    def __init__(self, *, ca_file: str | None = None, max_bytes: int = MAX_DOCUMENT_BYTES) -> None:
         self._ca_file = ca_file
+        self._max_bytes = max_bytes
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -43,7 +45,7 @@ class HttpDocuments:
         Raises:
             KeyDocumentError: wrong scheme, unreachable, slow, too large, redirected, or not a 200.
         """
-        call = _Call(_destination(url, allow_http=allow_http), lambda: self._tls)
+        call = _Call(_destination(url, allow_http=allow_http), lambda: self._tls, self._max_bytes)
         try:
             async with asyncio.timeout(TOTAL_TIMEOUT):
                 return await in_own_thread(call.run, name="keys")
@@ -78,9 +80,10 @@ class _Call:
     connection down after ``TOTAL_TIMEOUT``.
     """
 
-    def __init__(self, destination: SplitResult, tls: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(self, destination: SplitResult, tls: Callable[[], ssl.SSLContext], max_bytes: int) -> None:
         self._destination = destination
         self._tls = tls
+        self._max_bytes = max_bytes
         self._handle: socket.socket | None = None
         self._aborted = False
 
@@ -127,12 +130,13 @@ class _Call:
                 raise KeyDocumentError(f"HTTP status {response.status}")
             if response.getheader("content-encoding", "identity").lower() != "identity":
                 raise KeyDocumentError("compressed, which was not requested")
-            body = response.read(MAX_DOCUMENT_BYTES + 1)
-            if len(body) > MAX_DOCUMENT_BYTES:
-                raise KeyDocumentError(f"larger than {MAX_DOCUMENT_BYTES} bytes")
+            body = response.read(self._max_bytes + 1)
+            if len(body) > self._max_bytes:
+                raise KeyDocumentError(f"larger than {self._max_bytes} bytes")
             if response.length:  # read(n) returns fewer bytes if the server hangs up
                 raise KeyDocumentError("cut short")
-            return KeyDocument(body, max_age=_max_age(response.getheader("cache-control", "")))
+            max_age = _max_age(response.getheader("cache-control", ""))
+            return KeyDocument(body, max_age=max_age, date=response.getheader("date"))
 
 
 def _max_age(cache_control: str) -> float | None:
@@ -172,7 +176,15 @@ class Discovery:
         self._allow_http = allow_http
 
     async def fetch(self) -> KeyDocument:
-        """Fetch the provider's metadata, check that it is this issuer's, and fetch the key set."""
+        """Fetch the provider's metadata, and the key set that it names."""
+        return await self._documents.get(await self.jwks_uri(), allow_http=self._allow_http)
+
+    async def jwks_uri(self) -> str:
+        """Fetch the provider's metadata, check that it is this issuer's, and return its ``jwks_uri``.
+
+        Raises:
+            KeyDocumentError: it cannot be fetched, is of another issuer, or names no key set.
+        """
         url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
         metadata = await self._documents.get(url, allow_http=self._allow_http)
         try:
@@ -180,11 +192,17 @@ class Discovery:
         except strictjson.AmbiguousJSONError as error:
             raise KeyDocumentError(f"{url}: {error}") from None
         if members.get("issuer") != self._issuer:  # Discovery 4.3: must be identical
-            raise KeyDocumentError(f"{url}: its issuer is another one")
+            seen, expected = _shown(members.get("issuer")), _shown(self._issuer)
+            raise KeyDocumentError(f"{url}: its issuer is another one, {seen} and not {expected}")
         jwks_uri = members.get("jwks_uri")
         if not isinstance(jwks_uri, str):
             raise KeyDocumentError(f"{url}: jwks_uri is missing")
-        return await self._documents.get(jwks_uri, allow_http=self._allow_http)
+        return jwks_uri
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of a provider's value, in ASCII and quotes."""
+    return ascii(value)[:_SHOWN]
 
 
 class JwksFile:

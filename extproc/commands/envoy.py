@@ -5,7 +5,7 @@ from pathlib import Path
 
 from extproc.config import Settings
 from extproc.envoyconf.bootstrap import render, render_filter
-from extproc.envoyconf.ext_proc import longest_answer
+from extproc.envoyconf.expectations import expectations_of
 from extproc.envoyconf.lint import Expectations, findings
 from extproc.envoyconf.lint_document import UnreadableError, load
 from extproc.envoyconf.options import EnvoyOptions
@@ -25,17 +25,7 @@ def check(path: Path, settings: Settings | None) -> int:
     except UnreadableError as error:
         print(f"{path}: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return UNREADABLE
-    expectations = Expectations()
-    if settings is not None:
-        expectations = Expectations(
-            seconds=longest_answer(settings),
-            body_bytes=settings.limits.request_body_bytes,
-            hosts=frozenset(target.host for target in settings.targets),
-            private_network=settings.listen.insecure_plaintext,
-            shows_answers=settings.observe_upstream != "never",
-            counted={target.name: target.host for target in settings.targets if target.counts_streams},
-        )
-    found = findings(document, expectations)
+    found = findings(document, expectations_of(settings) if settings else Expectations())
     for finding in found:
         print(f"{finding.path}: {finding.message}")  # noqa: T201
     return FOUND if found else CLEAN

@@ -51,7 +51,7 @@ async def _explained(
 ) -> Explanation:
     asked = _read(request, _MAX_REQUEST_BYTES) if request is not None else None
     given = _read(claims, _MAX_CLAIMS_BYTES) if claims is not None else None
-    unverified_token = _read_token(token) if token is not None else None
+    unverified_token = read_token(token) if token is not None else None
     environment = environment_of(settings, clock)
     if given is not None:
         return await explain_claims(environment, given, asked)
@@ -62,7 +62,7 @@ async def _explained(
     return await explain_request(environment, asked)
 
 
-def _read_token(source: Path) -> str:
+def read_token(source: Path) -> str:
     """Return the token in a file, without the white space around it."""
     # Latin-1 decodes every byte, so that the verifier refuses what is not a token.
     unverified_token = _read(source, _MAX_CLAIMS_BYTES).decode("latin-1").strip()

@@ -33,16 +33,26 @@ class Node:
 
 
 def load(path: Path) -> Any:
-    """Read a file; keys in JSON's camelCase become snake_case.
+    """Read a file, as ``parse`` does.
 
     Raises:
         UnreadableError: the file cannot be read, or is not a configuration.
     """
     try:
-        # JSON is nearly a subset of YAML: tabs between tokens are the exception that occurs.
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8").replace("\t", " "), _Loader))
+        return parse(path.read_bytes())
     except OSError as error:
         raise UnreadableError(error.strerror or "cannot be read") from None
+
+
+def parse(content: bytes) -> Any:
+    """Read a document; keys in JSON's camelCase become snake_case.
+
+    Raises:
+        UnreadableError: it is not a configuration.
+    """
+    try:
+        # JSON is nearly a subset of YAML: tabs between tokens are the exception that occurs.
+        documents = list(yaml.load_all(content.decode().replace("\t", " "), _Loader))
     except (yaml.YAMLError, ValueError, RecursionError):
         raise UnreadableError("not valid YAML or JSON") from None
     document = documents[0] if len(documents) == 1 else documents

@@ -9,6 +9,11 @@ WIDTH = 80
 _INDENT = 12  # columns, of what stands behind a stage's name
 
 
+def printable(text: str) -> str:
+    """Return a string without control characters: names come from tokens and requests."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines; ``facts`` are those of ``--json``.
 
@@ -124,10 +129,8 @@ def _wrapped(label: str, text: str, *, hang: int = 0) -> Iterator[str]:
 
 
 def _filled(text: str, *, first: str, further: str) -> list[str]:
-    # Names come from tokens and requests, and must not control the terminal.
-    plain = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
     return textwrap.wrap(
-        plain,
+        printable(text),
         WIDTH,
         initial_indent=first,
         subsequent_indent=further,

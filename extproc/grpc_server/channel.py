@@ -26,14 +26,19 @@ class ClientTls:
     name: str | None = None
 
 
+def reachable(address: str) -> str:
+    """Return the address at which to reach a listener; loopback for one on all interfaces."""
+    host, _, port = address.rpartition(":")
+    return f"{_ANY[host]}:{port}" if host in _ANY else address
+
+
 def connect(address: str, tls: ClientTls | None = None) -> grpc.Channel:
     """Return a channel to ``HOST:PORT`` or ``unix:/path``, in clear text without ``tls``. No proxy is used.
 
     Raises:
         CertificateError: a file cannot be read.
     """
-    host, _, port = address.rpartition(":")
-    target = f"{_ANY[host]}:{port}" if host in _ANY else address
+    target = reachable(address)
     options: list[tuple[str, int | str]] = [("grpc.enable_http_proxy", 0)]
     if tls is None:
         return grpc.insecure_channel(target, options=options)

@@ -19,6 +19,15 @@ CREDIBLE = 3600.0
 _log = structlog.get_logger(__name__)
 
 
+def seconds_ahead(date: str | None, now: float) -> float | None:
+    """Return the seconds by which a ``Date`` (RFC 9110 6.6.1) is ahead of ``now``; None without one."""
+    try:
+        # The header is truncated to whole seconds: on average it is half a second behind.
+        return parsedate_to_datetime(date or "").timestamp() + 0.5 - now
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 class AwsClock:
     """A ``Clock`` that returns seconds since the epoch by AWS's clock."""
 
@@ -36,11 +45,9 @@ class AwsClock:
         return self._system() + self._offset
 
     def observe(self, date: str | None) -> None:
-        """Adjust the offset by the ``Date`` header (RFC 9110 6.6.1) of an answer that has just arrived."""
-        try:
-            # The header is truncated to whole seconds: on average it is half a second behind.
-            difference = parsedate_to_datetime(date or "").timestamp() + 0.5 - self._system()
-        except (TypeError, ValueError, OverflowError):
+        """Adjust the offset by the ``Date`` header of an answer that has just arrived."""
+        difference = seconds_ahead(date, self._system())
+        if difference is None:
             return
         if abs(difference) > CREDIBLE:
             _log.warning("clock_offset_ignored", seconds=round(difference))

@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -38,6 +38,8 @@ _NO_MACHINE_CONFIG = {
     "credentials_file": (None, None, os.devnull, None),
     "sts_regional_endpoints": (None, None, "regional", None),
 }
+
+_Read = TypeVar("_Read")
 
 _ATTEMPTS = 2
 _RETRY_PAUSES = {
@@ -119,16 +121,39 @@ class StsClient:
         )
         return credentials if grant.chain is None else self._chained(credentials, grant, grant.chain, until)
 
-    def _chained(self, first: Credentials, grant: Grant, chain: ChainedRole, until: float) -> Credentials:
-        # STS passes on the source identity and transitive tags by itself; they cannot be changed here.
-        client = self._session.create_client(
+    @property
+    def endpoint_url(self) -> str:
+        """The URL of the endpoint: the configured one, or AWS's in the region."""
+        return str(self._client.meta.endpoint_url)
+
+    def caller_arn(self, credentials: Credentials, until: float) -> str:
+        """Return the ARN that AWS sees behind credentials, by one attempt of GetCallerIdentity.
+
+        https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+
+        Raises:
+            Denied: as ``assume`` does.
+        """
+        client = self._client_with(credentials)
+        self._attempt.until = min(until, time.monotonic() + self._timeout)
+        try:
+            return self._answer(client.get_caller_identity, {}, lambda answer: str(answer["Arn"]))
+        finally:
+            client.close()
+
+    def _client_with(self, credentials: Credentials) -> Any:
+        return self._session.create_client(
             "sts",
-            aws_access_key_id=first.access_key_id,
-            aws_secret_access_key=first.secret_access_key,
-            aws_session_token=first.session_token,
+            aws_access_key_id=credentials.access_key_id,
+            aws_secret_access_key=credentials.secret_access_key,
+            aws_session_token=credentials.session_token,
             config=Config(**self._settings),
             **self._options,
         )
+
+    def _chained(self, first: Credentials, grant: Grant, chain: ChainedRole, until: float) -> Credentials:
+        # STS passes on the source identity and transitive tags by itself; they cannot be changed here.
+        client = self._client_with(first)
         try:
             return self._call(
                 until,
@@ -155,15 +180,27 @@ class StsClient:
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover - for the type checker
 
     def _ask(self, operation: Callable[..., dict[str, Any]], parameters: dict[str, Any]) -> Credentials:
-        try:
-            answer = operation(**parameters)
-            self._on_date(_date(answer))
-            return sts_answer.credentials(
+        return self._answer(
+            operation,
+            parameters,
+            lambda answer: sts_answer.credentials(
                 answer,
                 session_name=parameters["RoleSessionName"],
                 duration=parameters["DurationSeconds"],
                 now=self._clock(),
-            )
+            ),
+        )
+
+    def _answer(
+        self,
+        operation: Callable[..., dict[str, Any]],
+        parameters: dict[str, Any],
+        read: Callable[[dict[str, Any]], _Read],
+    ) -> _Read:
+        try:
+            answer = operation(**parameters)
+            self._on_date(_date(answer))
+            return read(answer)
         except ClientError as error:
             self._on_date(_date(error.response))
             raise sts_errors.denied(error.response) from None
