@@ -233,8 +233,9 @@ def test_cases(
 def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as_json: bool) -> None:
     """Check everything on the way of a request, in its order, and say what to do next.
 
-    Exit 0 if nothing failed, 1 if something did, 2 for bad input. With --token the role is really
-    assumed, and each MCP target lists its tools. Nothing secret is printed.
+    Exit 0 if nothing failed, 1 if something did, 2 for bad input. With --token the role is
+    really assumed, and each MCP target gets a signed call of a tool that does not exist. Nothing
+    secret is printed.
     """
     from extproc.commands.doctor import run
     from extproc.telemetry import logs

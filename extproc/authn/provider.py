@@ -80,7 +80,9 @@ class _Call:
     connection down after ``TOTAL_TIMEOUT``.
     """
 
-    def __init__(self, destination: SplitResult, tls: Callable[[], ssl.SSLContext], max_bytes: int) -> None:
+    def __init__(
+        self, destination: SplitResult, tls: Callable[[], ssl.SSLContext], max_bytes: int = MAX_DOCUMENT_BYTES
+    ) -> None:
         self._destination = destination
         self._tls = tls
         self._max_bytes = max_bytes

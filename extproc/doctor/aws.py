@@ -107,5 +107,6 @@ def _trust(grant: Grant, examination: Examination) -> str:
     provider = (examination.issuer.issuer if examination.issuer else "").partition("://")[2]
     return (
         f"{grant.role_arn} does not exist, or its trust policy does not admit this token: let it allow "
-        f"sts:AssumeRoleWithWebIdentity to the OIDC provider {provider}, with this token's aud and sub"
+        f"sts:AssumeRoleWithWebIdentity to the OIDC provider {provider}, with this token's aud and sub; "
+        "`extproc aws` prints both"
     )

@@ -1,4 +1,4 @@
-"""Checks targets: a signed call that lists the tools of each MCP target."""
+"""Checks targets: a signed call of each MCP target, of a tool that does not exist."""
 
 import asyncio
 import ssl
@@ -18,7 +18,10 @@ from extproc.sts.https import HttpAnswer, HttpError, HttpOrigin
 from extproc.values import Credentials
 
 _TIMEOUT = 10.0  # seconds
-_BODY = b'{"jsonrpc":"2.0","id":"extproc-doctor","method":"tools/list","params":{}}'
+# The AWS MCP Server verifies signatures of tools/call alone, and there is no such tool to have an effect.
+_BODY = (
+    b'{"jsonrpc":"2.0","id":"doctor","method":"tools/call","params":{"name":"extproc-doctor","arguments":{}}}'
+)
 _SIGNED = (("content-type", "application/json"),)
 _UNSIGNED = {"accept": "application/json, text/event-stream"}
 _NOT_FOUND, _SERVER_ERROR = 404, 500
@@ -48,7 +51,7 @@ async def _call(examination: Examination, target: Target, endpoint: Endpoint) ->
     if earlier is not None:
         return skipped(endpoint.subject, f"see {earlier}")
     if not target.takes_mcp:
-        return skipped(endpoint.subject, "no MCP target, for which a harmless call is known")
+        return skipped(endpoint.subject, "a harmless call is known for MCP targets only")
     path = target.strip_prefix(urlsplit(examination.settings.resource.url).path or "/")
     headers = _headers(examination, target, credentials, path)
     send = partial(_send, endpoint, path, headers)
