@@ -90,10 +90,11 @@ async def identity(examination: Examination) -> list[Finding]:
         return [
             failed("caller", denied.detail, "run the doctor again: AWS does not accept its own credentials")
         ]
-    role = grant.assumed_role_arn.rpartition("/")[2]
-    if not arn.endswith(f":assumed-role/{role}/{grant.session_name}"):
-        next_step = "compare sts.endpoint_url with the account: this STS gave another identity"
-        return [failed("caller", f"{arn}, and not session {grant.session_name} of {role}", next_step)]
+    # An assumed role's ARN has the account and the name of the role, without its path.
+    account, _, role = grant.assumed_role_arn.partition(":iam::")[2].partition(":")
+    if not arn.endswith(f"::{account}:assumed-role/{role.rpartition('/')[2]}/{grant.session_name}"):
+        detail = f"{arn}, and not session {grant.session_name} of {grant.assumed_role_arn}"
+        return [failed("caller", detail, "correct sts.endpoint_url: this STS gave another identity")]
     return [passed("caller", arn)]
 
 

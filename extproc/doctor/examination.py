@@ -52,6 +52,7 @@ class Examination:
         endpoints: all servers that the configuration names.
         broken: the check that found an endpoint broken, by URL. Later checks skip such endpoints.
         dates: the ``Date`` headers of providers, and when they arrived, by subject.
+        jwks_uris: where discovery found each issuer's keys, by issuer.
         explanation: the verification of the token and the decision, once they were examined.
         issuer: the issuer of the verified token.
         credentials: those of the token's exchange.
@@ -66,6 +67,7 @@ class Examination:
     envoy: str = ""
     broken: dict[str, str] = field(default_factory=dict)
     dates: dict[str, tuple[str | None, float]] = field(default_factory=dict)
+    jwks_uris: dict[str, str] = field(default_factory=dict)
     explanation: Explanation | None = None
     issuer: Issuer | None = None
     credentials: Credentials | None = None

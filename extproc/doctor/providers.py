@@ -6,7 +6,7 @@ from functools import partial
 from itertools import chain
 
 from extproc.app.factories import key_source
-from extproc.authn.jwks import KeyDocumentError, parse_key_set
+from extproc.authn.jwks import KeyDocumentError, KeySet, parse_key_set
 from extproc.authn.own_thread import in_own_thread
 from extproc.authn.provider import Discovery, HttpDocuments
 from extproc.config import Issuer
@@ -77,6 +77,7 @@ async def _discovery(examination: Examination, subject: str, issuer: Issuer) -> 
     except KeyDocumentError as error:
         examination.broken[keys_url(issuer)] = "discovery"
         return failed(subject, str(error), _METADATA)
+    examination.jwks_uris[issuer.issuer] = jwks_uri
     return passed(subject, f"is the issuer of its metadata; its keys are at {jwks_uri}")
 
 
@@ -84,13 +85,11 @@ async def _keys(examination: Examination, subject: str, issuer: Issuer) -> Findi
     try:
         document = await key_source(issuer, HttpDocuments()).fetch()
         examination.dates[subject] = document.date, examination.clock()
-        found = await in_own_thread(partial(parse_key_set, document.body), name="doctor")
+        found = await in_own_thread(partial(_key_set, document.body), name="doctor")
     except KeyDocumentError as error:
-        return failed(
-            subject,
-            str(error),
-            "open the URL: it must be a JWK Set (JSON) with RSA or EC keys for signatures",
-        )
+        place = issuer.jwks_file or issuer.jwks_uri or examination.jwks_uris.get(issuer.issuer, "")
+        detail = str(error) if place in str(error) else f"{place}: {error}"
+        return failed(subject, detail, f"open {place}: it must be a JWK Set (JSON) of RSA or EC keys")
     offered = sorted(frozenset[str]().union(*(key.algorithms for key in found.keys)))
     usable = sorted(set(offered) & set(issuer.algorithms))
     if not usable:
@@ -102,3 +101,10 @@ async def _keys(examination: Examination, subject: str, issuer: Issuer) -> Findi
         )
     refused = f"; not used: {'; '.join(found.refused[:3])}" if found.refused else ""
     return passed(subject, f"{len(found.keys)} for {', '.join(usable)}{refused}")
+
+
+def _key_set(body: bytes) -> KeySet:
+    """Parse a key set; a web page in its place, of a proxy or a login, is named as one."""
+    if body.lstrip()[:1] == b"<":
+        raise KeyDocumentError("a web page (HTML) in place of keys")
+    return parse_key_set(body)

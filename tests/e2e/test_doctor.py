@@ -128,7 +128,7 @@ SETTINGS = {
         lambda settings: setting(
             ("issuers", 0, "jwks_uri"), settings["issuers"][0]["issuer"] + "/.well-known/openid-configuration"
         )(settings),
-        "keys", "'keys' must be a list", "must be a JWK Set",
+        "keys", "openid-configuration: JWK Set: 'keys' must be a list", "must be a JWK Set",
     ),
     "no file of keys": (
         setting(("issuers", 0, "jwks_file"), "/nowhere/jwks.json"),
@@ -336,6 +336,13 @@ def test_a_wrong_clock_is_found_by_the_dates_of_others(stack, tmp_path, monkeypa
     assert {finding["result"] for finding in clocks} == {result}
     assert len(clocks) == 2
     assert ("ahead" if seconds > 0 else "behind") in clocks[0]["detail"]
+
+
+def test_a_web_page_in_place_of_keys_is_named_with_its_address(stack, tmp_path):
+    page = f"http://{stack.addresses.envoy_admin}/"
+    _, findings = examined(stack, tmp_path, change=setting(("issuers", 0, "jwks_uri"), page))
+    found = first_failure(findings)
+    assert (found["check"], found["detail"]) == ("keys", f"{page}: a web page (HTML) in place of keys")
 
 
 def test_envoys_effective_configuration_is_compared(stack, tmp_path):

@@ -69,6 +69,9 @@ class Handler(BaseHTTPRequestHandler):
             lookup=lambda key_id: FIRST if key_id == "ASIAFIRST" else None,
             now=datetime.now(UTC),
         )
+        if form["Action"] == "GetCallerIdentity":
+            result = f"<GetCallerIdentityResult><Arn>{FIRST.arn}</Arn></GetCallerIdentityResult>"
+            return self.reply(200, f"<GetCallerIdentityResponse>{result}</GetCallerIdentityResponse>")
         return self.reply(200, answer("AssumeRole", "ASIASECOND", "second-secret", "second-token"))
 
     def reply(self, status, text):
@@ -115,6 +118,18 @@ def test_the_second_hop_is_signed_with_the_first_credentials_and_gives_the_resul
     assert second["RoleSessionName"] == first["RoleSessionName"] == "alice"
     # Neither may be given again on the second hop: they come along by themselves.
     assert not {"SourceIdentity", "Tags.member.1.Key"} & second.keys()
+
+
+def test_the_identity_behind_credentials_comes_of_a_call_that_they_signed(client):
+    credentials = client.assume("t.o.k", grant(), time.monotonic() + 5)
+    assert client.caller_arn(credentials, time.monotonic() + 5) == FIRST.arn
+
+
+def test_a_refused_question_for_the_identity_is_a_denial(sts, client):
+    sts.refuse_second = True
+    credentials = client.assume("t.o.k", grant(), time.monotonic() + 5)
+    with pytest.raises(Denied, match="403 AccessDenied"):
+        client.caller_arn(credentials, time.monotonic() + 5)
 
 
 def test_the_second_hop_never_asks_for_more_than_an_hour(sts, client):
