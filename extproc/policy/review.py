@@ -7,13 +7,14 @@ from extproc.policy.cel import BoolExpression, Path, shown
 from extproc.policy.guards import unguarded
 from extproc.policy.mappings import Rule
 from extproc.policy.matchers import Matcher
+from extproc.policy.reach.findings import ending, hiding, never_matches
 from extproc.policy.rules import Policy
 from extproc.policy.search import restricts
 
 
 def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
     """Yield warnings about rules that never apply, deny every request, or give a role to too many users."""
-    yield from _unreachable("mapping", policy.rules)
+    yield from _unreachable("mapping", policy.rules, issuers)
     always = [
         rule for rule in policy.rules if _always(rule) and not (restricts(rule) and rule.require_scopes)
     ]
@@ -22,8 +23,10 @@ def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
     for rule in always:
         if restricts(rule):
             yield f"mapping {rule.name}: denies every request"
+    if not always:
+        yield from _ended(policy, issuers)
     yield from _more_without_scopes(policy.rules)
-    yield from _unreachable("ceiling", policy.ceilings)
+    yield from _unreachable("ceiling", policy.ceilings, issuers)
     if policy.cost(USUAL_GROUPS) > policy.cost_limit:
         yield f"{cost(policy)}: such tokens may be denied (policy_error); see limits.policy_cost"
     for ceiling in policy.ceilings:
@@ -154,7 +157,25 @@ def reads(policy: Policy) -> Iterator[str]:
             yield f"{kind} {entry.name}: reads {', '.join(members) or 'nothing'}"
 
 
-def _unreachable(kind: str, entries: Sequence[Rule] | Sequence[Ceiling]) -> Iterator[str]:
+def _ended(policy: Policy, issuers: Collection[str]) -> Iterator[str]:
+    """Yield what follows if some mappings together take every request."""
+    together = ending(policy.rules, issuers)
+    if not together:
+        return
+    if all(restricts(rule) for rule in together):
+        yield f"mapping {_names(together, 'denies', 'together deny')} every request"
+    if policy.fallback_role_arn is not None:
+        names = _names(together, "takes", "take")
+        yield f"fallback_role_arn: never reached, since mapping {names} every request"
+
+
+def _names(entries: Sequence[Rule | Ceiling], one: str, several: str) -> str:
+    return f"{' and '.join(entry.name for entry in entries)} {one if len(entries) == 1 else several}"
+
+
+def _unreachable(
+    kind: str, entries: Sequence[Rule] | Sequence[Ceiling], issuers: Collection[str]
+) -> Iterator[str]:
     earlier: list[Rule | Ceiling] = []
     for entry in entries:
         if entry.matcher.constant is False:
@@ -164,6 +185,11 @@ def _unreachable(kind: str, entries: Sequence[Rule] | Sequence[Ceiling]) -> Iter
         if shadow is not None:
             always = "always matches" if shadow.matcher.constant else "has the same condition"
             yield f"{kind} {entry.name}: never reached, since {kind} {shadow.name} {always}"
+        elif contradiction := never_matches(kind, entry):
+            yield contradiction
+        elif together := hiding(entry, earlier, issuers):
+            names = _names(together, "takes", "take")
+            yield f"{kind} {entry.name}: never reached, since {kind} {names} all that it matches"
         earlier.append(entry)
 
 

@@ -258,7 +258,7 @@ def test_sixty_rules_and_three_hundred_cases_take_seconds(run):
         {**case({"mapping": f"r{n % 60}"}, {"groups": [f"g{n % 60}"], "level": 9}), "name": f"c{n}"}
         for n in range(300)
     ]
-    began = time.perf_counter()
+    began = time.process_time()
     result = run(cases, "--coverage", settings=settings)
     assert result.exit_code == 0, result.output[-500:]
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
