@@ -1,42 +1,17 @@
 """The ``extproc`` command: its arguments. Each command imports what it needs when it runs."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from extproc import config
 from extproc.commands.admin import admin
+from extproc.commands.aws import aws
+from extproc.commands.options import FILE, config_options, load, loader, or_exit, supplement
 from extproc.config import toolhive
 from extproc.extras import how_to_install
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-_Loaded = TypeVar("_Loaded")
-_SUPPLEMENT = "extproc.supplement"
-_FILE = click.Path(path_type=Path)
-
-
-def _config_options(command: _Command) -> _Command:
-    """Add ``--config``, and options for what a ToolHive resource may lack, which ``_load`` reads."""
-
-    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-        context.meta.setdefault(_SUPPLEMENT, {})[parameter.name] = value
-
-    for name, text in (
-        ("name", "its name, if there are several"),
-        ("target", "the host to sign for"),
-        ("audience", "the audience of tokens, and the endpoint's URL"),
-        ("issuer", "the issuer of tokens"),
-    ):
-        option = click.option(
-            f"--{name}", expose_value=False, callback=keep, help=f"With a ToolHive resource: {text}."
-        )
-        command = option(command)
-    return click.option(
-        "--config", "config_path", required=True, type=_FILE, help="The configuration file (YAML)."
-    )(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,10 +21,11 @@ def main() -> None:
 
 
 main.add_command(admin)
+main.add_command(aws)
 
 
 @main.command()
-@_config_options
+@config_options
 @click.option(
     "--log-level",
     default="info",
@@ -77,7 +53,7 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
     from extproc.commands.serve import run
     from extproc.telemetry import logs
 
-    read = _loader(config_path)
+    read = loader(config_path)
 
     def load() -> config.Settings:
         settings = read()
@@ -87,42 +63,42 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
         return settings.model_copy(update={"listen": listen})
 
     logs.configure(log_level)
-    sys.exit(run(_or_exit(load), load=load, files=[config_path], workers=workers, as_worker=as_worker))
+    sys.exit(run(or_exit(load), load=load, files=[config_path], workers=workers, as_worker=as_worker))
 
 
 @main.command()
 @click.option(
     "--config",
     "config_path",
-    type=_FILE,
+    type=FILE,
     help="The server's configuration file; only its listen is read.",
 )
 @click.option("--address", help="HOST:PORT or unix:/path [default: listen.grpc].")
-@click.option("--ca", type=_FILE, help="With --address: use TLS, and trust this PEM file.")
+@click.option("--ca", type=FILE, help="With --address: use TLS, and trust this PEM file.")
 def health(config_path: Path | None, address: str | None, ca: Path | None) -> None:
     """Check a running server's gRPC health, as a container's probe. Exit 0 if it serves, else 1."""
     from extproc.commands.health import run
 
     if (config_path is None) == (address is None):
         raise click.UsageError("exactly one of --config and --address is required")
-    listen = _or_exit(lambda: config.load_listen(config_path)) if config_path else None
+    listen = or_exit(lambda: config.load_listen(config_path)) if config_path else None
     sys.exit(run(listen, address, ca))
 
 
 @main.command()
-@_config_options
+@config_options
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line for each error."""
     from extproc.app.factories import build_policy, file_notes, warnings
     from extproc.commands import cel_check
     from extproc.policy import review
 
-    settings = _load(config_path)
+    settings = load(config_path)
     policy = build_policy(settings)
     for warning in (*warnings(settings, policy), *cel_check.warnings(settings)):
         click.echo(f"warning: {warning}", err=True)
     for note in (
-        *toolhive.notes(config_path, _supplement()),
+        *toolhive.notes(config_path, supplement()),
         *config.notes(settings),
         *file_notes(settings),
         *review.notes(policy),
@@ -137,7 +113,7 @@ def check(config_path: Path) -> None:
 
 
 @main.command("import-toolhive")
-@click.argument("path", type=_FILE)
+@click.argument("path", type=FILE)
 @click.option("--issuer", help="The issuer of tokens.")
 @click.option("--audience", help="The audience of tokens, and the endpoint's URL.")
 @click.option("--target", help="The host to sign for.")
@@ -147,38 +123,16 @@ def import_toolhive(
 ) -> None:
     """Print a ToolHive MCPExternalAuthConfig (type awsSts) as a configuration of extproc."""
     supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target, name=name)
-    click.echo(_or_exit(lambda: toolhive.native_yaml(path, supplement)), nl=False)
+    click.echo(or_exit(lambda: toolhive.native_yaml(path, supplement)), nl=False)
     for note in toolhive.notes(path, supplement):
         click.echo(f"note: {note}", err=True)
 
 
-def _supplement() -> toolhive.Supplement:
-    return toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
-
-
-def _loader(path: Path) -> Callable[[], config.Settings]:
-    """Return a function that reads the configuration with this command's options."""
-    supplement = _supplement()
-    return lambda: toolhive.load(path, supplement)
-
-
-def _load(path: Path) -> config.Settings:
-    return _or_exit(_loader(path))
-
-
-def _or_exit(load: Callable[[], _Loaded]) -> _Loaded:
-    try:
-        return load()
-    except config.ConfigError as error:
-        click.echo("\n".join(error.problems), err=True)
-        sys.exit(2)
-
-
 @main.command()
-@_config_options
-@click.option("--token", type=_FILE, help='A file with a token to verify; "-" is standard input.')
-@click.option("--claims", type=_FILE, help="A JSON file with claims, which count as verified.")
-@click.option("--request", type=_FILE, help="A JSON file: method, path, headers, body, and more.")
+@config_options
+@click.option("--token", type=FILE, help='A file with a token to verify; "-" is standard input.')
+@click.option("--claims", type=FILE, help="A JSON file with claims, which count as verified.")
+@click.option("--request", type=FILE, help="A JSON file: method, path, headers, body, and more.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(
     config_path: Path, token: Path | None, claims: Path | None, request: Path | None, *, as_json: bool
@@ -195,17 +149,17 @@ def explain(
         raise click.UsageError("--token and --claims exclude each other")
     if token is None and claims is None and request is None:
         raise click.UsageError("one of --token, --claims and --request is required")
-    settings = _load(config_path)
+    settings = load(config_path)
     logs.configure("error")
     sys.exit(run(settings, token=token, claims=claims, request=request, as_json=as_json))
 
 
 @main.command("test")
-@_config_options
-@click.argument("cases", nargs=-1, type=_FILE)
+@config_options
+@click.argument("cases", nargs=-1, type=FILE)
 @click.option("--coverage", is_flag=True, help="Show which rules, and halves of && and ||, decided no case.")
 @click.option("--require-coverage", is_flag=True, help="Fail if --coverage shows any.")
-@click.option("--junit", type=_FILE, help="Write the results to this file, as JUnit XML.")
+@click.option("--junit", type=FILE, help="Write the results to this file, as JUnit XML.")
 def test_cases(
     config_path: Path, cases: tuple[Path, ...], *, coverage: bool, require_coverage: bool, junit: Path | None
 ) -> None:
@@ -218,7 +172,7 @@ def test_cases(
     from extproc.telemetry import logs
 
     files = cases or (config_path.with_suffix(".test.yaml"),)
-    settings = _load(config_path)
+    settings = load(config_path)
     logs.configure("error")
     sys.exit(
         run(settings, files, coverage=coverage or require_coverage, strict=require_coverage, junit=junit)
@@ -226,8 +180,8 @@ def test_cases(
 
 
 @main.command()
-@_config_options
-@click.option("--token", type=_FILE, help='A file with a token to follow to AWS; "-" is standard input.')
+@config_options
+@click.option("--token", type=FILE, help='A file with a token to follow to AWS; "-" is standard input.')
 @click.option("--envoy", "envoy_admin", help="Envoy's admin address, HOST:PORT or a URL.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as_json: bool) -> None:
@@ -240,7 +194,7 @@ def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as
     from extproc.commands.doctor import run
     from extproc.telemetry import logs
 
-    settings = _load(config_path)
+    settings = load(config_path)
     logs.configure("error")
     sys.exit(run(settings, token=token, envoy=envoy_admin, as_json=as_json))
 
@@ -249,7 +203,7 @@ def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as
 @click.option(
     "--config",
     "config_path",
-    type=_FILE,
+    type=FILE,
     help="The configuration file (YAML); optional with --check.",
 )
 @click.option("--listen", default="127.0.0.1:10000", show_default=True, help="Where clients connect.")
@@ -284,7 +238,7 @@ def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as
 @click.option(
     "--check",
     "checked_path",
-    type=_FILE,
+    type=FILE,
     help="Check this Envoy configuration for what would let requests out unsigned, instead of printing one.",
 )
 def envoy(
@@ -301,7 +255,7 @@ def envoy(
     from extproc.commands import envoy as command
     from extproc.envoyconf.options import EnvoyOptions, OptionsError
 
-    settings = _load(config_path) if config_path else None
+    settings = load(config_path) if config_path else None
     if checked_path is not None:
         sys.exit(command.check(checked_path, settings))
     if settings is None:
@@ -311,75 +265,6 @@ def envoy(
     except OptionsError as error:
         raise click.UsageError(str(error)) from None
     click.echo(rendered, nl=False)
-
-
-@main.command()
-@_config_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["json", "cli", "terraform", "cloudformation"]),
-    default="json",
-    show_default=True,
-    help="JSON, commands of the AWS CLI, or the file of one account: .tf.json or a template in JSON.",
-)
-@click.option("--account", help="Only this account [default: all].")
-@click.option(
-    "--subject", help="A pattern of sub that trust policies ask for, e.g. 'staff-*' [default: any]."
-)
-@click.option("--session-tags", is_flag=True, help="Tokens carry session tags: allow sts:TagSession.")
-@click.option(
-    "--source-identity", is_flag=True, help="Tokens carry a source identity: allow sts:SetSourceIdentity."
-)
-@click.option(
-    "--only-through-mcp", is_flag=True, help="Deny calls that do not come through the AWS MCP Server."
-)
-@click.option(
-    "--check",
-    "checked_path",
-    type=_FILE,
-    help="Check this: a trust policy, or what get-role or get-open-id-connect-provider prints.",
-)
-@click.option("--role", help="With --check and a bare policy: the ARN of its role.")
-def aws(
-    *,
-    config_path: Path,
-    form: str,
-    account: str | None,
-    subject: str | None,
-    session_tags: bool,
-    source_identity: bool,
-    only_through_mcp: bool,
-    checked_path: Path | None,
-    role: str | None,
-) -> None:
-    """Print the OIDC providers, trust policies and chains that AWS needs, or check what it has.
-
-    With --check: exit 0 without findings, 1 with a "missing: ..." or "too wide: ..." line for each,
-    2 if unreadable.
-    """
-    from extproc.aws.requirements import accounts, notes, warnings
-    from extproc.commands import aws as command
-
-    settings = _load(config_path)
-    needed = [
-        entry
-        for entry in accounts(settings, session_tags=session_tags, source_identity=source_identity)
-        if account in (None, entry.account)
-    ]
-    if not needed:
-        raise click.UsageError("no role of the configuration is in this account")
-    if checked_path is not None:
-        sys.exit(command.check(checked_path, needed, role, subject))
-    for warning in warnings(settings):
-        click.echo(f"warning: {warning}", err=True)
-    for note in notes(settings):
-        click.echo(f"note: {note}", err=True)
-    try:
-        text = command.rendered(form, needed, subject=subject, only_through_mcp=only_through_mcp)
-    except command.SeveralAccountsError as error:
-        raise click.UsageError(f"--account is required with this format: one of {error}") from None
-    click.echo(text, nl=False)
 
 
 @main.command()

@@ -1,100 +1,77 @@
-"""``extproc aws``: prints what AWS must know of a configuration, or checks what it knows."""
+"""``extproc aws``: its arguments."""
 
-import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from extproc.aws import check as checks
-from extproc.aws.documents import as_json
-from extproc.aws.requirements import Account, Role
-from extproc.aws.shell import as_shell
-from extproc.aws.statements import UnreadableError
-from extproc.aws.templates import as_cloudformation, as_terraform
+import click
 
-CLEAN, FOUND, UNREADABLE = 0, 1, 2
+from extproc.commands.options import FILE, config_options, load
 
 
-class SeveralAccountsError(ValueError):
-    """A format for one account, and a configuration with several; the message lists them."""
+@click.command()
+@config_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "cli", "terraform", "cloudformation"]),
+    default="json",
+    show_default=True,
+    help="JSON, commands of the AWS CLI, or the file of one account: .tf.json or a template in JSON.",
+)
+@click.option("--account", help="Only this account [default: all].")
+@click.option(
+    "--subject", help="A pattern of sub that trust policies ask for, e.g. 'staff-*' [default: any]."
+)
+@click.option("--session-tags", is_flag=True, help="Tokens carry session tags: allow sts:TagSession.")
+@click.option(
+    "--source-identity", is_flag=True, help="Tokens carry a source identity: allow sts:SetSourceIdentity."
+)
+@click.option(
+    "--only-through-mcp", is_flag=True, help="Deny calls that do not come through the AWS MCP Server."
+)
+@click.option(
+    "--check",
+    "checked_path",
+    type=FILE,
+    help="Check this: a trust policy, or what get-role or get-open-id-connect-provider prints.",
+)
+@click.option("--role", help="With --check and a bare policy: the ARN of its role.")
+def aws(
+    *,
+    config_path: Path,
+    form: str,
+    account: str | None,
+    subject: str | None,
+    session_tags: bool,
+    source_identity: bool,
+    only_through_mcp: bool,
+    checked_path: Path | None,
+    role: str | None,
+) -> None:
+    """Print the OIDC providers, trust policies and chains that AWS needs, or check what it has.
 
-
-def rendered(form: str, accounts: list[Account], *, subject: str | None, only_through_mcp: bool) -> str:
-    """Return the providers and roles in one of the output formats.
-
-    Raises:
-        SeveralAccountsError: the format is for one account.
+    With --check: exit 0 without findings, 1 with a "missing: ..." or "too wide: ..." line for each,
+    2 if unreadable.
     """
-    if form in ("json", "cli"):
-        render = {"json": as_json, "cli": as_shell}[form]
-        return render(accounts, subject=subject, only_through_mcp=only_through_mcp)
-    if len(accounts) > 1:
-        raise SeveralAccountsError(", ".join(account.account for account in accounts))
-    template = {"terraform": as_terraform, "cloudformation": as_cloudformation}[form]
-    return template(accounts[0], subject=subject, only_through_mcp=only_through_mcp)
+    from extproc.aws.requirements import accounts, notes, warnings  # noqa: PLC0415
+    from extproc.commands import aws_output as command  # noqa: PLC0415
 
-
-def check(path: Path, accounts: list[Account], role_arn: str | None, subject: str | None) -> int:
-    """Print a line for each finding; return the exit status. Notes alone are no findings."""
+    settings = load(config_path)
+    needed = [
+        entry
+        for entry in accounts(settings, session_tags=session_tags, source_identity=source_identity)
+        if account in (None, entry.account)
+    ]
+    if not needed:
+        raise click.UsageError("no role of the configuration is in this account")
+    if checked_path is not None:
+        sys.exit(command.check(checked_path, needed, role, subject))
+    for warning in warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
+    for note in notes(settings):
+        click.echo(f"note: {note}", err=True)
     try:
-        found = _findings(_read(path), accounts, role_arn, subject)
-    except UnreadableError as error:
-        print(f"{path}: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
-        return UNREADABLE
-    for kind, message in found:
-        print(f"{kind}: {message}")  # noqa: T201
-    return FOUND if any(kind != checks.NOTE for kind, _ in found) else CLEAN
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnreadableError(str(error.strerror)) from None
-    except (ValueError, RecursionError):
-        raise UnreadableError("not JSON") from None
-    if not isinstance(document, dict):
-        raise UnreadableError("not a JSON object")
-    return document
-
-
-def _findings(
-    document: Mapping[str, Any], accounts: list[Account], role_arn: str | None, subject: str | None
-) -> list[checks.Finding]:
-    if isinstance(document.get("Url"), str):
-        return _provider_findings(document, accounts)
-    seen = document.get("Role", document)
-    if not isinstance(seen, dict):
-        raise UnreadableError("Role is not an object")
-    role = _role(accounts, role_arn or seen.get("Arn"))
-    duration = seen.get("MaxSessionDuration")
-    return checks.check_role(
-        role,
-        seen.get("AssumeRolePolicyDocument", seen),
-        max_session_duration=duration if isinstance(duration, int) else None,
-        subject=subject,
-    )
-
-
-def _provider_findings(document: Mapping[str, Any], accounts: list[Account]) -> list[checks.Finding]:
-    """Compare a provider; the output of IAM does not say of which account it is."""
-    if len(accounts) != 1:
-        raise UnreadableError("--account is required: the configuration has several")
-    client_ids = document.get("ClientIDList", [])
-    if not isinstance(client_ids, list):
-        raise UnreadableError("ClientIDList is not a list")
-    return checks.check_provider(accounts[0], document["Url"], client_ids)
-
-
-def _role(accounts: list[Account], role_arn: str | None) -> Role:
-    roles = {role.arn: role for account in accounts for role in account.roles}
-    if role_arn is None and len(roles) == 1:
-        return next(iter(roles.values()))
-    if role_arn not in roles:
-        raise UnreadableError(
-            f"--role is required, one of {', '.join(roles)}"
-            if role_arn is None
-            else f"{role_arn} is not a role of the configuration: {', '.join(roles)}"
-        )
-    return roles[role_arn]
+        text = command.rendered(form, needed, subject=subject, only_through_mcp=only_through_mcp)
+    except command.SeveralAccountsError as error:
+        raise click.UsageError(f"--account is required with this format: one of {error}") from None
+    click.echo(text, nl=False)

@@ -156,6 +156,7 @@ def run_sts(
 ) -> None:
     """Run the STS emulator."""
     from extproc.demo import sts
+    from extproc.demo.sts_trust import TrustPolicy
 
     admitted = frozenset(audiences)
     patterns: dict[str, tuple[str, ...]] = {}
@@ -164,9 +165,7 @@ def run_sts(
     settings = sts.StsSettings(
         providers=dict.fromkeys(issuers, admitted),
         roles={
-            arn: sts.TrustPolicy(
-                audiences=admitted, subjects=subjects, max_session_duration=max_session_duration
-            )
+            arn: TrustPolicy(audiences=admitted, subjects=subjects, max_session_duration=max_session_duration)
             for arn, subjects in patterns.items()
         },
         credential_lifetime=credential_lifetime,

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ from starlette.routing import Route
 from extproc.demo.forms import FormError, read_form
 from extproc.demo.sts_faults import Fault, act
 from extproc.demo.sts_tokens import FETCH_TIMEOUT, TokenVerifier, WebIdentity
-from extproc.demo.sts_trust import Context, TrustDocument
+from extproc.demo.sts_trust import ASSUME, Context, TrustDocument, TrustPolicy
 from extproc.demo.sts_wire import (
     MAX_POLICY,
     AssumeRoleRequest,
@@ -47,35 +46,7 @@ MAX_CREDENTIALS: Final = 50_000
 MAX_SUBJECTS: Final = 10_000
 MIN_SESSION_TOKEN_SIZE: Final = 400  # characters, about what AWS issues
 MAX_CLIENT_IDS: Final = 100  # of an IAM OIDC provider
-_ASSUME: Final = "sts:AssumeRoleWithWebIdentity"
 _KEY_ALPHABET: Final = string.ascii_uppercase + "234567"
-
-
-@dataclass(frozen=True, slots=True)
-class TrustPolicy:
-    """The trust policy of a role, in short. Empty ``audiences`` or ``subjects`` admit no user.
-
-    It allows neither session tags nor a source identity; for those, and for ``oaud``, see ``TrustDocument``.
-
-    Attributes:
-        audiences: values admitted of ``azp``, or of ``aud`` where a token has no ``azp``.
-        subjects: case-sensitive ``fnmatch`` patterns of ``sub``, any of which admits.
-        max_session_duration: seconds, IAM's MaxSessionDuration.
-    """
-
-    audiences: frozenset[str]
-    subjects: tuple[str, ...]
-    max_session_duration: int = 3600
-
-    def permits(self, action: str, provider_arn: str, context: Context) -> bool:
-        """Return whether the user of a verified token may take the action."""
-        key = _identifier(provider_arn)
-        (audience,), (subject,) = context[f"{key}:aud"], context[f"{key}:sub"]
-        return (
-            action == _ASSUME
-            and audience in self.audiences
-            and any(fnmatchcase(subject, pattern) for pattern in self.subjects)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,11 +273,7 @@ def _actions(identity: WebIdentity) -> list[str]:
     """Return the actions that the trust policy must allow."""
     session = identity.session
     tagging = ["sts:TagSession"] if session.tags else []
-    return [_ASSUME, *tagging, *(["sts:SetSourceIdentity"] if session.source_identity else [])]
-
-
-def _identifier(provider_arn: str) -> str:
-    return provider_arn.partition(":oidc-provider/")[2].lower()
+    return [ASSUME, *tagging, *(["sts:SetSourceIdentity"] if session.source_identity else [])]
 
 
 def _result(credential: IssuedCredential, identity: WebIdentity) -> Mapping[str, Xml]:

@@ -7,7 +7,10 @@ It shares nothing with ``extproc aws``, which prints such policies. Not evaluate
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Final
+
+ASSUME: Final = "sts:AssumeRoleWithWebIdentity"
 
 _STATEMENT_ELEMENTS: Final = frozenset({"Sid", "Effect", "Principal", "Action", "Condition"})
 _OPERATORS: Final = ("StringEquals", "StringNotEquals", "StringLike", "StringNotLike")
@@ -104,3 +107,35 @@ def _matches(pattern: str, value: str, *, like: bool) -> bool:
         return pattern == value
     expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(expression, value, re.DOTALL) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """The trust policy of a role, in short. Empty ``audiences`` or ``subjects`` admit no user.
+
+    It allows neither session tags nor a source identity; for those, and for ``oaud``, see ``TrustDocument``.
+
+    Attributes:
+        audiences: values admitted of ``azp``, or of ``aud`` where a token has no ``azp``.
+        subjects: case-sensitive ``fnmatch`` patterns of ``sub``, any of which admits.
+        max_session_duration: seconds, IAM's MaxSessionDuration.
+    """
+
+    audiences: frozenset[str]
+    subjects: tuple[str, ...]
+    max_session_duration: int = 3600
+
+    def permits(self, action: str, provider_arn: str, context: Context) -> bool:
+        """Return whether the user of a verified token may take the action."""
+        key = identifier(provider_arn)
+        (audience,), (subject,) = context[f"{key}:aud"], context[f"{key}:sub"]
+        return (
+            action == ASSUME
+            and audience in self.audiences
+            and any(fnmatchcase(subject, pattern) for pattern in self.subjects)
+        )
+
+
+def identifier(provider_arn: str) -> str:
+    """Return by what condition keys name a provider: the end of its ARN, in lower case."""
+    return provider_arn.partition(":oidc-provider/")[2].lower()

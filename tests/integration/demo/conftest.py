@@ -11,6 +11,7 @@ import uvicorn
 
 from extproc.demo import idp, mcp_server, service, sts
 from extproc.demo.ports import free_ports
+from extproc.demo.sts_trust import TrustPolicy
 
 AUDIENCE = "https://mcp.example/mcp"
 ROLE = "arn:aws:iam::123456789012:role/DemoAdmin"
@@ -47,7 +48,7 @@ def running(app, port, **options):
 def stack():
     ports = free_ports(3)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
-    trust = sts.TrustPolicy(audiences=frozenset({AUDIENCE}), subjects=("*",))
+    trust = TrustPolicy(audiences=frozenset({AUDIENCE}), subjects=("*",))
     apps = [
         idp.create_app(idp.IdpSettings(issuer=urls[0], audience=AUDIENCE)),
         sts.create_app(sts.StsSettings(providers={urls[0]: frozenset({AUDIENCE})}, roles={ROLE: trust})),

@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 
 from extproc.demo import idp
 from extproc.demo.idp_keys import KeyRing
-from extproc.demo.sts import StsSettings, TrustPolicy, create_app
+from extproc.demo.sts import StsSettings, create_app
+from extproc.demo.sts_trust import TrustPolicy
 from extproc.demo.sts_wire import parse_assume_role
 
 ISSUER = "http://idp.example:9000"

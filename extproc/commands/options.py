@@ -1,0 +1,63 @@
+"""What commands that read a configuration have in common."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from extproc import config
+from extproc.config import toolhive
+
+FILE = click.Path(path_type=Path)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Loaded = TypeVar("_Loaded")
+_SUPPLEMENT = "extproc.supplement"
+
+
+def config_options(command: _Command) -> _Command:
+    """Add ``--config``, and options for what a ToolHive resource may lack, which ``load`` reads."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        context.meta.setdefault(_SUPPLEMENT, {})[parameter.name] = value
+
+    for name, text in (
+        ("name", "its name, if there are several"),
+        ("target", "the host to sign for"),
+        ("audience", "the audience of tokens, and the endpoint's URL"),
+        ("issuer", "the issuer of tokens"),
+    ):
+        option = click.option(
+            f"--{name}", expose_value=False, callback=keep, help=f"With a ToolHive resource: {text}."
+        )
+        command = option(command)
+    return click.option(
+        "--config", "config_path", required=True, type=FILE, help="The configuration file (YAML)."
+    )(command)
+
+
+def supplement() -> toolhive.Supplement:
+    """Return what this command's options add to a ToolHive resource."""
+    return toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
+
+
+def loader(path: Path) -> Callable[[], config.Settings]:
+    """Return a function that reads the configuration with this command's options."""
+    given = supplement()
+    return lambda: toolhive.load(path, given)
+
+
+def load(path: Path) -> config.Settings:
+    """Read the configuration with this command's options, or exit with 2."""
+    return or_exit(loader(path))
+
+
+def or_exit(work: Callable[[], _Loaded]) -> _Loaded:
+    """Do the work, or exit with 2 and the configuration's problems."""
+    try:
+        return work()
+    except config.ConfigError as error:
+        click.echo("\n".join(error.problems), err=True)
+        sys.exit(2)
