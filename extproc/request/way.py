@@ -81,7 +81,7 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
             if isinstance(admission, ImmediateResponse):
                 pipeline.observer.on_decision(record, Verdict.REPLY)
                 yield progress.decide(encoding.encode_immediate_response(admission), last=True)
-                return
+                return  # pragma: no cover - after a last answer the generator is closed
 
             # Session, decision, credentials; or the session alone, if the body decides.
             if admission.needs_body and admission.decided_by_body:
@@ -271,7 +271,7 @@ def _refused(pipeline: Pipeline, progress: Progress, error: Exception) -> Way:
                 yield from _body(progress, proceed(pipeline.refusals.withheld_names(head, admission)))
             except EnvoyReplied:
                 yield PASS_RESPONSE
-                return
+                return  # pragma: no cover - after a last answer the generator is closed
             except Exception as later:  # noqa: BLE001 - every failure is an answer
                 if not isinstance(later, Denied) or later.reason is not Reason.REQUEST_AMBIGUOUS:
                     error = later  # trailers change nothing

@@ -194,7 +194,7 @@ class SessionTable:
         self._count(session, -session.entries)
         del self._sessions[session.digest]
         siblings, session.siblings = session.siblings, None
-        if siblings is not None:
+        if siblings is not None:  # pragma: no branch - what is in the table has siblings
             del siblings[session.digest]
             if not siblings:
                 del self._owners[session.owner]
@@ -210,7 +210,7 @@ class SessionTable:
     def _count(self, session: Session, more: int) -> None:
         session.entries += more
         self._entries += more
-        if session.siblings is not None:
+        if session.siblings is not None:  # pragma: no branch - what is in the table has siblings
             session.siblings.entries += more
 
     def _make_room(self, owner: Owner, room: int) -> None:

@@ -219,3 +219,8 @@ def test_a_slash_at_the_end_of_the_resources_path_makes_no_other_path(url, path,
 def test_another_port_is_another_host():
     resource = _resource(aliases=["https://other.example:80/mcp"])
     assert json.loads(resource.metadata_for("GET", METADATA, "other.example").body)["resource"] == URL
+
+
+def test_the_metadata_of_the_resource_has_its_well_known_url():
+    resource = ProtectedResource(url="https://mcp.example/mcp", authorization_servers=["https://idp.example"])
+    assert resource.metadata_url == "https://mcp.example/.well-known/oauth-protected-resource/mcp"

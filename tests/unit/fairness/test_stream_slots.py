@@ -225,3 +225,9 @@ def test_whatever_comes_and_goes_limits_hold_and_all_is_given_back(steps):
     for slot in there:
         slot.leave()
     assert counts(of) == (0, 0)
+
+
+def test_a_slot_that_opened_as_its_wait_ran_out_stays_open():
+    slot = slots(open=1).enter("t", ALICE)
+    slot._line.give_up(slot)
+    assert slot.is_open

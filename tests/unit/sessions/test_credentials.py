@@ -41,6 +41,12 @@ async def test_1000_concurrent_first_requests_of_a_session_are_one_exchange():
     assert len({id(entry) for entry in credentials}) == 1
 
 
+async def test_whoever_asks_right_after_an_exchange_has_its_credentials():
+    parts = Parts()
+    assert await parts.obtain() is await parts.obtain()
+    assert parts.calls == 1
+
+
 async def test_100_users_with_100_requests_each_are_100_exchanges():
     parts = Parts()
     users = [session(f"token.of.{n}", subject=f"user{n}") for n in range(100)]

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.sessions.session import MAX_GRANTS, LiveCredentials, token_digest
+from extproc.sessions.session import MAX_GRANTS, Granted, LiveCredentials, token_digest
 from extproc.sessions.table import FAIR_SHARE, SessionTable
 from extproc.values import Credentials
 from support.credentials import START, FakeClock, grant, session
@@ -238,6 +238,48 @@ def test_credentials_end_by_themselves_with_or_before_their_session():
     parts.table.expire()
     assert long.live is None
     assert (len(parts.table), parts.table.credentials, parts.table._ends) == (0, 0, [])
+
+
+def test_a_second_grant_object_for_an_equal_grant_keeps_nothing():
+    parts = Parts()
+    kept = parts.open("a.b.c")
+    _, slot = parts.keep(kept)
+    now = parts.clock.now
+    live = LiveCredentials(Credentials("ASIA", "s", "t", now + 900), now, now, now + 900)
+    assert not parts.table.keep(kept, Granted(slot.grant), live)
+    assert parts.table.credentials == 1
+
+
+def test_a_session_whose_end_was_put_off_outlives_the_end_planned_before():
+    parts = Parts()
+    kept = parts.open("a.b.c", lives=-10)  # within the leeway: it is kept for 30 s
+    parts.clock.now = START + 10
+    assert parts.open("a.b.c", lives=-20) is kept
+    parts.clock.now = START + 30
+    parts.table.expire()
+    assert not kept.ended
+    parts.clock.now = START + 40
+    parts.table.expire()
+    assert kept.ended
+
+
+def test_a_session_that_another_thread_ended_a_moment_ago_is_not_moved():
+    parts = Parts()
+    kept = parts.open("a.b.c")
+    parts.table.end(kept)
+    parts.table._touch(kept, START + 5)
+    assert len(parts.table) == 0
+
+
+def test_a_token_of_another_user_under_the_same_digest_takes_nothing_over():
+    parts = Parts()
+    kept = parts.open("a.b.c")
+    _, slot = parts.keep(kept)
+    other = parts.open("a.b.c", subject="bob")
+    assert other is not kept
+    assert kept.ended
+    assert slot.live is None
+    assert (len(parts.table), parts.table.credentials) == (1, 0)
 
 
 def test_only_those_very_credentials_are_ended_if_asked_so():

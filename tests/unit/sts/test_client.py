@@ -22,7 +22,7 @@ def test_the_environment_does_not_move_the_endpoint(monkeypatch, variable, value
         region="us-east-1", endpoint_url=None, timeout=1, connections=1, on_date=lambda _date: None
     )
     try:
-        assert client._client.meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"
+        assert client.endpoint_url == "https://sts.us-east-1.amazonaws.com"
     finally:
         client.close()
 
