@@ -68,11 +68,10 @@ class RenewalPlan:
         while self._due and self._due[0][0] <= now and self.under_way < _AT_ONCE:
             planned = heapq.heappop(self._due)
             at, _, digest, grant = planned
-            session = self._sessions.peek(digest)
-            granted = session.grants.get(grant) if session is not None else None
-            live = granted.live if granted is not None else None
-            if session is None or granted is None or live is None or live.renew_at != at:
+            held = self._sessions.held(digest, grant)
+            if held is None or held[2].renew_at != at:
                 continue  # gone, or planned anew meanwhile
+            session, granted, live = held
             owner = session.owner
             if self._under_way[owner] >= _OF_ONE_AT_ONCE:
                 self._held.setdefault(owner, deque()).append(planned)
@@ -108,9 +107,8 @@ class RenewalPlan:
 
     def _is_held(self, planned: _Planned) -> bool:
         at, _, digest, grant = planned
-        session = self._sessions.peek(digest)
-        granted = session.grants.get(grant) if session is not None else None
-        return granted is not None and granted.live is not None and granted.live.renew_at == at
+        held = self._sessions.held(digest, grant)
+        return held is not None and held[2].renew_at == at
 
 
 def _lifetime(live: LiveCredentials) -> float:

@@ -53,10 +53,9 @@ class Reuse:
     def find(self, session: Session, granted: Granted, now: float) -> LiveCredentials | None:
         """Return what another session of the same identity holds now under an equal grant."""
         digest = self._holders.get((fingerprint(session.identity), granted.grant))
-        holder = self._sessions.peek(digest) if digest is not None else None
-        held = holder.grants.get(granted.grant) if holder is not None else None
-        live = held.live if held is not None else None
-        if live is None or now >= live.ends_at:
+        held = self._sessions.held(digest, granted.grant) if digest is not None else None
+        if held is None or now >= held[2].ends_at:
             return None
+        live = held[2]
         with self._lock:
             return None if live.credentials.access_key_id in self._refused else live

@@ -80,6 +80,13 @@ class SessionTable:
         """Return a session without marking it as used."""
         return self._sessions.get(digest)
 
+    def held(self, digest: TokenDigest, grant: Grant) -> tuple[Session, Granted, LiveCredentials] | None:
+        """Return the credentials that a session holds under a grant, without marking it as used."""
+        session = self._sessions.get(digest)
+        granted = session.grants.get(grant) if session is not None else None
+        live = granted.live if granted is not None else None
+        return None if session is None or granted is None or live is None else (session, granted, live)
+
     def values(self) -> list[Session]:
         """Return all sessions, the least recently used first."""
         with self._lock:
@@ -158,16 +165,14 @@ class SessionTable:
         with self._lock:
             while self._ends and self._ends[0][0] <= now:
                 _, _, digest, grant = heapq.heappop(self._ends)
-                session = self._sessions.get(digest)
-                if session is None:
-                    continue
                 if grant is None:
-                    if session.ends_at <= now:
+                    session = self._sessions.get(digest)
+                    if session is not None and session.ends_at <= now:
                         self._remove(session)
                     continue
-                granted = session.grants.get(grant)
-                if granted is not None and granted.live is not None and granted.live.ends_at <= now:
-                    self._replace(session, granted, None)
+                held = self.held(digest, grant)
+                if held is not None and held[2].ends_at <= now:
+                    self._replace(held[0], held[1], None)
 
     # All methods below are called with the lock held.
 
@@ -235,8 +240,8 @@ class SessionTable:
 
     def _is_planned(self, planned: _Planned) -> bool:
         at, _, digest, grant = planned
-        session = self._sessions.get(digest)
-        if session is None or grant is None:
+        if grant is None:
+            session = self._sessions.get(digest)
             return session is not None and session.ends_at == at
-        granted = session.grants.get(grant)
-        return granted is not None and granted.live is not None and granted.live.ends_at == at
+        held = self.held(digest, grant)
+        return held is not None and held[2].ends_at == at
