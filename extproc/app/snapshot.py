@@ -18,7 +18,7 @@ from extproc.app.factories import (
 from extproc.app.process_state import ProcessState
 from extproc.authn.keys import KeyStore
 from extproc.authn.verifier import Verifier
-from extproc.config import Settings
+from extproc.config import ConfigError, Settings
 from extproc.policy.rules import Policy
 from extproc.request.pipeline import Pipeline
 from extproc.signing.targets import TargetTable
@@ -56,6 +56,9 @@ def build(settings: Settings, state: ProcessState, *, before: Snapshot | None = 
 
     Key stores of issuers that are the same ``before`` are kept, with their keys.
     """
+    for position, issuer in enumerate(settings.issuers):
+        if issuer.token_exchange is not None:
+            raise ConfigError([f"issuers[{position}].token_exchange: not supported yet"])
     kept = {store.source_key: store for store in before.key_stores.values()} if before else {}
     key_stores = build_key_stores(settings, state.clock, kept, state.metrics.fetched)
     verifier = build_verifier(settings, key_stores, state.clock)

@@ -159,8 +159,8 @@ def accounts(
     providers = {
         entry.issuer: replace(
             _provider(entry),
-            session_tags=tags or SESSION_TAGS_CLAIM in entry.required_claims,
-            source_identity=source or SOURCE_IDENTITY_CLAIM in entry.required_claims,
+            session_tags=tags or SESSION_TAGS_CLAIM in _required_of_sts_token(entry),
+            source_identity=source or SOURCE_IDENTITY_CLAIM in _required_of_sts_token(entry),
         )
         for entry in settings.issuers
     }
@@ -186,10 +186,11 @@ def _depth(arn: str, uses: Mapping[str, _Use], seen: frozenset[str]) -> int:
 def warnings(settings: Settings) -> Iterator[str]:
     """Yield a line for whatever IAM refuses."""
     for entry in settings.issuers:
-        parts = urlsplit(entry.issuer)
+        provider = _provider(entry)
+        parts = urlsplit(provider.issuer)
         if parts.scheme != "https" or parts.port is not None:
-            yield f"{entry.issuer}: IAM takes only https:// issuers without port"
-        if len(_provider(entry).client_ids) > MAX_CLIENT_IDS:
+            yield f"{provider.issuer}: IAM takes only https:// issuers without port"
+        if len(provider.client_ids) > MAX_CLIENT_IDS:
             yield f"{entry.issuer}: more than {MAX_CLIENT_IDS} client ids, IAM's limit for a provider"
     for path, arn in settings.role_arns():
         if not _ROLE_ARN.fullmatch(arn):
@@ -199,22 +200,40 @@ def warnings(settings: Settings) -> Iterator[str]:
 def notes(settings: Settings) -> Iterator[str]:
     """Yield a line for each issuer whose tokens may have an ``azp`` that the configuration does not name."""
     for entry in settings.issuers:
-        if "azp" not in entry.required_claims and not entry.sts_token_header:
+        if "azp" not in _required_of_sts_token(entry) and not entry.sts_token_header:
+            setting = "token_exchange.token_required_claims" if entry.token_exchange else "required_claims"
             yield (
                 f"{entry.issuer}: STS takes azp for the audience of tokens that have it; if these do, "
-                "list its values in required_claims.azp"
+                f"list its values in {setting}.azp"
             )
 
 
 def _provider(issuer: Issuer) -> Provider:
+    exchange = issuer.token_exchange
+    if exchange:
+        # STS gets the exchanged token, which has an issuer, audiences and claims of its own.
+        return _seen(
+            exchange.token_issuer or issuer.issuer, exchange.token_audiences, exchange.token_required_claims
+        )
     if issuer.sts_token_header:
         # STS gets the other token, an ID token as a rule: required_claims are those of the bearer token.
         return Provider(issuer.issuer, _strings(issuer.sts_token_audiences or issuer.audiences))
-    required = issuer.required_claims.get("azp")
+    return _seen(issuer.issuer, issuer.audiences, issuer.required_claims)
+
+
+def _seen(issuer: str, audiences: Sequence[str], required_claims: Mapping[str, object]) -> Provider:
+    """Return the provider of tokens with these audiences and required claims."""
+    required = required_claims.get("azp")
     if required is None:
-        return Provider(issuer.issuer, _strings(issuer.audiences))
+        return Provider(issuer, _strings(audiences))
     authorized = required if isinstance(required, list) else [required]
-    return Provider(issuer.issuer, _strings(authorized), original_audiences=_strings(issuer.audiences))
+    return Provider(issuer, _strings(authorized), original_audiences=_strings(audiences))
+
+
+def _required_of_sts_token(issuer: Issuer) -> Mapping[str, object]:
+    """Return the claims that are required of the token that STS gets."""
+    exchange = issuer.token_exchange
+    return exchange.token_required_claims if exchange else issuer.required_claims
 
 
 def _strings(values: Sequence[object]) -> tuple[str, ...]:
@@ -265,10 +284,23 @@ def _role(arn: str, use: _Use) -> Role:
 
 
 def _account(place: tuple[str, str], roles: Sequence[Role]) -> Account:
-    providers = {provider.issuer: provider for role in roles for provider in role.providers}
+    providers: dict[str, Provider] = {}
+    for provider in (provider for role in roles for provider in role.providers):
+        providers[provider.issuer] = _both(providers.get(provider.issuer, provider), provider)
     return Account(
         partition=place[0],
         account=place[1],
         providers=tuple(providers[issuer] for issuer in sorted(providers)),
         roles=tuple(roles),
+    )
+
+
+def _both(one: Provider, other: Provider) -> Provider:
+    """Return one provider for the tokens of both: exchanged tokens may share an issuer with others."""
+    return Provider(
+        one.issuer,
+        _strings([*one.client_ids, *other.client_ids]),
+        original_audiences=_strings([*one.original_audiences, *other.original_audiences]),
+        session_tags=one.session_tags or other.session_tags,
+        source_identity=one.source_identity or other.source_identity,
     )

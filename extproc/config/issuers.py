@@ -9,6 +9,7 @@ from extproc.authn.claims import ClaimValue
 from extproc.authn.jwks import SUPPORTED_ALGORITHMS
 from extproc.authn.trusted_issuer import NEVER_ACCEPTED_TYPES
 from extproc.config.fields import ScopeName, Section, TokenHeader, Url
+from extproc.config.token_exchange import TokenExchangeSettings
 from extproc.loopback import is_loopback_url
 
 
@@ -69,6 +70,7 @@ class Issuer(Section):
     verified_by: Literal["extproc", "envoy"] = "extproc"
     sts_token_header: TokenHeader | None = None
     sts_token_audiences: list[Annotated[str, Field(min_length=1)]] = []  # default: audiences
+    token_exchange: TokenExchangeSettings | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Issuer":
@@ -84,6 +86,10 @@ class Issuer(Section):
             raise ValueError("verified_by: envoy needs jwks_uri or jwks_file: jwt_authn does no discovery")
         if self.verified_by == "envoy" and self.sts_token_header:
             raise ValueError("verified_by: envoy and sts_token_header exclude each other")
+        if self.token_exchange and self.sts_token_header:
+            raise ValueError("token_exchange and sts_token_header exclude each other")
+        if self.token_exchange and not self.token_exchange.token_endpoint and self.verified_by == "envoy":
+            raise ValueError("token_exchange: verified_by: envoy needs token_endpoint: there is no discovery")
         if self.jwks_uri and self.jwks_file:
             raise ValueError("jwks_uri and jwks_file exclude each other")
         url = self.jwks_uri or self.issuer

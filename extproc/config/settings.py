@@ -146,9 +146,7 @@ class Settings(Section):
     def _consistent(self) -> "Settings":
         _unique("issuers", "issuer", [entry.issuer for entry in self.issuers])
         token_headers = {entry.sts_token_header for entry in self.issuers if entry.sts_token_header}
-        if self.cache.reuse == "identity" and token_headers:
-            # Identities are compared by the bearer token, but session tags come from the other token.
-            raise ValueError("cache.reuse: identity and sts_token_header exclude each other")
+        self._check_reuse()
         for target in self.targets:
             if any(matches(pattern, header) for pattern in target.sign_headers for header in token_headers):
                 raise ValueError(f"targets: {target.name}: sign_headers has a header that carries tokens")
@@ -179,6 +177,14 @@ class Settings(Section):
             raise ValueError("role_mappings: no mapping and no fallback_role_arn: no request gets a role")
         return self
 
+    def _check_reuse(self) -> None:
+        """Refuse reuse by identity where STS gets other tokens: identities are compared by bearer tokens."""
+        if self.cache.reuse == "identity":
+            for entry in self.issuers:
+                for name in ("sts_token_header", "token_exchange"):
+                    if getattr(entry, name):
+                        raise ValueError(f"cache.reuse: identity and {name} exclude each other")
+
     def _check_role_arns(self) -> None:
         """Refuse role ARNs of another form than AWS's, unless another STS is configured."""
         if self.sts.endpoint_url is not None and not is_aws_endpoint(self.sts.endpoint_url):
@@ -206,12 +212,30 @@ class Settings(Section):
 
     def _check_issuers(self) -> None:
         known = [entry.issuer for entry in self.issuers]
+        self._check_token_issuers(known)
         for path, rule in self.rules():
             _unique(f"{path}.issuers", "issuer", rule.issuers or [])
             for issuer in rule.issuers or []:
                 if issuer not in known:
                     hint = did_you_mean(issuer, known)
                     raise ValueError(f"{path}.issuers: {issuer!r} is not one of issuers{hint}")
+
+    def _check_token_issuers(self, known: list[str]) -> None:
+        """Refuse token exchanges whose tokens could not be verified here."""
+        without_keys = [entry.issuer for entry in self.issuers if entry.verified_by == "envoy"]
+        for position, entry in enumerate(self.issuers):
+            if entry.token_exchange is None:
+                continue
+            path, issuer = f"issuers[{position}].token_exchange", entry.token_exchange.token_issuer
+            if issuer is not None and issuer not in known:
+                raise ValueError(
+                    f"{path}.token_issuer: {issuer!r} is not one of issuers{did_you_mean(issuer, known)}"
+                )
+            if (issuer or entry.issuer) in without_keys:
+                raise ValueError(
+                    f"{path}: the exchanged token is verified here, and Envoy has its keys; set "
+                    "token_issuer to an issuer with verified_by: extproc"
+                )
 
 
 def _unique(section: str, key: str, values: list[str]) -> None:

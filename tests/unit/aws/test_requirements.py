@@ -109,6 +109,43 @@ def test_of_a_token_in_another_header_sts_sees_that_tokens_audiences():
     assert (provider.client_ids, provider.original_audiences) == (("client-1",), ())
 
 
+EXCHANGE = {
+    "grant": "token-exchange",
+    "client_id": "gateway",
+    "client_secret_file": "/run/secrets/client",
+    "token_audiences": ["aws"],
+}
+
+
+def exchanging(**change):
+    return {
+        "issuer": "https://idp.example.com",
+        "audiences": [AUDIENCE],
+        "required_claims": {"azp": "cli"},
+        "token_exchange": {**EXCHANGE, **change},
+    }
+
+
+def test_after_an_exchange_sts_sees_the_exchanged_tokens_audiences_and_azp():
+    (provider,) = accounts(settings(issuers=[exchanging()]))[0].providers
+    assert (provider.client_ids, provider.original_audiences) == (("aws",), ())
+    exchanged = exchanging(token_required_claims={"azp": "gateway"})
+    (provider,) = accounts(settings(issuers=[exchanged]))[0].providers
+    assert (provider.client_ids, provider.original_audiences) == (("gateway",), ("aws",))
+
+
+def test_exchanged_tokens_of_another_issuer_share_its_provider():
+    other = {"issuer": "https://other.example.com", "audiences": [AUDIENCE]}
+    exchanged = exchanging(token_issuer="https://other.example.com")
+    (provider,) = accounts(settings(issuers=[exchanged, other]))[0].providers
+    assert provider.issuer == "https://other.example.com"
+    assert provider.client_ids == tuple(sorted(["aws", AUDIENCE]))
+
+
+def test_an_azp_of_exchanged_tokens_that_is_not_required_is_a_note():
+    assert "token_exchange.token_required_claims.azp" in next(notes(settings(issuers=[exchanging()])))
+
+
 def test_a_mapping_of_some_issuers_trusts_only_those():
     issuers = [{"issuer": f"https://{name}.example", "audiences": [AUDIENCE]} for name in ("b", "a")]
     mapping = {"claim": "x", "role_arn": ROLE, "issuers": ["https://b.example"]}

@@ -102,6 +102,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "verified_by": "extproc",
                 "sts_token_header": None,
                 "sts_token_audiences": [],
+                "token_exchange": None,
             }
         ],
         "targets": [
