@@ -98,7 +98,7 @@ def test_an_issuer_that_envoy_verifies_needs_another_one_for_exchanged_tokens():
     with pytest.raises(config.ConfigError, match="there is no discovery"):
         _parse(issuer=by_envoy)
     endpoint = {"token_endpoint": "https://idp.example/token"}
-    with pytest.raises(config.ConfigError, match="Envoy has the keys"):
+    with pytest.raises(config.ConfigError, match="Envoy has its keys"):
         _parse(endpoint, issuer=by_envoy)
     other = {"issuer": "https://other.example", "audiences": ["a"]}
     exchange = {**EXCHANGE, **endpoint, "token_issuer": "https://other.example"}
