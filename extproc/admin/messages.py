@@ -24,6 +24,8 @@ _EXACT = 2.0**53
 _CONDITIONS = frozenset({"issuer", "subject", "jti", "role_arn"})
 PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
 """Sessions of a page by default and at most, as admin.proto says."""
+DECISIONS, MAX_DECISIONS = 500, 1000
+"""Events of an answer by default and at most, as admin.proto says."""
 _PAGE_TOKEN = re.compile(r"[0-9a-f]{16}")
 
 
@@ -41,7 +43,9 @@ def duration(seconds: float) -> Duration:
     return message
 
 
-def selector(request: admin_pb2.ListSessionsRequest | admin_pb2.RevokeRequest) -> Selector:
+def selector(
+    request: admin_pb2.ListSessionsRequest | admin_pb2.RevokeRequest | admin_pb2.LiftRevocationRequest,
+) -> Selector:
     """Return the conditions of a request.
 
     Raises:
@@ -82,6 +86,17 @@ def page_size(request: admin_pb2.ListSessionsRequest) -> int:
     if request.page_size < 0:
         raise RefusedError("page_size: must not be negative")
     return min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+def decisions_limit(request: admin_pb2.ListDecisionsRequest) -> int:
+    """Return how many events the answer may have.
+
+    Raises:
+        RefusedError: the number is negative.
+    """
+    if request.limit < 0:
+        raise RefusedError("limit: must not be negative")
+    return min(request.limit or DECISIONS, MAX_DECISIONS)
 
 
 def page(request: admin_pb2.ListSessionsRequest, ids: Iterable[str]) -> tuple[list[str], str]:

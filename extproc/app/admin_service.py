@@ -5,6 +5,7 @@ No answer holds a token or a secret.
 
 import asyncio
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from extproc.authn.keys import KeyStore
 from extproc.config import Settings
 from extproc.explain.errors import BadInputError
 from extproc.explain.facts import facts
-from extproc.explain.run import Environment, explain_claims
+from extproc.explain.run import Environment, explain_claims, explain_token
 from extproc.grpc_server import clients
 from extproc.sessions.revocation import Selector
 from extproc.sessions.session import Granted, LiveCredentials, Session
@@ -131,10 +132,10 @@ class AdminService:
         )
 
     async def Explain(self, request: admin_pb2.ExplainRequest, _context: Any) -> admin_pb2.ExplainResponse:
-        """Decide claims by the policy and the deny list that are running."""
-        if not request.HasField("claims"):
-            raise RefusedError("claims: required")
-        claims = messages.json_of(request.claims, "claims")
+        """Decide claims, a session's claims or a token, by the policy and the deny list that are running."""
+        given = [request.HasField("claims"), request.HasField("session"), bool(request.unverified_token)]
+        if sum(given) != 1:
+            raise RefusedError("exactly one of claims, session and unverified_token is required")
         asked = messages.json_of(request.request, "request") if request.HasField("request") else None
         running = self._reloader.current
         environment = Environment(
@@ -147,10 +148,58 @@ class AdminService:
         )
         answer = admin_pb2.ExplainResponse()
         try:
-            answer.explanation.update(facts(await explain_claims(environment, claims, asked)))
+            if request.unverified_token:
+                explanation = await explain_token(environment, request.unverified_token, asked)
+            else:
+                explanation = await explain_claims(environment, await self._claims(request), asked)
+            answer.explanation.update(facts(explanation))
         except BadInputError as error:
             raise RefusedError(str(error)) from None
         return answer
+
+    async def _claims(self, request: admin_pb2.ExplainRequest) -> bytes:
+        """Return the claims to explain, as JSON."""
+        if request.HasField("claims"):
+            return messages.json_of(request.claims, "claims")
+        return json.dumps((await self._living(request.session)).identity.claims).encode()
+
+    async def _living(self, reference: admin_pb2.SessionReference) -> Session:
+        """Return the session that a reference names.
+
+        Raises:
+            RefusedError: there is none, or none any more.
+        """
+        # In a thread: there may be many.
+        session = (await asyncio.to_thread(self._find, Selector())).get(reference.id)
+        if session is None or reference.worker != self._worker:
+            raise RefusedError("session: is not there, or has ended")
+        return session
+
+    async def GetSession(
+        self, request: admin_pb2.GetSessionRequest, _context: Any
+    ) -> admin_pb2.GetSessionResponse:
+        """Return a session and the claims of its token."""
+        session = await self._living(request.session)
+        answer = admin_pb2.GetSessionResponse(session=self._session(request.session.id, session))
+        answer.claims.update(session.identity.claims)
+        return answer
+
+    async def ListDecisions(
+        self, request: admin_pb2.ListDecisionsRequest, _context: Any
+    ) -> admin_pb2.ListDecisionsResponse:
+        """Return recent events of the audit log."""
+        audit = self._state.audit
+        if audit is None or audit.recent is None:
+            raise RefusedError("no decisions are kept: audit.output is null")
+        try:
+            page = await asyncio.to_thread(
+                audit.recent.page, request.cursor, messages.decisions_limit(request)
+            )
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
+        return admin_pb2.ListDecisionsResponse(
+            events=page.lines, next_cursor=page.next_cursor, more=page.more, missed=page.missed
+        )
 
     async def Revoke(self, request: admin_pb2.RevokeRequest, context: Any) -> admin_pb2.RevokeResponse:
         """End the selected sessions, and refuse their owners for a while."""
@@ -180,6 +229,41 @@ class AdminService:
             refused_until=None if until is None else timestamp(until),
             role_policy=done.role_policy,
         )
+
+    async def ListRevocations(
+        self, _request: admin_pb2.ListRevocationsRequest, _context: Any
+    ) -> admin_pb2.ListRevocationsResponse:
+        """Return the entries of the deny list."""
+        return admin_pb2.ListRevocationsResponse(
+            revocations=[
+                admin_pb2.Revocation(
+                    issuer=selector.issuer,
+                    subject=selector.subject,
+                    jti=selector.token_id,
+                    refused_until=timestamp(until),
+                )
+                for selector, until in self._state.deny_list.entries()
+            ]
+        )
+
+    async def LiftRevocation(
+        self, request: admin_pb2.LiftRevocationRequest, context: Any
+    ) -> admin_pb2.LiftRevocationResponse:
+        """Remove an entry of the deny list."""
+        selector = messages.selector(request)
+        try:
+            lifted = self._state.deny_list.remove(selector)
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
+        _log.warning(
+            "admin_revocation_lifted",
+            issuer=selector.issuer,
+            subject=selector.subject,
+            jti=selector.token_id,
+            lifted=lifted,
+            **_caller(context),
+        )
+        return admin_pb2.LiftRevocationResponse(lifted=lifted)
 
     async def Reload(self, _request: admin_pb2.ReloadRequest, context: Any) -> admin_pb2.ReloadResponse:
         """Read the configuration again; return the problems for which it was refused, if any."""

@@ -11,6 +11,7 @@ from extproc.config import Settings
 from extproc.extras import how_to_install
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.observer import Tracer
+from extproc.telemetry.recent import RecentEvents
 from extproc.telemetry.sink import FileSink, StreamSink
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -31,7 +32,9 @@ def build_audit(settings: Settings) -> AuditLog | None:
         sink = StreamSink(sys.stdout.fileno()) if output == "-" else FileSink(Path(output))
     except OSError as error:
         raise OSError(f"audit.output {output}: {error.strerror}") from None
-    return AuditLog(sink=sink, max_queued=settings.audit.queue)
+    # Only the admin API shows them.
+    recent = RecentEvents() if settings.listen.admin_grpc is not None else None
+    return AuditLog(sink=sink, max_queued=settings.audit.queue, recent=recent)
 
 
 def build_tracer(settings: Settings, environment: Mapping[str, str] = os.environ) -> Tracer | None:

@@ -67,14 +67,7 @@ class DenyList:
         Raises:
             ValueError: the selector has no condition on the identity, or the list is full.
         """
-        if selector.token_id is not None:
-            place = ("jti", selector.token_id)
-        elif selector.subject is not None:
-            place = ("sub", selector.subject)
-        elif selector.issuer is not None:
-            place = ("iss", selector.issuer)
-        else:
-            raise ValueError("a deny list entry needs an issuer, a subject or a token id")
+        place = _place(selector)
         if self._size >= MAX_ENTRIES:
             self._sweep()
         if self._size >= MAX_ENTRIES:
@@ -83,6 +76,23 @@ class DenyList:
         entries = self._until.get(place, {})
         self._size += selector not in entries
         self._until[place] = {**entries, selector: max(until, entries.get(selector, until))}
+
+    def remove(self, selector: Selector) -> bool:
+        """Remove the entry with exactly these conditions; return whether there was one."""
+        self._sweep()
+        place = _place(selector)
+        entries = self._until.get(place, {})
+        if selector not in entries:
+            return False
+        self._until[place] = {each: until for each, until in entries.items() if each != selector}
+        self._sweep()
+        return True
+
+    def entries(self) -> list[tuple[Selector, float]]:
+        """Return what is refused, and until when (seconds since the epoch), in the order of the ends."""
+        self._sweep()
+        living = [entry for entries in self._until.values() for entry in entries.items()]
+        return sorted(living, key=lambda entry: entry[1])
 
     def refuses(self, identity: Identity) -> bool:
         """Return whether the identity is on the list now."""
@@ -119,6 +129,21 @@ class DenyList:
         }
         self._until = {place: entries for place, entries in living.items() if entries}
         self._size = sum(map(len, self._until.values()))
+
+
+def _place(selector: Selector) -> tuple[str, str]:
+    """Return the claim by which an entry is found.
+
+    Raises:
+        ValueError: the selector has no condition on the identity.
+    """
+    if selector.token_id is not None:
+        return "jti", selector.token_id
+    if selector.subject is not None:
+        return "sub", selector.subject
+    if selector.issuer is not None:
+        return "iss", selector.issuer
+    raise ValueError("a deny list entry needs an issuer, a subject or a token id")
 
 
 def revocation_policy(*, issued_before: float) -> str:

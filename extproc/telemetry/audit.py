@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from extproc.telemetry.event import Event, render
+from extproc.telemetry.recent import RecentEvents
 
 _LINGER = 0.02  # seconds to collect events: each time this thread runs, it interrupts the one that signs
 _BATCH = 64 * 1024  # bytes a write
@@ -38,9 +39,14 @@ class Sink(Protocol):
 
 
 class AuditLog:
-    """A queue of at most ``max_queued`` events, and the thread that writes them."""
+    """A queue of at most ``max_queued`` events, and the thread that writes them.
 
-    def __init__(self, *, sink: Sink, max_queued: int) -> None:
+    Attributes:
+        recent: the last events, for the admin API; None if they are not kept.
+    """
+
+    def __init__(self, *, sink: Sink, max_queued: int, recent: RecentEvents | None = None) -> None:
+        self.recent = recent
         self._sink = sink
         self._max_queued = max_queued
         self._queue: deque[Event] = deque()
@@ -112,6 +118,8 @@ class AuditLog:
                 events += 1
             except Exception as error:  # noqa: BLE001 - one event that cannot be rendered must not end the log
                 self._count_failed(1, error)
+        if self.recent is not None and events:
+            self.recent.append(bytes(lines), events)
         try:
             self._sink.write(bytes(lines))
             self._written += events

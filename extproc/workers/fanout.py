@@ -70,9 +70,55 @@ class FanOut:
         return page
 
     async def Explain(self, request: admin_pb2.ExplainRequest, _context: Any) -> admin_pb2.ExplainResponse:
-        """Return the answer of the first worker that serves: all have the same policy."""
-        answer: admin_pb2.ExplainResponse = await _call(self._serving()[0], "Explain", request)
+        """Return the answer of the first worker that serves: all have the same policy.
+
+        Claims of a session come from the worker that holds it.
+        """
+        holds = request.HasField("session")
+        worker = self._holder(request.session) if holds else self._serving()[0]
+        answer: admin_pb2.ExplainResponse = await _call(worker, "Explain", request)
         return answer
+
+    async def GetSession(
+        self, request: admin_pb2.GetSessionRequest, _context: Any
+    ) -> admin_pb2.GetSessionResponse:
+        """Return the answer of the worker that holds the session."""
+        answer: admin_pb2.GetSessionResponse = await _call(
+            self._holder(request.session), "GetSession", request
+        )
+        return answer
+
+    async def ListDecisions(
+        self, request: admin_pb2.ListDecisionsRequest, _context: Any
+    ) -> admin_pb2.ListDecisionsResponse:
+        """Return the events of all workers, worker after worker. The cursor has one part for each."""
+        cursors = decision_cursors(request.cursor)
+        serving = self._serving()
+        answers = await asyncio.gather(
+            *(
+                _call(
+                    worker,
+                    "ListDecisions",
+                    admin_pb2.ListDecisionsRequest(
+                        cursor=cursors.get(worker.number, ""), limit=request.limit
+                    ),
+                )
+                for worker in serving
+            ),
+            return_exceptions=True,
+        )
+        if refused := next((each for each in answers if isinstance(each, RefusedError)), None):
+            raise refused
+        merged = admin_pb2.ListDecisionsResponse()
+        for worker, answer in zip(serving, answers, strict=True):
+            if isinstance(answer, BaseException):  # it is restarting: its part of the cursor stays
+                continue
+            merged.events.extend(answer.events)
+            merged.more = merged.more or answer.more
+            merged.missed = merged.missed or answer.missed
+            cursors[worker.number] = answer.next_cursor
+        merged.next_cursor = ",".join(f"{number}:{cursor}" for number, cursor in sorted(cursors.items()))
+        return merged
 
     async def Revoke(self, request: admin_pb2.RevokeRequest, _context: Any) -> admin_pb2.RevokeResponse:
         """Revoke in every worker, and in those that start later before they serve.
@@ -98,6 +144,37 @@ class FanOut:
         merged.credentials = sum(each.credentials for each in revoked)
         return merged
 
+    async def ListRevocations(
+        self, _request: admin_pb2.ListRevocationsRequest, _context: Any
+    ) -> admin_pb2.ListRevocationsResponse:
+        """Return the entries of all workers' deny lists, each once, with the latest end."""
+        answers = await asyncio.gather(
+            *(
+                _call(worker, "ListRevocations", admin_pb2.ListRevocationsRequest())
+                for worker in self._serving()
+            )
+        )
+        merged: dict[tuple[str, str, str], admin_pb2.Revocation] = {}
+        for each in (entry for answer in answers for entry in answer.revocations):
+            conditions = (each.issuer, each.subject, each.jti)
+            if conditions not in merged or _end(merged[conditions]) < _end(each):
+                merged[conditions] = each
+        return admin_pb2.ListRevocationsResponse(revocations=sorted(merged.values(), key=_end))
+
+    async def LiftRevocation(
+        self, request: admin_pb2.LiftRevocationRequest, _context: Any
+    ) -> admin_pb2.LiftRevocationResponse:
+        """Take a revocation back in every worker, and in those that start later.
+
+        The call fails if one worker does not confirm; it may be repeated.
+        """
+        async with self._revocations.lock:
+            answers = await asyncio.gather(
+                *(_call(worker, "LiftRevocation", request) for worker in self._serving())
+            )
+            kept = self._revocations.remove(request)
+        return admin_pb2.LiftRevocationResponse(lifted=kept or any(each.lifted for each in answers))
+
     async def Reload(self, _request: admin_pb2.ReloadRequest, _context: Any) -> admin_pb2.ReloadResponse:
         """Reload in every worker; return each problem once."""
         answers = await asyncio.gather(*(worker.reload() for worker in self._workers))
@@ -110,11 +187,36 @@ class FanOut:
         """Return the merged metrics."""
         return admin_pb2.GetMetricsResponse(text=await self._metrics())
 
+    def _holder(self, reference: admin_pb2.SessionReference) -> Worker:
+        for worker in self._workers:
+            if worker.number == reference.worker:
+                return worker
+        raise RefusedError("session: there is no such worker")
+
     def _serving(self) -> list[Worker]:
         serving = [worker for worker in self._workers if worker.control is not None]
         if not serving:
             raise NoAnswerError("no worker serves")
         return serving
+
+
+def decision_cursors(cursor: str) -> dict[int, str]:
+    """Return the workers' cursors of a merged one.
+
+    Raises:
+        RefusedError: it is none of an earlier answer.
+    """
+    cursors = {}
+    for part in filter(None, cursor.split(",")):
+        number, _, of_worker = part.partition(":")
+        if not number.isdecimal() or not of_worker:
+            raise RefusedError("cursor: is none of an earlier answer")
+        cursors[int(number)] = of_worker
+    return cursors
+
+
+def _end(revocation: admin_pb2.Revocation) -> tuple[int, int]:
+    return revocation.refused_until.seconds, revocation.refused_until.nanos
 
 
 async def _status(worker: Worker, request: admin_pb2.GetStatusRequest) -> admin_pb2.WorkerStatus:

@@ -31,11 +31,18 @@ class RevocationLog:
         conditions = admin_pb2.RevokeRequest()
         conditions.CopyFrom(request)
         conditions.ClearField("duration")
-        key = conditions.SerializeToString(deterministic=True)
+        key = _key(conditions)
         now = self._clock()
         self._kept = {key: kept for key, kept in self._kept.items() if kept[1] > now}
         if key not in self._kept or self._kept[key][1] < until:
             self._kept[key] = (conditions, until)
+
+    def remove(self, request: admin_pb2.LiftRevocationRequest) -> bool:
+        """Keep the revocation with exactly these conditions no longer; return whether it was kept."""
+        conditions = admin_pb2.RevokeRequest()
+        for field, value in request.ListFields():
+            setattr(conditions, field.name, value)
+        return self._kept.pop(_key(conditions), None) is not None
 
     def in_force(self) -> list[admin_pb2.RevokeRequest]:
         """Return the requests to repeat, each with the duration that remains."""
@@ -48,3 +55,8 @@ class RevocationLog:
                 request.duration.FromMilliseconds(max(1, round((until - now) * _MILLISECONDS)))
                 requests.append(request)
         return requests
+
+
+def _key(conditions: admin_pb2.RevokeRequest) -> bytes:
+    key: bytes = conditions.SerializeToString(deterministic=True)
+    return key

@@ -33,7 +33,7 @@ class Context:
 
 
 def admin_service(
-    parts: Parts, *, key_stores=None, problems=(), unready=(), degraded=(), reload=None
+    parts: Parts, *, key_stores=None, problems=(), unready=(), degraded=(), reload=None, audit=None
 ) -> AdminService:
     async def reloaded():
         return list(problems)
@@ -46,6 +46,7 @@ def admin_service(
         state=SimpleNamespace(
             clock=clock,
             metrics=parts.metrics,
+            audit=audit,
             sessions=parts.sessions,
             credentials=parts.credentials,
             deny_list=parts.deny_list,

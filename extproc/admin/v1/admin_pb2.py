@@ -27,15 +27,15 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65xtproc/admin/v1/admin.proto\x12\x10\x65xtproc.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"D\n\x11GetStatusResponse\x12/\n\x07workers\x18\x01 \x03(\x0b\x32\x1e.extproc.admin.v1.WorkerStatus\"\xe6\x03\n\x0cWorkerStatus\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06uptime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x0f\n\x07reasons\x18\x07 \x03(\t\x12\x36\n\rconfiguration\x18\x08 \x01(\x0b\x32\x1f.extproc.admin.v1.Configuration\x12\x10\n\x08sessions\x18\t \x01(\r\x12\x13\n\x0b\x63redentials\x18\n \x01(\r\x12\x13\n\x0brevocations\x18\x0b \x01(\r\x12\x19\n\x11\x65xchanges_waiting\x18\x0c \x01(\r\x12/\n\x07\x62reaker\x18\r \x01(\x0e\x32\x1e.extproc.admin.v1.BreakerState\x12/\n\x0c\x63lock_offset\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x08key_sets\x18\x0f \x03(\x0b\x32\x18.extproc.admin.v1.KeySet\x12\x10\n\x08\x64\x65graded\x18\x10 \x03(\t\"`\n\rConfiguration\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12-\n\tloaded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x03 \x03(\t\"\x9f\x01\n\x06KeySet\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0e\n\x06usable\x18\x02 \x01(\x08\x12\x0c\n\x04keys\x18\x03 \x01(\r\x12.\n\nfetched_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t\"\xbc\x01\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x06issuer\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07subject\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03jti\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08role_arn\x18\x06 \x01(\tH\x03\x88\x01\x01\x42\t\n\x07_issuerB\n\n\x08_subjectB\x06\n\x04_jtiB\x0b\n\t_role_arn\"\\\n\x14ListSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.extproc.admin.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbd\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\r\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0b\n\x03jti\x18\x05 \x01(\t\x12\x34\n\x10token_expires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x1d.extproc.admin.v1.Credentials\"\x8a\x02\n\x0b\x43redentials\x12\x0f\n\x07mapping\x18\x01 \x01(\t\x12\x10\n\x08role_arn\x18\x02 \x01(\t\x12\x18\n\x10\x63hained_role_arn\x18\x03 \x01(\t\x12\x14\n\x0csession_name\x18\x04 \x01(\t\x12\x15\n\raccess_key_id\x18\x05 \x01(\t\x12/\n\x0bobtained_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0e\x45xplainRequest\x12\'\n\x06\x63laims\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x07request\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"?\n\x0f\x45xplainResponse\x12,\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xbc\x01\n\rRevokeRequest\x12\x13\n\x06issuer\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07subject\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03jti\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08role_arn\x18\x04 \x01(\tH\x03\x88\x01\x01\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\t\n\x07_issuerB\n\n\x08_subjectB\x06\n\x04_jtiB\x0b\n\t_role_arn\"\x7f\n\x0eRevokeResponse\x12\x10\n\x08sessions\x18\x01 \x01(\r\x12\x13\n\x0b\x63redentials\x18\x02 \x01(\r\x12\x31\n\rrefused_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0brole_policy\x18\x04 \x01(\t\"\x0f\n\rReloadRequest\"\"\n\x0eReloadResponse\x12\x10\n\x08problems\x18\x01 \x03(\t\"\x13\n\x11GetMetricsRequest\"\"\n\x12GetMetricsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x02\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x03\x32\xff\x03\n\x05\x41\x64min\x12T\n\tGetStatus\x12\".extproc.admin.v1.GetStatusRequest\x1a#.extproc.admin.v1.GetStatusResponse\x12]\n\x0cListSessions\x12%.extproc.admin.v1.ListSessionsRequest\x1a&.extproc.admin.v1.ListSessionsResponse\x12N\n\x07\x45xplain\x12 .extproc.admin.v1.ExplainRequest\x1a!.extproc.admin.v1.ExplainResponse\x12K\n\x06Revoke\x12\x1f.extproc.admin.v1.RevokeRequest\x1a .extproc.admin.v1.RevokeResponse\x12K\n\x06Reload\x12\x1f.extproc.admin.v1.ReloadRequest\x1a .extproc.admin.v1.ReloadResponse\x12W\n\nGetMetrics\x12#.extproc.admin.v1.GetMetricsRequest\x1a$.extproc.admin.v1.GetMetricsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65xtproc/admin/v1/admin.proto\x12\x10\x65xtproc.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"D\n\x11GetStatusResponse\x12/\n\x07workers\x18\x01 \x03(\x0b\x32\x1e.extproc.admin.v1.WorkerStatus\"\xe6\x03\n\x0cWorkerStatus\x12\x0e\n\x06worker\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06uptime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x0f\n\x07reasons\x18\x07 \x03(\t\x12\x36\n\rconfiguration\x18\x08 \x01(\x0b\x32\x1f.extproc.admin.v1.Configuration\x12\x10\n\x08sessions\x18\t \x01(\r\x12\x13\n\x0b\x63redentials\x18\n \x01(\r\x12\x13\n\x0brevocations\x18\x0b \x01(\r\x12\x19\n\x11\x65xchanges_waiting\x18\x0c \x01(\r\x12/\n\x07\x62reaker\x18\r \x01(\x0e\x32\x1e.extproc.admin.v1.BreakerState\x12/\n\x0c\x63lock_offset\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x08key_sets\x18\x0f \x03(\x0b\x32\x18.extproc.admin.v1.KeySet\x12\x10\n\x08\x64\x65graded\x18\x10 \x03(\t\"`\n\rConfiguration\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12-\n\tloaded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x03 \x03(\t\"\x9f\x01\n\x06KeySet\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0e\n\x06usable\x18\x02 \x01(\x08\x12\x0c\n\x04keys\x18\x03 \x01(\r\x12.\n\nfetched_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t\"\xbc\x01\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x06issuer\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07subject\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03jti\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08role_arn\x18\x06 \x01(\tH\x03\x88\x01\x01\x42\t\n\x07_issuerB\n\n\x08_subjectB\x06\n\x04_jtiB\x0b\n\t_role_arn\"\\\n\x14ListSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.extproc.admin.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbd\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\r\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0b\n\x03jti\x18\x05 \x01(\t\x12\x34\n\x10token_expires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x1d.extproc.admin.v1.Credentials\"\x8a\x02\n\x0b\x43redentials\x12\x0f\n\x07mapping\x18\x01 \x01(\t\x12\x10\n\x08role_arn\x18\x02 \x01(\t\x12\x18\n\x10\x63hained_role_arn\x18\x03 \x01(\t\x12\x14\n\x0csession_name\x18\x04 \x01(\t\x12\x15\n\raccess_key_id\x18\x05 \x01(\t\x12/\n\x0bobtained_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb2\x01\n\x0e\x45xplainRequest\x12\'\n\x06\x63laims\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x07request\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x07session\x18\x03 \x01(\x0b\x32\".extproc.admin.v1.SessionReference\x12\x18\n\x10unverified_token\x18\x04 \x01(\t\".\n\x10SessionReference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\r\"?\n\x0f\x45xplainResponse\x12,\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xbc\x01\n\rRevokeRequest\x12\x13\n\x06issuer\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07subject\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03jti\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x15\n\x08role_arn\x18\x04 \x01(\tH\x03\x88\x01\x01\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\t\n\x07_issuerB\n\n\x08_subjectB\x06\n\x04_jtiB\x0b\n\t_role_arn\"\x7f\n\x0eRevokeResponse\x12\x10\n\x08sessions\x18\x01 \x01(\r\x12\x13\n\x0b\x63redentials\x18\x02 \x01(\r\x12\x31\n\rrefused_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0brole_policy\x18\x04 \x01(\t\"\x0f\n\rReloadRequest\"\"\n\x0eReloadResponse\x12\x10\n\x08problems\x18\x01 \x03(\t\"\x13\n\x11GetMetricsRequest\"\"\n\x12GetMetricsResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"H\n\x11GetSessionRequest\x12\x33\n\x07session\x18\x01 \x01(\x0b\x32\".extproc.admin.v1.SessionReference\"i\n\x12GetSessionResponse\x12*\n\x07session\x18\x01 \x01(\x0b\x32\x19.extproc.admin.v1.Session\x12\'\n\x06\x63laims\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"5\n\x14ListDecisionsRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"Z\n\x15ListDecisionsResponse\x12\x0e\n\x06\x65vents\x18\x01 \x03(\t\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\x0e\n\x06missed\x18\x04 \x01(\x08\"\x18\n\x16ListRevocationsRequest\"L\n\x17ListRevocationsResponse\x12\x31\n\x0brevocations\x18\x01 \x03(\x0b\x32\x1c.extproc.admin.v1.Revocation\"\x9b\x01\n\nRevocation\x12\x13\n\x06issuer\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07subject\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03jti\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x31\n\rrefused_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_issuerB\n\n\x08_subjectB\x06\n\x04_jti\"s\n\x15LiftRevocationRequest\x12\x13\n\x06issuer\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07subject\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03jti\x18\x03 \x01(\tH\x02\x88\x01\x01\x42\t\n\x07_issuerB\n\n\x08_subjectB\x06\n\x04_jti\"(\n\x16LiftRevocationResponse\x12\x0e\n\x06lifted\x18\x01 \x01(\x08*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x02\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x03\x32\x87\x07\n\x05\x41\x64min\x12T\n\tGetStatus\x12\".extproc.admin.v1.GetStatusRequest\x1a#.extproc.admin.v1.GetStatusResponse\x12]\n\x0cListSessions\x12%.extproc.admin.v1.ListSessionsRequest\x1a&.extproc.admin.v1.ListSessionsResponse\x12N\n\x07\x45xplain\x12 .extproc.admin.v1.ExplainRequest\x1a!.extproc.admin.v1.ExplainResponse\x12K\n\x06Revoke\x12\x1f.extproc.admin.v1.RevokeRequest\x1a .extproc.admin.v1.RevokeResponse\x12K\n\x06Reload\x12\x1f.extproc.admin.v1.ReloadRequest\x1a .extproc.admin.v1.ReloadResponse\x12W\n\nGetMetrics\x12#.extproc.admin.v1.GetMetricsRequest\x1a$.extproc.admin.v1.GetMetricsResponse\x12W\n\nGetSession\x12#.extproc.admin.v1.GetSessionRequest\x1a$.extproc.admin.v1.GetSessionResponse\x12`\n\rListDecisions\x12&.extproc.admin.v1.ListDecisionsRequest\x1a\'.extproc.admin.v1.ListDecisionsResponse\x12\x66\n\x0fListRevocations\x12(.extproc.admin.v1.ListRevocationsRequest\x1a).extproc.admin.v1.ListRevocationsResponse\x12\x63\n\x0eLiftRevocation\x12\'.extproc.admin.v1.LiftRevocationRequest\x1a(.extproc.admin.v1.LiftRevocationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'extproc.admin.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BREAKERSTATE']._serialized_start=2326
-  _globals['_BREAKERSTATE']._serialized_end=2450
+  _globals['_BREAKERSTATE']._serialized_start=3203
+  _globals['_BREAKERSTATE']._serialized_end=3327
   _globals['_GETSTATUSREQUEST']._serialized_start=145
   _globals['_GETSTATUSREQUEST']._serialized_end=163
   _globals['_GETSTATUSRESPONSE']._serialized_start=165
@@ -54,22 +54,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSION']._serialized_end=1459
   _globals['_CREDENTIALS']._serialized_start=1462
   _globals['_CREDENTIALS']._serialized_end=1728
-  _globals['_EXPLAINREQUEST']._serialized_start=1730
-  _globals['_EXPLAINREQUEST']._serialized_end=1829
-  _globals['_EXPLAINRESPONSE']._serialized_start=1831
-  _globals['_EXPLAINRESPONSE']._serialized_end=1894
-  _globals['_REVOKEREQUEST']._serialized_start=1897
-  _globals['_REVOKEREQUEST']._serialized_end=2085
-  _globals['_REVOKERESPONSE']._serialized_start=2087
-  _globals['_REVOKERESPONSE']._serialized_end=2214
-  _globals['_RELOADREQUEST']._serialized_start=2216
-  _globals['_RELOADREQUEST']._serialized_end=2231
-  _globals['_RELOADRESPONSE']._serialized_start=2233
-  _globals['_RELOADRESPONSE']._serialized_end=2267
-  _globals['_GETMETRICSREQUEST']._serialized_start=2269
-  _globals['_GETMETRICSREQUEST']._serialized_end=2288
-  _globals['_GETMETRICSRESPONSE']._serialized_start=2290
-  _globals['_GETMETRICSRESPONSE']._serialized_end=2324
-  _globals['_ADMIN']._serialized_start=2453
-  _globals['_ADMIN']._serialized_end=2964
+  _globals['_EXPLAINREQUEST']._serialized_start=1731
+  _globals['_EXPLAINREQUEST']._serialized_end=1909
+  _globals['_SESSIONREFERENCE']._serialized_start=1911
+  _globals['_SESSIONREFERENCE']._serialized_end=1957
+  _globals['_EXPLAINRESPONSE']._serialized_start=1959
+  _globals['_EXPLAINRESPONSE']._serialized_end=2022
+  _globals['_REVOKEREQUEST']._serialized_start=2025
+  _globals['_REVOKEREQUEST']._serialized_end=2213
+  _globals['_REVOKERESPONSE']._serialized_start=2215
+  _globals['_REVOKERESPONSE']._serialized_end=2342
+  _globals['_RELOADREQUEST']._serialized_start=2344
+  _globals['_RELOADREQUEST']._serialized_end=2359
+  _globals['_RELOADRESPONSE']._serialized_start=2361
+  _globals['_RELOADRESPONSE']._serialized_end=2395
+  _globals['_GETMETRICSREQUEST']._serialized_start=2397
+  _globals['_GETMETRICSREQUEST']._serialized_end=2416
+  _globals['_GETMETRICSRESPONSE']._serialized_start=2418
+  _globals['_GETMETRICSRESPONSE']._serialized_end=2452
+  _globals['_GETSESSIONREQUEST']._serialized_start=2454
+  _globals['_GETSESSIONREQUEST']._serialized_end=2526
+  _globals['_GETSESSIONRESPONSE']._serialized_start=2528
+  _globals['_GETSESSIONRESPONSE']._serialized_end=2633
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=2635
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=2688
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=2690
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=2780
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_start=2782
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_end=2806
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_start=2808
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_end=2884
+  _globals['_REVOCATION']._serialized_start=2887
+  _globals['_REVOCATION']._serialized_end=3042
+  _globals['_LIFTREVOCATIONREQUEST']._serialized_start=3044
+  _globals['_LIFTREVOCATIONREQUEST']._serialized_end=3159
+  _globals['_LIFTREVOCATIONRESPONSE']._serialized_start=3161
+  _globals['_LIFTREVOCATIONRESPONSE']._serialized_end=3201
+  _globals['_ADMIN']._serialized_start=3330
+  _globals['_ADMIN']._serialized_end=4233
 # @@protoc_insertion_point(module_scope)

@@ -158,12 +158,24 @@ class Credentials(_message.Message):
     def __init__(self, mapping: _Optional[str] = ..., role_arn: _Optional[str] = ..., chained_role_arn: _Optional[str] = ..., session_name: _Optional[str] = ..., access_key_id: _Optional[str] = ..., obtained_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("claims", "request")
+    __slots__ = ("claims", "request", "session", "unverified_token")
     CLAIMS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    UNVERIFIED_TOKEN_FIELD_NUMBER: _ClassVar[int]
     claims: _struct_pb2.Struct
     request: _struct_pb2.Struct
-    def __init__(self, claims: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., request: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    session: SessionReference
+    unverified_token: str
+    def __init__(self, claims: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., request: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., session: _Optional[_Union[SessionReference, _Mapping]] = ..., unverified_token: _Optional[str] = ...) -> None: ...
+
+class SessionReference(_message.Message):
+    __slots__ = ("id", "worker")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    worker: int
+    def __init__(self, id: _Optional[str] = ..., worker: _Optional[int] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("explanation",)
@@ -216,3 +228,75 @@ class GetMetricsResponse(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     text: str
     def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class GetSessionRequest(_message.Message):
+    __slots__ = ("session",)
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    session: SessionReference
+    def __init__(self, session: _Optional[_Union[SessionReference, _Mapping]] = ...) -> None: ...
+
+class GetSessionResponse(_message.Message):
+    __slots__ = ("session", "claims")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    session: Session
+    claims: _struct_pb2.Struct
+    def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ..., claims: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class ListDecisionsRequest(_message.Message):
+    __slots__ = ("cursor", "limit")
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    cursor: str
+    limit: int
+    def __init__(self, cursor: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListDecisionsResponse(_message.Message):
+    __slots__ = ("events", "next_cursor", "more", "missed")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CURSOR_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    MISSED_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedScalarFieldContainer[str]
+    next_cursor: str
+    more: bool
+    missed: bool
+    def __init__(self, events: _Optional[_Iterable[str]] = ..., next_cursor: _Optional[str] = ..., more: _Optional[bool] = ..., missed: _Optional[bool] = ...) -> None: ...
+
+class ListRevocationsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListRevocationsResponse(_message.Message):
+    __slots__ = ("revocations",)
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    revocations: _containers.RepeatedCompositeFieldContainer[Revocation]
+    def __init__(self, revocations: _Optional[_Iterable[_Union[Revocation, _Mapping]]] = ...) -> None: ...
+
+class Revocation(_message.Message):
+    __slots__ = ("issuer", "subject", "jti", "refused_until")
+    ISSUER_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    JTI_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    issuer: str
+    subject: str
+    jti: str
+    refused_until: _timestamp_pb2.Timestamp
+    def __init__(self, issuer: _Optional[str] = ..., subject: _Optional[str] = ..., jti: _Optional[str] = ..., refused_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class LiftRevocationRequest(_message.Message):
+    __slots__ = ("issuer", "subject", "jti")
+    ISSUER_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    JTI_FIELD_NUMBER: _ClassVar[int]
+    issuer: str
+    subject: str
+    jti: str
+    def __init__(self, issuer: _Optional[str] = ..., subject: _Optional[str] = ..., jti: _Optional[str] = ...) -> None: ...
+
+class LiftRevocationResponse(_message.Message):
+    __slots__ = ("lifted",)
+    LIFTED_FIELD_NUMBER: _ClassVar[int]
+    lifted: bool
+    def __init__(self, lifted: _Optional[bool] = ...) -> None: ...

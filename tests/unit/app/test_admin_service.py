@@ -7,8 +7,9 @@ from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
+from google.protobuf.json_format import ParseDict
 
-from extproc import config
+from extproc import config, struct_values
 from extproc.admin.errors import RefusedError
 from extproc.admin.v1 import admin_pb2
 from extproc.app.admin_service import _digest
@@ -16,8 +17,9 @@ from extproc.authn.jwks import KeyDocumentError
 from extproc.authn.keys import KeyDocument, KeyStore, RefreshPolicy
 from extproc.sessions.session import token_digest
 from extproc.sts.breaker import State
+from extproc.telemetry.recent import RecentEvents
 from extproc.values import ChainedRole, Grant, Identity
-from support.admin import ROLE, SETTINGS, admin_service, explanation, revoke, sessions, status
+from support.admin import ROLE, SETTINGS, Context, admin_service, explanation, revoke, sessions, status
 from support.pipelines import NOW, Parts
 from support.tokens import ec_key, key_set, public_jwk
 
@@ -222,3 +224,114 @@ def test_only_equal_configurations_have_equal_digests():
     settings = config.parse(SETTINGS)
     assert _digest(settings) == _digest(config.parse(SETTINGS.replace("\n", "\n# comment\n")))
     assert _digest(settings) != _digest(config.parse(SETTINGS + "session_duration: 1800\n"))
+
+
+def reference(shown):
+    return admin_pb2.SessionReference(id=shown.id, worker=shown.worker)
+
+
+async def test_a_session_is_shown_with_its_claims_to_those_who_ask_for_it():
+    parts = Parts()
+    await opened(parts, "alice", claims={"groups": ["admins"], "n": {"a": [1, True, None]}})
+    service = admin_service(parts)
+    (shown,) = await sessions(service)
+    answer = await service.GetSession(admin_pb2.GetSessionRequest(session=reference(shown)), None)
+    assert answer.session == shown
+    assert struct_values.plain(answer.claims) == {
+        "sub": "alice",
+        "groups": ["admins"],
+        "n": {"a": [1, True, None]},
+    }
+    assert "canary" not in str(answer)
+
+
+async def test_a_session_that_has_ended_or_is_of_another_worker_is_refused():
+    parts = Parts()
+    session = await opened(parts, "alice")
+    service = admin_service(parts)
+    (shown,) = await sessions(service)
+    foreign = admin_pb2.SessionReference(id=shown.id, worker=7)
+    parts.sessions.end(session)
+    for which in (reference(shown), foreign):
+        with pytest.raises(RefusedError, match="session"):
+            await service.GetSession(admin_pb2.GetSessionRequest(session=which), None)
+
+
+async def test_a_living_session_is_explained_without_its_claims():
+    parts = Parts()
+    await opened(parts, "alice", claims={"groups": ["canary-group"]})
+    service = admin_service(parts)
+    (shown,) = await sessions(service)
+    answer = await service.Explain(admin_pb2.ExplainRequest(session=reference(shown)), None)
+    explained = struct_values.plain(answer.explanation)
+    assert explained["claims"] == ["groups", "sub"]
+    assert "canary" not in str(explained)
+
+
+async def test_a_token_is_verified_before_it_is_explained():
+    service = admin_service(Parts())
+    answer = await service.Explain(admin_pb2.ExplainRequest(unverified_token="canary.a.b"), None)
+    explained = struct_values.plain(answer.explanation)
+    assert explained["reason"] == "token_malformed"
+    assert "canary" not in str(explained)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"claims": {}, "unverified_token": "a.b.c"}, {"session": {"id": "1"}, "unverified_token": "a.b.c"}],
+)
+async def test_an_explanation_is_of_one_thing(fields):
+    request = ParseDict(fields, admin_pb2.ExplainRequest())
+    with pytest.raises(RefusedError, match="exactly one"):
+        await admin_service(Parts()).Explain(request, None)
+
+
+async def revocations(service):
+    answer = await service.ListRevocations(admin_pb2.ListRevocationsRequest(), None)
+    return [(each.issuer, each.subject, each.jti) for each in answer.revocations]
+
+
+async def test_a_revocation_is_listed_until_it_ends_or_is_taken_back():
+    parts = Parts()
+    service = admin_service(parts)
+    await revoke(service, subject="alice", seconds=60)
+    await revoke(service, subject="bob", issuer="https://idp.example", seconds=30)
+    await revoke(service, jti="j1", seconds=90)
+    assert await revocations(service) == [
+        ("https://idp.example", "bob", ""),
+        ("", "alice", ""),
+        ("", "", "j1"),
+    ]
+    parts.now += 31
+    lift = admin_pb2.LiftRevocationRequest(subject="alice")
+    assert (await service.LiftRevocation(lift, Context())).lifted
+    assert not (await service.LiftRevocation(lift, Context())).lifted
+    assert await revocations(service) == [("", "", "j1")]
+    with pytest.raises(RefusedError, match="needs an issuer"):
+        await service.LiftRevocation(admin_pb2.LiftRevocationRequest(), Context())
+
+
+async def test_decisions_come_from_the_audit_log_page_by_page():
+    recent = RecentEvents()
+    recent.append(b'{"a":1}\n{"a":2}\n', 2)
+    service = admin_service(Parts(), audit=SimpleNamespace(recent=recent))
+    first = await service.ListDecisions(admin_pb2.ListDecisionsRequest(limit=1), None)
+    assert (list(first.events), first.more) == (['{"a":1}'], True)
+    second = await service.ListDecisions(admin_pb2.ListDecisionsRequest(cursor=first.next_cursor), None)
+    assert (list(second.events), second.more, second.missed) == (['{"a":2}'], False, False)
+
+
+@pytest.mark.parametrize(
+    ("audit", "fields"),
+    [
+        (None, {}),
+        (SimpleNamespace(recent=None), {}),
+        (SimpleNamespace(recent=RecentEvents()), {"cursor": "x"}),
+        (SimpleNamespace(recent=RecentEvents()), {"limit": -1}),
+    ],
+)
+async def test_decisions_that_are_not_kept_or_not_asked_for_well_are_refused(audit, fields):
+    with pytest.raises(RefusedError):
+        await admin_service(Parts(), audit=audit).ListDecisions(
+            admin_pb2.ListDecisionsRequest(**fields), None
+        )

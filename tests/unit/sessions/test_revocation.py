@@ -195,3 +195,29 @@ def test_whoever_cannot_come_back_with_another_token_is_not_sent_to_log_in(selec
         deny_list.refuse(ALICE.identity)
     assert denied.value.reason is reason
     assert (reason.outcome.status == 401) is (reason is Reason.TOKEN_REVOKED)
+
+
+def test_what_is_refused_is_listed_and_one_entry_can_be_removed():
+    clock = FakeClock()
+    deny_list = DenyList(clock=clock)
+    issuer = Selector(issuer=ALICE.identity.issuer)
+    alice = Selector(subject=ALICE.identity.subject)
+    alices_here = Selector(subject=ALICE.identity.subject, issuer=ALICE.identity.issuer)
+    deny_list.add(issuer, until=START + 30)
+    deny_list.add(alice, until=START + 20)
+    deny_list.add(alices_here, until=START + 10)
+    assert deny_list.entries() == [
+        (alices_here, START + 10),
+        (alice, START + 20),
+        (issuer, START + 30),
+    ]
+    assert deny_list.remove(alice)
+    assert not deny_list.remove(alice)
+    assert deny_list.remove(issuer)
+    assert (len(deny_list), deny_list.refuses(ALICE.identity)) == (1, True)
+    clock.now = START + 10
+    assert not deny_list.remove(alices_here)
+    assert deny_list.entries() == []
+    assert not deny_list.refuses(ALICE.identity)
+    with pytest.raises(ValueError, match="needs an issuer"):
+        deny_list.remove(Selector(role_arn=ADMIN))

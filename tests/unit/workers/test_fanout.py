@@ -59,6 +59,27 @@ class FakeWorker:
     def answer_explain(self, _request):
         return admin_pb2.ExplainResponse()
 
+    def answer_getsession(self, request):
+        return admin_pb2.GetSessionResponse(session=admin_pb2.Session(id=request.session.id))
+
+    def answer_listdecisions(self, request):
+        begin = int(request.cursor or 0)
+        events = self._sessions[begin:][: request.limit]
+        return admin_pb2.ListDecisionsResponse(
+            events=events,
+            next_cursor=str(begin + len(events)),
+            more=begin + len(events) < len(self._sessions),
+        )
+
+    def answer_listrevocations(self, _request):
+        answer = admin_pb2.ListRevocationsResponse()
+        for subject in self._sessions:
+            answer.revocations.add(subject=subject).refused_until.FromSeconds(10 * self.number)
+        return answer
+
+    def answer_liftrevocation(self, request):
+        return admin_pb2.LiftRevocationResponse(lifted=request.subject in self._sessions)
+
 
 def over(*workers):
     async def metrics():
@@ -142,7 +163,7 @@ async def test_a_revocation_that_every_worker_refuses_is_refused_and_not_kept():
 
 async def test_without_a_worker_nothing_is_revoked_or_explained():
     fan_out, revocations = over(FakeWorker(1, serves=False))
-    for call in (fan_out.Revoke(revoke_request(), None), fan_out.Explain(None, None)):
+    for call in (fan_out.Revoke(revoke_request(), None), fan_out.Explain(admin_pb2.ExplainRequest(), None)):
         with pytest.raises(NoAnswerError, match="no worker serves"):
             await call
     assert revocations.in_force() == []
@@ -181,3 +202,60 @@ async def test_a_worker_that_does_not_reload_makes_the_reload_an_error():
 async def test_metrics_are_the_merged_ones():
     fan_out, _ = over(FakeWorker(1))
     assert (await fan_out.GetMetrics(admin_pb2.GetMetricsRequest(), None)).text == "merged"
+
+
+async def test_a_session_is_looked_up_at_the_worker_that_holds_it():
+    first, second = FakeWorker(1), FakeWorker(2)
+    fan_out, _ = over(first, second)
+    which = admin_pb2.SessionReference(id="a", worker=2)
+    await fan_out.GetSession(admin_pb2.GetSessionRequest(session=which), None)
+    await fan_out.Explain(admin_pb2.ExplainRequest(session=which), None)
+    assert (first.asked, second.asked) == ([], ["GetSession", "Explain"])
+    which.worker = 3
+    with pytest.raises(RefusedError, match="no such worker"):
+        await fan_out.GetSession(admin_pb2.GetSessionRequest(session=which), None)
+
+
+async def test_decisions_of_all_workers_are_listed_each_once():
+    fan_out, _ = over(FakeWorker(1, "abc"), FakeWorker(2, serves=False), FakeWorker(3, "xy"))
+    found, cursor, more = [], "", True
+    while more:
+        page = await fan_out.ListDecisions(admin_pb2.ListDecisionsRequest(cursor=cursor, limit=2), None)
+        found += page.events
+        cursor, more = page.next_cursor, page.more
+    assert (sorted(found), cursor) == (list("abcxy"), "1:3,3:2")
+
+
+async def test_a_worker_that_does_not_answer_keeps_its_place_among_decisions():
+    hung = FakeWorker(2, failure=NoAnswerError("UNAVAILABLE"))
+    fan_out, _ = over(FakeWorker(1, "a"), hung)
+    page = await fan_out.ListDecisions(admin_pb2.ListDecisionsRequest(cursor="2:7", limit=2), None)
+    assert (list(page.events), page.next_cursor) == (["a"], "1:1,2:7")
+
+
+@pytest.mark.parametrize("cursor", ["x", "1", "1:", "x:1"])
+async def test_what_is_no_cursor_of_decisions_is_refused(cursor):
+    fan_out, _ = over(FakeWorker(1))
+    with pytest.raises(RefusedError, match="cursor"):
+        await fan_out.ListDecisions(admin_pb2.ListDecisionsRequest(cursor=cursor), None)
+
+
+async def test_workers_that_keep_no_decisions_refuse():
+    fan_out, _ = over(FakeWorker(1, failure=RefusedError("no decisions are kept")))
+    with pytest.raises(RefusedError, match="no decisions"):
+        await fan_out.ListDecisions(admin_pb2.ListDecisionsRequest(), None)
+
+
+async def test_revocations_are_listed_once_with_their_latest_end():
+    fan_out, _ = over(FakeWorker(1, ["alice", "bob"]), FakeWorker(2, ["alice"]))
+    listed = (await fan_out.ListRevocations(admin_pb2.ListRevocationsRequest(), None)).revocations
+    assert [(each.subject, each.refused_until.seconds) for each in listed] == [("bob", 10), ("alice", 20)]
+
+
+async def test_a_revocation_that_is_taken_back_is_not_repeated_to_later_workers():
+    fan_out, kept = over(FakeWorker(1))
+    await fan_out.Revoke(revoke_request(), None)
+    lift = admin_pb2.LiftRevocationRequest(subject="alice")
+    assert (await fan_out.LiftRevocation(lift, None)).lifted
+    assert kept.in_force() == []
+    assert not (await fan_out.LiftRevocation(lift, None)).lifted
