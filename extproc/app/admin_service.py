@@ -181,7 +181,8 @@ class AdminService:
         """Return a session and the claims of its token."""
         session = await self._living(request.session)
         answer = admin_pb2.GetSessionResponse(session=self._session(request.session.id, session))
-        answer.claims.update(session.identity.claims)
+        claims: dict[str, Any] = dict(session.identity.claims)
+        answer.claims.update(claims)
         return answer
 
     async def ListDecisions(

@@ -159,7 +159,8 @@ class FanOut:
             conditions = (each.issuer, each.subject, each.jti)
             if conditions not in merged or _end(merged[conditions]) < _end(each):
                 merged[conditions] = each
-        return admin_pb2.ListRevocationsResponse(revocations=sorted(merged.values(), key=_end))
+        in_order: list[admin_pb2.Revocation] = sorted(merged.values(), key=_end)
+        return admin_pb2.ListRevocationsResponse(revocations=in_order)
 
     async def LiftRevocation(
         self, request: admin_pb2.LiftRevocationRequest, _context: Any
