@@ -16,7 +16,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples protos clean
+.PHONY: help instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples idp-docs protos clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -221,6 +221,10 @@ examples: $(STAMP)
 	$(BIN)/extproc envoy --config envoy/jwt-authn/extproc.yaml --listen 0.0.0.0:10000 > envoy/jwt-authn/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc 127.0.0.1:50051 > envoy/demo/envoy.yaml
+
+# docs/idp is made from extproc/idp/recipes; a test compares it.
+idp-docs: $(STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m support.idp_pages
 
 # The generated code of Envoy's messages and of the admin API is committed and never edited; a test compares it.
 protos: $(STAMP)

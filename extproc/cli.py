@@ -9,6 +9,7 @@ import click
 from extproc import config
 from extproc.commands.admin import admin
 from extproc.commands.aws import aws
+from extproc.commands.init import init
 from extproc.commands.options import FILE, config_options, load, loader, or_exit, supplement
 from extproc.config import toolhive
 from extproc.extras import how_to_install
@@ -22,6 +23,7 @@ def main() -> None:
 
 main.add_command(admin)
 main.add_command(aws)
+main.add_command(init)
 
 
 @main.command()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from extproc.aws.documents import ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION, WEB_IDENTITY
-from extproc.aws.requirements import Account, FirstRole, Provider, Role
+from extproc.aws.requirements import BUILT_IN, Account, FirstRole, Provider, Role
 from extproc.aws.statements import Statement, read_statements
 
 MISSING, TOO_WIDE, NOTE = "missing", "too wide", "note"
@@ -38,6 +38,8 @@ def check_role(
 def check_provider(account: Account, url: str, client_ids: Sequence[str]) -> list[Finding]:
     """Compare an OIDC provider, as ``get-open-id-connect-provider`` prints it: its URL has no scheme."""
     identifier = url.removeprefix("https://")
+    if identifier in BUILT_IN:
+        return [(TOO_WIDE, f"AWS knows {identifier} by itself; with this provider, STS refuses its tokens")]
     known = {provider.identifier: provider for provider in account.providers}
     provider = known.get(identifier)
     if provider is None:

@@ -14,6 +14,11 @@ from extproc.config.settings import Settings
 SESSION_TAGS_CLAIM: Final = "https://aws.amazon.com/tags"
 SOURCE_IDENTITY_CLAIM: Final = "https://aws.amazon.com/source_identity"
 MAX_CLIENT_IDS: Final = 100  # of one IAM OIDC provider
+BUILT_IN: Final = frozenset({"accounts.google.com"})
+"""Identifiers of providers that AWS knows by itself. A trust policy names them so, and STS compares no client
+ids: only the trust policy's condition on ``aud`` does. With an IAM OIDC provider of that URL it fails.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html
+"""
 SHORTEST_MAXIMUM: Final = 3600  # seconds; IAM takes no lower MaxSessionDuration
 
 _ROLE_ARN: Final = re.compile(r"arn:(aws[a-z-]*):iam::([0-9]{12}):role(/(?:.+/)?)([^/]+)", re.ASCII)
@@ -39,6 +44,11 @@ class Provider:
     def identifier(self) -> str:
         """Return the issuer without its scheme, as in the provider's ARN and in condition keys."""
         return self.issuer.partition("://")[2]
+
+    @property
+    def built_in(self) -> bool:
+        """Return whether AWS knows the provider by itself."""
+        return self.identifier in BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +120,20 @@ class Role:
         return match
 
     def provider_arn(self, provider: Provider) -> str:
-        """Return the ARN of a provider in the role's account."""
+        """Return what trust policies name: the ARN of a provider in the role's account, or a built-in one."""
+        if provider.built_in:
+            return provider.identifier
         return f"arn:{self.partition}:iam::{self.account}:oidc-provider/{provider.identifier}"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What one account needs; ``roles`` in the order in which they can be created."""
+    """What one account needs.
+
+    Attributes:
+        providers: the IAM OIDC providers; without those that AWS knows by itself.
+        roles: in the order in which they can be created.
+    """
 
     partition: str
     account: str
@@ -285,7 +302,7 @@ def _role(arn: str, use: _Use) -> Role:
 
 def _account(place: tuple[str, str], roles: Sequence[Role]) -> Account:
     providers: dict[str, Provider] = {}
-    for provider in (provider for role in roles for provider in role.providers):
+    for provider in (entry for role in roles for entry in role.providers if not entry.built_in):
         providers[provider.issuer] = _both(providers.get(provider.issuer, provider), provider)
     return Account(
         partition=place[0],

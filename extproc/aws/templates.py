@@ -26,7 +26,7 @@ def as_terraform(account: Account, *, subject: str | None = None, only_through_m
             "max_session_duration": role.max_session_duration,
             "assume_role_policy": _compact(trust_policy(role, subject=subject)),
             "depends_on": [
-                *(f"aws_iam_openid_connect_provider.{_label(entry.issuer)}" for entry in role.providers),
+                *(f"aws_iam_openid_connect_provider.{_label(issuer)}" for issuer in _created(role)),
                 *(f"aws_iam_role.{_label(arn)}" for arn in _first_roles(account, role)),
             ],
         }
@@ -63,6 +63,11 @@ def as_cloudformation(account: Account, *, subject: str | None = None, only_thro
     return json.dumps(template, indent=2) + "\n"
 
 
+def _created(role: Role) -> list[str]:
+    """Return the issuers of the role's IAM OIDC providers, which must exist before it."""
+    return [provider.issuer for provider in role.providers if not provider.built_in]
+
+
 def _first_roles(account: Account, role: Role) -> list[str]:
     """Return the first roles of chains that must exist before the role, and are in the same account."""
     earlier = {entry.arn for entry in account.roles[: account.roles.index(role)]}
@@ -83,7 +88,7 @@ def _stack_role(account: Account, role: Role, subject: str | None, *, only_throu
         ]
     resource: Document = {"Type": "AWS::IAM::Role", "Properties": properties}
     needed = [
-        *(_logical("Provider", provider.issuer) for provider in role.providers),
+        *(_logical("Provider", issuer) for issuer in _created(role)),
         *(_logical("Role", arn) for arn in _first_roles(account, role)),
     ]
     if needed:

@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 from extproc.demo.forms import FormError, read_form
 from extproc.demo.sts_faults import Fault, act
-from extproc.demo.sts_tokens import FETCH_TIMEOUT, TokenVerifier, WebIdentity
+from extproc.demo.sts_tokens import BUILT_IN, FETCH_TIMEOUT, TokenVerifier, WebIdentity
 from extproc.demo.sts_trust import ASSUME, Context, TrustDocument, TrustPolicy
 from extproc.demo.sts_wire import (
     MAX_POLICY,
@@ -254,7 +254,7 @@ def _iso(when: datetime) -> str:
 
 
 def _trust_request(wanted: AssumeRoleRequest, identity: WebIdentity) -> tuple[str, Context]:
-    """Return the provider's ARN and the condition keys of a call."""
+    """Return the name of the provider in trust policies, and the condition keys of a call."""
     role, session = wanted.role, identity.session
     identifier = identity.issuer.partition("://")[2]
     key = identifier.lower()
@@ -266,6 +266,8 @@ def _trust_request(wanted: AssumeRoleRequest, identity: WebIdentity) -> tuple[st
         **{f"aws:requesttag/{name.lower()}": (value,) for name, value in session.tags.items()},
         **({"sts:sourceidentity": (session.source_identity,)} if session.source_identity else {}),
     }
+    if identity.issuer in BUILT_IN:
+        return identifier, context
     return f"arn:{role.partition}:iam::{role.account}:oidc-provider/{identifier}", context
 
 

@@ -26,6 +26,9 @@ JWKS_LIMIT: Final = 256 * 1024
 FETCH_TIMEOUT: Final = 2.0  # seconds
 MAX_SUBJECT: Final = 255  # characters, as SubjectFromWebIdentityToken in the service model
 
+BUILT_IN: Final = frozenset({"https://accounts.google.com"})
+"""Issuers that AWS knows by itself: no IAM OIDC provider lists their client ids, only trust policies do."""
+
 _CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 _REQUIRED: Final = ["iss", "sub", "aud", "exp", "iat"]
 
@@ -102,7 +105,7 @@ class TokenVerifier:
         algorithm, key_id = _read_header(unverified_token)
         issuer = _read_issuer(unverified_token)
         audiences = self._providers.get(issuer)
-        if audiences is None:
+        if audiences is None and issuer not in BUILT_IN:
             raise _invalid(f"No OpenIDConnect provider found in your account for {issuer}")
         key = await self._key(issuer, key_id, algorithm)
         claims = _decode(unverified_token, key, algorithm=algorithm, issuer=issuer)
@@ -208,8 +211,11 @@ def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
     return key.get("kty") == "EC" and key.get("crv") == _CURVES[algorithm]
 
 
-def _audience(claims: Mapping[str, Any], client_ids: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the client id that the token is for, and the original audiences of a token with ``azp``."""
+def _audience(claims: Mapping[str, Any], client_ids: frozenset[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return the client id that the token is for, and the original audiences of a token with ``azp``.
+
+    ``client_ids``: those of the IAM OIDC provider; None for a provider that AWS knows by itself.
+    """
     stated = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
     if not all(isinstance(value, str) for value in stated):
         raise _invalid("Incorrect token audience")
@@ -219,7 +225,7 @@ def _audience(claims: Mapping[str, Any], client_ids: frozenset[str]) -> tuple[st
     else:
         compared, original = [authorized], tuple(stated)
     for value in compared:
-        if isinstance(value, str) and value in client_ids:
+        if isinstance(value, str) and (client_ids is None or value in client_ids):
             return value, original
     raise _invalid("Incorrect token audience")
 

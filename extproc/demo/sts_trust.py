@@ -138,4 +138,4 @@ class TrustPolicy:
 
 def identifier(provider_arn: str) -> str:
     """Return by what condition keys name a provider: the end of its ARN, in lower case."""
-    return provider_arn.partition(":oidc-provider/")[2].lower()
+    return provider_arn.rpartition(":oidc-provider/")[2].lower()

@@ -1,26 +1,17 @@
 """The STS emulator, prepared with what ``extproc aws`` prints, takes the tokens of the configuration."""
 
 import json
-import time
 import xml.etree.ElementTree as ET
-from contextlib import contextmanager
 
-import httpx2
 import pytest
-from starlette.testclient import TestClient
 
-from extproc.aws.documents import as_json
-from extproc.aws.requirements import accounts
 from extproc.config.document import validate
-from extproc.demo.idp_keys import KeyRing
-from extproc.demo.sts import StsSettings, create_app
+from extproc.demo.sts import StsSettings
+from support.emulated_account import ROLE, XML, account, ask, assume
 
-XML = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 AUDIENCE = "https://mcp.example.com/mcp"
-ROLE = "arn:aws:iam::123456789012:role/team/Developer"
 TAGS = {"https://aws.amazon.com/tags": {"principal_tags": {"Team": ["a"]}, "transitive_tag_keys": ["Team"]}}
 SOURCE = {"https://aws.amazon.com/source_identity": "alice"}
-RING = KeyRing()
 
 
 def configuration(issuer, role=ROLE, **change):
@@ -34,45 +25,6 @@ def configuration(issuer, role=ROLE, **change):
             **change,
         }
     )
-
-
-@contextmanager
-def account(settings, issuer, subject=None, **options):
-    """The emulator with this configuration applied, and the provider of one issuer."""
-    root = issuer.removesuffix("/")
-
-    async def answer(request):
-        documents = {
-            f"{root}/.well-known/openid-configuration": {"issuer": issuer, "jwks_uri": f"{root}/keys"},
-            f"{root}/keys": RING.jwks(),
-        }
-        return httpx2.Response(200, json=documents[str(request.url)])
-
-    printed = json.loads(as_json(accounts(settings, **options), subject=subject))
-    app = create_app(StsSettings.from_json(printed), transport=httpx2.MockTransport(answer))
-    with TestClient(app) as sts:
-        yield sts
-
-
-def ask(sts, issuer, role=ROLE, duration="3600", **claims):
-    now = int(time.time())
-    stated = {"iss": issuer, "sub": "staff-alice", "aud": AUDIENCE, "iat": now, "exp": now + 600, **claims}
-    form = {
-        "Action": "AssumeRoleWithWebIdentity",
-        "Version": "2011-06-15",
-        "RoleArn": role,
-        "RoleSessionName": "alice",
-        "DurationSeconds": duration,
-        "WebIdentityToken": RING.sign(stated, algorithm="RS256"),
-    }
-    return sts.post("/", data=form)
-
-
-def assume(sts, issuer, *arguments, **claims):
-    """Return the message of the refusal; an empty string if there is none."""
-    answer = ask(sts, issuer, *arguments, **claims)
-    failed = answer.status_code != 200
-    return ET.fromstring(answer.text).findtext(f"{XML}Error/{XML}Message") if failed else ""
 
 
 IDP = "https://idp.example.com"
@@ -95,6 +47,12 @@ CASES = {
     "a source identity": (IDP, {}, SOURCE, {"source_identity": True}),
     "both": (IDP, {}, {**TAGS, **SOURCE}, {"session_tags": True, "source_identity": True}),
     "a pattern of subjects": (IDP, {}, {}, {"subject": "staff-*"}),
+    "Google, which AWS knows by itself": (
+        "https://accounts.google.com",
+        {"entry": AZP},
+        {"azp": "cli"},
+        {},
+    ),
     "another partition": (IDP, {"role": "arn:aws-cn:iam::123456789012:role/R"}, {}, {}),
 }
 
