@@ -236,6 +236,11 @@ def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as
 @click.option("--extproc-cert", help="Envoy's own certificate chain for extproc (mTLS).")
 @click.option("--extproc-key", help="The private key to --extproc-cert.")
 @click.option("--extproc-name", help="The name in extproc's certificate [default: the host of its address].")
+@click.option(
+    "--affinity/--no-affinity",
+    default=None,
+    help="Send all requests with one token to one instance of extproc [default: with several addresses].",
+)
 @click.option("--filter-only", is_flag=True, help="Print only the http_filters entry, to paste.")
 @click.option(
     "--check",

@@ -66,11 +66,11 @@ def render_filter(settings: Settings, options: EnvoyOptions) -> str:
         header = "# For http_filters of the listener, right before the router.\n"
         if len(settings.targets) > 1:
             header += f"# Each route names its target ({names}) in ExtProcPerRoute's grpc_initial_metadata.\n"
-        return header + _yaml([ext_proc_filter(settings).to_dict(casing=Casing.SNAKE)])
+        return header + _yaml([ext_proc_filter(settings, options).to_dict(casing=Casing.SNAKE)])
     documents = []
     for target in settings.targets:
         header = f"# For http_filters of target {target.name}'s cluster (HttpProtocolOptions).\n"
-        filters = upstream_filters(settings, target)
+        filters = upstream_filters(settings, options, target)
         documents.append(header + _yaml([entry.to_dict(casing=Casing.SNAKE) for entry in filters]))
     return "---\n".join(documents)
 

@@ -36,6 +36,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import Settings, TargetSettings, Tls
 from extproc.envoyconf.addresses import load_assignment
+from extproc.envoyconf.affinity import affinity_balancing
 from extproc.envoyconf.ext_proc import EXTPROC_CLUSTER, ext_proc_filter
 from extproc.envoyconf.options import EnvoyOptions, OptionsError
 from extproc.envoyconf.upstream_tls import upstream_tls
@@ -57,7 +58,7 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
 
     It uses TLS if the server is configured with TLS, or if the options have a CA for it.
     """
-    addresses = options.extproc_addresses or settings.listen.grpc_addresses
+    addresses = options.addresses(settings)
     http2 = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions()
@@ -90,8 +91,12 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
     if not any(address.startswith("unix:") for address in addresses):
         cluster.type = ClusterDiscoveryType.STRICT_DNS
         cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
-    if len(addresses) > 1:
-        cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+    affinity = options.has_affinity(settings)
+    if affinity:
+        cluster.load_balancing_policy = affinity_balancing()
+    if affinity or len(addresses) > 1:
+        if not affinity:
+            cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
         cluster.common_lb_config = ClusterCommonLbConfig(
             # Unhealthy workers are tried only if no worker is healthy.
             healthy_panic_threshold=Percent(value=1.0),
@@ -141,7 +146,7 @@ def target_cluster(target: TargetSettings, settings: Settings, options: EnvoyOpt
     cluster.circuit_breakers = CircuitBreakers(thresholds=[_limits(target)])
     http = _spoken_to(target)
     if options.placement == "upstream":
-        http.http_filters = upstream_filters(settings, target)
+        http.http_filters = upstream_filters(settings, options, target)
     cluster.typed_extension_protocol_options = {_HTTP_OPTIONS: Any.pack(http)}
     return cluster
 
@@ -189,7 +194,7 @@ def cluster_at(name: str, address: str, *, ca_file: str, tls_host: str | None = 
     )
 
 
-def upstream_filters(settings: Settings, target: TargetSettings) -> list[HttpFilter]:
+def upstream_filters(settings: Settings, options: EnvoyOptions, target: TargetSettings) -> list[HttpFilter]:
     """Return the filters of a target's cluster: extproc's, and the codec that must be the last."""
     codec = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=Any.pack(UpstreamCodec()))
-    return [ext_proc_filter(settings, target=target), codec]
+    return [ext_proc_filter(settings, options, target=target), codec]

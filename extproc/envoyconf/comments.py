@@ -17,6 +17,10 @@ _COMMENTS = {
     "request_body_buffer_limit:": "Equal to limits.request_body_bytes; Envoy's own default is 1 MiB.",
     "per_connection_buffer_limit_bytes:":
         "Equal to limits.request_body_bytes: it bounds what a filter in a cluster can buffer.",
+    "- name: envoy.filters.http.header_to_metadata":
+        "Affinity: the end of the token's signature, by which Envoy chooses the instance. No header changes.",
+    "load_balancing_policy:":
+        "Requests with one token reach one instance. If it is gone, only its users move to others.",
     "- name: envoy.filters.http.ext_proc":
         "extproc. It comes right before the router, so that no filter changes what was signed.",
     "request_body_mode: BUFFERED":

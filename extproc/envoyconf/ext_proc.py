@@ -28,6 +28,8 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
 from extproc.config import Settings, TargetSettings
+from extproc.envoyconf.affinity import affinity_metadata
+from extproc.envoyconf.options import EnvoyOptions
 from extproc.ext_proc.encoding import DECISION_NAMESPACE
 from extproc.grpc_server.service_names import TARGET_METADATA
 
@@ -52,13 +54,18 @@ def longest_answer(settings: Settings) -> float:
     return settings.session_deadline + max(waits, default=0.0) + _MARGIN
 
 
-def ext_proc_filter(settings: Settings, *, target: TargetSettings | None = None) -> HttpFilter:
+def ext_proc_filter(
+    settings: Settings, options: EnvoyOptions, *, target: TargetSettings | None = None
+) -> HttpFilter:
     """Return the entry of ``http_filters``. In a cluster, the filter itself has the name of its target."""
     observes = settings.observe_upstream != "never"
     processor = ExternalProcessor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER),
-            initial_metadata=[_target_metadata(target)] if target else [],
+            initial_metadata=[
+                *([_target_metadata(target)] if target else []),
+                *([affinity_metadata()] if options.has_affinity(settings) else []),
+            ],
             retry_policy=_another_instance(),
         ),
         message_timeout=timedelta(seconds=longest_answer(settings)),

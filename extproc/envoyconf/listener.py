@@ -30,6 +30,7 @@ from extproc.config import Issuer, Settings
 from extproc.config.settings import LimitSettings
 from extproc.envoyconf.access_log import json_access_log
 from extproc.envoyconf.addresses import envoy_address
+from extproc.envoyconf.affinity import affinity_filter
 from extproc.envoyconf.cors import cors_filter
 from extproc.envoyconf.ext_proc import ext_proc_filter
 from extproc.envoyconf.jwt_authn import jwt_authn_filter
@@ -46,8 +47,10 @@ _CONNECTION_WINDOW = 4 * 1024 * 1024
 def listener(settings: Settings, options: EnvoyOptions, *, envoys_issuers: list[Issuer]) -> Listener:
     """Return the listener with its filters; jwt_authn verifies the tokens of ``envoys_issuers``."""
     filters = [cors_filter(), *_jwt_authn(settings, envoys_issuers)]
+    if options.has_affinity(settings):
+        filters.append(affinity_filter())
     if options.placement == "http":
-        filters.append(ext_proc_filter(settings))
+        filters.append(ext_proc_filter(settings, options))
     # No x-envoy-* headers of the router's own: the upstream must not see them.
     router = Router(suppress_envoy_headers=True)
     filters.append(HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(router)))

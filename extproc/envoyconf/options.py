@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from extproc.config import grpc_address, host_port
+from extproc.config import Settings, grpc_address, host_port
 
 Placement = Literal["http", "upstream"]
 
@@ -31,6 +31,7 @@ class EnvoyOptions:
         extproc_cert: Envoy's certificate chain for extproc.
         extproc_key: the private key to ``extproc_cert``.
         extproc_name: the name in extproc's certificate; default: the host of its address.
+        affinity: whether requests with one token reach one instance; default: if there are several addresses.
     """
 
     listen: str = "127.0.0.1:10000"
@@ -45,6 +46,7 @@ class EnvoyOptions:
     extproc_cert: str | None = None
     extproc_key: str | None = None
     extproc_name: str | None = None
+    affinity: bool | None = None
 
     def __post_init__(self) -> None:
         for certificate, key in ((self.tls_cert, self.tls_key), (self.extproc_cert, self.extproc_key)):
@@ -59,3 +61,11 @@ class EnvoyOptions:
                 check(address)
             except ValueError as error:
                 raise OptionsError(f"{name} {address}: {error}") from None
+
+    def addresses(self, settings: Settings) -> list[str]:
+        """Return the addresses of extproc."""
+        return list(self.extproc_addresses) or settings.listen.grpc_addresses
+
+    def has_affinity(self, settings: Settings) -> bool:
+        """Return whether Envoy chooses the instance by the token."""
+        return len(self.addresses(settings)) > 1 if self.affinity is None else self.affinity

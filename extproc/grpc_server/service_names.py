@@ -6,3 +6,6 @@ HEALTH_SERVICES = ("", EXT_PROC_SERVICE)
 
 TARGET_METADATA = "x-extproc-target"
 """The gRPC metadata in which Envoy's route names the target; clients cannot set it."""
+
+AFFINITY_METADATA = "x-extproc-affinity"
+"""The gRPC metadata by which Envoy chooses the instance; extproc does not read it."""

@@ -282,7 +282,6 @@ def extproc_cluster_of(document):
 def test_every_workers_address_is_an_endpoint():
     cluster, addresses = extproc_cluster_of(rendered(extproc_addresses=("127.0.0.1:1", "127.0.0.1:2"))[0])
     assert [each["socket_address"]["port_value"] for each in addresses] == [1, 2]
-    assert cluster["lb_policy"] == "LEAST_REQUEST"
     assert cluster["outlier_detection"]["consecutive_local_origin_failure"] == 1
     assert cluster["outlier_detection"]["split_external_local_origin_errors"] is True
     assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1.0}
