@@ -16,7 +16,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples idp-docs protos clean
+.PHONY: help instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -230,6 +230,11 @@ idp-docs: $(STAMP)
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. \
 	  $(wildcard protos/extproc/ext_proc/envoy/*.proto) protos/extproc/admin/v1/admin.proto
+
+# The services and operations that rules know (mcp.aws), and what the AWS CLI itself reads in the tests' commands.
+aws-commands: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m support.aws_cli commands > extproc/policy/aws_cli/commands.txt
+	PYTHONPATH=tests $(BIN)/python -m support.aws_cli record
 
 clean:
 	rm -rf $(STORES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from typing import Any
 
 from extproc import strictjson
 from extproc.errors import Denied, Reason
+from extproc.policy import tools
 from extproc.values import RequestHead
 
 SUPPORTED_VERSIONS = ("2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
@@ -31,7 +32,9 @@ _NUL = b"\\u0000"
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _VARIABLE = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
 
-MEMBERS = frozenset({"method", "arguments", "protocol_version", "session_id", *_VARIABLE.values()})
+MEMBERS = frozenset(
+    {"method", "arguments", "protocol_version", "session_id", *_VARIABLE.values(), *tools.MEMBERS}
+)
 """Members of the variable ``mcp``."""
 
 MAX_CONTAINERS = 20_000
@@ -61,8 +64,11 @@ class McpMessage:
     protocol_version: str | None
     missing_meta: tuple[str, ...] = ()
 
-    def variable(self, head: RequestHead) -> dict[str, Any]:
-        """Return the variable ``mcp``, without the members that the message does not have."""
+    def variable(self, head: RequestHead, *, with_tool: bool = False) -> dict[str, Any]:
+        """Return the variable ``mcp``, without the members that the message does not have.
+
+        ``with_tool`` adds what is known of the tool: only rules that read it should pay for it.
+        """
         members = {
             "method": self.method,
             "arguments": self.arguments,
@@ -71,6 +77,8 @@ class McpMessage:
         }
         if self.method in _VARIABLE:
             members[_VARIABLE[self.method]] = self.name
+        if with_tool and self.method == "tools/call" and self.name is not None:
+            members |= tools.variables(self.name, self.arguments)
         return {name: value for name, value in members.items() if value is not None}
 
 

@@ -34,6 +34,19 @@ def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
     if len(issuers) > 1:
         yield from _of_any_issuer(policy, len(issuers))
     yield from _session_name(policy)
+    yield from _unknown_commands(policy)
+
+
+def _unknown_commands(policy: Policy) -> Iterator[str]:
+    """Yield restrictions on AWS operations that do not apply where the operation is unknown."""
+    for kind, entries in (("mapping", policy.rules), ("ceiling", policy.ceilings)):
+        for entry in entries:
+            members = {path[2:] for path in entry.matcher.reads if path[:2] == ("mcp", "aws")}
+            if restricts(entry) and members and not members & {(), ("known",)}:
+                yield (
+                    f"{kind} {entry.name}: does not apply to scripts and commands that are not understood; "
+                    "add !mcp.aws.known ||"
+                )
 
 
 def _more_without_scopes(rules: Sequence[Rule]) -> Iterator[str]:

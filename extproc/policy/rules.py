@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from extproc.errors import Denied, Reason
+from extproc.policy import tools
 from extproc.policy.agents import ActError, agents_of
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import (
@@ -113,6 +114,7 @@ class Policy:
         self._reads_agents = any(path[0] == "agents" for path in (*paths, *named_by))
         self.reads_request = any(path[0] == "request" for path in self.request_reads)
         self.reads_mcp = any(path[0] == "mcp" for path in self.request_reads)
+        self.reads_tool = tools.is_read(self.request_reads)
 
     def is_required(self, path: Path) -> bool:
         """Return whether the schema requires a member of a claim, as in ``claims.act.sub``."""

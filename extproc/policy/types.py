@@ -8,6 +8,7 @@ the types are unknown.
 
 from collections.abc import Callable, Iterable
 
+from extproc.policy import tools
 from extproc.policy.cel.errors import shown
 from extproc.policy.cel.syntax import (
     Tree,
@@ -68,6 +69,12 @@ _OF_THE_REQUEST: Schema = {
                 ("method", "tool", "resource", "prompt", "protocol_version", "session_id"), _STRING
             ),
             "arguments": ANY,
+            "aws": ClaimType(
+                "object", members={"known": _BOOL, **dict.fromkeys(tools.COMMAND_MEMBERS, _STRING)}
+            ),
+            "tool_annotations": ClaimType(
+                "object", members={"known": _BOOL, **dict.fromkeys(tools.ANNOTATIONS, _BOOL)}
+            ),
         },
     ),
 }

@@ -166,7 +166,8 @@ class AdmissionControl:
             raise Denied(Reason.BODY_TOO_LARGE, f"{len(body)} bytes, and rules read the MCP message")
         message = parse_message(body)
         record.mcp_method, record.mcp_name = message.method, message.name
-        return Inputs(request, message.variable(admission.head), message)
+        mcp = message.variable(admission.head, with_tool=self._policy.reads_tool)
+        return Inputs(request, mcp, message)
 
     def target(self, head: RequestHead) -> Target | None:
         """Return the target of a refused request, or None."""

@@ -1,0 +1,1 @@
+"""Commands of the AWS CLI, read as the AWS CLI reads them."""
