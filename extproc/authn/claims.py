@@ -10,6 +10,11 @@ from extproc.scopes import RequiredScopes, granted_scopes, missing_text
 MAX_SUBJECT_LENGTH = 255  # STS's limit for SubjectFromWebIdentityToken
 MAX_TIMESTAMP = 2**40  # some 35,000 years; keeps arithmetic on times exact
 
+_PROVIDER = "STS takes no other, so the provider has to be corrected"
+_ASK = "clients must ask the provider for a token of this resource"
+_REMARKS = {"azp": "; STS compares azp: list the client in required_claims, or see docs/idp for another way"}
+"""Next steps for claims that decide which ways to STS a token has."""
+
 ClaimValue = str | int | bool
 """A value that can be required of a claim."""
 
@@ -40,7 +45,7 @@ def _timestamp(claims: Mapping[str, Any], name: str) -> int | None:
         return None
     value = claims[name]
     if type(value) is not int or not 0 <= value <= MAX_TIMESTAMP:
-        raise Denied(Reason.CLAIM_INVALID, f"{name} is not an integer timestamp")
+        raise Denied(Reason.CLAIM_INVALID, f"{name} is not an integer timestamp; {_PROVIDER}")
     return value
 
 
@@ -49,9 +54,12 @@ def check_audience(claims: Mapping[str, Any], accepted: Audiences) -> None:
     audience = claims.get("aud")
     audiences = [audience] if isinstance(audience, str) else audience
     if not isinstance(audiences, list) or not all(isinstance(entry, str) for entry in audiences):
-        raise Denied(Reason.AUDIENCE_WRONG, "aud is missing or not a string")
+        raise Denied(Reason.AUDIENCE_WRONG, f"aud is missing or not a string, which STS refuses too; {_ASK}")
     if not any(entry in accepted for entry in audiences):
-        raise Denied(Reason.AUDIENCE_WRONG, "aud names none of the issuer's audiences")
+        raise Denied(
+            Reason.AUDIENCE_WRONG,
+            f"aud names none of the issuer's audiences; {_ASK}, or audiences must have the token's aud",
+        )
 
 
 def check_subject(claims: Mapping[str, Any]) -> str:
@@ -93,7 +101,7 @@ def check_required_claims(claims: Mapping[str, Any], required: Mapping[str, tupl
         if not any(
             type(value) is type(wanted) and value == wanted for value in present for wanted in accepted
         ):
-            raise Denied(Reason.CLAIM_REQUIRED, f"claim {name} has no required value")
+            raise Denied(Reason.CLAIM_REQUIRED, f"claim {name} has no required value{_REMARKS.get(name, '')}")
 
 
 def check_scopes(claims: Mapping[str, Any], required: RequiredScopes) -> None:

@@ -239,11 +239,19 @@ class Verifier:
             return False
         return identity.exchange_key_thumbprint is None or keys.contains(identity.exchange_key_thumbprint)
 
+    def _hint(self, unverified_issuer: object) -> str:
+        """Return a remark on a configured issuer that differs by a slash at the end only."""
+        if isinstance(unverified_issuer, str):
+            for other in (f"{unverified_issuer}/", unverified_issuer.removesuffix("/")):
+                if other in self._issuers:
+                    return f", which is {other}: a slash at the end counts, write issuer as the token has it"
+        return ""
+
     def _trusted(self, unverified_claims: Mapping[str, Any]) -> TrustedIssuer:
         issuer = unverified_claims.get("iss")
         trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
         if trusted is None:
-            raise Denied(Reason.ISSUER_UNKNOWN, "iss is no configured issuer")
+            raise Denied(Reason.ISSUER_UNKNOWN, f"iss is no configured issuer{self._hint(issuer)}")
         return trusted
 
 

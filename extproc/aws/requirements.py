@@ -175,7 +175,7 @@ def accounts(
     source = source_identity or SOURCE_IDENTITY_CLAIM in (settings.claims or {})
     providers = {
         entry.issuer: replace(
-            _provider(entry),
+            provider_of(entry),
             session_tags=tags or SESSION_TAGS_CLAIM in _required_of_sts_token(entry),
             source_identity=source or SOURCE_IDENTITY_CLAIM in _required_of_sts_token(entry),
         )
@@ -203,7 +203,7 @@ def _depth(arn: str, uses: Mapping[str, _Use], seen: frozenset[str]) -> int:
 def warnings(settings: Settings) -> Iterator[str]:
     """Yield a line for whatever IAM refuses."""
     for entry in settings.issuers:
-        provider = _provider(entry)
+        provider = provider_of(entry)
         parts = urlsplit(provider.issuer)
         if parts.scheme != "https" or parts.port is not None:
             yield f"{provider.issuer}: IAM takes only https:// issuers without port"
@@ -225,7 +225,8 @@ def notes(settings: Settings) -> Iterator[str]:
             )
 
 
-def _provider(issuer: Issuer) -> Provider:
+def provider_of(issuer: Issuer) -> Provider:
+    """Return the provider of the tokens that STS gets of an issuer's users."""
     exchange = issuer.token_exchange
     if exchange:
         # STS gets the exchanged token, which has an issuer, audiences and claims of its own.

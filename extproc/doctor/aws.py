@@ -26,7 +26,7 @@ _NEXT = {
         "can fetch the issuer's keys from the internet"
     ),
     Reason.STS_PROVIDER_UNREACHABLE: "make the issuer's metadata and keys public: AWS fetches them itself",
-    Reason.STS_MISCONFIGURED: "correct IAM as the message says; see docs/denials.md, sts_misconfigured",
+    Reason.STS_MISCONFIGURED: "correct IAM as the message says; `extproc aws` prints what it must have",
     Reason.STS_THROTTLED: "wait a few seconds, and run the doctor again",
     Reason.STS_UNAVAILABLE: "see the check sts",
 }
@@ -72,7 +72,10 @@ async def exchange(examination: Examination) -> list[Finding]:
     try:
         examination.credentials = await _call(examination, partial(examination.sts.assume, token, grant))
     except Denied as denied:
-        return [failed(grant.role_arn, denied.detail, _NEXT.get(denied.reason) or _trust(grant, examination))]
+        next_step = _NEXT.get(denied.reason) or _trust(grant, examination)
+        if denied.reason is Reason.STS_MISCONFIGURED and examination.objections:
+            next_step = examination.objections[0].next_step
+        return [failed(grant.role_arn, denied.detail, next_step)]
     lifetime = examination.credentials.expires_at - examination.aws_clock()
     return [passed(grant.role_arn, f"credentials for {lifetime:.0f} s, session {grant.session_name}")]
 

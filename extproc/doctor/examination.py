@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from extproc.aws.tokens import Objection
 from extproc.clock import Clock
 from extproc.config import Issuer, Settings
 from extproc.errors import Denied
@@ -55,6 +56,7 @@ class Examination:
         jwks_uris: where discovery found each issuer's keys, by issuer.
         explanation: the verification of the token and the decision, once they were examined.
         issuer: the issuer of the verified token.
+        objections: what STS would not take of it.
         credentials: those of the token's exchange.
     """
 
@@ -70,6 +72,7 @@ class Examination:
     jwks_uris: dict[str, str] = field(default_factory=dict)
     explanation: Explanation | None = None
     issuer: Issuer | None = None
+    objections: list[Objection] = field(default_factory=list)
     credentials: Credentials | None = None
 
     @property

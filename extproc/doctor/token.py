@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from extproc.authn.token import TokenLimits, parse
+from extproc.aws.tokens import objections
 from extproc.config import Issuer
 from extproc.doctor.examination import Examination
-from extproc.doctor.finding import Finding, failed, passed, skipped
+from extproc.doctor.finding import Finding, failed, passed, skipped, warned
 from extproc.errors import Denied, Reason
 from extproc.explain.explanation import Result, Stage
 from extproc.explain.run import environment_of, explain_token
@@ -23,6 +24,7 @@ _NEXT = {
     Reason.SIGNATURE_INVALID: "get a token of this issuer: another key signed this one, or it was changed",
     Reason.ALGORITHM_REFUSED: "add the token's alg to `algorithms` of the issuer, or change the provider",
     Reason.KEYS_UNAVAILABLE: "see the checks discovery and keys",
+    Reason.CLAIM_INVALID: "correct the provider: STS takes no token with such a claim either",
     Reason.CLAIM_REQUIRED: "compare required_claims of the issuer with the claims of the token",
     Reason.SCOPE_MISSING: "ask the provider for the missing scopes",
     Reason.EXCHANGE_TOKEN_MISSING: "the issuer has sts_token_header: clients must send that header too",
@@ -39,8 +41,15 @@ async def token(examination: Examination) -> list[Finding]:
     denied, steps = examination.denied, explanation.verification
     claims = _unverified_claims(unverified_token)
     if denied is None or _failed_stage(examination) is not Stage.TOKEN:
-        examination.issuer = _issuer(examination, claims)
-        return [passed("token", f"{len(steps)} steps of verification passed")]
+        examination.issuer = issuer = _issuer(examination, claims)
+        examination.objections = list(objections(issuer, claims)) if issuer else []
+        return [
+            passed("token", f"{len(steps)} steps of verification passed"),
+            *(
+                warned("token", f"{entry.cause}{_azp(claims)}", entry.next_step)
+                for entry in examination.objections
+            ),
+        ]
     step = next((entry.step for entry in steps if entry.passed is False), None)
     where = f"step {step.value} ({step.name.lower()}): " if step else ""
     seen = _seen(denied.reason, claims, examination)
@@ -104,11 +113,32 @@ def _seen(reason: Reason, unverified: Mapping[str, Any], examination: Examinatio
         issuer = _issuer(examination, unverified)
         accepted = issuer.audiences if issuer else []
         next_step = "ask the provider for a token of this resource, or add the token's aud to `audiences`"
+        if "aud" not in unverified:
+            next_step = "let the client ask the provider for a token of this resource; docs/idp has the ways"
         return f"; the token has {_shown(unverified.get('aud'))}, audiences are {_shown(accepted)}", next_step
+    if reason is Reason.CLAIM_REQUIRED:
+        return _seen_azp(unverified, _issuer(examination, unverified))
     expires_at = unverified.get("exp")
     if reason is Reason.TOKEN_EXPIRED and isinstance(expires_at, int) and expires_at > 0:
         return f", at {datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d %H:%M:%S} UTC", ""
     return "", ""
+
+
+def _seen_azp(unverified: Mapping[str, Any], issuer: Issuer | None) -> tuple[str, str]:
+    """Return the same for a client that ``required_claims.azp`` does not have."""
+    required = issuer.required_claims.get("azp") if issuer else None
+    accepted = required if isinstance(required, list) else [required]
+    if required is None or "azp" not in unverified or unverified["azp"] in accepted:
+        return "", ""
+    next_step = (
+        "add the client to required_claims.azp, and to IAM as `extproc aws` prints it; for clients that "
+        "register themselves, choose another way in docs/idp"
+    )
+    return f"{_azp(unverified)}; required are {_shown(accepted)}", next_step
+
+
+def _azp(claims: Mapping[str, Any]) -> str:
+    return f" (azp is {_shown(claims['azp'])})" if "azp" in claims else ""
 
 
 def _shown(value: object) -> str:

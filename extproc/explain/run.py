@@ -26,6 +26,7 @@ from extproc.app.factories import (
 )
 from extproc.authn.token import TokenLimits, parse
 from extproc.authn.verifier import Verifier
+from extproc.aws.tokens import objections
 from extproc.clock import Clock
 from extproc.config import Settings
 from extproc.errors import Denied
@@ -278,7 +279,18 @@ def _with_policy(
         identity=identity,
         variables=variables,
         not_tried=tuple(entry for entry in entries if entry not in known),
+        notes=(*explanation.notes, *_objections(environment, identity)),
     )
+
+
+def _objections(environment: Environment, identity: Identity) -> list[str]:
+    """Return what STS would object to in the token."""
+    issuers = [entry for entry in environment.settings.issuers if entry.issuer == identity.issuer]
+    return [
+        f"{found.cause}; {found.next_step}"
+        for issuer in issuers
+        for found in objections(issuer, identity.claims)
+    ]
 
 
 def _bearer(request: AskedRequest) -> str:
