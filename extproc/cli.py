@@ -6,16 +6,30 @@ from typing import Any
 
 import click
 
-from extproc import config
 from extproc.commands.admin import admin
 from extproc.commands.aws import aws
-from extproc.commands.init import init
+from extproc.commands.envoy_options import rendering_options
+from extproc.commands.groups import CommandGroup, Later
 from extproc.commands.options import FILE, config_options, load, loader, or_exit, supplement
-from extproc.config import toolhive
-from extproc.extras import how_to_install
+from extproc.commands.run import run
+
+_SECTIONS = {
+    "Begin": ("init", "import-toolhive", "run", "demo"),
+    "Serve": ("serve", "envoy", "health"),
+    "Examine a configuration": ("check", "explain", "test", "aws", "doctor"),
+    "Operate": ("admin", "sign"),
+}
+_LATER = {
+    "init": Later("extproc.commands.init", "Write a commented configuration for an identity provider."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup,
+    sections=_SECTIONS,
+    later=_LATER,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="extproc-sigv4")
 def main() -> None:
     """Envoy external processor: an OIDC token in, a SigV4-signed request to AWS out."""
@@ -23,7 +37,7 @@ def main() -> None:
 
 main.add_command(admin)
 main.add_command(aws)
-main.add_command(init)
+main.add_command(run)
 
 
 @main.command()
@@ -52,7 +66,8 @@ main.add_command(init)
 @click.option("--as-worker", hidden=True, help="What a supervisor assigns to its worker (JSON).")
 def serve(config_path: Path, log_level: str, engine: str | None, workers: int, as_worker: str | None) -> None:
     """Run the gRPC server until SIGTERM. SIGHUP, or a change of the file, reloads the configuration."""
-    from extproc.commands.serve import run
+    from extproc import config
+    from extproc.commands.serve import run as serve_until_stopped
     from extproc.telemetry import logs
 
     read = loader(config_path)
@@ -65,7 +80,11 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
         return settings.model_copy(update={"listen": listen})
 
     logs.configure(log_level)
-    sys.exit(run(or_exit(load), load=load, files=[config_path], workers=workers, as_worker=as_worker))
+    sys.exit(
+        serve_until_stopped(
+            or_exit(load), load=load, files=[config_path], workers=workers, as_worker=as_worker
+        )
+    )
 
 
 @main.command()
@@ -79,6 +98,7 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
 @click.option("--ca", type=FILE, help="With --address: use TLS, and trust this PEM file.")
 def health(config_path: Path | None, address: str | None, ca: Path | None) -> None:
     """Check a running server's gRPC health, as a container's probe. Exit 0 if it serves, else 1."""
+    from extproc import config
     from extproc.commands.health import run
 
     if (config_path is None) == (address is None):
@@ -91,8 +111,10 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 @config_options
 def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line for each error."""
+    from extproc import config
     from extproc.app.factories import build_policy, file_notes, warnings
     from extproc.commands import cel_check
+    from extproc.config import toolhive
     from extproc.policy import review
 
     settings = load(config_path)
@@ -124,6 +146,8 @@ def import_toolhive(
     path: Path, issuer: str | None, audience: str | None, target: str | None, name: str | None
 ) -> None:
     """Print a ToolHive MCPExternalAuthConfig (type awsSts) as a configuration of extproc."""
+    from extproc.config import toolhive
+
     supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target, name=name)
     click.echo(or_exit(lambda: toolhive.native_yaml(path, supplement)), nl=False)
     for note in toolhive.notes(path, supplement):
@@ -222,20 +246,7 @@ def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as
     show_default=True,
     help="The CA bundle on Envoy's machine.",
 )
-@click.option(
-    "--placement",
-    default="http",
-    type=click.Choice(["http", "upstream"]),
-    show_default=True,
-    help="Put the filter into the listener, or into the targets' clusters.",
-)
-@click.option("--jwt-authn", is_flag=True, help="Let Envoy verify tokens too, before extproc does.")
-@click.option("--tls-cert", help="A certificate chain on Envoy's machine, for TLS with clients.")
-@click.option("--tls-key", help="The private key to --tls-cert.")
-@click.option("--extproc-ca", help="A CA on Envoy's machine, for TLS with extproc [default: --ca-file].")
-@click.option("--extproc-cert", help="Envoy's own certificate chain for extproc (mTLS).")
-@click.option("--extproc-key", help="The private key to --extproc-cert.")
-@click.option("--extproc-name", help="The name in extproc's certificate [default: the host of its address].")
+@rendering_options
 @click.option(
     "--affinity/--no-affinity",
     default=None,
@@ -308,6 +319,8 @@ def demo(*, keep: bool, ports: str, no_cimd: bool) -> None:
     try:
         from extproc.demo.command import run
     except ModuleNotFoundError as error:
+        from extproc.extras import how_to_install
+
         click.echo(f"extproc demo needs {error.name}: {how_to_install('demo')}", err=True)
         sys.exit(1)
     sys.exit(0 if run(keep=keep, fixed_ports=ports == "fixed", client_documents=not no_cimd) else 1)

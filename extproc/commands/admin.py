@@ -14,8 +14,6 @@ from typing import Any, NoReturn
 
 import click
 
-from extproc import config
-
 _NO, _BAD_INPUT, _NO_ANSWER = 1, 2, 3
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -86,6 +84,8 @@ def _connected(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _configured(path: Path | None) -> str:
+    from extproc import config
+
     assert path is not None  # noqa: S101 - one of the two is given
     try:
         address = config.load_listen(path).admin_grpc

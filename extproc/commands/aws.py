@@ -53,8 +53,8 @@ def aws(
     With --check: exit 0 without findings, 1 with a "missing: ..." or "too wide: ..." line for each,
     2 if unreadable.
     """
-    from extproc.aws.requirements import accounts, notes, warnings  # noqa: PLC0415
-    from extproc.commands import aws_output as command  # noqa: PLC0415
+    from extproc.aws.requirements import accounts, notes, warnings
+    from extproc.commands import aws_output as command
 
     settings = load(config_path)
     needed = [

@@ -1,14 +1,21 @@
-"""What commands that read a configuration have in common."""
+"""What commands that read a configuration have in common.
+
+The command line is defined without loading what reads the configuration, so that ``--help`` and shell
+completion are quick.
+"""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from extproc import config
-from extproc.config import toolhive
+if TYPE_CHECKING:
+    from extproc import config
+    from extproc.config import toolhive
 
 FILE = click.Path(path_type=Path)
 
@@ -40,11 +47,15 @@ def config_options(command: _Command) -> _Command:
 
 def supplement() -> toolhive.Supplement:
     """Return what this command's options add to a ToolHive resource."""
+    from extproc.config import toolhive
+
     return toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
 
 
 def loader(path: Path) -> Callable[[], config.Settings]:
     """Return a function that reads the configuration with this command's options."""
+    from extproc.config import toolhive
+
     given = supplement()
     return lambda: toolhive.load(path, given)
 
@@ -56,6 +67,8 @@ def load(path: Path) -> config.Settings:
 
 def or_exit(work: Callable[[], _Loaded]) -> _Loaded:
     """Do the work, or exit with 2 and the configuration's problems."""
+    from extproc import config
+
     try:
         return work()
     except config.ConfigError as error:

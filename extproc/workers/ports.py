@@ -4,7 +4,7 @@ import errno
 import socket
 
 
-def refuse_ports_in_use(addresses: list[str]) -> None:
+def refuse_ports_in_use(addresses: list[str], *, setting: str = "listen.grpc") -> None:
     """Fail if a port is in use, before workers start.
 
     Workers share a port with SO_REUSEPORT, so another process that does so too would go unnoticed and take
@@ -30,5 +30,5 @@ def refuse_ports_in_use(addresses: list[str]) -> None:
                 except OSError as error:
                     if error.errno == errno.EADDRINUSE:
                         raise OSError(
-                            f"listen.grpc {address}: cannot listen there; does another process?"
+                            f"{setting} {address}: cannot listen there; does another process?"
                         ) from None

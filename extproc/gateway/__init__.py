@@ -1,0 +1,1 @@
+"""The server and its Envoy as one: started, supervised and stopped together (``extproc run``)."""

@@ -1,0 +1,39 @@
+"""The command line is defined without what commands need when they run: help and completion are quick."""
+
+import subprocess
+import sys
+
+import click
+
+from extproc.cli import main
+
+HEAVY = (
+    "pydantic",
+    "yaml",
+    "grpc",
+    "botocore",
+    "structlog",
+    "cryptography",
+    "celpy",
+    "rich",
+    "envoy_data_plane",
+)
+
+
+def test_defining_the_commands_loads_no_heavy_library():
+    program = f"import sys, extproc.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_command_is_in_one_section_of_the_help():
+    context = click.Context(main)
+    named = [name for names in main.sections.values() for name in names]
+    assert sorted(named) == main.list_commands(context)
+    assert "Other commands" not in main.get_help(context)
+
+
+def test_commands_that_are_loaded_later_are_listed_as_they_call_themselves():
+    context = click.Context(main)
+    for name, later in main.later.items():
+        assert main.get_command(context, name).get_short_help_str(200) == later.short_help
