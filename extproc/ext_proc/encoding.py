@@ -97,6 +97,23 @@ def encode_mode_override(
     return bytes(ProcessingResponse(mode_override=mode).SerializeToString())
 
 
+def encode_request_mode() -> bytes:
+    """Ask Envoy for the whole body and the trailers of the request, and for the end of the response.
+
+    To be added to "continue". Envoy takes it where ``allow_mode_override`` is true and no
+    ``allowed_override_modes`` excludes it, and ignores it elsewhere. Without it an Envoy that is not
+    configured to send trailers would forward a request of headers and trailers unsigned.
+    """
+    mode = ProcessingMode(
+        request_header_mode=ProcessingMode.SEND,
+        request_body_mode=ProcessingMode.BUFFERED,
+        request_trailer_mode=ProcessingMode.SEND,
+        response_header_mode=ProcessingMode.SKIP,  # by default it would be sent
+        response_trailer_mode=ProcessingMode.SEND,
+    )
+    return bytes(ProcessingResponse(mode_override=mode).SerializeToString())
+
+
 def encode_response_continue(
     *, body_mode: Literal["NONE", "BUFFERED", "STREAMED"] = "NONE", trailers: bool = False
 ) -> bytes:

@@ -20,10 +20,14 @@ class Answer:
     may_end: bool = False
 
 
+REQUEST_MODE = encoding.encode_request_mode()
+"""Appended to the answer to the head where ``SHOW_RESPONSE`` is not, which asks for the same and more."""
+
+
 @lru_cache(maxsize=64)
 def proceed(removed: tuple[str, ...], mode_override: bytes = b"") -> Answer:
     """Return "continue", without the headers that must never leave unsigned: ``removed``."""
-    return Answer(encoding.encode_continue(removed) + mode_override, last=False)
+    return Answer(encoding.encode_continue(removed) + (mode_override or REQUEST_MODE), last=False)
 
 
 PASS_BODY = Answer(encoding.encode_body_continue(), last=False, may_end=True)

@@ -20,8 +20,10 @@ buffers the body meanwhile, and the sender of a token that is refused must not b
 buffer: so "continue" waits for verification, and for credentials if the body decides nothing.
 
 Where the upstream's response is to be looked at, Envoy is asked for it with the answer to the head, since it
-accepts a mode override then only. Where the target's open requests are counted, the stream holds a slot and
-stays until Envoy ends it, which is when the response is over or the client gone.
+accepts a mode override then only. Every "continue" also asks for the request's trailers, should Envoy not be
+configured to send them: they would be all that follows a head without a body. Where the target's open
+requests are counted, the stream holds a slot and stays until Envoy ends it, which is when the response is
+over or the client gone.
 """
 
 import asyncio
@@ -43,6 +45,7 @@ from extproc.request.answers import (
     PASS_RESPONSE,
     PASS_REST,
     PASS_TRAILERS,
+    REQUEST_MODE,
     SHOW_BODY,
     SHOW_PARTS,
     SHOW_RESPONSE,
@@ -218,6 +221,8 @@ def _signed(
     """Let what follows a signed request pass, and learn from the response."""
     progress.phase = Phase.SIGNED
     is_kept = progress.slot is not None
+    # A counted request without a body: Envoy is to show the response's end, whatever its configuration says.
+    answer.message += b"" if progress.is_watched or admission.needs_body else REQUEST_MODE
 
     def last(passed: Answer) -> Answer:
         """Return the stream's last answer, unless the stream is still to be counted."""

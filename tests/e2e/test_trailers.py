@@ -1,6 +1,7 @@
 """HTTP/2 requests with trailers: Envoy asks about a body only if one came."""
 
 import pytest
+import yaml
 
 from support.http import http2_exchange
 
@@ -53,6 +54,33 @@ def test_an_envoy_that_does_not_ask_about_trailers_still_forwards_no_token(stack
     for seen in stack.control("mcp", "requests"):
         names = {name for name, _ in seen["headers"]}
         assert not {"authorization", "cookie", "x-amz-date", "x-amz-security-token"} & names
+
+
+def without_trailers(text):
+    """As Envoy Gateway configures the filter: no trailers are sent, and any mode may be asked for."""
+    document = yaml.safe_load(text)
+    manager = document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    (ours,) = [entry["typed_config"] for entry in manager["http_filters"] if "ext_proc" in entry["name"]]
+    ours["processing_mode"] = {"request_body_mode": "BUFFERED", "response_header_mode": "SKIP"}
+    ours["allow_mode_override"] = True
+    del ours["allowed_override_modes"]
+    for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
+        for overrides in route.get("typed_per_filter_config", {}).values():
+            overrides.get("overrides", {}).pop("processing_mode", None)
+    return yaml.safe_dump(document)
+
+
+def test_an_envoy_that_allows_other_modes_is_made_to_ask_about_trailers(stack, another_envoy):
+    address = another_envoy(without_trailers).removeprefix("http://")
+    admin, guest = head(stack.token("demo-admin")), head(stack.token("demo-guest"))
+    for _ in range(2):  # the first response is looked at, the second is not
+        assert http2_exchange(address, [admin, b"{}"]) == 200
+        assert http2_exchange(address, [admin, b"{}", TRAILERS]) == 200
+    stack.control("mcp", "reset", {})
+    for _ in range(2):
+        assert http2_exchange(address, [admin, TRAILERS]) == 400
+        assert http2_exchange(address, [[*guest, ("content-type", "application/json")], TRAILERS]) == 403
+    assert stack.control("mcp", "stats")["received"] == 0
 
 
 def test_a_token_that_is_refused_cannot_hold_a_stream_open_by_a_body_that_never_ends(stack):

@@ -559,6 +559,13 @@ async def test_asking_for_a_response_body_leaves_the_requests_modes_as_they_are_
     assert (mode.request_body_mode, mode.request_trailer_mode) == (BUFFERED, SENT)
 
 
+async def test_continue_asks_for_the_body_and_the_trailers_of_the_request_and_no_more_of_the_response():
+    answers = await drive(Parts(), headers_message())
+    mode = answers[0].response.mode_override
+    assert (mode.request_body_mode, mode.request_trailer_mode) == (BUFFERED, SENT)
+    assert (mode.response_header_mode, mode.response_body_mode) == (2, 0)  # SKIP, NONE
+
+
 async def test_an_unrequested_response_body_is_a_protocol_violation():
     parts = Parts(answers="every")
     answers = await drive(parts, headers_message(), body_message(), response_body_message(b""))

@@ -164,3 +164,21 @@ async def test_looking_at_a_body_keeps_the_trailers_mode_that_keeps_the_stream()
     assert override.response_trailer_mode == 1  # SEND
     answer = await step(stream, response_body_message(b"{}", end_of_stream=True))
     assert answer.may_end
+
+
+@pytest.mark.parametrize("answers", ["never", "every"])
+@pytest.mark.parametrize("head", [GET, headers_message()], ids=["head alone", "continue"])
+async def test_the_answer_to_the_head_asks_for_the_end_of_the_response_however_envoy_is_configured(
+    answers, head
+):
+    parts = counting(answers=answers)
+    answer = await step(Stream(parts.pipeline, target_name=None), head)
+    mode = Seen(answer.message).response.mode_override
+    assert mode.response_trailer_mode == 1
+    watched = answers == "every" and head is not GET  # without a buffered body it is not asked for
+    assert mode.response_header_mode == (1 if watched else 2)
+
+
+async def test_where_nothing_is_counted_a_request_without_a_body_is_answered_without_another_mode():
+    answer = await step(Stream(Parts().pipeline, target_name=None), GET)
+    assert not Seen(answer.message).response.mode_override
