@@ -16,10 +16,11 @@ from extproc.commands.run import run
 _SECTIONS = {
     "Begin": ("init", "import-toolhive", "run", "demo"),
     "Serve": ("serve", "envoy", "health"),
-    "Examine a configuration": ("check", "explain", "test", "aws", "doctor"),
+    "Examine a configuration": ("check", "explain", "test", "diff", "aws", "doctor"),
     "Operate": ("admin", "sign"),
 }
 _LATER = {
+    "diff": Later("extproc.commands.diff", "Show who would get more or less under another configuration."),
     "init": Later("extproc.commands.init", "Write a commented configuration for an identity provider."),
 }
 
