@@ -9,6 +9,8 @@ DEMO   := $(VENV)/.installed-demo
 STAMP  := $(VENV)/.installed
 # What makes releases lives by itself: locks, the list of what is inside (SBOM).
 TOOLS  := .venv-tools
+# A linter of CloudFormation with 140 MB of dependencies lives by itself too.
+VALIDATORS := .venv-validators
 # Its dependencies conflict with ours (an older mcp), so the proxy we compare with lives by itself.
 PROXY  := .venv-bench-proxy
 
@@ -16,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench examples idp-docs protos aws-commands clean
+.PHONY: help instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench aws-templates examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,6 +33,7 @@ help:
 	@echo "make object-stores  the real MinIO and versitygw behind the gateway (needs go; two minutes to build)"
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
 	@echo "make alerts  the alert rules against recorded series (needs promtool: on the PATH, or apt-get gets it)"
+	@echo "make aws-templates  what extproc aws prints, by cfn-lint (installs it, 140 MB, beside this project)"
 	@echo "make live-alerts  a real Prometheus, and the server broken in each way (ten minutes)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make instructions  of a warm request of the real server, by callgrind, beside those committed (needs valgrind)"
@@ -158,6 +161,16 @@ $(TOOLS)/.installed: requirements/tools.txt
 	@$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
+$(VALIDATORS)/.installed: requirements/validators.txt
+	$(call environment,$(VALIDATORS))
+	@$(VALIDATORS)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+# What `extproc aws` prints, by cfn-lint: templates, and the trust and permission policies in them.
+aws-templates: $(STAMP) $(VALIDATORS)/.installed
+	@CFN_LINT=$(CURDIR)/$(VALIDATORS)/bin/cfn-lint $(BIN)/python -m pytest -m long \
+	  tests/integration/aws/test_validators.py $(ARGS)
+
 # The newest versions that pyproject.toml allows, for every platform and Python; all locks agree with dev.txt.
 # uv reads UV_INDEX_URL and the like, not pip's configuration.
 COMPILE = $(TOOLS)/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --upgrade \
@@ -171,6 +184,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra otel -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
+	$(COMPILE) requirements/validators.in -o requirements/validators.txt
 	$(COMPILE) requirements/mutants.in -c requirements/dev.txt -o requirements/mutants.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --resolution lowest-direct -o requirements/oldest.txt
 
