@@ -8,19 +8,23 @@ import click
 
 from extproc.commands.admin import admin
 from extproc.commands.aws import aws
+from extproc.commands.connect import connect
 from extproc.commands.envoy_options import rendering_options
 from extproc.commands.groups import CommandGroup, Later
 from extproc.commands.options import FILE, config_options, load, loader, or_exit, supplement
 from extproc.commands.run import run
 
 _SECTIONS = {
-    "Begin": ("init", "import-toolhive", "run", "demo"),
+    "Begin": ("init", "import-toolhive", "run", "connect", "demo"),
     "Serve": ("serve", "envoy", "health"),
     "Examine a configuration": ("check", "explain", "test", "diff", "aws", "doctor"),
     "Operate": ("admin", "sign"),
 }
 _LATER = {
-    "diff": Later("extproc.commands.diff", "Show who would get more or less under another configuration."),
+    "diff": Later(
+        "extproc.commands.diff",
+        "Show who would get another role, session or denial under another configuration.",
+    ),
     "init": Later("extproc.commands.init", "Write a commented configuration for an identity provider."),
 }
 
@@ -38,6 +42,7 @@ def main() -> None:
 
 main.add_command(admin)
 main.add_command(aws)
+main.add_command(connect)
 main.add_command(run)
 
 

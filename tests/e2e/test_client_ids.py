@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull
 
+from extproc.connect.clients import CLIENTS
+from extproc.connect.endpoint import Endpoint
 from support.client_documents import serving_documents
 from support.logins import REDIRECT, Browser, Memory, login
 from support.node import FOLDER, node
@@ -129,13 +130,21 @@ async def _refused(url, token):
             await asyncio.sleep(0.2)
 
 
+def printed(directory, client, stack):
+    """Return a file with what ``extproc connect`` prints for a client of the stack."""
+    path = directory / {"python": "login.py", "typescript": "login.mjs"}[client]
+    path.write_text(CLIENTS[client](Endpoint(stack.addresses.resource)))
+    return path
+
+
 @pytest.mark.parametrize("options", [[], ["--client-id", "demo-client"], ["--client-metadata-url"]])
-def test_the_example_program_logs_in_by_the_browser(stack, documents, options):
+def test_the_printed_program_logs_in_by_the_browser(stack, documents, options, tmp_path):
+    arguments = [stack.addresses.resource, "whoami", *options]
     if options == ["--client-metadata-url"]:
-        options = [*options, documents.url()]
+        arguments.append(documents.url())
     browser = f"{sys.executable} -P {ROOT / 'tests/support/browser.py'} demo-developer %s"
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs/clients/login.py"), stack.addresses.resource, *options],
+        [sys.executable, str(printed(tmp_path, "python", stack)), *arguments],
         env={**os.environ, "BROWSER": browser},
         capture_output=True,
         text=True,
@@ -146,10 +155,10 @@ def test_the_example_program_logs_in_by_the_browser(stack, documents, options):
     assert done.returncode == 0
 
 
-def test_the_example_program_shows_why_somebody_is_refused_and_no_traceback(stack):
+def test_the_printed_program_shows_why_somebody_is_refused_and_no_traceback(stack, tmp_path):
     browser = f"{sys.executable} -P {ROOT / 'tests/support/browser.py'} demo-guest %s"
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs/clients/login.py"), stack.addresses.resource],
+        [sys.executable, str(printed(tmp_path, "python", stack))],
         env={**os.environ, "BROWSER": browser},
         capture_output=True,
         text=True,
@@ -171,11 +180,11 @@ def typescript(stack, tmp_path):
     browser.chmod(0o755)
     program = node(at_least=20)
     (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
-    shutil.copy(ROOT / "docs/clients/login.mjs", tmp_path)
+    login = printed(tmp_path, "typescript", stack)
 
     def run(**environment):
         done = subprocess.run(
-            [program, str(tmp_path / "login.mjs"), stack.addresses.resource],
+            [program, str(login), stack.addresses.resource, "whoami"],
             env={**os.environ, "BROWSER": str(browser), **environment},
             capture_output=True,
             text=True,

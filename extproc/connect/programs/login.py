@@ -1,11 +1,12 @@
-"""Log in to an MCP endpoint with the official Python SDK, and call a tool.
+"""Log in to an MCP endpoint with the official Python SDK, and list its tools or call one.
 
     pip install 'mcp>=2.3,<3'
-    python login.py http://localhost:10000/mcp
+    python login.py [URL] [TOOL]
 
-The browser opens, and returns to this program. Without ``--client-id`` the SDK uses the document at
-``--client-metadata-url`` if the identity provider supports it, and otherwise registers itself. Tokens are in
-memory only, and refreshed when they expire; a program for daily use keeps them in the system's key ring.
+Without a tool it lists the tools. The browser opens, and returns to this program. Without ``--client-id`` the
+SDK uses the document at ``--client-metadata-url`` if the identity provider supports it, and otherwise
+registers itself. Tokens are in memory only, and refreshed when they expire; a program for daily use keeps
+them in the system's key ring.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAu
 from mcp.shared.exceptions import MCPError
 from pydantic import AnyUrl
 
+URL = "http://localhost:10000/mcp"
+CLIENT_ID: str | None = None
 LOGIN_WITHIN = 300  # seconds
 _REQUEST_LINE = 16 * 1024  # bytes
 
@@ -99,9 +102,9 @@ def _reasons(refused: BaseExceptionGroup) -> str:
 async def main() -> None:
     """Log in with the options of the command line, and show a tool's result."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("url")
-    parser.add_argument("tool", nargs="?", default="whoami")
-    parser.add_argument("--client-id", help="registered beforehand, as a public client")
+    parser.add_argument("url", nargs="?", default=URL)
+    parser.add_argument("tool", nargs="?")
+    parser.add_argument("--client-id", default=CLIENT_ID, help="registered beforehand, as a public client")
     parser.add_argument("--client-metadata-url", help="an https URL: a client id metadata document")
     parser.add_argument("--callback-port", type=int, default=0)
     arguments = parser.parse_args()
@@ -126,9 +129,13 @@ async def main() -> None:
         httpx2.AsyncClient(auth=login, timeout=LOGIN_WITHIN) as http,
         Client(streamable_http_client(arguments.url, http_client=http)) as client,
     ):
-        result = await client.call_tool(arguments.tool, {})
+        if arguments.tool is None:
+            lines = [tool.name for tool in (await client.list_tools()).tools]
+        else:
+            result = await client.call_tool(arguments.tool, {})
+            lines = [part.text for part in result.content if part.type == "text"]
     await callback.close()
-    print("\n".join(part.text for part in result.content if part.type == "text"))  # noqa: T201
+    print("\n".join(lines))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-// Log in to an MCP endpoint with the official TypeScript SDK, and call a tool.
+// Log in to an MCP endpoint with the official TypeScript SDK, and list its tools or call one.
 //
 //     npm install @modelcontextprotocol/sdk@1
-//     node login.mjs http://localhost:10000/mcp
+//     node login.mjs [URL] [TOOL]
 //
 // The browser opens ($BROWSER, else the system's), and returns to this program. CLIENT_ID is a client registered
 // beforehand; CLIENT_METADATA_URL a client id metadata document, used if the identity provider supports it.
@@ -16,7 +16,10 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { UnauthorizedError } from "@modelcontextprotocol/sdk/client/auth.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
-const [url, tool = "whoami"] = process.argv.slice(2);
+const URL_DEFAULT = "http://localhost:10000/mcp";
+const CLIENT_ID = undefined;
+const [url = URL_DEFAULT, tool] = process.argv.slice(2);
+const clientId = process.env.CLIENT_ID ?? CLIENT_ID;
 
 /** The loopback address that the browser comes back to (RFC 8252 section 7.3). */
 class Callback {
@@ -46,7 +49,7 @@ class Login {
   constructor(redirectUrl) {
     this.redirectUrl = redirectUrl;
     this.clientMetadataUrl = process.env.CLIENT_METADATA_URL;
-    this.client = process.env.CLIENT_ID ? { client_id: process.env.CLIENT_ID } : undefined;
+    this.client = clientId ? { client_id: clientId } : undefined;
     this.expectedState = randomUUID();
   }
 
@@ -97,6 +100,10 @@ const client = await connect();
 const calls = Number(process.env.CALLS ?? 1); // more than one shows what happens when the token expires
 for (let call = 0; call < calls; call++) {
   if (call > 0) await new Promise((resolve) => setTimeout(resolve, Number(process.env.PAUSE ?? 1000)));
+  if (tool === undefined) {
+    console.log((await client.listTools()).tools.map(({ name }) => name).join("\n"));
+    continue;
+  }
   const result = await client.callTool({ name: tool, arguments: {} });
   console.log(result.content.filter((part) => part.type === "text").map((part) => part.text).join("\n"));
 }

@@ -1,0 +1,1 @@
+"""What connects MCP clients to an endpoint, to be pasted (``extproc connect``)."""
