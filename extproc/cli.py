@@ -119,11 +119,13 @@ def check(config_path: Path) -> None:
     """Validate a configuration file. Exit 0, or 2 with one "path: message" line for each error."""
     from extproc import config
     from extproc.app.factories import build_policy, file_notes, warnings
+    from extproc.app.token_exchanges import check_files, missing_folders
     from extproc.commands import cel_check
     from extproc.config import toolhive
     from extproc.policy import review
 
     settings = load(config_path)
+    or_exit(lambda: check_files(settings))
     policy = build_policy(settings)
     for warning in (*warnings(settings, policy), *cel_check.warnings(settings)):
         click.echo(f"warning: {warning}", err=True)
@@ -131,6 +133,7 @@ def check(config_path: Path) -> None:
         *toolhive.notes(config_path, supplement()),
         *config.notes(settings),
         *file_notes(settings),
+        *missing_folders(settings),
         *review.notes(policy),
     ):
         click.echo(f"note: {note}", err=True)

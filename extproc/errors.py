@@ -72,6 +72,14 @@ class Reason(StrEnum):
     USER_BUSY = "user_busy"
     STS_PROVIDER_UNREACHABLE = "sts_provider_unreachable"
     STS_MISCONFIGURED = "sts_misconfigured"
+    # The exchange at the identity provider before it.
+    TOKEN_EXCHANGE_REFUSED = "token_exchange_refused"  # noqa: S105
+    TOKEN_EXCHANGE_INTERACTION = "token_exchange_interaction"  # noqa: S105
+    TOKEN_EXCHANGE_CONSENT = "token_exchange_consent"  # noqa: S105
+    TOKEN_EXCHANGE_DENIED = "token_exchange_denied"  # noqa: S105
+    TOKEN_EXCHANGE_MISCONFIGURED = "token_exchange_misconfigured"  # noqa: S105
+    TOKEN_EXCHANGE_UNAVAILABLE = "token_exchange_unavailable"  # noqa: S105
+    TOKEN_EXCHANGE_BUSY = "token_exchange_busy"  # noqa: S105
     # The target.
     TARGET_BUSY = "target_busy"
     USER_STREAMS = "user_streams"
@@ -275,6 +283,22 @@ _OUTCOMES = {
         "AWS is not set up for this gateway's users, and logging in again does not help.",
         ask=True,
     ),
+    Reason.TOKEN_EXCHANGE_REFUSED: _invalid_token("The identity provider does not accept the access token."),
+    Reason.TOKEN_EXCHANGE_INTERACTION: _invalid_token("The identity provider requires a new login."),
+    Reason.TOKEN_EXCHANGE_CONSENT: _invalid_token("The identity provider requires your consent."),
+    Reason.TOKEN_EXCHANGE_DENIED: _access_denied(
+        "The identity provider does not let your account be used here."
+    ),
+    Reason.TOKEN_EXCHANGE_MISCONFIGURED: Outcome(
+        500,
+        "server_error",
+        "The gateway cannot exchange tokens at the identity provider, and logging in again does not help.",
+        ask=True,
+    ),
+    Reason.TOKEN_EXCHANGE_UNAVAILABLE: _unavailable(
+        "The identity provider does not answer the gateway. Try again in a few seconds."
+    ),
+    Reason.TOKEN_EXCHANGE_BUSY: _unavailable("The identity provider is busy. Try again in a few seconds."),
     Reason.TARGET_BUSY: Outcome(
         503, "temporarily_unavailable", "All connections to the target are in use. Try again.", 1
     ),

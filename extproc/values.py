@@ -136,6 +136,22 @@ class Credentials(InMemoryOnly):
     expires_at: float  # seconds since the epoch
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WebIdentityToken(InMemoryOnly):
+    """A token for STS: the user's own, or one that the identity provider gave for it.
+
+    Attributes:
+        obtained_at: seconds since the epoch.
+        expires_at: seconds since the epoch; never after the user's own token expires.
+        config_digest: of the configuration of the issuer under which it was obtained.
+    """
+
+    token: str = field(repr=False)
+    obtained_at: float
+    expires_at: float
+    config_digest: bytes = field(default=b"", repr=False)
+
+
 TokenDigest = NewType("TokenDigest", bytes)
 """SHA-256 of a token: what identifies a session."""
 

@@ -14,7 +14,7 @@ from extproc.authn.keys import KeySource, KeyStore, RefreshPolicy
 from extproc.authn.origin import Origins
 from extproc.authn.provider import Discovery, HttpDocuments, JwksFile, JwksUri
 from extproc.authn.token import TokenLimits
-from extproc.authn.trusted_issuer import TrustedIssuer
+from extproc.authn.trusted_issuer import ExchangedTokens, TrustedIssuer
 from extproc.authn.verifier import Verifier
 from extproc.clock import Clock
 from extproc.config import Issuer, LimitSettings, Refresh, RoleMapping, RuleSettings, Settings, Tls
@@ -177,6 +177,7 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
                 exchange_audiences=Audiences(
                     issuer.sts_token_audiences or issuer.audiences, ignore_slash=issuer.ignore_audience_slash
                 ),
+                exchanged=_exchanged_tokens(issuer),
                 config_digest=_config_digest(issuer, settings.limits, required[issuer.issuer]),
             )
             for issuer in settings.issuers
@@ -187,6 +188,19 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
             nesting=settings.limits.claims_depth,
             values=settings.limits.claims_values,
         ),
+    )
+
+
+def _exchanged_tokens(issuer: Issuer) -> ExchangedTokens | None:
+    exchange = issuer.token_exchange
+    if exchange is None:
+        return None
+    return ExchangedTokens(
+        issuer=exchange.token_issuer or issuer.issuer,
+        audiences=Audiences(exchange.token_audiences, ignore_slash=issuer.ignore_audience_slash),
+        required_claims={name: _values(wanted) for name, wanted in exchange.token_required_claims.items()},
+        subject_claim=exchange.subject_claim,
+        token_subject_claim=exchange.token_subject_claim or exchange.subject_claim,
     )
 
 

@@ -77,6 +77,7 @@ class App:
                 self._state.audit.start()
                 cleanup.push_async_callback(asyncio.to_thread, self._state.audit.close)
             cleanup.callback(self._state.exchange.close)
+            cleanup.callback(self._state.token_exchanges.close)
             cleanup.callback(self._reloader.close)
             if self._worker is None:  # with workers, the supervisor serves operators
                 await cleanup.enter_async_context(
@@ -165,6 +166,8 @@ class App:
             },
             refreshes=lambda: state.credentials.renewals,
             breaker=lambda: state.breaker.state,
+            token_exchange_breakers=lambda: state.token_exchanges.breakers,
+            token_exchanges_waiting=lambda: state.token_exchanges.waiting,
             clock_offset=lambda: state.aws_clock.offset,
             slots=state.slots.counts,
             exchanges_waiting=lambda: state.exchange.waiting,

@@ -13,8 +13,11 @@ from extproc.signing.signer import Signer
 from extproc.sts.aws_clock import AwsClock
 from extproc.sts.breaker import CircuitBreaker
 from extproc.sts.exchange import EXCHANGE_OUTCOMES, Sts, StsExchange
+from extproc.sts.guarded import CallLimits
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.observer import Observer
+from extproc.token_exchange.errors import TOKEN_EXCHANGE_OUTCOMES
+from extproc.token_exchange.exchange import TokenExchanges
 
 
 class ProcessState:
@@ -25,7 +28,9 @@ class ProcessState:
 
     def __init__(self, settings: Settings, *, clock: Clock, sts: Sts | None = None) -> None:
         self.clock = clock
-        self.metrics = Metrics(exchange_outcomes=EXCHANGE_OUTCOMES)
+        self.metrics = Metrics(
+            exchange_outcomes=EXCHANGE_OUTCOMES, token_exchange_outcomes=TOKEN_EXCHANGE_OUTCOMES
+        )
         self.audit = build_audit(settings)
         self.tracer = build_tracer(settings)
         self.observer = Observer(
@@ -42,19 +47,24 @@ class ProcessState:
         self.exchange = StsExchange(
             sts=sts or build_sts(settings, clock=self.aws_clock, on_date=self.aws_clock.observe),
             breaker=self.breaker,
-            deadline=settings.sts.deadline,
-            workers=settings.sts.workers,
-            max_waiting=settings.sts.max_waiting,
-            max_of_one=settings.sts.max_waiting_per_subject,
+            limits=CallLimits(
+                deadline=settings.sts.deadline,
+                workers=settings.sts.workers,
+                max_waiting=settings.sts.max_waiting,
+                max_of_one=settings.sts.max_waiting_per_subject,
+            ),
             on_outcome=self.metrics.exchanged,
             on_refusal=self.metrics.exchange_refused,
         )
+        self.token_exchanges = TokenExchanges(clock=self.aws_clock, on_unusable=self.metrics.token_exchanged)
+        """Exchanges at identity providers. ``Reloader`` has it go by each new configuration."""
         self.slots = StreamSlots()
         """Open requests by target. ``Reloader`` has it go by each new configuration."""
         self.sessions = SessionTable(max_entries=settings.limits.sessions, clock=self.aws_clock)
         self.credentials = CredentialStore(
             sessions=self.sessions,
             exchange=self.exchange,
+            token_exchange=self.token_exchanges,
             clock=self.aws_clock,
             policy=CredentialPolicy(
                 max_entries=settings.limits.sessions,

@@ -41,6 +41,7 @@ class Reloader:
         self._reloading = asyncio.Lock()
         self._fetching: dict[KeyStore, asyncio.Task[None]] = {}
         state.slots.apply(slot_limits(first.settings, workers=workers))
+        state.token_exchanges.apply(first.token_exchanges, first.verifier)
         state.metrics.started(at=state.clock())
         self._expect(first)
 
@@ -114,6 +115,7 @@ class Reloader:
         await _fetch(set(after.key_stores.values()) - set(before.key_stores.values()))
         self._current, self._last_read, self._need_restart = after, wanted, need_restart
         self._state.slots.apply(slot_limits(settings, workers=self._workers))
+        self._state.token_exchanges.apply(after.token_exchanges, after.verifier)
         asyncio.get_running_loop().call_later(RETIRE_AFTER, before.pipeline.authorization.retire)
         self._expect(after)
         self._keep_fresh(after.key_stores.values())
@@ -126,7 +128,9 @@ class Reloader:
     def _expect(self, snapshot: Snapshot) -> None:
         """Show the series that can occur under a snapshot from now on, at 0."""
         self._state.metrics.expect(
-            targets=[target.name for target in snapshot.settings.targets], issuers=snapshot.key_stores
+            targets=[target.name for target in snapshot.settings.targets],
+            issuers=snapshot.key_stores,
+            token_exchanges=snapshot.token_exchanges,
         )
 
     def _forget(self, after: Snapshot) -> int:

@@ -16,12 +16,14 @@ from extproc.app.factories import (
     build_verifier,
 )
 from extproc.app.process_state import ProcessState
+from extproc.app.token_exchanges import build_token_exchanges
 from extproc.authn.keys import KeyStore
 from extproc.authn.verifier import Verifier
-from extproc.config import ConfigError, Settings
+from extproc.config import Settings
 from extproc.policy.rules import Policy
 from extproc.request.pipeline import Pipeline
 from extproc.signing.targets import TargetTable
+from extproc.token_exchange.exchange import ProviderExchange
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +32,7 @@ class Snapshot:
 
     Attributes:
         key_stores: by issuer.
+        token_exchanges: by issuer, for those that have one.
         loaded_at: seconds since the epoch.
     """
 
@@ -39,6 +42,7 @@ class Snapshot:
     policy: Policy = field(repr=False)
     targets: TargetTable = field(repr=False)
     pipeline: Pipeline = field(repr=False)
+    token_exchanges: Mapping[str, ProviderExchange] = field(repr=False)
     loaded_at: float
 
     @property
@@ -54,14 +58,23 @@ class Snapshot:
 def build(settings: Settings, state: ProcessState, *, before: Snapshot | None = None) -> Snapshot:
     """Build a snapshot. It compiles every rule, so call it in a thread of its own.
 
-    Key stores of issuers that are the same ``before`` are kept, with their keys.
+    Key stores and token exchanges of issuers that are the same ``before`` are kept.
+
+    Raises:
+        ConfigError: a file of a token exchange cannot be used.
     """
-    for position, issuer in enumerate(settings.issuers):
-        if issuer.token_exchange is not None:
-            raise ConfigError([f"issuers[{position}].token_exchange: not supported yet"])
     kept = {store.source_key: store for store in before.key_stores.values()} if before else {}
     key_stores = build_key_stores(settings, state.clock, kept, state.metrics.fetched)
     verifier = build_verifier(settings, key_stores, state.clock)
     policy, targets = build_policy(settings), build_targets(settings)
     pipeline = build_pipeline(settings, state.lasting, verifier=verifier, policy=policy, targets=targets)
-    return Snapshot(settings, key_stores, verifier, policy, targets, pipeline, loaded_at=state.clock())
+    exchanges = build_token_exchanges(
+        settings,
+        clock=state.aws_clock,
+        kept=before.token_exchanges if before else {},
+        on_outcome=state.metrics.token_exchanged,
+        on_refusal=state.metrics.token_exchange_refused,
+    )
+    return Snapshot(
+        settings, key_stores, verifier, policy, targets, pipeline, exchanges, loaded_at=state.clock()
+    )

@@ -169,6 +169,31 @@ class JwksUri:
         return await self._documents.get(self._uri, allow_http=self._allow_http)
 
 
+def metadata_url(issuer: str) -> str:
+    """Return where an issuer's metadata is (OpenID Connect Discovery 1.0 section 4)."""
+    return issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+
+def metadata_member(body: bytes, name: str, *, issuer: str) -> str:
+    """Return one member of an issuer's metadata, a URL.
+
+    Raises:
+        KeyDocumentError: the metadata is not JSON or of another issuer, or lacks the member.
+    """
+    url = metadata_url(issuer)
+    try:
+        members = strictjson.loads_object(body)
+    except strictjson.AmbiguousJSONError as error:
+        raise KeyDocumentError(f"{url}: {error}") from None
+    if members.get("issuer") != issuer:  # Discovery 4.3: must be identical
+        seen, expected = _shown(members.get("issuer")), _shown(issuer)
+        raise KeyDocumentError(f"{url}: its issuer is another one, {seen} and not {expected}")
+    member = members.get(name)
+    if not isinstance(member, str):
+        raise KeyDocumentError(f"{url}: {name} is missing")
+    return member
+
+
 class Discovery:
     """A key set whose address comes from OpenID Connect Discovery 1.0 section 4."""
 
@@ -187,19 +212,11 @@ class Discovery:
         Raises:
             KeyDocumentError: it cannot be fetched, is of another issuer, or names no key set.
         """
-        url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
+        url = metadata_url(self._issuer)
         metadata = await self._documents.get(url, allow_http=self._allow_http)
-        try:
-            members = await in_own_thread(partial(strictjson.loads_object, metadata.body), name="keys")
-        except strictjson.AmbiguousJSONError as error:
-            raise KeyDocumentError(f"{url}: {error}") from None
-        if members.get("issuer") != self._issuer:  # Discovery 4.3: must be identical
-            seen, expected = _shown(members.get("issuer")), _shown(self._issuer)
-            raise KeyDocumentError(f"{url}: its issuer is another one, {seen} and not {expected}")
-        jwks_uri = members.get("jwks_uri")
-        if not isinstance(jwks_uri, str):
-            raise KeyDocumentError(f"{url}: jwks_uri is missing")
-        return jwks_uri
+        return await in_own_thread(
+            partial(metadata_member, metadata.body, "jwks_uri", issuer=self._issuer), name="keys"
+        )
 
 
 def _shown(value: object) -> str:

@@ -16,6 +16,23 @@ NEVER_ACCEPTED_TYPES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class ExchangedTokens:
+    """The requirements for tokens that an identity provider gives in exchange for users' tokens.
+
+    Attributes:
+        issuer: the exact ``iss``.
+        subject_claim: the claim of the user's token that says whose it is.
+        token_subject_claim: the claim of the exchanged token that must have the same value.
+    """
+
+    issuer: str
+    audiences: Audiences
+    required_claims: Mapping[str, tuple[ClaimValue, ...]] = field(default_factory=dict)
+    subject_claim: str = "sub"
+    token_subject_claim: str = "sub"  # noqa: S105 - the name of a claim
+
+
+@dataclass(frozen=True, slots=True)
 class TrustedIssuer:
     """One issuer, with the requirements for its tokens.
 
@@ -26,6 +43,7 @@ class TrustedIssuer:
         keys: None if Envoy's jwt_authn verifies this issuer's tokens.
         exchange_header: header with a separate token for STS. Without it STS gets the bearer token.
         exchange_audiences: accepted audiences of that token.
+        exchanged: requirements for tokens that the provider gives in exchange; None without an exchange.
         config_digest: SHA-256 of the issuer's configuration; changes when any setting does.
     """
 
@@ -39,6 +57,7 @@ class TrustedIssuer:
     required_scopes: RequiredScopes = NO_SCOPES
     exchange_header: str | None = None
     exchange_audiences: Audiences = NO_AUDIENCES
+    exchanged: ExchangedTokens | None = None
     config_digest: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
@@ -53,5 +72,7 @@ class TrustedIssuer:
             raise ValueError("a token type that is no access token")
         if not all(self.required_claims.values()):
             raise ValueError("a required claim needs values")
+        if self.exchanged and not self.exchanged.audiences:
+            raise ValueError("exchanged tokens need audiences")
         if self.exchange_header and not (self.exchange_audiences and self.keys):
             raise ValueError("a separate token for STS needs audiences and keys")

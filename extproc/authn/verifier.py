@@ -22,6 +22,7 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
+from extproc.authn.audience import Audiences
 from extproc.authn.claims import (
     check_audience,
     check_required_claims,
@@ -34,7 +35,7 @@ from extproc.authn.claims import (
 from extproc.authn.envoy_jwt import check_same_token, is_same_token
 from extproc.authn.signature import check_header, check_signature
 from extproc.authn.token import TokenLimits, check_form, parse
-from extproc.authn.trusted_issuer import TrustedIssuer
+from extproc.authn.trusted_issuer import ExchangedTokens, TrustedIssuer
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.values import Identity
@@ -89,6 +90,7 @@ class Verifier:
         jwt_payload: Mapping[str, object] | None = None,
         begin: Callable[[Step], None] = _unobserved,
         is_for_sts: bool = False,
+        exchanged: ExchangedTokens | None = None,
     ) -> Identity:
         """Verify one token; waits only while an unknown key is fetched.
 
@@ -98,6 +100,8 @@ class Verifier:
             begin: called with each step before it is taken.
             is_for_sts: the token is a separate one for STS, with audiences of its own and without steps 9
                 and 10: it gives no access.
+            exchanged: such a token comes from an exchange at the provider. Then its audiences are these, and
+                step 9 is taken with these required claims.
 
         Raises:
             Denied: with the reason of the first step that fails.
@@ -121,7 +125,7 @@ class Verifier:
         begin(Step.TIMES)  # 6
         expires_at = check_times(claims, now=self._clock(), leeway=trusted.leeway)
         begin(Step.AUDIENCE)  # 7
-        check_audience(claims, trusted.exchange_audiences if is_for_sts else trusted.audiences)
+        check_audience(claims, _audiences(trusted, exchanged, is_for_sts=is_for_sts))
         begin(Step.SUBJECT)  # 8
         subject = check_subject(claims)
         check_strings(claims)
@@ -130,6 +134,9 @@ class Verifier:
             check_required_claims(claims, trusted.required_claims)
             begin(Step.SCOPES)  # 10
             check_scopes(claims, trusted.required_scopes)
+        elif exchanged is not None:
+            begin(Step.CLAIMS)
+            check_required_claims(claims, exchanged.required_claims)
         return Identity(
             issuer=trusted.issuer,
             subject=subject,
@@ -216,6 +223,30 @@ class Verifier:
         )
         return both, token
 
+    async def verify_exchanged(self, identity: Identity, unverified_token: str) -> Identity:
+        """Verify the token that a provider gave in exchange for a user's, and that it is the same user's.
+
+        It passes steps 1 to 9, with the audiences and required claims of the issuer's ``exchanged``.
+
+        Raises:
+            Denied: the token is not valid, or of another issuer or user.
+        """
+        wanted = self._issuers[identity.issuer].exchanged
+        if wanted is None:
+            raise Denied(Reason.CONFIGURATION_CHANGED, "the issuer's tokens are not exchanged any more")
+        other = await self.verify(unverified_token, is_for_sts=True, exchanged=wanted)
+        if other.issuer != wanted.issuer:
+            raise Denied(Reason.EXCHANGE_TOKEN_FOREIGN, f"iss is not {wanted.issuer}")
+        whose = identity.claims.get(wanted.subject_claim)
+        if not isinstance(whose, str) or not whose:
+            raise Denied(Reason.EXCHANGE_TOKEN_FOREIGN, f"the user's token has no {wanted.subject_claim}")
+        if other.claims.get(wanted.token_subject_claim) != whose:
+            raise Denied(
+                Reason.EXCHANGE_TOKEN_FOREIGN,
+                f"{wanted.token_subject_claim} is not the {wanted.subject_claim} of the user's token",
+            )
+        return other
+
     def is_verified_by_envoy(self, issuer: object) -> bool:
         """Return whether Envoy's jwt_authn verifies this issuer's tokens."""
         trusted = self._issuers.get(issuer) if isinstance(issuer, str) else None
@@ -253,6 +284,12 @@ class Verifier:
         if trusted is None:
             raise Denied(Reason.ISSUER_UNKNOWN, f"iss is no configured issuer{self._hint(issuer)}")
         return trusted
+
+
+def _audiences(trusted: TrustedIssuer, exchanged: ExchangedTokens | None, *, is_for_sts: bool) -> Audiences:
+    if exchanged is not None:
+        return exchanged.audiences
+    return trusted.exchange_audiences if is_for_sts else trusted.audiences
 
 
 def _with_interned_strings(claims: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -37,6 +37,10 @@ def run(
     except ValueError as error:
         click.echo(f"listen.grpc: {error}", err=True)
         return 2
+    problems = _file_problems(settings)
+    if problems:
+        click.echo("\n".join(problems), err=True)
+        return 2
     try:
         if as_worker is not None:
             asyncio.run(_serve(settings, load, files, WorkerSpec.from_json(as_worker)))
@@ -48,6 +52,15 @@ def run(
         click.echo(f"extproc: {error}", err=True)
         return 1
     return 0
+
+
+def _file_problems(settings: Settings) -> list[str]:
+    """Return what is wrong with the files of token exchanges, before a server or its workers need them."""
+    if not any(issuer.token_exchange for issuer in settings.issuers):
+        return []
+    from extproc.app.token_exchanges import file_problems, missing_folders  # noqa: PLC0415
+
+    return [*file_problems(settings), *missing_folders(settings)]
 
 
 async def _serve(

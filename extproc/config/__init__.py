@@ -12,6 +12,7 @@ from extproc.config.listen import Listen, Tls, stays_local
 from extproc.config.roles import RoleMapping, RuleSettings
 from extproc.config.settings import LimitSettings, Settings
 from extproc.config.targets import TargetSettings
+from extproc.config.token_exchange import TokenExchangeSettings
 
 __all__ = [
     "ConfigError",
@@ -24,6 +25,7 @@ __all__ = [
     "Settings",
     "TargetSettings",
     "Tls",
+    "TokenExchangeSettings",
     "grpc_address",
     "host_port",
     "load",

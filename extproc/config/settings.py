@@ -140,7 +140,8 @@ class Settings(Section):
     @property
     def session_deadline(self) -> float:
         """Seconds within which a session has its issuer's keys and its credentials, or is refused."""
-        return self.sts.deadline + RefreshPolicy().wait
+        exchanges = 2 if any(entry.token_exchange for entry in self.issuers) else 1
+        return exchanges * self.sts.deadline + RefreshPolicy().wait
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -1,7 +1,7 @@
 """A small OpenID Connect provider for the demo: discovery, JWKS, clients, authorization, tokens.
 
-There are three built-in accounts. The authorization page asks for no password: choosing an account logs in,
-and so does a request whose ``login_hint`` names one.
+There are four built-in accounts; tokens of one have ``azp``. The authorization page asks for no password:
+choosing an account logs in, and so does a request whose ``login_hint`` names one.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,7 +25,16 @@ from extproc.demo.idp_clients import Clients
 from extproc.demo.idp_codes import CodeFlow
 from extproc.demo.idp_documents import ClientDocuments
 from extproc.demo.idp_errors import OAuthError
-from extproc.demo.idp_grants import ACCOUNTS, DEFAULT_LIFETIME, MAX_LIFETIME, Grants, TokenRequest
+from extproc.demo.idp_exchange import ACCESS_TOKEN, GRANTS, TOKEN_EXCHANGE, Exchanges, user_object_id
+from extproc.demo.idp_gateways import Gateway, Gateways
+from extproc.demo.idp_grants import (
+    ACCOUNTS,
+    AUTHORIZED_PARTY_ACCOUNT,
+    DEFAULT_LIFETIME,
+    MAX_LIFETIME,
+    Grants,
+    TokenRequest,
+)
 from extproc.demo.idp_keys import ALGORITHMS, KeyRing
 from extproc.demo.idp_page import account_page
 from extproc.loopback import is_loopback_url
@@ -62,13 +72,17 @@ class Provider:
     def __init__(self, settings: IdpSettings) -> None:
         self._settings = settings
         self._keys = KeyRing()
-        self._faults: dict[str, str | None] = {"jwks": None, "discovery": None}
+        self._faults: dict[str, str | None] = {"jwks": None, "discovery": None, "exchange": None}
         self._hits: Counter[str] = Counter()
         loopback = is_loopback_url(settings.issuer)
         documents = ClientDocuments(allow_loopback=loopback) if settings.client_documents else None
         self._clients = Clients(documents)
         self._codes = CodeFlow(issuer=settings.issuer)
         self._grants = Grants(audience=settings.audience, codes=self._codes)
+        self._gateways = Gateways(issuer=settings.issuer, token_endpoint=f"{settings.issuer}/token")
+        self._exchanges = Exchanges(
+            issuer=settings.issuer, audience=settings.audience, gateways=self._gateways, keys=self._keys
+        )
 
     def metadata(self) -> dict[str, Any]:
         """Return the document of OpenID Connect Discovery section 3, which RFC 8414 shares."""
@@ -77,7 +91,7 @@ class Provider:
             "issuer": issuer,
             "jwks_uri": f"{issuer}/jwks.json",
             "token_endpoint": f"{issuer}/token",
-            "grant_types_supported": self._grants.types,
+            "grant_types_supported": [*self._grants.types, *GRANTS],
             "authorization_endpoint": f"{issuer}/authorize",
             "registration_endpoint": f"{issuer}/register",
             "client_id_metadata_document_supported": self._settings.client_documents,
@@ -86,7 +100,12 @@ class Provider:
             "authorization_response_iss_parameter_supported": True,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": list(ALGORITHMS),
-            "token_endpoint_auth_methods_supported": ["none"],
+            "token_endpoint_auth_methods_supported": [
+                "none",
+                "client_secret_basic",
+                "client_secret_post",
+                "private_key_jwt",
+            ],
             "scopes_supported": ["openid", "mcp"],
             "claims_supported": ["iss", "sub", "aud", "exp", "iat", "groups", "email"],
         }
@@ -109,6 +128,8 @@ class Provider:
             "groups": list(wanted.groups),
             "email": f"{wanted.subject}@demo.example",
         }
+        if wanted.account == AUTHORIZED_PARTY_ACCOUNT:
+            claims |= {"azp": wanted.client_id, "oid": user_object_id(wanted.subject)}
         return self._keys.sign(claims, algorithm=wanted.algorithm)
 
     async def discovery(self, request: Request) -> Response:
@@ -126,7 +147,10 @@ class Provider:
         """Answer the token endpoint (RFC 6749 sections 4.3, 5.1 and 5.2)."""
         self._count(request)
         try:
-            wanted = self._grants.accept(await read_form(request, limit=FORM_LIMIT))
+            form = await read_form(request, limit=FORM_LIMIT)
+            if form.get("grant_type") in GRANTS:
+                return await self._exchange(form, request.headers.get("authorization"))
+            wanted = self._grants.accept(form)
         except FormError as error:
             return _oauth_error(OAuthError("invalid_request", str(error)))
         except OAuthError as error:
@@ -140,6 +164,31 @@ class Provider:
         if wanted.refresh_token is not None:
             body["refresh_token"] = wanted.refresh_token
         return JSONResponse(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
+
+    async def _exchange(self, form: Mapping[str, str], authorization: str | None) -> Response:
+        """Answer a token exchange (RFC 8693 2.2.1), or with the configured fault."""
+        self._hits["exchange"] += 1
+        faulty = await self._faulty("exchange")
+        if faulty is not None:
+            return faulty
+        exchanged = self._exchanges.accept(form, authorization)
+        body = {
+            "access_token": exchanged.token,
+            "token_type": "Bearer",
+            "expires_in": exchanged.lifetime,
+            "scope": exchanged.scope,
+            **({"issued_token_type": ACCESS_TOKEN} if form["grant_type"] == TOKEN_EXCHANGE else {}),
+        }
+        return JSONResponse(body, headers={"cache-control": "no-store", "pragma": "no-cache"})
+
+    async def gateways(self, request: Request) -> Response:
+        """Register a confidential client that may exchange tokens."""
+        try:
+            gateway = Gateway.from_json(await request.json())
+            self._gateways.register(gateway)
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, status_code=HTTPStatus.BAD_REQUEST)
+        return JSONResponse({"client_id": gateway.client_id, "shape": gateway.shape})
 
     async def register(self, request: Request) -> Response:
         """Register a client (RFC 7591)."""
@@ -243,6 +292,7 @@ def create_app(settings: IdpSettings) -> Starlette:
             Route("/_control/rotate", provider.rotate, methods=["POST"]),
             Route("/_control/faults", provider.faults, methods=["POST"]),
             Route("/_control/lifetime", provider.lifetime, methods=["POST"]),
+            Route("/_control/gateways", provider.gateways, methods=["POST"]),
             Route("/_control/stats", provider.stats, methods=["GET"]),
         ]
     )

@@ -16,7 +16,10 @@ ACCOUNTS: Final[Mapping[str, tuple[str, ...]]] = {
     "demo-admin": ("admins",),
     "demo-developer": ("developers",),
     "demo-guest": (),
+    "demo-azp": ("developers",),
 }
+AUTHORIZED_PARTY_ACCOUNT: Final = "demo-azp"
+"""Its tokens have ``azp`` and ``oid``, as those of Entra ID v2: STS compares ``azp``, not ``aud``."""
 PASSWORD: Final = "demo"  # noqa: S105 - printed in the demo's instructions
 DEFAULT_LIFETIME: Final = 3600
 MAX_LIFETIME: Final = 30 * 86400
@@ -33,6 +36,7 @@ class TokenRequest:
     scope: str
     lifetime: int
     algorithm: str
+    account: str
     refresh_token: str | None = None
 
 
@@ -89,6 +93,7 @@ class Grants:
             scope=form.get("scope") or "openid mcp",
             lifetime=_lifetime(form.get("lifetime")),
             algorithm=algorithm,
+            account=username,
         )
 
     def _code_grant(self, form: Mapping[str, str]) -> TokenRequest:
@@ -115,6 +120,7 @@ class Grants:
             scope=login.scope,
             lifetime=self.lifetime,
             algorithm=ALGORITHMS[0],
+            account=login.account,
             refresh_token=refresh_token,
         )
 

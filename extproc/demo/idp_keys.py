@@ -43,11 +43,33 @@ class KeyRing:
         """Return the public JWK Set (RFC 7517 section 5), newest keys first."""
         return {"keys": list(self._published)}
 
-    def sign(self, claims: dict[str, Any], *, algorithm: str) -> str:
-        """Sign an access token (RFC 9068: header ``typ`` is ``at+jwt``) with the current key."""
+    def sign(
+        self,
+        claims: dict[str, Any],
+        *,
+        algorithm: str,
+        token_type: str = "at+jwt",  # noqa: S107 - a media type
+    ) -> str:
+        """Sign a token with the current key; by default an access token (RFC 9068: ``typ`` is ``at+jwt``)."""
         key = self._rsa if algorithm == "RS256" else self._ec
-        headers = {"typ": "at+jwt", "kid": self._kid(algorithm)}
+        headers = {"typ": token_type, "kid": self._kid(algorithm)}
         return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
+
+    def verify(self, unverified_token: str, *, issuer: str) -> dict[str, Any] | None:
+        """Return the claims of a current token that a published key has signed; None for any other."""
+        try:
+            header = jwt.get_unverified_header(unverified_token)
+            document = next(key for key in self._published if key["kid"] == header.get("kid"))
+            claims: dict[str, Any] = jwt.decode(
+                unverified_token,
+                jwt.PyJWK.from_dict(document),
+                algorithms=[document["alg"]],
+                issuer=issuer,
+                options={"verify_aud": False, "require": ["iss", "sub", "aud", "exp"]},
+            )
+        except (jwt.PyJWTError, ValueError, StopIteration):
+            return None
+        return claims
 
     def _kid(self, algorithm: str) -> str:
         return f"demo-{algorithm.lower()}-{self._generation}"

@@ -4,6 +4,7 @@ Writes nothing to disk. ``living`` and ``forget_stale`` are for any thread, all 
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from extproc.sessions.renewal import RenewalPlan
 from extproc.sessions.reuse import Reuse
 from extproc.sessions.session import Authorized, Granted, LiveCredentials, Session
 from extproc.sessions.table import SessionTable
+from extproc.sessions.web_identity import TokenExchange, WebIdentities
 from extproc.values import Credentials, Grant
 
 _TICK = 1.0  # seconds between looks at what is due
@@ -73,10 +75,12 @@ class CredentialStore:
         exchange: Exchange,
         clock: Clock,
         policy: CredentialPolicy,
+        token_exchange: TokenExchange | None = None,
         random_share: Callable[[], float] = random.random,
     ) -> None:
         self._sessions = sessions
         self._exchange = exchange
+        self._web_identities = WebIdentities(token_exchange, clock=clock, negative_ttl=policy.negative_ttl)
         self._clock = clock
         self._policy = policy
         self._plan = RenewalPlan(sessions, max_entries=policy.max_entries, random_share=random_share)
@@ -164,18 +168,22 @@ class CredentialStore:
         if reused is None:
             with measured:
                 return await self._exchanged(session, granted)
-        return self._keep(session, granted, reused.credentials, reused.obtained_at, now)
+        token_ends_at = session.identity.expires_at
+        return self._keep(
+            session, granted, reused.credentials, reused.obtained_at, now, token_ends_at=token_ends_at
+        )
 
     async def _exchanged(self, session: Session, granted: Granted) -> LiveCredentials:
         """Return fresh credentials. They are kept unless the session or its credentials ended meanwhile."""
         identity, grant, ends, before = session.identity, granted.grant, granted.ends, granted.live
+        newer_than = before.obtained_at if before is not None else -math.inf
+        web_identity = await self._web_identities.obtain(session, newer_than=newer_than)
         try:
-            credentials = await self._exchange.exchange(
-                session.owner, session.unverified_web_identity_token, grant
-            )
+            credentials = await self._exchange.exchange(session.owner, web_identity.token, grant)
         except Denied as denied:
             if denied.reason not in DEFINITE:
                 raise
+            self._web_identities.forget(session)
             raise self._remembered(session, granted, denied) from None
         _log.info(
             "credentials_obtained",
@@ -189,7 +197,15 @@ class CredentialStore:
         )
         now = self._clock()
         used_at = before.used_at if before is not None else now
-        return self._keep(session, granted, credentials, now, used_at, unless_ended_since=ends)
+        return self._keep(
+            session,
+            granted,
+            credentials,
+            now,
+            used_at,
+            token_ends_at=web_identity.expires_at,
+            unless_ended_since=ends,
+        )
 
     def _remembered(self, session: Session, granted: Granted, denied: Denied) -> Denied:
         now, reason, detail = self._clock(), denied.reason, denied.detail
@@ -209,10 +225,14 @@ class CredentialStore:
         obtained_at: float,
         used_at: float,
         *,
+        token_ends_at: float,
         unless_ended_since: int | None = None,
     ) -> LiveCredentials:
-        ends_at = min(session.identity.expires_at, credentials.expires_at - self._policy.margin)
-        live = LiveCredentials(credentials, obtained_at, used_at, ends_at)
+        ends_at = min(
+            session.identity.expires_at, token_ends_at, credentials.expires_at - self._policy.margin
+        )
+        expires_at = min(credentials.expires_at, token_ends_at)
+        live = LiveCredentials(credentials, obtained_at, used_at, ends_at, expires_at)
         if unless_ended_since in (None, granted.ends) and self._sessions.keep(session, granted, live):
             self._plan.add(session, granted, live)
             if self._reuse is not None:

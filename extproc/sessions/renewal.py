@@ -51,7 +51,7 @@ class RenewalPlan:
         A token that lives only as long as they do is not worth it: it is first used after its issue, and
         often both live for an hour. Renewal would double the load on STS for the last minute.
         """
-        if session.identity.expires_at > live.credentials.expires_at:
+        if session.identity.expires_at > live.expires_at:
             share = RENEW_AT + _JITTER * (2 * self._random_share() - 1)
             self._plan(session, granted, live, live.obtained_at + share * _lifetime(live))
 
@@ -112,4 +112,4 @@ class RenewalPlan:
 
 
 def _lifetime(live: LiveCredentials) -> float:
-    return live.credentials.expires_at - live.obtained_at
+    return live.expires_at - live.obtained_at

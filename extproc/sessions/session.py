@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from extproc.errors import Denied
 from extproc.signing.signer import SigningMemo
-from extproc.values import Credentials, Grant, Identity, InMemoryOnly, TokenDigest
+from extproc.values import Credentials, Grant, Identity, InMemoryOnly, TokenDigest, WebIdentityToken
 
 MAX_GRANTS = 64
 """Grants kept for one session. Rules over tools may give each tool a session policy of its own."""
@@ -33,8 +33,10 @@ class LiveCredentials(InMemoryOnly):
 
     Attributes:
         obtained_at: when STS issued them.
+        expires_at: when they or the token behind them expire: they must be renewed before.
         used_at: when a request was last signed with them.
-        ends_at: from then on no request is signed with them: a margin before they expire, or the token's end.
+        ends_at: from then on no request is signed with them: a margin before they expire, or the end of the
+            user's token or of the exchanged one.
         renew_at: when their renewal is to begin; infinity if none is planned.
         signing: what signatures with them share.
     """
@@ -43,6 +45,7 @@ class LiveCredentials(InMemoryOnly):
     obtained_at: float
     used_at: float
     ends_at: float
+    expires_at: float = 0.0
     renew_at: float = float("inf")
     signing: SigningMemo = field(default_factory=SigningMemo, repr=False)
 
@@ -84,6 +87,9 @@ class Session(InMemoryOnly):
         identity: the verified claims of the token.
         owner: the user that limits for each user count.
         unverified_web_identity_token: the token that STS gets; kept to renew credentials.
+        exchanged: the token that the identity provider gave for it, if its issuer has a token exchange.
+        exchange_refusal: the provider's denial, if a retry would not help, and until when it is remembered
+            (seconds since the epoch).
         grants: by grant, the oldest first. Written in the event loop alone, so other threads iterate over
             copies.
         decided: the mark of a policy, and its decisions by what its rules read of a request. Replaced as a
@@ -102,6 +108,8 @@ class Session(InMemoryOnly):
         "ended",
         "ends_at",
         "entries",
+        "exchange_refusal",
+        "exchanged",
         "grants",
         "identity",
         "owner",
@@ -116,6 +124,8 @@ class Session(InMemoryOnly):
         self.identity = identity
         self.owner = identity.owner
         self.unverified_web_identity_token = unverified_web_identity_token
+        self.exchanged: WebIdentityToken | None = None
+        self.exchange_refusal: tuple[Denied, float] | None = None
         self.grants: dict[Grant, Granted] = {}
         self.decided: tuple[object, dict[Hashable, Outcome]] = (None, {})
         self.signed: dict[str, Iterator[int]] = {}

@@ -194,6 +194,7 @@ class SessionTable:
 
     def _remove(self, session: Session) -> None:
         session.ended = True
+        session.exchanged = None
         for granted in list(session.grants.values()):
             self._replace(session, granted, None)
         self._count(session, -session.entries)

@@ -72,11 +72,20 @@ class HttpOrigin:
         self._resolver = _Resolver(self._host, self._port, resolve)
 
     def post(self, target: str, headers: Mapping[str, str], body: bytes, *, until: float) -> HttpAnswer:
-        """Send one request and return its answer by ``until`` (``time.monotonic`` seconds).
+        """Send a POST request and return its answer by ``until`` (``time.monotonic`` seconds).
 
         Raises:
             HttpError: too late, too large, compressed, cut short, not HTTP, or no connection.
         """
+        return self._request("POST", target, headers, body, until)
+
+    def get(self, target: str, headers: Mapping[str, str], *, until: float) -> HttpAnswer:
+        """Send a GET request, as ``post`` does."""
+        return self._request("GET", target, headers, None, until)
+
+    def _request(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, until: float
+    ) -> HttpAnswer:
         try:
             connection, connected = self._take() or self._connect(until)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
@@ -84,7 +93,7 @@ class HttpOrigin:
         connected.limit(until=until, bytes_=_MAX_BYTES)
         reusable = False
         try:
-            connection.request("POST", target, body=body, headers=dict(headers))
+            connection.request(method, target, body=body, headers=dict(headers))
             with connection.getresponse() as response:
                 answer = _read(response)
                 reusable = not response.will_close

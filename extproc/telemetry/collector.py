@@ -114,6 +114,24 @@ class MetricsCollector(Collector):
             _by("cause", counts.exchanges_refused),
         )
         yield _counter(
+            "token_exchanges",
+            "Exchanges at an identity provider, by outcome (ok or the reason of denial) and error code.",
+            [
+                ({"issuer": issuer, "outcome": outcome, "code": code}, count)
+                for (issuer, outcome, code), count in counts.token_exchanges.items()
+            ],
+            labels=["issuer", "outcome", "code"],
+        )
+        yield _counter(
+            "token_exchanges_refused",
+            "Exchanges that were refused without a call of the identity provider, by cause.",
+            [
+                ({"issuer": issuer, "cause": cause}, count)
+                for (issuer, cause), count in counts.token_exchanges_refused.items()
+            ],
+            labels=["issuer", "cause"],
+        )
+        yield _counter(
             "withheld_headers",
             "Clients' headers that were removed from signed requests, by configuration or profile.",
             [({"target": target}, count) for target, count in counts.withheld.items()],
@@ -192,6 +210,17 @@ def _present(sources: GaugeSources) -> Iterator[Metric]:
     )
     yield _gauge(
         "sts_breaker", "STS circuit breaker: 0 closed, 1 half-open, 2 open.", [({}, sources.breaker())]
+    )
+    yield _gauge(
+        "token_exchange_breaker",
+        "Circuit breaker of an identity provider's token endpoint: 0 closed, 1 half-open, 2 open.",
+        _by("issuer", sources.token_exchange_breakers()),
+        labels=["issuer"],
+    )
+    yield _gauge(
+        "token_exchanges_waiting",
+        "Exchanges at identity providers running or queued.",
+        [({}, sources.token_exchanges_waiting())],
     )
     yield _gauge("exchanges_waiting", "Exchanges running or queued.", [({}, sources.exchanges_waiting())])
     yield from _slots(sources.slots())

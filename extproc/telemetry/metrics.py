@@ -30,10 +30,17 @@ kept: its head contains the token."""
 class Metrics:
     """The process's metrics, in their own registry. For any thread.
 
-    ``exchange_outcomes``: every outcome and error code with which an exchange can end.
+    ``exchange_outcomes``: every outcome and error code with which an exchange can end;
+    ``token_exchange_outcomes``: the same for exchanges at identity providers.
     """
 
-    def __init__(self, *, exchange_outcomes: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        exchange_outcomes: Iterable[tuple[str, str]] = (),
+        token_exchange_outcomes: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self._token_exchange_outcomes = tuple(token_exchange_outcomes)
         self.registry = CollectorRegistry()
         self._lock = threading.Lock()
         self._counts = MetricsState()
@@ -50,10 +57,18 @@ class Metrics:
         """Expose present values too."""
         self._collector.sources = sources
 
-    def expect(self, *, targets: Collection[str], issuers: Iterable[str]) -> None:
-        """Expose all series that these targets and issuers can have, at 0 until something is counted."""
+    def expect(
+        self, *, targets: Collection[str], issuers: Iterable[str], token_exchanges: Iterable[str] = ()
+    ) -> None:
+        """Expose all series that these targets and issuers can have, at 0 until something is counted.
+
+        ``token_exchanges``: the issuers whose tokens are exchanged.
+        """
+        exchanges = [
+            (issuer, *outcome) for issuer in token_exchanges for outcome in self._token_exchange_outcomes
+        ]
         with self._lock:
-            self._counts.expect(targets=targets, issuers=issuers)
+            self._counts.expect(targets=targets, issuers=issuers, token_exchanges=exchanges)
 
     def follow_certificate(
         self, *, valid_between: Callable[[], tuple[float, float]], broken: Callable[[], bool]
@@ -106,6 +121,18 @@ class Metrics:
         """Count an exchange that was refused without a call of STS."""
         with self._lock:
             self._counts.exchanges_refused[cause] += 1
+
+    def token_exchanged(self, issuer: str, outcome: str, code: str, seconds: float) -> None:
+        """Count an exchange at an identity provider, or a token of it that was not accepted (0 seconds)."""
+        with self._lock:
+            self._counts.token_exchanges[issuer, outcome, code] += 1
+            if seconds:
+                self._counts.durations["token_exchange"].observe(seconds)
+
+    def token_exchange_refused(self, issuer: str, cause: str) -> None:
+        """Count an exchange that was refused without a call of the identity provider."""
+        with self._lock:
+            self._counts.token_exchanges_refused[issuer, cause] += 1
 
     def abandoned(self, phase: str) -> None:
         """Count a stream that Envoy closed before an answer, by one of the phases ``ABANDONED_IN``."""

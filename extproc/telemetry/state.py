@@ -35,7 +35,7 @@ timeout, client gone), or while waiting for the body (larger than Envoy's buffer
 UNITS = (100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 1e7)
 """Bounds of a decision's cost, in units of ``limits.policy_cost``."""
 
-STAGES = ("total", "verify", "policy", "exchange", "target", "sign")
+STAGES = ("total", "verify", "policy", "token_exchange", "exchange", "target", "sign")
 
 _ANSWERS = (("allow", ""), ("reply", ""), *(("deny", reason.value) for reason in Reason))
 _BEFORE_A_TARGET = tuple((decision, reason) for decision, reason in _ANSWERS if decision != "allow")
@@ -51,6 +51,8 @@ class MetricsState:
     exchanges_refused: Counter[str] = field(
         default_factory=lambda: Counter(dict.fromkeys(EXCHANGE_REFUSALS, 0))
     )
+    token_exchanges: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # issuer, outcome, code
+    token_exchanges_refused: Counter[tuple[str, str]] = field(default_factory=Counter)  # issuer, cause
     withheld: Counter[str] = field(default_factory=Counter)  # headers, by target
     abandoned: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(ABANDONED_IN, 0)))
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)  # target, one of ``ANSWERS``
@@ -73,6 +75,7 @@ class MetricsState:
         targets: Collection[str] = (),
         issuers: Iterable[str] = (),
         exchange_outcomes: Iterable[tuple[str, str]] = (),
+        token_exchanges: Iterable[tuple[str, str, str]] = (),
     ) -> None:
         """Start series at 0.
 
@@ -91,6 +94,10 @@ class MetricsState:
             self.fetches[issuer, outcome] += 0
         for known in exchange_outcomes:
             self.exchanges[known] += 0
+        for exchange in token_exchanges:
+            self.token_exchanges[exchange] += 0
+            for cause in EXCHANGE_REFUSALS:
+                self.token_exchanges_refused[exchange[0], cause] += 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,8 @@ class GaugeSources:
     evictions: Mapping[str, Callable[[], int]]
     refreshes: Callable[[], Mapping[str, int]]  # by outcome
     breaker: Callable[[], int]
+    token_exchange_breakers: Callable[[], Mapping[str, int]]  # by issuer
+    token_exchanges_waiting: Callable[[], int]
     clock_offset: Callable[[], float]
     exchanges_waiting: Callable[[], int]
     slots: Callable[[], Mapping[str, SlotCounts]]  # by target

@@ -16,6 +16,7 @@ from extproc.errors import Denied, Reason
 from extproc.sts.breaker import CircuitBreaker
 from extproc.sts.client import StsClient
 from extproc.sts.exchange import StsExchange
+from extproc.sts.guarded import CallLimits
 from extproc.values import Grant
 from support.certificates import Authority, dns
 from support.credentials import opened
@@ -129,9 +130,7 @@ def exchange_at(url, *, timeout=2.0, deadline=5.0, workers=2, max_waiting=8, reg
             pause=lambda _seconds: None,
         ),
         breaker=CircuitBreaker(failures=10**6, open_for=1, clock=time.time),
-        deadline=deadline,
-        workers=workers,
-        max_waiting=max_waiting,
+        limits=CallLimits(deadline=deadline, workers=workers, max_waiting=max_waiting),
     )
     try:
         yield exchange

@@ -27,6 +27,7 @@ from extproc.grpc_server.transport import Limits, Transport
 from extproc.sts.breaker import CircuitBreaker
 from extproc.sts.client import StsClient
 from extproc.sts.exchange import StsExchange
+from extproc.sts.guarded import CallLimits
 from extproc.telemetry import logs
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.sink import FileSink
@@ -120,9 +121,7 @@ class Watched:
         self.exchange = StsExchange(
             sts=client,
             breaker=breaker,
-            deadline=5,
-            workers=2,
-            max_waiting=9,
+            limits=CallLimits(deadline=5, workers=2, max_waiting=9),
             on_outcome=self.parts.metrics.exchanged,
         )
         self.parts.credentials._exchange = self.exchange

@@ -8,7 +8,8 @@ import pytest
 
 from extproc.errors import Denied, Reason
 from extproc.sts.breaker import CircuitBreaker, State
-from extproc.sts.exchange import Refusal, StsExchange
+from extproc.sts.exchange import StsExchange
+from extproc.sts.guarded import CallLimits, Refusal
 from extproc.telemetry.state import EXCHANGE_REFUSALS
 from extproc.values import Credentials
 from support.credentials import START, FakeClock, grant, opened
@@ -47,9 +48,7 @@ class Parts:
         self.exchange = StsExchange(
             sts=self.sts,
             breaker=self.breaker,
-            deadline=deadline,
-            workers=workers,
-            max_waiting=max_waiting,
+            limits=CallLimits(deadline=deadline, workers=workers, max_waiting=max_waiting),
             on_refusal=self.refusals.append,
             on_outcome=lambda outcome, code, seconds: self.outcomes.append((outcome, code, seconds >= 0)),
         )

@@ -67,6 +67,20 @@ def test_durations_are_observed_for_the_stages_that_a_request_went_through():
     assert value(metrics, "extproc_duration_seconds_count", stage="exchange") == 1
 
 
+def test_exchanges_at_identity_providers_are_counted_by_issuer():
+    metrics = Metrics(token_exchange_outcomes=[("ok", ""), ("token_exchange_refused", "invalid_grant")])
+    metrics.expect(targets=[], issuers=[], token_exchanges=["https://idp.example"])
+    refused = {"issuer": "https://idp.example", "outcome": "token_exchange_refused", "code": "invalid_grant"}
+    assert value(metrics, "extproc_token_exchanges_total", **refused) == 0
+    metrics.token_exchanged(*refused.values(), 0.2)
+    metrics.token_exchanged("https://idp.example", "token_exchange_misconfigured", "unusable_token", 0.0)
+    metrics.token_exchange_refused("https://idp.example", "breaker_open")
+    assert value(metrics, "extproc_token_exchanges_total", **refused) == 1
+    assert value(metrics, "extproc_duration_seconds_count", stage="token_exchange") == 1
+    cause = {"issuer": "https://idp.example", "cause": "breaker_open"}
+    assert value(metrics, "extproc_token_exchanges_refused_total", **cause) == 1
+
+
 def test_lookups_count_for_both_caches():
     metrics = Metrics()
     for state in ("hit", "hit", "session", "miss", ""):
@@ -154,7 +168,7 @@ CLOSED = {
     "decision": {"allow", "deny", "reply"},
     "reason": {"", *(reason.value for reason in Reason)},
     "target": {"", "aws-mcp"},
-    "stage": {"total", "verify", "policy", "exchange", "target", "sign"},
+    "stage": {"total", "verify", "policy", "token_exchange", "exchange", "target", "sign"},
     "cache": {"sessions", "credentials"},
     "cause": set(EXCHANGE_REFUSALS),
     "phase": set(ABANDONED_IN),

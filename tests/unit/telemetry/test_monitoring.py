@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from extproc.sts.exchange import EXCHANGE_OUTCOMES
 from extproc.telemetry.metrics import Metrics
+from extproc.token_exchange.errors import TOKEN_EXCHANGE_OUTCOMES
 from extproc.workers.metrics import WorkerHealth
 from support.telemetry import SOURCES
 
@@ -24,9 +25,10 @@ _MATCHER = re.compile(r'(\w+)\s*(=~|=)\s*"([^"]*)"')
 
 def existing():
     """Return the samples' names with their labels and values, before anything was counted."""
-    metrics = Metrics(exchange_outcomes=EXCHANGE_OUTCOMES)
+    metrics = Metrics(exchange_outcomes=EXCHANGE_OUTCOMES, token_exchange_outcomes=TOKEN_EXCHANGE_OUTCOMES)
     metrics.follow(SOURCES)
-    metrics.expect(targets=["aws-mcp"], issuers=["https://idp.example"])
+    issuers = ["https://idp.example"]
+    metrics.expect(targets=["aws-mcp"], issuers=issuers, token_exchanges=issuers)
     metrics.follow_certificate(valid_between=lambda: (1.0, 2.0), broken=lambda: False)
     workers = CollectorRegistry()
     WorkerHealth(workers).follow(1, lambda: True)
