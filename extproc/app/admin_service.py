@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -29,6 +29,8 @@ from extproc.explain.run import Environment, explain_claims, explain_token
 from extproc.grpc_server import clients
 from extproc.sessions.revocation import Selector
 from extproc.sessions.session import Granted, LiveCredentials, Session
+from extproc.shared_store.patience import UnavailableError
+from extproc.shared_store.revocations import Confirmation
 
 _ID_BYTES = 8
 
@@ -207,6 +209,9 @@ class AdminService:
         selector = messages.selector(request)
         if selector == Selector():
             raise RefusedError("at least one of issuer, subject, jti and role_arn is required")
+        shared = self._state.shared_store
+        if request.repeats and shared is not None and shared.revocations.table.get(selector) is not None:
+            return admin_pb2.RevokeResponse()  # the store says what holds now
         seconds = messages.refuse_for(request)
         until = self._state.clock() + seconds if seconds > 0 else None
         try:
@@ -229,6 +234,9 @@ class AdminService:
             credentials=done.credentials,
             refused_until=None if until is None else timestamp(until),
             role_policy=done.role_policy,
+            shared=None
+            if shared is None or request.repeats
+            else await _shared(shared.revocations.announce(selector, deny_until=until)),
         )
 
     async def ListRevocations(
@@ -264,7 +272,11 @@ class AdminService:
             lifted=lifted,
             **_caller(context),
         )
-        return admin_pb2.LiftRevocationResponse(lifted=lifted)
+        shared = self._state.shared_store
+        return admin_pb2.LiftRevocationResponse(
+            lifted=lifted,
+            shared=None if shared is None else await _shared(shared.revocations.take_back(selector)),
+        )
 
     async def Reload(self, _request: admin_pb2.ReloadRequest, context: Any) -> admin_pb2.ReloadResponse:
         """Read the configuration again; return the problems for which it was refused, if any."""
@@ -277,6 +289,16 @@ class AdminService:
     ) -> admin_pb2.GetMetricsResponse:
         """Return the metrics in Prometheus's text format."""
         return admin_pb2.GetMetricsResponse(text=generate_latest(self._state.metrics.registry).decode())
+
+
+async def _shared(announced: Awaitable[Confirmation]) -> admin_pb2.Shared:
+    """Return the effect of an announcement on other replicas."""
+    try:
+        confirmation = await announced
+    except UnavailableError as error:
+        _log.error("revocation_not_shared", why=str(error))
+        return admin_pb2.Shared(problem=str(error))
+    return admin_pb2.Shared(replicas=confirmation.replicas, confirmed=confirmation.confirmed)
 
 
 def _caller(context: Any) -> dict[str, Any]:

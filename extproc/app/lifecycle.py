@@ -90,6 +90,9 @@ class App:
                         degraded=self.degraded,
                     )
                 )
+            if self._state.shared_store is not None:
+                cleanup.push_async_callback(self._state.shared_store.close)
+                await self._state.shared_store.start()
             self._reloader.start()
             for work in (
                 self._state.credentials.keep_fresh(),
@@ -177,6 +180,7 @@ class App:
             audit_queued=lambda: len(audit) if audit is not None else 0,
             audit_events=lambda: audit.outcomes if audit is not None else {},
             waits_for_restart=lambda: self._reloader.waits_for_restart,
+            shared_store=state.shared_store.counts if state.shared_store is not None else None,
         )
 
     def unready(self) -> list[str]:
@@ -194,7 +198,12 @@ class App:
 
     def degraded(self) -> list[str]:
         """Return what is wrong although this instance can take traffic."""
-        return [*self._reloader.degraded, *self._without_keys()]
+        shared_store = self._state.shared_store
+        return [
+            *self._reloader.degraded,
+            *self._without_keys(),
+            *(shared_store.degraded() if shared_store is not None else ()),
+        ]
 
     def _without_keys(self) -> list[str]:
         return [

@@ -1,6 +1,7 @@
 """The state that outlives every reload: sessions, credentials, the STS client, clocks, metrics."""
 
 from extproc.app.observation import build_audit, build_tracer
+from extproc.app.shared_store import build_shared_store
 from extproc.app.sts_client import build_sts
 from extproc.clock import Clock
 from extproc.config import Settings
@@ -61,11 +62,17 @@ class ProcessState:
         self.slots = StreamSlots()
         """Open requests by target. ``Reloader`` has it go by each new configuration."""
         self.sessions = SessionTable(max_entries=settings.limits.sessions, clock=self.aws_clock)
+        self.deny_list = DenyList(clock=clock)
+        self.revocation = Revocation(sessions=self.sessions, deny_list=self.deny_list, clock=clock)
+        self.shared_store = build_shared_store(
+            settings, revocation=self.revocation, deny_list=self.deny_list, clock=self.aws_clock
+        )
         self.credentials = CredentialStore(
             sessions=self.sessions,
             exchange=self.exchange,
             token_exchange=self.token_exchanges,
             clock=self.aws_clock,
+            sharing=self.shared_store.sharing if self.shared_store is not None else None,
             policy=CredentialPolicy(
                 max_entries=settings.limits.sessions,
                 margin=settings.cache.margin,
@@ -73,8 +80,6 @@ class ProcessState:
                 reuse_by_identity=settings.cache.reuse == "identity",
             ),
         )
-        self.deny_list = DenyList(clock=clock)
-        self.revocation = Revocation(sessions=self.sessions, deny_list=self.deny_list, clock=clock)
         self.lasting = Lasting(
             sessions=self.sessions,
             credentials=self.credentials,

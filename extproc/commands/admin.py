@@ -195,6 +195,55 @@ def revoke(
     duration = "0s" if drop_only else _duration(refused_for) if refused_for else None
     answer = call("Revoke", duration=duration, **conditions)
     _print_json(answer) if as_json else show_revoked(answer)
+    _check_shared(answer)
+
+
+def _check_shared(answer: dict[str, Any]) -> None:
+    """Exit 1, with the reason, if not every replica has what was done."""
+    shared = answer.get("shared")
+    if shared is None:
+        return
+    if shared["problem"]:
+        _fail(
+            f"the shared store did not take it ({shared['problem']}): it holds here, and reaches others "
+            "when the store is back; until then repeat the command at each replica",
+            _NO,
+        )
+    if shared["confirmed"] < shared["replicas"]:
+        missing = shared["replicas"] - shared["confirmed"]
+        _fail(f"{missing} replicas have not confirmed it; extproc admin status shows whether they live", _NO)
+
+
+@admin.command()
+@_connected
+def revocations(call: Call, *, as_json: bool) -> None:
+    """List who is refused, and until when."""
+    from extproc.commands.admin_tables import show_revocations
+
+    answer = call("ListRevocations")
+    _print_json(answer) if as_json else show_revocations(answer["revocations"])
+
+
+@admin.command()
+@click.option("--issuer", help="The revocation's issuer.")
+@click.option("--subject", help="The revocation's subject.")
+@click.option("--jti", help="The revocation's token id.")
+@_connected
+def undeny(call: Call, *, as_json: bool, **conditions: str | None) -> None:
+    """Take back the revocation with exactly these conditions. Exit 1 if there is none."""
+    from extproc.commands.admin_tables import show_shared
+
+    answer = call("LiftRevocation", **conditions)
+    if as_json:
+        _print_json(answer)
+    elif answer["lifted"]:
+        click.echo("refused no longer")
+        show_shared(answer)
+    if not answer["lifted"]:
+        _fail(
+            "there is no revocation with exactly these conditions; extproc admin revocations lists them", _NO
+        )
+    _check_shared(answer)
 
 
 def _duration(text: str) -> str:

@@ -103,6 +103,7 @@ def show_revoked(answer: dict[str, Any]) -> None:
     console = _console()
     console.print(f"dropped: {answer['sessions']} sessions, {answer['credentials']} credentials")
     console.print(f"refused until: {answer.get('refused_until', 'nobody is refused')}")
+    show_shared(answer)
     if not answer["sessions"] and not answer["credentials"]:
         return
     console.print(
@@ -110,3 +111,22 @@ def show_revoked(answer: dict[str, Any]) -> None:
         "to their role. It ends the sessions of all users of that role; their next requests get new ones:"
     )
     console.print(answer["role_policy"], markup=False, highlight=False, soft_wrap=True)
+
+
+def show_shared(answer: dict[str, Any]) -> None:
+    """Print how many replicas confirmed, if there is a shared store that answers."""
+    shared = answer.get("shared")
+    if shared is not None and not shared["problem"]:
+        _console().print(f"confirmed by {shared['confirmed']} of {shared['replicas']} replicas")
+
+
+def show_revocations(revocations: list[dict[str, Any]]) -> None:
+    """Print one row for each entry of the deny list."""
+    console = _console()
+    table = Table()
+    for column in ("issuer", "subject", "jti", "refused until"):
+        table.add_column(column, overflow="fold")
+    for each in revocations:
+        conditions = [each.get(name) or "" for name in ("issuer", "subject", "jti")]
+        table.add_row(*map(_text, [*conditions, _time(each["refused_until"])]))
+    console.print(table)

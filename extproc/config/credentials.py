@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from extproc.config.fields import Section, Url, is_plaintext
+from extproc.config.shared_store import SharedStore
 
 
 class StsSettings(Section):
@@ -37,3 +38,4 @@ class Cache(Section):
     margin: Annotated[float, Field(ge=0, le=600)] = 60.0
     negative_ttl: Annotated[float, Field(gt=0, le=600)] = 30.0
     reuse: Literal["token", "identity"] = "token"
+    shared: SharedStore | None = None

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -21,6 +22,7 @@ from extproc.sessions.decisions import UNMEASURED
 from extproc.sessions.renewal import RenewalPlan
 from extproc.sessions.reuse import Reuse
 from extproc.sessions.session import Authorized, Granted, LiveCredentials, Session
+from extproc.sessions.sharing import Obtained, Sharing
 from extproc.sessions.table import SessionTable
 from extproc.sessions.web_identity import TokenExchange, WebIdentities
 from extproc.values import Credentials, Grant
@@ -76,11 +78,13 @@ class CredentialStore:
         clock: Clock,
         policy: CredentialPolicy,
         token_exchange: TokenExchange | None = None,
+        sharing: Sharing | None = None,
         random_share: Callable[[], float] = random.random,
     ) -> None:
         self._sessions = sessions
         self._exchange = exchange
         self._web_identities = WebIdentities(token_exchange, clock=clock, negative_ttl=policy.negative_ttl)
+        self._sharing = sharing
         self._clock = clock
         self._policy = policy
         self._plan = RenewalPlan(sessions, max_entries=policy.max_entries, random_share=random_share)
@@ -175,16 +179,35 @@ class CredentialStore:
 
     async def _exchanged(self, session: Session, granted: Granted) -> LiveCredentials:
         """Return fresh credentials. They are kept unless the session or its credentials ended meanwhile."""
-        identity, grant, ends, before = session.identity, granted.grant, granted.ends, granted.live
+        ends, before = granted.ends, granted.live
         newer_than = before.obtained_at if before is not None else -math.inf
-        web_identity = await self._web_identities.obtain(session, newer_than=newer_than)
+        exchange = partial(self._exchange_now, session, granted, newer_than)
         try:
-            credentials = await self._exchange.exchange(session.owner, web_identity.token, grant)
+            if self._sharing is None:
+                obtained = await exchange()
+            else:
+                obtained = await self._sharing.obtain(
+                    session, granted.grant, exchange, newer_than=max(newer_than, granted.ended_at)
+                )
         except Denied as denied:
             if denied.reason not in DEFINITE:
                 raise
             self._web_identities.forget(session)
             raise self._remembered(session, granted, denied) from None
+        return self._keep(
+            session,
+            granted,
+            obtained.credentials,
+            obtained.obtained_at,
+            before.used_at if before is not None else self._clock(),
+            token_ends_at=obtained.token_ends_at,
+            unless_ended_since=ends,
+        )
+
+    async def _exchange_now(self, session: Session, granted: Granted, newer_than: float) -> Obtained:
+        identity, grant, before = session.identity, granted.grant, granted.live
+        web_identity = await self._web_identities.obtain(session, newer_than=newer_than)
+        credentials = await self._exchange.exchange(session.owner, web_identity.token, grant)
         _log.info(
             "credentials_obtained",
             issuer=identity.issuer,
@@ -195,17 +218,7 @@ class CredentialStore:
             access_key_id=credentials.access_key_id,
             renewal=before is not None,
         )
-        now = self._clock()
-        used_at = before.used_at if before is not None else now
-        return self._keep(
-            session,
-            granted,
-            credentials,
-            now,
-            used_at,
-            token_ends_at=web_identity.expires_at,
-            unless_ended_since=ends,
-        )
+        return Obtained(credentials, self._clock(), web_identity.expires_at)
 
     def _remembered(self, session: Session, granted: Granted, denied: Denied) -> Denied:
         now, reason, detail = self._clock(), denied.reason, denied.detail

@@ -59,15 +59,18 @@ class Granted:
             (seconds since the epoch).
         ends: how often the credentials were ended before their time. An exchange that began before that
             must not bring any back.
+        ended_at: when that was last, in seconds since the epoch. Older credentials are not taken from another
+            replica either.
     """
 
-    __slots__ = ("ends", "grant", "live", "refusal")
+    __slots__ = ("ended_at", "ends", "grant", "live", "refusal")
 
     def __init__(self, grant: Grant) -> None:
         self.grant = grant
         self.live: LiveCredentials | None = None
         self.refusal: tuple[Denied, float] | None = None
         self.ends = 0
+        self.ended_at = 0.0
 
 
 Outcome = Granted | Denied

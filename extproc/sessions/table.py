@@ -144,6 +144,7 @@ class SessionTable:
             if only is not None and granted.live is not only:
                 return False
             granted.ends += 1
+            granted.ended_at = self.clock()
             return self._replace(session, granted, None)
 
     def end(self, session: Session) -> None:

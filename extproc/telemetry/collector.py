@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from extproc.fairness.stream_slots import SlotCounts
 from extproc.telemetry.histogram import Histogram
 from extproc.telemetry.record import HIT, MISS, SESSION
-from extproc.telemetry.state import GaugeSources, MetricsState
+from extproc.telemetry.state import GaugeSources, MetricsState, SharedStoreCounts
 
 _KNOWN_SESSION, _UNKNOWN_SESSION = (HIT, SESSION), (MISS,)
 _KNOWN_CREDENTIALS, _UNKNOWN_CREDENTIALS = (HIT,), (SESSION, MISS)
@@ -242,6 +242,31 @@ def _present(sources: GaugeSources) -> Iterator[Metric]:
         _by("outcome", sources.audit_events()),
         labels=["outcome"],
     )
+    if sources.shared_store is not None:
+        yield from _shared_store(sources.shared_store())
+
+
+def _shared_store(counts: SharedStoreCounts) -> Iterator[Metric]:
+    for name, help_text, outcomes in (
+        ("calls", "Calls of the shared store, by outcome.", counts.calls),
+        ("lookups", "Lookups of credentials in the shared store, by outcome.", counts.lookups),
+        ("writes", "Writes of credentials to the shared store, by outcome.", counts.writes),
+    ):
+        yield _counter(f"shared_store_{name}", help_text, _by("outcome", outcomes))
+    yield _counter(
+        "shared_store_waits", "Lookups that waited for another replica's exchange.", [({}, counts.waits)]
+    )
+    for name, help_text, value in (
+        ("writes_waiting", "Writes to the shared store that are not done yet.", counts.writes_waiting),
+        ("breaker", "Shared store's circuit breaker: 0 closed, 1 half-open, 2 open.", counts.breaker),
+        ("poll_age_seconds", "Seconds since the store was asked for revocations.", counts.poll_age),
+        (
+            "unusable_revocations",
+            "Revocations in the shared store that do not open with this server's secrets.",
+            counts.unusable_revocations,
+        ),
+    ):
+        yield _gauge(f"shared_store_{name}", help_text, [({}, value)])
 
 
 def _slots(targets: Mapping[str, SlotCounts]) -> Iterator[Metric]:

@@ -101,6 +101,31 @@ class MetricsState:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedStoreCounts:
+    """What the shared store did so far.
+
+    Attributes:
+        calls: by outcome.
+        lookups: by outcome.
+        writes: by outcome.
+        waits: lookups that waited for another replica's exchange.
+        writes_waiting: writes that are not done yet.
+        breaker: the state of the circuit breaker.
+        poll_age: seconds since revocations were last looked for; infinity before the first time.
+        unusable_revocations: revocations in the store that do not open.
+    """
+
+    calls: Mapping[str, int]
+    lookups: Mapping[str, int]
+    writes: Mapping[str, int]
+    waits: int
+    writes_waiting: int
+    breaker: int
+    poll_age: float
+    unusable_revocations: int
+
+
+@dataclass(frozen=True, slots=True)
 class GaugeSources:
     """Functions that return present values, called at each scrape."""
 
@@ -118,3 +143,4 @@ class GaugeSources:
     audit_queued: Callable[[], int]
     audit_events: Callable[[], Mapping[str, int]]  # by outcome
     waits_for_restart: Callable[[], Mapping[str, bool]]  # by setting
+    shared_store: Callable[[], SharedStoreCounts] | None = None  # None: there is none

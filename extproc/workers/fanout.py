@@ -142,6 +142,7 @@ class FanOut:
         merged.CopyFrom(revoked[0])
         merged.sessions = sum(each.sessions for each in revoked)
         merged.credentials = sum(each.credentials for each in revoked)
+        _merge_shared(merged, revoked)
         return merged
 
     async def ListRevocations(
@@ -174,7 +175,9 @@ class FanOut:
                 *(_call(worker, "LiftRevocation", request) for worker in self._serving())
             )
             kept = self._revocations.remove(request)
-        return admin_pb2.LiftRevocationResponse(lifted=kept or any(each.lifted for each in answers))
+        merged = admin_pb2.LiftRevocationResponse(lifted=kept or any(each.lifted for each in answers))
+        _merge_shared(merged, answers)
+        return merged
 
     async def Reload(self, _request: admin_pb2.ReloadRequest, _context: Any) -> admin_pb2.ReloadResponse:
         """Reload in every worker; return each problem once."""
@@ -218,6 +221,17 @@ def decision_cursors(cursor: str) -> dict[int, str]:
 
 def _end(revocation: admin_pb2.Revocation) -> tuple[int, int]:
     return revocation.refused_until.seconds, revocation.refused_until.nanos
+
+
+def _merge_shared(
+    merged: admin_pb2.RevokeResponse | admin_pb2.LiftRevocationResponse,
+    answers: Sequence[admin_pb2.RevokeResponse | admin_pb2.LiftRevocationResponse],
+) -> None:
+    """Set the effect on other replicas: a problem of any worker, or what the fewest replicas confirmed."""
+    shared = [each.shared for each in answers if each.HasField("shared")]
+    if shared:
+        least = min(shared, key=lambda each: (not each.problem, each.confirmed - each.replicas))
+        merged.shared.CopyFrom(least)
 
 
 async def _status(worker: Worker, request: admin_pb2.GetStatusRequest) -> admin_pb2.WorkerStatus:

@@ -52,6 +52,7 @@ class RevocationLog:
             if until > now:
                 request = admin_pb2.RevokeRequest()
                 request.CopyFrom(conditions)
+                request.repeats = True
                 request.duration.FromMilliseconds(max(1, round((until - now) * _MILLISECONDS)))
                 requests.append(request)
         return requests

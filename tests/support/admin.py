@@ -33,7 +33,15 @@ class Context:
 
 
 def admin_service(
-    parts: Parts, *, key_stores=None, problems=(), unready=(), degraded=(), reload=None, audit=None
+    parts: Parts,
+    *,
+    key_stores=None,
+    problems=(),
+    unready=(),
+    degraded=(),
+    reload=None,
+    audit=None,
+    shared_store=None,
 ) -> AdminService:
     async def reloaded():
         return list(problems)
@@ -51,6 +59,7 @@ def admin_service(
             credentials=parts.credentials,
             deny_list=parts.deny_list,
             revocation=parts.revocation,
+            shared_store=shared_store,
             exchange=SimpleNamespace(waiting=6),
             breaker=CircuitBreaker(failures=1, open_for=10, clock=clock),
             aws_clock=AwsClock(system=clock),

@@ -184,30 +184,44 @@ class ExplainResponse(_message.Message):
     def __init__(self, explanation: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class RevokeRequest(_message.Message):
-    __slots__ = ("issuer", "subject", "jti", "role_arn", "duration")
+    __slots__ = ("issuer", "subject", "jti", "role_arn", "duration", "repeats")
     ISSUER_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     JTI_FIELD_NUMBER: _ClassVar[int]
     ROLE_ARN_FIELD_NUMBER: _ClassVar[int]
     DURATION_FIELD_NUMBER: _ClassVar[int]
+    REPEATS_FIELD_NUMBER: _ClassVar[int]
     issuer: str
     subject: str
     jti: str
     role_arn: str
     duration: _duration_pb2.Duration
-    def __init__(self, issuer: _Optional[str] = ..., subject: _Optional[str] = ..., jti: _Optional[str] = ..., role_arn: _Optional[str] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    repeats: bool
+    def __init__(self, issuer: _Optional[str] = ..., subject: _Optional[str] = ..., jti: _Optional[str] = ..., role_arn: _Optional[str] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., repeats: _Optional[bool] = ...) -> None: ...
 
 class RevokeResponse(_message.Message):
-    __slots__ = ("sessions", "credentials", "refused_until", "role_policy")
+    __slots__ = ("sessions", "credentials", "refused_until", "role_policy", "shared")
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     ROLE_POLICY_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     sessions: int
     credentials: int
     refused_until: _timestamp_pb2.Timestamp
     role_policy: str
-    def __init__(self, sessions: _Optional[int] = ..., credentials: _Optional[int] = ..., refused_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., role_policy: _Optional[str] = ...) -> None: ...
+    shared: Shared
+    def __init__(self, sessions: _Optional[int] = ..., credentials: _Optional[int] = ..., refused_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., role_policy: _Optional[str] = ..., shared: _Optional[_Union[Shared, _Mapping]] = ...) -> None: ...
+
+class Shared(_message.Message):
+    __slots__ = ("replicas", "confirmed", "problem")
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    replicas: int
+    confirmed: int
+    problem: str
+    def __init__(self, replicas: _Optional[int] = ..., confirmed: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ReloadRequest(_message.Message):
     __slots__ = ()
@@ -296,7 +310,9 @@ class LiftRevocationRequest(_message.Message):
     def __init__(self, issuer: _Optional[str] = ..., subject: _Optional[str] = ..., jti: _Optional[str] = ...) -> None: ...
 
 class LiftRevocationResponse(_message.Message):
-    __slots__ = ("lifted",)
+    __slots__ = ("lifted", "shared")
     LIFTED_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     lifted: bool
-    def __init__(self, lifted: _Optional[bool] = ...) -> None: ...
+    shared: Shared
+    def __init__(self, lifted: _Optional[bool] = ..., shared: _Optional[_Union[Shared, _Mapping]] = ...) -> None: ...

@@ -178,7 +178,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
             "claims_values": 2000,
             "policy_cost": 500_000,
         },
-        "cache": {"margin": 60.0, "negative_ttl": 30.0, "reuse": "token"},
+        "cache": {"margin": 60.0, "negative_ttl": 30.0, "reuse": "token", "shared": None},
         "head_memory": {"enabled": True, "check_one_in": 1000},
         "observe_upstream": "first",
         "audit": {"output": "-", "sample_allows": 1.0, "queue": 10_000},

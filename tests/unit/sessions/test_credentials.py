@@ -8,6 +8,7 @@ import pytest
 from extproc.errors import Denied, Reason
 from extproc.sessions import credentials
 from extproc.sessions.session import Authorized
+from extproc.sessions.sharing import Obtained
 from extproc.values import ChainedRole, Credentials
 from support.credentials import HOUR, START, Store, grant, session
 
@@ -590,3 +591,41 @@ async def test_what_is_due_is_renewed_by_itself_until_that_is_cancelled(monkeypa
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await keeping
+
+
+class FakeSharing:
+    """Shares with a replica that obtained credentials at ``obtained_at``, if they are new enough."""
+
+    def __init__(self, obtained_at, token_ends_at=START + 8 * HOUR):
+        self.obtained_at = obtained_at
+        self.token_ends_at = token_ends_at
+        self.wanted = []
+
+    async def obtain(self, _session, _grant, exchange, *, newer_than):
+        self.wanted.append(newer_than)
+        if self.obtained_at <= newer_than:
+            return await exchange()
+        credentials = Credentials("ASIAOTHER", "s", "t", self.obtained_at + HOUR)
+        return Obtained(credentials, self.obtained_at, self.token_ends_at)
+
+
+async def test_what_another_replica_obtained_is_kept_as_old_as_it_is():
+    store = Store()
+    store.store._sharing = FakeSharing(START - 100)
+    assert (await store.obtain()).access_key_id == "ASIAOTHER"
+    [(_, live)] = store.open(session())[0].living()
+    assert (live.obtained_at, live.ends_at) == (START - 100, START - 100 + HOUR - 60)
+    assert store.exchange.calls == []
+
+
+async def test_what_was_ended_or_is_renewed_is_to_be_newer_than_that():
+    store = Store()
+    sharing = store.store._sharing = FakeSharing(START - 100)
+    kept, granted = store.open(session())
+    await store.obtain()
+    await store.store._exchanged(kept, granted)
+    store.clock.now = START + 60
+    store.table.end_credentials(kept, granted)
+    await store.obtain()
+    assert sharing.wanted == [0.0, START - 100, START + 60]
+    assert len(store.exchange.calls) == 2

@@ -1,0 +1,1 @@
+"""The shared store: credentials and revocations that all replicas have, in Valkey or Redis."""

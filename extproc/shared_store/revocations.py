@@ -1,0 +1,232 @@
+"""Shares revocations: every replica has them within two seconds, and has them again after a restart.
+
+Each replica polls the store for the number of the last change, and reads all revocations when it differs. A
+message only makes the next poll come earlier. What the store has lost, the replicas that know it put back.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from extproc.clock import Clock
+from extproc.sessions.revocation import Selector
+from extproc.shared_store.calls import CallError, Client
+from extproc.shared_store.keys import ServerKeys
+from extproc.shared_store.patience import Patience, UnavailableError
+from extproc.shared_store.revocation_entries import RevocationTable, SharedRevocation, unseal
+from extproc.shared_store.scripts import ANNOUNCE, POLL, REPLICAS
+
+POLL_EVERY = 0.5  # seconds
+CONFIRMED_WITHIN = 2.0  # seconds that a revocation waits for the other replicas
+_LOOK_AGAIN = 0.05  # seconds: between two looks at who has confirmed
+_SUBSCRIBE_AGAIN = 1.0  # seconds: after a failure
+_READ_WITHIN = 2.0  # seconds: there may be many
+_GONE_AFTER = 60.0  # seconds: a replica that ended without a word counts for so long
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """How many replicas there are, and how many of them have a revocation."""
+
+    replicas: int
+    confirmed: int
+
+
+class SharedRevocations:
+    """The revocations of all replicas. Belongs to one event loop.
+
+    Args:
+        apply: acts on a revocation that came from elsewhere, in this process.
+        clock: as credentials are dated.
+
+    Attributes:
+        table: all that are known.
+        unusable: how many entries of the store do not open.
+        polled_at: when a poll last succeeded, in monotonic seconds; None if never.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        patience: Patience,
+        *,
+        keys: Sequence[ServerKeys],
+        apply: Callable[[SharedRevocation], None],
+        clock: Clock,
+        prefix: str,
+    ) -> None:
+        self._client = client
+        self._patience = patience
+        self._keys = keys
+        self._apply = apply
+        self._clock = clock
+        # The part in braces alone chooses the slot of a cluster, so that one script reaches all.
+        self._entries, self._revision_key, self._replicas, self._channel = (
+            f"{prefix}:{{revocations}}:{name}" for name in ("entries", "revision", "replicas", "changed")
+        )
+        self._replica = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._revision: bytes | None = None
+        self._is_behind = True  # the store may lack what is known here, and the other way round
+        self._changed = asyncio.Event()
+        self.table = RevocationTable()
+        self.unusable = 0
+        self.polled_at: float | None = None
+
+    async def announce(self, selector: Selector, *, deny_until: float | None) -> Confirmation:
+        """Share a revocation that was made here, and wait until all replicas have it or time is up.
+
+        Raises:
+            UnavailableError: the store did not take it. It gets it when it is back.
+        """
+        now = self._clock()
+        return await self._announce(SharedRevocation(selector, now, deny_until, now))
+
+    async def take_back(self, selector: Selector) -> Confirmation:
+        """Share that a revocation refuses no user any more.
+
+        Credentials from before it stay revoked. Waits and raises as ``announce``.
+        """
+        known, now = self.table.get(selector), self._clock()
+        revoked_at = known.revoked_at if known is not None else now
+        return await self._announce(SharedRevocation(selector, revoked_at, None, now))
+
+    async def _announce(self, revocation: SharedRevocation) -> Confirmation:
+        self.table.add(revocation)
+        self._is_behind = True  # until the store has it
+        revision = await self._put(revocation)
+        until = time.monotonic() + CONFIRMED_WITHIN
+        self._changed.set()
+        while True:
+            confirmation = await self._confirmed(_number(revision))
+            if confirmation.confirmed == confirmation.replicas or time.monotonic() > until:
+                return confirmation
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    async def load(self) -> bool:
+        """Read all revocations before the process serves; return False if the store does not answer."""
+        try:
+            await self._poll()
+        except UnavailableError as error:
+            _log.warning("shared_store_not_available", why=str(error))
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Follow the revocations until cancelled; then take leave."""
+        listening = asyncio.ensure_future(self._listen())
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), POLL_EVERY)
+                self._changed.clear()
+                with contextlib.suppress(UnavailableError):
+                    await self._poll()
+        finally:
+            listening.cancel()
+            with contextlib.suppress(UnavailableError):
+                await self._patience.probe(lambda: self._client.call("HDEL", self._replicas, self._replica))
+
+    async def _poll(self) -> None:
+        now = self._clock()
+        for revocation in list(self.table):
+            if revocation.over_at <= now:
+                self.table.remove(revocation)
+        revision = await self._say(self._revision)
+        if revision != self._revision or revision is None or self._is_behind:
+            self._is_behind = False
+            try:
+                await self._read()
+            except UnavailableError:
+                self._is_behind = True
+                raise
+            self._revision = revision
+            await self._say(revision)
+        self.polled_at = time.monotonic()
+
+    async def _say(self, revision: bytes | None) -> bytes | None:
+        found: bytes | None = await self._patience.probe(
+            lambda: self._client.evaluate(
+                POLL, [self._revision_key, self._replicas], self._replica, revision or b"0"
+            ),
+        )
+        return found
+
+    async def _read(self) -> None:
+        """Take over what the store has, and put there what it lacks."""
+        found = await self._patience.probe(
+            lambda: self._client.call("HGETALL", self._entries), seconds=_READ_WITHIN
+        )
+        if isinstance(found, list):  # a client of the older protocol
+            found = dict(zip(found[::2], found[1::2], strict=True))
+        now, stored, over, unusable = self._clock(), RevocationTable(), [], 0
+        for field, sealed in found.items():
+            revocation = unseal(self._keys, field.decode(errors="replace"), sealed)
+            if revocation is None:
+                unusable += 1
+            elif revocation.over_at <= now:
+                over.append(field)
+            else:
+                stored.add(revocation)
+        self.unusable = unusable
+        for revocation in stored:
+            if self.table.add(revocation):
+                self._apply(revocation)
+        for revocation in list(self.table):
+            if stored.add(revocation):
+                await self._put(revocation)
+        if over:
+            await self._patience.probe(lambda: self._client.call("HDEL", self._entries, *over))
+
+    async def _put(self, revocation: SharedRevocation) -> bytes:
+        name, *other_names = (revocation.name(keys) for keys in self._keys)
+        sealed = revocation.seal(self._keys[0])
+        revision: bytes = await self._patience.probe(
+            lambda: self._client.evaluate(
+                ANNOUNCE,
+                [self._entries, self._revision_key],
+                name,
+                sealed,
+                secrets.token_hex(8),
+                self._channel,
+                *other_names,
+            ),
+        )
+        return revision
+
+    async def _confirmed(self, number: int) -> Confirmation:
+        now, said = await self._patience.probe(lambda: self._client.evaluate(REPLICAS, [self._replicas]))
+        if isinstance(said, list):
+            said = dict(zip(said[::2], said[1::2], strict=True))
+        living: list[tuple[bytes, bytes]] = []
+        gone: list[tuple[bytes, bytes]] = []
+        for replica, last in said.items():
+            seen_at, _, revision = last.partition(b" ")
+            (living if int(now) - _number(seen_at) <= _GONE_AFTER else gone).append((replica, revision))
+        if gone:
+            replicas = [replica for replica, _ in gone]
+            await self._patience.probe(lambda: self._client.call("HDEL", self._replicas, *replicas))
+        confirmed = sum(_number(revision) >= number for _, revision in living)
+        return Confirmation(len(living), confirmed)
+
+    async def _listen(self) -> None:
+        """Have the next poll come at once when another replica announces a change."""
+        while True:
+            with contextlib.suppress(CallError):
+                async for _ in self._client.messages(self._channel):
+                    self._changed.set()
+            await asyncio.sleep(_SUBSCRIBE_AGAIN)
+
+
+def _number(written: bytes) -> int:
+    """Return the number at the beginning; 0 for anything that a replica does not write."""
+    digits = written.partition(b" ")[0]
+    return int(digits) if digits.isdigit() else 0
