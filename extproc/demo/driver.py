@@ -69,6 +69,10 @@ async def _rows(stack: Stack) -> AsyncIterator[Row]:
         yield await _refused(http, "demo-guest", "has no role", url=url, token=guest, status=403)
         yield await _refused(http, "nobody", "no token", url=url, token=None, status=401)
         yield await _refused(http, "demo-admin", "expired token", url=url, token=expired, status=401)
+        other = await asyncio.to_thread(stack.token, "demo-azp")
+        yield await _refused(
+            http, "demo-azp", "azp, which STS compares, is unknown there", url=url, token=other, status=500
+        )
         direct = f"http://{stack.addresses.mcp}/mcp"
         yield await _refused(
             http, "anybody", "unsigned, to the upstream itself", url=direct, token=None, status=401

@@ -69,6 +69,10 @@ async def exchange(examination: Examination) -> list[Finding]:
     issuer = examination.issuer
     if issuer is not None and issuer.sts_token_header is not None:
         return [skipped(grant.role_arn, f"STS gets another token, from the header {issuer.sts_token_header}")]
+    if issuer is not None and issuer.token_exchange is not None:
+        if examination.unverified_web_identity_token is None:
+            return [skipped(grant.role_arn, "see token_exchange")]
+        token = examination.unverified_web_identity_token
     try:
         examination.credentials = await _call(examination, partial(examination.sts.assume, token, grant))
     except Denied as denied:

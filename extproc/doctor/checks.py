@@ -14,6 +14,7 @@ from extproc.doctor.network import connections, names, tls
 from extproc.doctor.providers import clocks, discovery, keys
 from extproc.doctor.target import call
 from extproc.doctor.token import decision, token
+from extproc.doctor.token_exchange import token_exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ CHECKS = (
     Check("clocks", clocks, ("keys", "sts")),
     Check("token", token, ("keys",)),
     Check("decision", decision, ("token",)),
-    Check("exchange", exchange, ("decision", "sts")),
+    Check("token_exchange", token_exchange, ("decision",)),
+    Check("exchange", exchange, ("token_exchange", "sts")),
     Check("identity", identity, ("exchange",)),
     Check("call", call, ("exchange",)),
 )

@@ -57,6 +57,7 @@ class Examination:
         explanation: the verification of the token and the decision, once they were examined.
         issuer: the issuer of the verified token.
         objections: what STS would not take of it.
+        unverified_web_identity_token: what the provider gave in exchange for the token, verified meanwhile.
         credentials: those of the token's exchange.
     """
 
@@ -73,6 +74,7 @@ class Examination:
     explanation: Explanation | None = None
     issuer: Issuer | None = None
     objections: list[Objection] = field(default_factory=list)
+    unverified_web_identity_token: str | None = field(default=None, repr=False)
     credentials: Credentials | None = None
 
     @property

@@ -284,9 +284,15 @@ def _with_policy(
 
 
 def _objections(environment: Environment, identity: Identity) -> list[str]:
-    """Return what STS would object to in the token."""
+    """Return what STS would object to in the token, or that STS gets another one."""
     issuers = [entry for entry in environment.settings.issuers if entry.issuer == identity.issuer]
-    return [
+    exchanged = [
+        "STS gets the token that the identity provider gives in exchange for this one "
+        f"({issuer.token_exchange.grant}); explain does not ask the provider, `extproc doctor --token F` does"
+        for issuer in issuers
+        if issuer.token_exchange is not None
+    ]
+    return exchanged + [
         f"{found.cause}; {found.next_step}"
         for issuer in issuers
         for found in objections(issuer, identity.claims)

@@ -1,14 +1,17 @@
 """Users' tokens are exchanged at the identity provider before STS, in the ways of four providers."""
 
 import asyncio
+import json
 import re
 import signal
 import time
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
+from extproc.cli import main
 from support.certificates import Authority
 from support.http import client
 from support.stacks import Stack
@@ -30,6 +33,11 @@ class ExchangingStack(Stack):
         kept = [part for part in command if part not in ("--audience", *self.addresses.audiences)]
         ids = ["okta-aws", *(f"{shape}-gateway" for shape in SHAPES)]
         return [*kept, *(part for client_id in ids for part in ("--audience", client_id))]
+
+    def extproc(self, *arguments):
+        """Run a command with the server's configuration; return its status and what it printed."""
+        result = CliRunner().invoke(main, [*arguments, "--config", str(self.directory / "extproc.yaml")])
+        return result.exit_code, result.output
 
     def metrics(self):
         return self.http.request("GET", f"http://{self.addresses.extproc_admin}/metrics").data.decode()
@@ -57,7 +65,8 @@ def _applied(metrics):
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     directory = tmp_path_factory.mktemp("exchanging")
-    with ExchangingStack(directory) as stack:
+    address = f"listen:\n  admin_grpc: unix:{directory}/admin.sock\n"
+    with ExchangingStack(directory, adjust=lambda text: text.replace("listen:\n", address, 1)) as stack:
         yield stack
 
 
@@ -146,8 +155,43 @@ async def test_another_secret_is_the_gateways_fault_and_a_new_file_ends_it(stack
     assert "invalid_client; compare client_id" in (stack.directory / "extproc.log").read_text()
 
 
+def test_the_doctor_exchanges_a_token_or_asks_with_one_that_is_none(stack, files, tmp_path):
+    _use(stack, files, "entra-v2")
+    (tmp_path / "token").write_text(stack.token("demo-azp"))
+    status, output = stack.extproc("doctor", "--json", "--token", str(tmp_path / "token"))
+    found = {each["check"]: each for each in json.loads(output)["checks"]}
+    assert found["token_exchange"]["detail"].startswith("the provider gave a token for AWS, valid for ")
+    assert (status, found["exchange"]["result"]) == (0, "pass")
+    _, output = stack.extproc("doctor", "--json")
+    found = {each["check"]: each for each in json.loads(output)["checks"]}
+    assert found["token_exchange"]["detail"] == "the provider accepts this client"
+    status, output = stack.extproc("explain", "--token", str(tmp_path / "token"))
+    assert status == 0
+    assert "in exchange for this one (jwt-bearer)" in " ".join(output.split())
+
+
+def test_a_file_that_cannot_be_used_is_named_by_check_doctor_serve_and_reload(stack, files):
+    _use(stack, files, "okta")
+    files["secret"].write_text("")
+    try:
+        problem = f"issuers[0].token_exchange.client_secret_file: {files['secret']}: empty"
+        assert stack.extproc("check") == (2, f"{problem}\n")
+        assert stack.extproc("serve") == (2, f"{problem}\n")
+        _, output = stack.extproc("doctor", "--json")
+        findings = json.loads(output)["checks"]
+        assert problem in [each["detail"] for each in findings if each["check"] == "token_exchange"]
+    finally:
+        files["secret"].write_text(SECRET)
+    assert stack.extproc("check")[0] == 0
+
+
 async def test_no_secret_and_no_token_is_written_down(stack, files):
     written = stack.metrics()
+    for command in ("sessions", "status"):
+        status, output = stack.extproc("admin", command, "--json")
+        assert status == 0
+        written += output
+    assert "demo-admin" in written
     assert stack.stop_part("extproc") == 0
     for name in ("extproc.log", "audit.log", "envoy.log"):
         written += (stack.directory / name).read_text()
