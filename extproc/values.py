@@ -81,6 +81,10 @@ class Identity:
         return Owner(self.issuer, self.subject)
 
 
+MIN_DURATION = 900
+"""Seconds: STS refuses to be asked for less
+(https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html)."""
+
 MAX_CHAINED_DURATION = 3600
 """Seconds: role chaining ends after an hour, and STS refuses to be asked for more."""
 
@@ -101,6 +105,10 @@ class Grant:
 
     ``policy_arns`` and ``policy`` (JSON) restrict the session further. Equal grants are
     interchangeable: a grant is part of the key under which credentials are kept.
+
+    Attributes:
+        ends_at: when the grant ends, in seconds since the epoch; None for no such time.
+        break_glass: the reason that was given for it, or None.
     """
 
     role_arn: str
@@ -110,6 +118,8 @@ class Grant:
     policy_arns: tuple[str, ...] = ()
     policy: str | None = None
     chain: ChainedRole | None = None
+    ends_at: float | None = None
+    break_glass: str | None = field(default=None, repr=False)
 
     @property
     def assumed_role_arn(self) -> str:

@@ -1,7 +1,7 @@
 """Builds the objects of all packages from the settings."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from extproc.policy import ceilings, review
 from extproc.policy.mappings import AccountSelector, Rule
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rules import Policy
+from extproc.policy.validity import ALWAYS, ReasonSource, Validity
 from extproc.request import pipeline
 from extproc.request.denial_responses import DenialResponses
 from extproc.request.header_limits import HeaderLimits
@@ -54,6 +55,8 @@ def build_policy(settings: Settings) -> Policy:
                 issuers=_issuers(mapping),
                 message=mapping.message or "",
                 require_scopes=hierarchy.require(mapping.require_scopes),
+                validity=_validity(mapping),
+                break_glass=mapping.break_glass,
             )
             for name, mapping in zip(settings.mapping_names, settings.role_mappings, strict=True)
         ],
@@ -77,7 +80,12 @@ def build_policy(settings: Settings) -> Policy:
         session_duration=settings.session_duration,
         claims_schema=settings.claims_schema,
         cost_limit=settings.limits.policy_cost,
+        reason_source=ReasonSource(settings.break_glass.header, settings.break_glass.argument),
     )
+
+
+def _validity(mapping: RoleMapping) -> Validity:
+    return ALWAYS if mapping.valid is None else Validity(mapping.valid.begins_at, mapping.valid.ends_at)
 
 
 def _issuers(entry: RuleSettings) -> frozenset[str] | None:
@@ -261,11 +269,13 @@ def build_denials(settings: Settings, resource: ProtectedResource, origins: Orig
 
 def build_targets(settings: Settings) -> TargetTable:
     """Return the table of targets, by name, prefix and host."""
-    return TargetTable([build_target(target) for target in settings.targets])
+    # Reasons are for this gateway alone.
+    withhold = [settings.break_glass.header] if settings.break_glass_mappings else []
+    return TargetTable([build_target(target, withhold=withhold) for target in settings.targets])
 
 
-def build_target(target: TargetSettings) -> Target:
-    """Return one target."""
+def build_target(target: TargetSettings, *, withhold: Sequence[str] = ()) -> Target:
+    """Return one target; ``withhold``: further headers that are not sent to it."""
     return Target(
         name=target.name,
         host=target.host,
@@ -273,7 +283,7 @@ def build_target(target: TargetSettings) -> Target:
         payload=target.payload_mode,
         prefix=target.prefix,
         sign_headers=frozenset(target.sign_headers),
-        withhold_headers=frozenset(target.withhold_headers),
+        withhold_headers=frozenset((*target.withhold_headers, *withhold)),
         default_aws_region=target.default_aws_region,
         aws_chunked=target.aws_chunked_mode,
         mcp=target.mcp,

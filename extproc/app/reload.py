@@ -131,6 +131,7 @@ class Reloader:
             targets=[target.name for target in snapshot.settings.targets],
             issuers=snapshot.key_stores,
             token_exchanges=snapshot.token_exchanges,
+            break_glass=snapshot.settings.break_glass_mappings,
         )
 
     def _forget(self, after: Snapshot) -> int:

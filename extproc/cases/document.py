@@ -24,7 +24,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from extproc.config import ConfigError
 from extproc.config.document import read_documents, read_text
-from extproc.config.fields import Section, repeated
+from extproc.config.fields import Moment, Section, repeated
 from extproc.errors import Reason
 from extproc.spelling import did_you_mean
 from extproc.validation import problems
@@ -90,6 +90,7 @@ class _Shared(Section):
     claims: dict[str, Any] | None = None
     request: dict[str, Any] | None = None
     mcp: dict[str, Any] | None = None
+    at: Moment | None = None
     expect: dict[str, Any] | None = None
 
 
@@ -115,12 +116,14 @@ class Case:
         name: unique in its file.
         claims: the claims of a token that counts as verified, as JSON.
         request: the request as ``extproc explain`` reads it, as JSON; None for a token by itself.
+        at: the time of the request in seconds since the epoch; None for now.
     """
 
     name: str
     expect: Expect
     claims: bytes = field(repr=False)
     request: bytes | None = field(default=None, repr=False)
+    at: float | None = None
 
 
 def load(path: Path) -> list[Case]:
@@ -186,6 +189,7 @@ def _case(name: str, members: Mapping[str, Any], path: str) -> Case:
         expect,
         _json(members["claims"], f"{path}.claims"),
         None if request is None else _json(request, f"{path}.request"),
+        members.get("at"),
     )
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from extproc.cases.coverage import Coverage
@@ -50,11 +51,12 @@ async def run(
     results = []
     for case in cases:
         began = time.perf_counter()
+        clock = environment.clock if case.at is None else partial(float, case.at)
         try:
-            explanation = await explain_claims(quick, case.claims, case.request)
+            explanation = await explain_claims(replace(quick, clock=clock), case.claims, case.request)
             differences = tuple(_differences(explanation, case.expect))
             if differences:
-                explained = await explain_claims(environment, case.claims, case.request)
+                explained = await explain_claims(replace(environment, clock=clock), case.claims, case.request)
                 differences += tuple(_decisive_reasons(explained))
             if coverage is not None:
                 coverage.note(explanation)

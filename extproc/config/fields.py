@@ -3,10 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from extproc.header_names import (
     ALWAYS_REPLACED,
@@ -149,6 +150,18 @@ def _withholdable(value: str) -> str:
     return pattern
 
 
+def moment(value: object) -> float:
+    """Return a time in RFC 3339 with its zone as seconds since the epoch; YAML may have read it already."""
+    try:
+        read = datetime.fromisoformat(value) if isinstance(value, str) and "T" in value.upper() else value
+    except ValueError:
+        read = None
+    if not isinstance(read, datetime) or read.tzinfo is None:
+        raise ValueError("must be a time with its zone, as 2026-12-24T18:00:00+01:00")
+    return read.timestamp()
+
+
+Moment = Annotated[float, BeforeValidator(moment)]
 Url = Annotated[str, AfterValidator(_http_url)]
 GrpcAddress = Annotated[str, AfterValidator(grpc_address)]
 HostPort = Annotated[str, AfterValidator(host_port)]

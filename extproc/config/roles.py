@@ -8,12 +8,14 @@ from extproc.config.fields import (
     InlinePolicy,
     Matcher,
     Message,
+    Moment,
     PolicyArn,
     RoleArn,
     RuleName,
     ScopeName,
     Section,
     SessionDuration,
+    TokenHeader,
     expression,
 )
 from extproc.policy.arn import validate_any_role_arn
@@ -79,6 +81,28 @@ class RuleSettings(Section):
         return session_policy(self.policy_arns, self.policy)
 
 
+class Valid(Section):
+    """The time in which a mapping counts: from the first moment until before the second."""
+
+    begins_at: Moment | None = Field(default=None, alias="from")
+    ends_at: Moment | None = Field(default=None, alias="until")
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> "Valid":
+        if self.begins_at is None and self.ends_at is None:
+            raise ValueError("from or until is required")
+        if self.begins_at is not None and self.ends_at is not None and self.begins_at >= self.ends_at:
+            raise ValueError("until must be later than from")
+        return self
+
+
+class BreakGlass(Section):
+    """Where requests have the reason that break-glass mappings need."""
+
+    header: TokenHeader = "x-break-glass-reason"  # never sent to the upstream
+    argument: Annotated[str, Field(min_length=1, max_length=64)] | None = None  # of MCP tools
+
+
 class RoleMapping(RuleSettings):
     """One mapping: the role of tokens and requests that it matches, or their denial."""
 
@@ -87,6 +111,8 @@ class RoleMapping(RuleSettings):
     role_arn: RoleArn | None = None
     session_duration: SessionDuration | None = None
     chain: Chain | None = None
+    valid: Valid | None = None
+    break_glass: bool = False
 
     @model_validator(mode="after")
     def _fits_the_effect(self) -> "RoleMapping":
@@ -95,6 +121,8 @@ class RoleMapping(RuleSettings):
         given = self.role_arn or self.session_duration or self.chain or self.policy_arns or self.policy
         if self.effect == "deny" and given:
             raise ValueError("effect: deny takes no role_arn, chain, session_duration or session policy")
+        if self.effect == "deny" and self.break_glass:
+            raise ValueError("break_glass is for a role: effect: deny takes none")
         if self.effect == "allow" and self.message:
             raise ValueError("message is what a denied client reads: it needs effect: deny")
         return self

@@ -22,7 +22,7 @@ from extproc.config.fields import (
 )
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
-from extproc.config.roles import CeilingSettings, RoleMapping, RuleSettings
+from extproc.config.roles import BreakGlass, CeilingSettings, RoleMapping, RuleSettings
 from extproc.config.targets import TargetSettings
 from extproc.header_names import matches
 from extproc.policy.arn import is_aws_endpoint, validate_role_arn
@@ -101,6 +101,7 @@ class Settings(Section):
     fallback_role_arn: RoleArn | None = None
     scopes: Annotated[dict[ScopeName, Includes], AfterValidator(_acyclic)] = {}
     role_mappings: list[RoleMapping] = []
+    break_glass: BreakGlass = BreakGlass()
     ceilings: list[CeilingSettings] = []
     claims: Annotated[dict[str, Any], AfterValidator(_claims)] | None = None
     support: Message | None = None  # completes "ask ..." in denials
@@ -113,6 +114,12 @@ class Settings(Section):
     tracing: Tracing = Tracing()
     drain_delay_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0  # before Envoy has noticed
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0  # for requests in flight
+
+    @property
+    def break_glass_mappings(self) -> list[str]:
+        """Return the names of the mappings that need a reason."""
+        named = zip(self.mapping_names, self.role_mappings, strict=True)
+        return [name for name, mapping in named if mapping.break_glass]
 
     @property
     def mapping_names(self) -> list[str]:

@@ -154,7 +154,9 @@ async def _of_token(
         stage = Stage.REVOCATION
         environment.deny_list.refuse(identity)
         stage = Stage.POLICY
-        decision = await asyncio.to_thread(environment.policy.decide, identity, NO_INPUTS)
+        decision = await asyncio.to_thread(
+            environment.policy.decide, identity, Inputs(now=environment.clock())
+        )
         outcome: Grant | Denied | Answered = decision.outcome
     except Denied as denied:
         outcome = denied

@@ -24,11 +24,18 @@ _ABSENT = ("absent",)
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The variables ``request`` and ``mcp``; empty if no rule reads them, ``mcp`` also without a body."""
+    """The variables ``request`` and ``mcp``; empty if no rule reads them, ``mcp`` also without a body.
+
+    Attributes:
+        now: seconds since the epoch, if some mapping counts for a time; None if unknown.
+        reason: the reason for a break-glass mapping, if there is one.
+    """
 
     request: Mapping[str, Any] = field(default_factory=dict, repr=False)
     mcp: Mapping[str, Any] = field(default_factory=dict, repr=False)
     message: McpMessage | None = None
+    now: float | None = None
+    reason: str | None = field(default=None, repr=False)
 
 
 NO_INPUTS = Inputs()

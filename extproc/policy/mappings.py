@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from extproc.policy.cel import Path, StringExpression
 from extproc.policy.matchers import Matcher
 from extproc.policy.session_policy import UNRESTRICTED, SessionPolicy
+from extproc.policy.validity import ALWAYS, Validity
 from extproc.scopes import NO_SCOPES, RequiredScopes
 from extproc.values import ChainedRole
 
@@ -34,6 +35,8 @@ class Rule:
         issuers: issuers of the tokens that it applies to; None for all.
         message: what a denied client reads; empty for a text that depends on what the rule reads.
         require_scopes: scopes that a token needs for the role; a deny rule spares tokens that have them.
+        validity: when it counts.
+        break_glass: whether a request needs a reason for it.
     """
 
     name: str
@@ -47,6 +50,13 @@ class Rule:
     issuers: frozenset[str] | None = None
     message: str = ""
     require_scopes: RequiredScopes = NO_SCOPES
+    validity: Validity = ALWAYS
+    break_glass: bool = False
+
+    @property
+    def counts_always(self) -> bool:
+        """Return whether its condition and scopes alone decide."""
+        return self.validity == ALWAYS and not self.break_glass
 
     @property
     def reads(self) -> frozenset[Path]:

@@ -9,7 +9,7 @@ from extproc.policy.mappings import Rule
 from extproc.policy.matchers import Matcher
 from extproc.policy.reach.findings import ending, hiding, never_matches
 from extproc.policy.rules import Policy
-from extproc.policy.search import restricts
+from extproc.policy.search import counts_always, restricts
 
 
 def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _unguarded(matcher: Matcher) -> list[Path]:
 
 
 def _always(entry: Rule | Ceiling) -> bool:
-    return entry.matcher.constant is True and entry.issuers is None
+    return entry.matcher.constant is True and entry.issuers is None and counts_always(entry)
 
 
 USUAL_GROUPS = 300
@@ -208,6 +208,8 @@ def _unreachable(
 
 def _hides(earlier: Rule | Ceiling, later: Rule | Ceiling) -> bool:
     """Return whether ``later`` is never reached since ``earlier`` applies to all its tokens."""
+    if not counts_always(earlier):
+        return False
     if earlier.issuers is not None and not (later.issuers and later.issuers <= earlier.issuers):
         return False
     if earlier.require_scopes and not _takes_all_of(earlier, later):

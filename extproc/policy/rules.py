@@ -34,9 +34,10 @@ from extproc.policy.claims_schema import Schema, mismatch
 from extproc.policy.inputs import NO_INPUTS, Inputs, read_members
 from extproc.policy.mappings import Rule
 from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, cel_matcher
-from extproc.policy.search import Evaluated, Subject, by_priority, first_match, is_for
+from extproc.policy.search import Evaluated, Subject, by_priority, first_match, is_for, why_inactive
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
 from extproc.policy.session_policy import UNRESTRICTED
+from extproc.policy.validity import Periods, ReasonSource
 from extproc.scopes import granted_scopes, missing_text
 from extproc.values import ChainedRole, Grant, Identity
 
@@ -93,6 +94,7 @@ class Policy:
         reject_session_names: bool = False,
         claims_schema: Schema | None = None,
         cost_limit: int = DEFAULT_COST_LIMIT,
+        reason_source: ReasonSource | None = None,
     ) -> None:
         self.rules = sorted(rules, key=by_priority)
         self.ceilings = sorted(ceilings, key=by_priority)
@@ -113,7 +115,13 @@ class Policy:
         named_by = session_name.reads if session_name else frozenset()
         self._reads_agents = any(path[0] == "agents" for path in (*paths, *named_by))
         self.reads_request = any(path[0] == "request" for path in self.request_reads)
-        self.reads_mcp = any(path[0] == "mcp" for path in self.request_reads)
+        self.periods = Periods(rule.validity for rule in self.rules)
+        with_reason = any(rule.break_glass for rule in self.rules)
+        self.reason_source = reason_source if with_reason else None
+        argument = self.reason_source.argument if self.reason_source else None
+        self.reads_mcp = argument is not None or any(path[0] == "mcp" for path in self.request_reads)
+        self.counts_always = not self.periods and not with_reason
+        self.reads_nothing = self.counts_always and not self.request_reads
         self.reads_tool = tools.is_read(self.request_reads)
 
     def is_required(self, path: Path) -> bool:
@@ -148,7 +156,7 @@ class Policy:
         except EvaluationError as error:
             return Decision(Denied(Reason.POLICY_ERROR, f"claims: {error}"), ())
         granted = frozenset(granted_scopes(identity.claims)) if self._requires_scopes else frozenset()
-        return self._decide_role(Subject(identity, granted, variables, budget))
+        return self._decide_role(Subject(identity, granted, variables, budget, inputs.now, inputs.reason))
 
     def _decide_role(self, subject: Subject) -> Decision:
         found = first_match(self.rules, subject)
@@ -186,14 +194,22 @@ class Policy:
         ceiling, looked_at = found.entry, found.evaluated
         if found.error is not None:
             return Decision(Denied(Reason.POLICY_ERROR, f"ceiling {found.error}"), evaluated, looked_at)
+        matched = rule
         rule = self._lowered(rule, ceiling)
         if rule is not None and not is_for(rule, identity.issuer):
             # A ceiling must not move a user to a role for another issuer.
             detail = f"mapping {rule.name}, to which the ceiling lowers, is for other issuers"
             denied = Denied(Reason.POLICY_DENIED, detail, client_text=_CEILING, message=_message(ceiling))
             return Decision(denied, evaluated, looked_at, rule)
+        inactive = why_inactive(rule, subject) if rule is not None else ""
+        if inactive:
+            # As it must not move a user to a role that is not given now.
+            detail = f"mapping {rule.name if rule else ''}, to which the ceiling lowers: {inactive}"
+            denied = Denied(Reason.POLICY_DENIED, detail, client_text=_CEILING, message=_message(ceiling))
+            return Decision(denied, evaluated, looked_at, rule)
         try:
             grant = self._granted(identity, rule, ceiling, variables, budget)
+            grant = _bounded(grant, (matched, rule), subject.reason)
         except Denied as refused:
             return Decision(refused, evaluated, looked_at, rule)
         return Decision(grant, evaluated, looked_at, rule)
@@ -278,6 +294,16 @@ class Policy:
             except InvalidNameError as error:
                 raise Denied(Reason.SESSION_NAME_INVALID, f"{source} {error}") from None
         return session_name(wanted, issuer=identity.issuer, subject=identity.subject)
+
+
+def _bounded(grant: Grant, rules: Sequence[Rule | None], reason: str | None) -> Grant:
+    """Return the grant with the end and the reason of the mappings that it comes from."""
+    counting = [rule for rule in rules if rule is not None and not rule.counts_always]
+    if not counting:
+        return grant
+    ends = [rule.validity.ends_at for rule in counting if rule.validity.ends_at is not None]
+    reason = reason if any(rule.break_glass for rule in counting) else None
+    return dataclasses.replace(grant, ends_at=min(ends, default=None), break_glass=reason)
 
 
 def _step_up(needed: Sequence[Rule], granted: frozenset[str]) -> Denied | None:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import Budget, EvaluationError, MissingMemberError
 from extproc.policy.mappings import Rule
+from extproc.policy.validity import NO_REASON, NOT_VALID
 from extproc.values import Identity
 
 _Entry = TypeVar("_Entry", Rule, Ceiling)
@@ -28,6 +29,7 @@ class Evaluated:
         foreign: whether it is for tokens of other issuers only; then it was not evaluated.
         lacking: required scopes that the token lacks; None where the condition does not apply or no scopes
             are required. A mapping matches only if none are lacking, a deny rule or ceiling only if some are.
+        inactive: why it does not count now, whatever its condition; then it was not evaluated.
     """
 
     rule: Rule | Ceiling
@@ -36,16 +38,24 @@ class Evaluated:
     missing: str | None = None
     foreign: bool = False
     lacking: tuple[str, ...] | None = None
+    inactive: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The identity of a decision, with the values that rules read and the budget."""
+    """The identity of a decision, with the values that rules read and the budget.
+
+    Attributes:
+        now: seconds since the epoch; None if unknown.
+        reason: the reason for a break-glass mapping, or None.
+    """
 
     identity: Identity
     scopes: frozenset[str]
     variables: Mapping[str, Any]
     budget: Budget
+    now: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,10 @@ def first_match(entries: Sequence[_Entry], subject: Subject) -> Search[_Entry]:
         if not is_for(entry, subject.identity.issuer):
             evaluated.append(Evaluated(entry, matched=False, error=None, foreign=True))
             continue
+        inactive = why_inactive(entry, subject)
+        if inactive:
+            evaluated.append(Evaluated(entry, matched=False, error=None, inactive=inactive))
+            continue
         missing = None
         try:
             subject.budget.spend(1)
@@ -105,6 +119,20 @@ def first_match(entries: Sequence[_Entry], subject: Subject) -> Search[_Entry]:
         elif lacking:
             but_for_scopes.append(entry)
     return Search(found, tuple(evaluated), None, tuple(but_for_scopes), tuple(demanding))
+
+
+def counts_always(entry: Rule | Ceiling) -> bool:
+    """Return whether the entry counts at any time and without a reason."""
+    return isinstance(entry, Ceiling) or entry.counts_always
+
+
+def why_inactive(entry: Rule | Ceiling, subject: Subject) -> str:
+    """Return why a mapping does not count now; empty if it does."""
+    if isinstance(entry, Ceiling) or entry.counts_always:  # as ``counts_always``; the type is needed below
+        return ""
+    if not entry.validity.includes(subject.now, restricts=restricts(entry)):
+        return NOT_VALID
+    return NO_REASON if entry.break_glass and subject.reason is None else ""
 
 
 def restricts(entry: Rule | Ceiling) -> bool:

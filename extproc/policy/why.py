@@ -41,6 +41,8 @@ def why(entry: Evaluated, variables: Mapping[str, Any]) -> tuple[str, ...]:
     """
     if entry.foreign:
         return (f"for tokens of {', '.join(sorted(entry.rule.issuers or ()))} only",)
+    if entry.inactive:
+        return (entry.inactive,)
     if entry.lacking is not None:
         return _why_scopes(entry)
     matcher = entry.rule.matcher

@@ -8,17 +8,19 @@ The server and ``extproc explain`` both use it, through the pipeline.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from extproc.authn.bearer import bearer_token, exchange_tokens
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.copies import TokenCopies, names_access_token
 from extproc.authn.origin import Origins
+from extproc.clock import Clock, system_clock
 from extproc.errors import Denied, Reason
 from extproc.header_names import ENVOY_PREFIX, FRAMING
 from extproc.policy.inputs import NO_INPUTS, Inputs, request_variable
 from extproc.policy.mcp import check_form, parse_message
 from extproc.policy.rules import Policy
+from extproc.policy.validity import clean
 from extproc.request.header_limits import HeaderLimits
 from extproc.sessions.session import token_digest
 from extproc.signing.chunked import CONSUMED, Chunked, chunked_body
@@ -71,6 +73,7 @@ class AdmissionControl:
         exchange_headers: names of headers that may carry a token for STS.
         max_mcp_bytes: the largest body that is parsed where rules read the MCP message.
         header_limits: Envoy's.
+        clock: decides which mappings count now.
     """
 
     def __init__(
@@ -83,7 +86,9 @@ class AdmissionControl:
         exchange_headers: frozenset[str],
         max_mcp_bytes: int,
         header_limits: HeaderLimits,
+        clock: Clock = system_clock,
     ) -> None:
+        self._clock = clock
         self._limits = header_limits
         self._resource = resource
         self._origins = origins
@@ -155,8 +160,12 @@ class AdmissionControl:
         Raises:
             Denied: ``BODY_TOO_LARGE`` or ``MCP_MALFORMED``.
         """
-        if not self._policy.request_reads:
+        if self._policy.reads_nothing:
             return NO_INPUTS
+        inputs = self._read(admission, body, record)
+        return inputs if self._policy.counts_always else self._with_conditions(inputs, admission)
+
+    def _read(self, admission: Admission, body: bytes, record: RequestRecord) -> Inputs:
         request = {}
         if self._policy.reads_request:
             request = request_variable(admission.head, path=admission.path, target=admission.target.name)
@@ -168,6 +177,20 @@ class AdmissionControl:
         record.mcp_method, record.mcp_name = message.method, message.name
         mcp = message.variable(admission.head, with_tool=self._policy.reads_tool)
         return Inputs(request, mcp, message)
+
+    def _with_conditions(self, inputs: Inputs, admission: Admission) -> Inputs:
+        """Add the time and the reason, by which some mappings count.
+
+        Raises:
+            Denied: ``HEADER_REFUSED`` for a reason with a copy of the token, since the reason is logged.
+        """
+        source, reason = self._policy.reason_source, None
+        if source is not None:
+            reason = source.find(admission.head, inputs.message.arguments if inputs.message else None)
+            copies = TokenCopies((admission.unverified_token, *admission.unverified_exchange_tokens.values()))
+            if reason is not None and copies.is_in(reason):
+                raise Denied(Reason.HEADER_REFUSED, "the reason for break glass holds a copy of the token")
+        return replace(inputs, now=self._clock(), reason=None if reason is None else clean(reason))
 
     def target(self, head: RequestHead) -> Target | None:
         """Return the target of a refused request, or None."""

@@ -90,12 +90,13 @@ def build(
         exchange_headers=verifier.exchange_headers,
         max_mcp_bytes=max_mcp_bytes,
         header_limits=header_limits or HeaderLimits(),
+        clock=lasting.sessions.clock,
     )
     authorization = Authorization(
         verifier=verifier,
         deny_list=lasting.deny_list,
         sessions=lasting.sessions,
-        decisions=Decisions(policy, on_cost=metrics.evaluated),
+        decisions=Decisions(policy, on_cost=metrics.evaluated, on_break_glass=metrics.broke_glass),
         credentials=lasting.credentials,
         deadline=deadline,
         pause=pause,

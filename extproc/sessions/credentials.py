@@ -244,6 +244,8 @@ class CredentialStore:
         ends_at = min(
             session.identity.expires_at, token_ends_at, credentials.expires_at - self._policy.margin
         )
+        if granted.grant.ends_at is not None:
+            ends_at = min(ends_at, granted.grant.ends_at)
         expires_at = min(credentials.expires_at, token_ends_at)
         live = LiveCredentials(credentials, obtained_at, used_at, ends_at, expires_at)
         if unless_ended_since in (None, granted.ends) and self._sessions.keep(session, granted, live):

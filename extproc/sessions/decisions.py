@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
+import structlog
+
 from extproc.caching.single_flight import SingleFlight
 from extproc.errors import Denied, Reason
 from extproc.fairness.pool import Busy, BusyError, FairPool
@@ -21,15 +23,35 @@ MAX_DECISIONS = 64  # kept for one session
 MAX_WAITING = 128  # decisions; each costs at most limits.policy_cost, by default about 50 ms
 MAX_WAITING_OF_ONE = 32  # of one user, who may have many sessions, and must not fill the queue
 
+_log = structlog.get_logger(__name__)
+
 UNMEASURED: AbstractContextManager[None] = nullcontext()
 
 
 class Decisions:
-    """The decisions of one policy. ``on_cost`` receives the cost of each in units, in the worker's thread."""
+    """The decisions of one policy.
 
-    def __init__(self, policy: Policy, *, on_cost: Callable[[int], None] = lambda _cost: None) -> None:
+    Args:
+        policy: the policy.
+        on_cost: receives the cost of each decision in units, in the worker's thread.
+        on_break_glass: receives the mapping's name of each new decision that a reason made possible.
+
+    Attributes:
+        key: returns the values that a decision depends on besides the session.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        on_cost: Callable[[int], None] = lambda _cost: None,
+        on_break_glass: Callable[[str], None] = lambda _mapping: None,
+    ) -> None:
         self._policy = policy
         self._on_cost = on_cost
+        self._on_break_glass = on_break_glass
+        # Chosen once, so that a policy without such mappings pays nothing for them.
+        self.key = self._key if policy.counts_always else self._key_with_conditions
         self._mark = object()  # identifies the policy in sessions, which may outlive it
         self._deciding: SingleFlight[tuple[Session, Hashable], Outcome] = SingleFlight()
         # One worker: a second one would only compete with the event loop for the interpreter.
@@ -37,10 +59,13 @@ class Decisions:
             workers=1, max_waiting=MAX_WAITING, max_of_one=MAX_WAITING_OF_ONE, name="policy"
         )
 
-    def key(self, inputs: Inputs) -> tuple[object, ...]:
-        """Return the values that the decision depends on besides the session."""
+    def _key(self, inputs: Inputs) -> tuple[object, ...]:
         reads = self._policy.request_reads
         return decision_key(inputs, reads) if reads else ()
+
+    def _key_with_conditions(self, inputs: Inputs) -> tuple[object, ...]:
+        """Add the period and the reason: a decision ends where a mapping begins or ends to count."""
+        return (*self._key(inputs), self._policy.periods.number(inputs.now), inputs.reason)
 
     def lookup(self, session: Session, key: tuple[object, ...]) -> Granted | None:
         """Return the remembered grant, or None if nothing was decided yet. No evaluation.
@@ -96,6 +121,8 @@ class Decisions:
             raise Denied(Reason.POLICY_BUSY, "too many decisions are waiting") from None
         # A kept denial was never raised, or its traceback would keep the request's message.
         kept = session.granted(outcome) if isinstance(outcome, Grant) else outcome.anew()
+        if isinstance(outcome, Grant) and outcome.break_glass is not None:
+            self._report_break_glass(session, outcome)
         if session.decided[0] is not self._mark:
             session.decided = self._mark, {}
         # Only the event loop writes, and a dict is read and written at one stroke.
@@ -104,6 +131,17 @@ class Decisions:
         if len(decided) > MAX_DECISIONS:
             del decided[next(iter(decided))]  # the oldest
         return kept
+
+    def _report_break_glass(self, session: Session, grant: Grant) -> None:
+        self._on_break_glass(grant.mapping or "")
+        _log.warning(
+            "break_glass",
+            issuer=session.identity.issuer,
+            subject=session.identity.subject,
+            mapping=grant.mapping,
+            role_arn=grant.assumed_role_arn,
+            reason=grant.break_glass,
+        )
 
     def _evaluate(self, session: Session, inputs: Inputs) -> Grant | Denied:
         decision = self._policy.decide(session.identity, inputs)

@@ -51,6 +51,9 @@ class RenewalPlan:
         A token that lives only as long as they do is not worth it: it is first used after its issue, and
         often both live for an hour. Renewal would double the load on STS for the last minute.
         """
+        ends = granted.grant.ends_at
+        if ends is not None and ends <= live.expires_at:
+            return  # the credentials outlive what they are for
         if session.identity.expires_at > live.expires_at:
             share = RENEW_AT + _JITTER * (2 * self._random_share() - 1)
             self._plan(session, granted, live, live.obtained_at + share * _lifetime(live))

@@ -29,7 +29,7 @@ from extproc.errors import Denied, Reason
 from extproc.sts import answer as sts_answer
 from extproc.sts import errors as sts_errors
 from extproc.sts.https import HttpError, HttpOrigin
-from extproc.values import MAX_CHAINED_DURATION, ChainedRole, Credentials, Grant
+from extproc.values import MAX_CHAINED_DURATION, MIN_DURATION, ChainedRole, Credentials, Grant
 
 # In botocore's form: key in the configuration file, environment variable, default, conversion.
 _NO_MACHINE_CONFIG = {
@@ -116,7 +116,7 @@ class StsClient:
             RoleArn=grant.role_arn,
             RoleSessionName=grant.session_name,
             WebIdentityToken=unverified_web_identity_token,
-            DurationSeconds=grant.duration,
+            DurationSeconds=_duration(grant),
             **_session_policy(grant.policy_arns, grant.policy),
         )
         return credentials if grant.chain is None else self._chained(credentials, grant, grant.chain, until)
@@ -160,7 +160,7 @@ class StsClient:
                 client.assume_role,
                 RoleArn=chain.role_arn,
                 RoleSessionName=grant.session_name,
-                DurationSeconds=min(grant.duration, MAX_CHAINED_DURATION),
+                DurationSeconds=min(_duration(grant), MAX_CHAINED_DURATION),
                 **({"ExternalId": chain.external_id} if chain.external_id else {}),
                 **_session_policy(chain.policy_arns, chain.policy),
             )
@@ -238,6 +238,13 @@ def _session_policy(policy_arns: tuple[str, ...], policy: str | None) -> dict[st
     if policy is not None:
         parameters["Policy"] = policy
     return parameters
+
+
+def _duration(grant: Grant) -> int:
+    """Return the seconds to ask for: no more than what is left of the grant, and no less than STS accepts."""
+    if grant.ends_at is None:
+        return grant.duration
+    return min(grant.duration, max(MIN_DURATION, int(grant.ends_at - time.time())))
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:

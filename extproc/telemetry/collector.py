@@ -166,6 +166,12 @@ class MetricsCollector(Collector):
             labels=["issuer", "outcome"],
         )
         yield _counter(
+            "break_glass",
+            "New decisions for a break-glass mapping, by mapping.",
+            [({"mapping": mapping}, count) for mapping, count in counts.break_glass.items()],
+            labels=["mapping"],
+        )
+        yield _counter(
             "config_reloads",
             "Attempts to reload the configuration.",
             [

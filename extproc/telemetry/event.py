@@ -111,6 +111,8 @@ def render(event: Event) -> bytes:
         "target_us": stages.get("target"),
         "sign_us": None if event.sign is None else _microseconds(event.sign),
     }
+    if grant is not None and grant.break_glass is not None:
+        fields |= {"level": "warning", "break_glass": grant.break_glass}
     try:
         line = orjson.dumps(fields)
     except TypeError:  # a lone surrogate: valid in a JSON escape, but not in UTF-8

@@ -58,17 +58,24 @@ class Metrics:
         self._collector.sources = sources
 
     def expect(
-        self, *, targets: Collection[str], issuers: Iterable[str], token_exchanges: Iterable[str] = ()
+        self,
+        *,
+        targets: Collection[str],
+        issuers: Iterable[str],
+        token_exchanges: Iterable[str] = (),
+        break_glass: Iterable[str] = (),
     ) -> None:
         """Expose all series that these targets and issuers can have, at 0 until something is counted.
 
-        ``token_exchanges``: the issuers whose tokens are exchanged.
+        ``token_exchanges``: the issuers whose tokens are exchanged. ``break_glass``: mappings.
         """
         exchanges = [
             (issuer, *outcome) for issuer in token_exchanges for outcome in self._token_exchange_outcomes
         ]
         with self._lock:
-            self._counts.expect(targets=targets, issuers=issuers, token_exchanges=exchanges)
+            self._counts.expect(
+                targets=targets, issuers=issuers, token_exchanges=exchanges, break_glass=break_glass
+            )
 
     def follow_certificate(
         self, *, valid_between: Callable[[], tuple[float, float]], broken: Callable[[], bool]
@@ -143,6 +150,11 @@ class Metrics:
         """Count an upstream's response that was examined, as one of ``ANSWERS``."""
         with self._lock:
             self._counts.answers[target, refused] += 1
+
+    def broke_glass(self, mapping: str) -> None:
+        """Count a new decision for a break-glass mapping."""
+        with self._lock:
+            self._counts.break_glass[mapping] += 1
 
     def evaluated(self, cost: int) -> None:
         """Count an evaluation of the policy, by its cost."""

@@ -76,6 +76,7 @@ class Observer:
             verdict != Verdict.ALLOW
             or self._sample_allows >= 1.0
             or self._random_share() < self._sample_allows
+            or (record.grant is not None and record.grant.break_glass is not None)  # never left out
         ):
             self._audit.append(event_of(record, detail, time.time()))
         if self._tracer is not None:

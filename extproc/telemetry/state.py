@@ -61,6 +61,7 @@ class MetricsState:
     )
     fetches: Counter[tuple[str, str]] = field(default_factory=Counter)  # issuer, outcome
     reloads: Counter[str] = field(default_factory=Counter)
+    break_glass: Counter[str] = field(default_factory=Counter)  # by mapping
     durations: dict[str, Histogram] = field(
         default_factory=lambda: {stage: Histogram(SECONDS) for stage in STAGES}
     )
@@ -76,6 +77,7 @@ class MetricsState:
         issuers: Iterable[str] = (),
         exchange_outcomes: Iterable[tuple[str, str]] = (),
         token_exchanges: Iterable[tuple[str, str, str]] = (),
+        break_glass: Iterable[str] = (),
     ) -> None:
         """Start series at 0.
 
@@ -98,6 +100,8 @@ class MetricsState:
             self.token_exchanges[exchange] += 0
             for cause in EXCHANGE_REFUSALS:
                 self.token_exchanges_refused[exchange[0], cause] += 0
+        for mapping in break_glass:
+            self.break_glass[mapping] += 0
 
 
 @dataclass(frozen=True, slots=True)

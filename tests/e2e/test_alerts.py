@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from extproc.demo.ports import free_ports
+from extproc.demo.settings import ADMIN_ROLE
 from support import series, supervised
 from support.certificates import DAY, LOCAL, Authority
 from support.envoys import further_envoy
@@ -117,7 +118,8 @@ class Broken:
     def adjust(self, text):
         document = yaml.safe_load(text)
         for name, value in self.settings.items():
-            document[name] = {**document.get(name, {}), **value}
+            before = document.get(name)
+            document[name] = [*before, *value] if isinstance(value, list) else {**(before or {}), **value}
         document["targets"][0].update(self.target)
         return yaml.safe_dump(document)
 
@@ -276,6 +278,17 @@ def a_rule_cannot_decide(scene):
     rule = {"name": "wrong", "matcher": 'claims.groups[7] == "x"', "effect": "deny"}
     scene.configure(lambda document: document["role_mappings"].append(rule))
     yield
+
+
+INCIDENT = {"name": "incident", "claim": "admins", "role_arn": ADMIN_ROLE, "priority": 0, "break_glass": True}
+
+
+@broken("ExtprocBreakGlass", settings={"role_mappings": [INCIDENT]})
+def a_user_breaks_the_glass(scene):
+    while True:
+        more = ("x-break-glass-reason: an alert is tested", "Connection: close")
+        raw(scene.stack.addresses.envoy, scene.head("GET", scene.token(), *more))
+        yield
 
 
 @broken("ExtprocStreamsAbandoned")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from extproc.clock import system_clock
 from extproc.config.expressions import expressions
 from extproc.config.settings import Settings
 from extproc.policy.compared import compared
@@ -34,6 +35,17 @@ def comparison_warnings(settings: Settings) -> Iterator[str]:
         for value in compared(expression.source, ("request", "method")):
             if not METHOD.fullmatch(value):
                 yield f"{path}: request.method is never {value!r}, since methods are capital letters"
+
+
+def validity_warnings(settings: Settings) -> Iterator[str]:
+    """Yield mappings that have ended, and what a duration promises beyond their end."""
+    now = system_clock()
+    for position, mapping in enumerate(settings.role_mappings):
+        if mapping.valid is not None and (mapping.valid.ends_at or now + 1) <= now:
+            yield f"role_mappings[{position}].valid.until: is past, so that the mapping never counts again"
+    for position, mapping in enumerate(settings.role_mappings):
+        if mapping.break_glass and settings.audit.output is None:
+            yield f"role_mappings[{position}].break_glass: audit.output is off, and reasons are only logged"
 
 
 def message_warnings(settings: Settings) -> Iterator[str]:

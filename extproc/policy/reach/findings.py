@@ -6,7 +6,7 @@ from extproc.policy.ceilings import Ceiling
 from extproc.policy.mappings import Rule
 from extproc.policy.reach.conditions import TRUE, formula_of
 from extproc.policy.reach.solver import Condition, UndecidedError, is_possible
-from extproc.policy.search import is_for, restricts
+from extproc.policy.search import counts_always, is_for, restricts
 
 Entry = Rule | Ceiling
 
@@ -47,7 +47,7 @@ def ending(entries: Sequence[Entry], issuers: Collection[str]) -> list[Entry]:
 
 def _covering(wanted: Condition, issuers: Collection[str], entries: Sequence[Entry]) -> list[Entry]:
     # With scopes a mapping takes some of its tokens only, and a deny rule does not end the search.
-    needed = [entry for entry in entries if not entry.require_scopes]
+    needed = [entry for entry in entries if not entry.require_scopes and counts_always(entry)]
     try:
         if not _covers(wanted, issuers, needed):
             return []

@@ -162,8 +162,11 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "policy": None,
                 "message": None,
                 "chain": None,
+                "valid": None,
+                "break_glass": False,
             }
         ],
+        "break_glass": {"header": "x-break-glass-reason", "argument": None},
         "ceilings": [],
         "support": None,
         "mcp": {"denied_status": None},
