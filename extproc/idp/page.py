@@ -37,7 +37,7 @@ def page(recipe: Recipe) -> str:
         for way in refused:
             lines += _refused(way)
     lines += ["## Tokens", "", "Recorded shapes; the values are invented.", ""]
-    values = example_values(recipe, recipe.way())
+    values = {name: value for way in recipe.ways for name, value in example_values(recipe, way).items()}
     for name, shape in recipe.tokens.items():
         lines += _token(name, shape, values)
     lines += ["## Sources", "", *(f"* <{source}>" for source in recipe.sources)]

@@ -50,16 +50,18 @@ def token_of(recipe, way, name):
     return mint({**claims, **{name: moved[name] for name in moved.keys() & claims.keys()}}, header)
 
 
-def explained(settings, way, bearer, other):
-    """What the server would do with a request that has these tokens."""
-    headers = [["accept", "application/json"]]
-    header = settings.issuers[0].sts_token_header
-    if header:
-        headers.append([header, other])
+def explained(settings, bearer, other):
+    """What the server would do with a request that has these tokens; an exchange at the provider is left out."""
+    issuer = settings.issuers[0]
+    headers = [
+        ["accept", "application/json"],
+        *([[issuer.sts_token_header, other]] if issuer.sts_token_header else []),
+    ]
     request = json.dumps({"method": "GET", "path": "/mcp", "headers": headers}).encode()
 
     async def explain():
-        return await explain_token(environment_of(settings, time.time), bearer, request)
+        environment = environment_of(settings, time.time)
+        return await explain_token(environment, bearer, None if issuer.token_exchange else request)
 
     return asyncio.run(explain())
 
@@ -68,7 +70,7 @@ def explained(settings, way, bearer, other):
 def test_a_way_ends_as_its_recipe_says(recipe, way, keys):
     settings = settings_of(recipe, way, keys)
     bearer, other = token_of(recipe, way, way.bearer), token_of(recipe, way, way.for_sts)
-    explanation = explained(settings, way, bearer, other)
+    explanation = explained(settings, bearer, other)
     found = facts(explanation)
     if way.refused is not None and way.refused.by == "extproc":
         assert (found["outcome"], found["reason"]) == ("deny", way.refused.reason)
@@ -79,8 +81,24 @@ def test_a_way_ends_as_its_recipe_says(recipe, way, keys):
         code, message = refusal(present(sts, other, EXAMPLE["role"]))
     if way.refused is None:
         assert (code, message) == ("", "")
+        assert found.get("notes", []) == []
         return
+    if way.bearer == way.for_sts:
+        assert any("STS compares" in note for note in found["notes"])
     assert message == way.refused.sts
     said = denied({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}})
     assert said.reason == way.refused.reason
     assert way.refused.message in said.detail
+
+
+EXCHANGES = [entry for entry in WAYS if "token_exchange" in entry.values[1].issuer]
+
+
+@pytest.mark.parametrize(("recipe", "way"), EXCHANGES)
+def test_an_exchanged_token_is_what_the_settings_ask_for(recipe, way, keys):
+    exchange = settings_of(recipe, way, keys).issuers[0].token_exchange
+    values = example_values(recipe, way)
+    before, after = (filled(recipe.tokens[name].claims, values) for name in (way.bearer, way.for_sts))
+    assert after["aud"] in exchange.token_audiences
+    assert after.items() >= exchange.token_required_claims.items()
+    assert after[exchange.subject_claim] == before[exchange.subject_claim]
