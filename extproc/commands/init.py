@@ -62,7 +62,7 @@ def init(
     answers = {name: answer for name, answer in options.items() if answer is not None}
     try:
         recipe = _recipe(idp)
-        way = recipe.way(way_name)
+        way = recipe.way(way_name or _asked_way(recipe))
         if _is_terminal():
             answers = _asked(recipe.questions(way), answers)
         values = recipe.values(way, answers)
@@ -85,7 +85,7 @@ _NEXT = """next:
   extproc check --config {path}                 # rules and settings
   extproc aws --config {path} --format cli      # what AWS must know of it
   extproc doctor --config {path} --token FILE   # everything on the way, with a token of yours
-  extproc envoy --config {path} > envoy.yaml    # Envoy's side"""
+  extproc envoy --config {path} > envoy.yaml    # Envoy's side; `extproc run` starts both"""
 
 
 def _is_terminal() -> bool:
@@ -101,6 +101,17 @@ def _recipe(idp: str | None) -> Recipe:
     if idp not in recipes():
         raise AnswerError(f"--idp: {idp!a} has no recipe; there are {names}")
     return recipes()[idp]
+
+
+def _asked_way(recipe: Recipe) -> str | None:
+    """Return the way that is chosen on a terminal; None for the default."""
+    usable = [way for way in recipe.ways if way.refused is None]
+    if len(usable) == 1 or not _is_terminal():
+        return None
+    for way in usable:
+        click.echo(f"  {way.name}: {way.title}", err=True)
+    names = click.Choice([way.name for way in usable])
+    return str(click.prompt("way to STS", type=names, default=usable[0].name, err=True))
 
 
 def _list() -> str:

@@ -4,7 +4,9 @@ import asyncio
 import json
 import time
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from extproc.aws.tokens import objections
 from extproc.config.document import validate
@@ -171,3 +173,26 @@ def test_a_token_that_is_denied_here_is_denied_by_sts_too(name):
 def test_nothing_is_said_of_a_token_that_sts_does_not_get():
     settings = configuration(sts_token_header="x-id-token")
     assert list(objections(settings.issuers[0], token(azp="cli"))) == []
+
+
+NAMES = st.sampled_from([AUDIENCE, f"{AUDIENCE}/", "HTTPS://mcp.example.com/mcp", "cli", "app", "other", ""])
+SHAPES = st.fixed_dictionaries(
+    {"aud": NAMES | st.lists(NAMES, max_size=3)},
+    optional={"azp": NAMES | st.none() | st.integers(0, 1), "iat": st.none(), "client_id": NAMES},
+)
+
+
+@pytest.mark.parametrize("entry", [{}, AZP, {"ignore_audience_slash": True}], ids=["plain", "azp", "slash"])
+def test_whatever_passes_here_is_objected_to_exactly_if_sts_refuses_it(entry):
+    settings = configuration(**entry)
+    with account(settings, IDP) as sts:
+
+        @hypothesis.settings(max_examples=60, deadline=None)
+        @hypothesis.given(SHAPES)
+        def compare(changes):
+            claims = token(**changes)
+            if explained(settings, claims).allowed:
+                taken = refusal(present(sts, mint(claims))) == ("", "")
+                assert taken == (list(objections(settings.issuers[0], claims)) == [])
+
+        compare()

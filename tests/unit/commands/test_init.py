@@ -138,6 +138,7 @@ def test_a_terminal_is_asked_for_what_is_missing(monkeypatch):
     monkeypatch.setattr(command, "_is_terminal", lambda: True)
     answers = [
         "okta",
+        "direct",
         "acme okta",
         "acme.okta.com",
         "",
