@@ -28,23 +28,40 @@ def objections(issuer: Issuer, claims: Mapping[str, Any]) -> Iterator[Objection]
         issuer: the token's issuer. If STS gets another token than this one, there is nothing to yield.
         claims: the verified claims, or some of them: without ``exp`` they are not taken for a whole token.
     """
-    if issuer.sts_token_header or issuer.token_exchange:
-        return
+    if not (issuer.sts_token_header or issuer.token_exchange):
+        yield from _objections(issuer, claims, required="required_claims", audiences="audiences")
+
+
+def objections_to_exchanged(issuer: Issuer, claims: Mapping[str, Any]) -> Iterator[Objection]:
+    """Yield the same for the claims of an exchanged token.
+
+    Args:
+        issuer: that of the user's token, which has ``token_exchange``.
+        claims: the verified claims.
+    """
+    names = {"required": "token_required_claims", "audiences": "token_audiences"}
+    yield from _objections(issuer, claims, **names)
+
+
+def _objections(
+    issuer: Issuer, claims: Mapping[str, Any], *, required: str, audiences: str
+) -> Iterator[Objection]:
+    """``required``, ``audiences``: the names of settings."""
     client_ids = provider_of(issuer).client_ids
     if claims.get("azp") is not None:
         if claims["azp"] not in client_ids:
             yield Objection(
                 "the token has azp, the client in which the user logged in: STS compares that, not aud, with "
                 "the client ids in IAM",
-                "list the clients in required_claims.azp, and in IAM as `extproc aws` prints it; for clients "
-                "that register themselves, choose another way in docs/idp",
+                f"list the clients in {required}.azp, and in IAM as `extproc aws` prints it; for clients "
+                "that register themselves, set token_exchange or choose another way in docs/idp",
             )
     elif "aud" in claims:
         stated = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         if not set(stated) & set(client_ids):
             yield Objection(
-                "aud is spelled otherwise than audiences, and STS compares it exactly with those in IAM",
-                "write the token's spelling into audiences, and into IAM as `extproc aws` prints it",
+                f"aud is spelled otherwise than {audiences}, and STS compares it exactly with those in IAM",
+                f"write the token's spelling into {audiences}, and into IAM as `extproc aws` prints it",
             )
     if "iat" not in claims and "exp" in claims:
         yield Objection(

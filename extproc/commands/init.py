@@ -76,6 +76,8 @@ def init(
     except config.ConfigError as error:
         raise click.UsageError("\n".join(error.problems)) from None
     _write(text, output, force=force)
+    if "secret_file" in values:
+        click.echo(f"put the client secret of the gateway into {values['secret_file']}", err=True)
     for step in way.provider:
         click.echo(f"at {recipe.title}: {step}", err=True)
     click.echo(_NEXT.format(path=output or "extproc.yaml"), err=True)

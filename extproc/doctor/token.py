@@ -132,7 +132,7 @@ def _seen_azp(unverified: Mapping[str, Any], issuer: Issuer | None) -> tuple[str
         return "", ""
     next_step = (
         "add the client to required_claims.azp, and to IAM as `extproc aws` prints it; for clients that "
-        "register themselves, choose another way in docs/idp"
+        "register themselves, set token_exchange or choose another way in docs/idp"
     )
     return f"{_azp(unverified)}; required are {_shown(accepted)}", next_step
 

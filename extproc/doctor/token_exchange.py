@@ -7,6 +7,7 @@ from itertools import chain
 from extproc.app.factories import build_key_stores, build_verifier
 from extproc.app.token_exchanges import build_token_endpoint
 from extproc.authn.own_thread import in_own_thread
+from extproc.aws.tokens import objections_to_exchanged
 from extproc.config import ConfigError, Issuer
 from extproc.doctor.examination import Examination, issuer_path
 from extproc.doctor.finding import Finding, failed, passed, warned
@@ -53,7 +54,7 @@ async def _of_issuer(examination: Examination, position: int, issuer: Issuer) ->
     try:
         if token is None or examination.issuer is not issuer:
             return [await _probed(examination, endpoint, subject)]
-        return [await _exchanged(examination, endpoint, subject, token)]
+        return [await _exchanged(examination, issuer, endpoint, subject, token)]
     except Denied as denied:
         cause, _, advice = denied.detail.partition("; ")
         return [failed(subject, cause, _NEXT.get(denied.reason) or advice or "see docs/authentication.md")]
@@ -76,7 +77,7 @@ async def _probed(examination: Examination, endpoint: TokenEndpoint, subject: st
 
 
 async def _exchanged(
-    examination: Examination, endpoint: TokenEndpoint, subject: str, unverified_token: str
+    examination: Examination, issuer: Issuer, endpoint: TokenEndpoint, subject: str, unverified_token: str
 ) -> Finding:
     """Exchange the token, and leave what comes back for STS."""
     settings, explanation = examination.settings, examination.explanation
@@ -93,6 +94,10 @@ async def _exchanged(
         )
         return failed(subject, f"the exchanged token is not accepted: {denied}", next_step)
     examination.unverified_web_identity_token = answer
+    examination.objections = list(objections_to_exchanged(issuer, other.claims))
+    if examination.objections:
+        first = examination.objections[0]
+        return warned(subject, first.cause, first.next_step)
     lives = other.expires_at - examination.clock()
     return passed(subject, f"the provider gave a token for AWS, valid for {lives:.0f} s")
 

@@ -31,7 +31,9 @@ def run(*arguments, text=None):
 @pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)
 def test_what_is_written_passes_the_check(recipe, tmp_path):
     path, way = tmp_path / "extproc.yaml", recipe.way()
-    given = {**EXAMPLE, **recipe.example}
+    secret = tmp_path / "secret"
+    secret.write_text("not a secret")
+    given = {**EXAMPLE, **recipe.example, "secret_file": str(secret)}
     asked = [name for name in recipe.questions(way) if name in given]
     answers = [part for name in asked for part in (f"--{name.replace('_', '-')}", given[name])]
     result = run("--idp", recipe.name, *answers, *OFFLINE, "--output", str(path))

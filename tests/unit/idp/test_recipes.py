@@ -81,7 +81,7 @@ def test_a_way_ends_as_its_recipe_says(recipe, way, keys):
         code, message = refusal(present(sts, other, EXAMPLE["role"]))
     if way.refused is None:
         assert (code, message) == ("", "")
-        assert found.get("notes", []) == []
+        assert not [note for note in found.get("notes", []) if "docs/idp" in note]  # no objection
         return
     if way.bearer == way.for_sts:
         assert any("STS compares" in note for note in found["notes"])
