@@ -261,30 +261,31 @@ def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as
     default=None,
     help="Send all requests with one token to one instance of extproc [default: with several addresses].",
 )
-@click.option("--filter-only", is_flag=True, help="Print only the http_filters entry, to paste.")
+@click.option("--filter-only", is_flag=True, help="Print only the pieces for an Envoy that exists.")
 @click.option(
     "--check",
-    "checked_path",
-    type=FILE,
-    help="Check this Envoy configuration for what would let requests out unsigned, instead of printing one.",
+    "checked",
+    metavar="FILE|URL",
+    help="Check this Envoy configuration, or a running Envoy's at its admin URL, instead of printing one.",
 )
 def envoy(
     *,
     config_path: Path | None,
-    checked_path: Path | None,
+    checked: str | None,
     filter_only: bool,
     **options: Any,
 ) -> None:
     """Print a complete Envoy bootstrap (YAML) for a configuration, or check one.
 
-    With --check: exit 0 without findings, 1 with one "path: message" line each, 2 if unreadable.
+    With --check: exit 0 and what was checked, 1 with one "path: message" line for each finding, 2 if
+    unreadable.
     """
     from extproc.commands import envoy as command
     from extproc.envoyconf.options import EnvoyOptions, OptionsError
 
     settings = load(config_path) if config_path else None
-    if checked_path is not None:
-        sys.exit(command.check(checked_path, settings))
+    if checked is not None:
+        sys.exit(command.check(checked, settings))
     if settings is None:
         raise click.UsageError("Missing option '--config'.")
     try:

@@ -13,9 +13,8 @@ from envoy_data_plane.google.protobuf import Any as AnyMessage
 
 from extproc.config import Settings
 from extproc.envoyconf.addresses import envoy_address
-from extproc.envoyconf.clusters import extproc_cluster, target_cluster, upstream_filters
+from extproc.envoyconf.clusters import extproc_cluster, target_cluster
 from extproc.envoyconf.comments import commented
-from extproc.envoyconf.ext_proc import ext_proc_filter
 from extproc.envoyconf.jwt_authn import issuers_of_envoy, jwks_clusters
 from extproc.envoyconf.listener import listener
 from extproc.envoyconf.options import EnvoyOptions
@@ -33,6 +32,12 @@ _UPSTREAM = """\
 
 def render(settings: Settings, options: EnvoyOptions) -> str:
     """Return the bootstrap as YAML."""
+    header = _HEADER + (_UPSTREAM if options.placement == "upstream" else "")
+    return header + yaml_of(bootstrap_document(settings, options))
+
+
+def bootstrap_document(settings: Settings, options: EnvoyOptions) -> dict[str, Any]:
+    """Return the bootstrap as it is written in YAML."""
     envoys_issuers = issuers_of_envoy(settings, all_issuers=options.jwt_authn)
     bootstrap = Bootstrap(
         admin=Admin(address=envoy_address(options.admin)),
@@ -55,27 +60,11 @@ def render(settings: Settings, options: EnvoyOptions) -> str:
             ]
         ),
     )
-    header = _HEADER + (_UPSTREAM if options.placement == "upstream" else "")
-    return header + _yaml(bootstrap.to_dict(casing=Casing.SNAKE))
+    return bootstrap.to_dict(casing=Casing.SNAKE)
 
 
-def render_filter(settings: Settings, options: EnvoyOptions) -> str:
-    """Return only the entries for ``http_filters`` of the listener, or of each target's cluster."""
-    if options.placement == "http":
-        names = ", ".join(target.name for target in settings.targets)
-        header = "# For http_filters of the listener, right before the router.\n"
-        if len(settings.targets) > 1:
-            header += f"# Each route names its target ({names}) in ExtProcPerRoute's grpc_initial_metadata.\n"
-        return header + _yaml([ext_proc_filter(settings, options).to_dict(casing=Casing.SNAKE)])
-    documents = []
-    for target in settings.targets:
-        header = f"# For http_filters of target {target.name}'s cluster (HttpProtocolOptions).\n"
-        filters = upstream_filters(settings, options, target)
-        documents.append(header + _yaml([entry.to_dict(casing=Casing.SNAKE) for entry in filters]))
-    return "---\n".join(documents)
-
-
-def _yaml(document: Any) -> str:
+def yaml_of(document: Any) -> str:
+    """Return a part of a bootstrap as YAML, with comments. It is changed where a default must be seen."""
     _spell_out(document)
     return commented(yaml.safe_dump(document, sort_keys=False, width=110))
 

@@ -13,5 +13,8 @@ def expectations_of(settings: Settings) -> Expectations:
         hosts=frozenset(target.host for target in settings.targets),
         private_network=settings.listen.insecure_plaintext,
         shows_answers=settings.observe_upstream != "never",
+        server_tls=settings.listen.tls is not None,
+        client_certificate=settings.listen.tls is not None and settings.listen.tls.client_ca is not None,
+        verified_by_envoy=any(issuer.verified_by == "envoy" for issuer in settings.issuers),
         counted={target.name: target.host for target in settings.targets if target.counts_streams},
     )

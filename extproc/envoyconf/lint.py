@@ -6,20 +6,40 @@ the configuration (``envoy --mode validate`` does that).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from extproc.envoyconf.lint_chains import (
+    Chain,
+    chains,
+    is_cluster,
+    listener_of,
+    manager_of,
+    rds_name,
+    service_cluster,
+    type_of,
+)
 from extproc.envoyconf.lint_cluster import extproc_cluster_findings
 from extproc.envoyconf.lint_counted import keeps_streams
-from extproc.envoyconf.lint_document import Node, nodes
+from extproc.envoyconf.lint_document import Node, effective, nodes
+from extproc.envoyconf.lint_enabled import MAY_NOT_RUN
 from extproc.envoyconf.lint_filter import filter_findings, per_route_findings
-from extproc.envoyconf.lint_route import route_findings
+from extproc.envoyconf.lint_route import Surroundings, route_findings
 from extproc.envoyconf.lint_values import Expectations, Finding
 
-__all__ = ["Expectations", "Finding", "findings"]
+__all__ = ["CHECKED", "Expectations", "Finding", "findings"]
 
-_EXT_PROC = "ExternalProcessor"
-_OUR_CLUSTER = "extproc"
+CHECKED = (
+    "the filter fails closed, gets whole bodies, trailers and time enough, and its answers count",
+    "nothing after it changes what was signed: filters, hosts, paths, headers, retries",
+    "its cluster exists, has HTTP/2, and TLS on both sides or on none",
+    "every route to a target has it, and no other route of its listener",
+    "bodies up to extproc's limit fit into Envoy's buffers",
+    "no address of the client's network reaches AWS, and no challenge of AWS reaches clients",
+    "no timeout cuts event streams, and no retry repeats a call that AWS has carried out",
+    "extproc's decision reaches the access log",
+)
+"""What ``findings`` looks at, for people."""
+
 # Filters that change nothing that is signed. Any other filter after extproc's may.
 _HARMLESS_AFTER_OURS = frozenset(
     f"envoy.extensions.filters.http.{name}"
@@ -35,143 +55,100 @@ _HARMLESS_AFTER_OURS = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """A list of HTTP filters with extproc's in it; ``owner`` is the connection manager or the cluster."""
-
-    owner: Node
-    filters: list[Node]
-    ours: int
-    upstream: bool
-
-
 def findings(document: Any, expectations: Expectations) -> list[Finding]:
     """Return all findings, sorted by their paths."""
+    document = effective(document)
     tree = list(nodes(document))
-    chains = list(_chains(tree))
-    if not chains:
+    all_chains = list(chains(tree))
+    if not all_chains:
         return [Finding("document", "no ext_proc filter: nothing is signed, and bearer tokens go upstream")]
     found: list[Finding] = []
-    for chain in chains:
-        ours = chain.filters[chain.ours]
-        found += filter_findings(ours, expectations)
+    configurations = {node.value.get("name") for node in tree if "virtual_hosts" in node.value}
+    for chain in all_chains:
+        found += filter_findings(chain.entry, expectations)
         found += _after_ours(chain)
-        if chain.upstream:
-            continue
-        found += _manager_findings(chain.owner)
-    upstream = {str(chain.owner.value.get("name")) for chain in chains if chain.upstream}
-    downstream = any(not chain.upstream for chain in chains)
-    clusters = {str(node.value.get("name")): node for node in tree if _is_cluster(node)}
-    kept = {
-        place: all(
-            keeps_streams(chain.filters[chain.ours].value["typed_config"])
-            for chain in chains
-            if chain.upstream is place
-        )
-        for place in (True, False)
-    }
-    for name in {_service_cluster(chain.filters[chain.ours]) for chain in chains} & clusters.keys():
-        found += extproc_cluster_findings(clusters[name], expectations)
+        if not chain.upstream:
+            found += _manager_findings(chain.owner, configurations)
+    clusters = {str(node.value.get("name")): node for node in tree if is_cluster(node)}
+    surroundings = Surroundings(
+        tree=tree,
+        clusters=clusters,
+        chains={chain.owner.path: chain for chain in all_chains if not chain.upstream},
+        upstream={str(chain.owner.value.get("name")) for chain in all_chains if chain.upstream},
+        kept={
+            place: all(
+                keeps_streams(chain.entry.value["typed_config"])
+                for chain in all_chains
+                if chain.upstream is place
+            )
+            for place in (True, False)
+        },
+    )
+    for name in {service_cluster(chain.entry) for chain in all_chains} - {""}:
+        if name in clusters:
+            found += extproc_cluster_findings(clusters[name], expectations)
+        elif clusters and not _gets_clusters_elsewhere(tree):
+            where = next(chain.entry.path for chain in all_chains if service_cluster(chain.entry) == name)
+            found.append(
+                Finding(
+                    f"{where}.typed_config.grpc_service",
+                    f"no cluster is named {name}: every request gets 500; write the one that "
+                    "`extproc envoy --filter-only` prints",
+                )
+            )
+    if not configurations or any(chain.upstream for chain in all_chains):
+        found += [
+            Finding(f"{chain.entry.path}.disabled", MAY_NOT_RUN) for chain in all_chains if chain.is_disabled
+        ]
     for node in tree:
         found += per_route_findings(node)
         if "virtual_hosts" in node.value:
-            found += route_findings(
-                node,
-                clusters=clusters,
-                upstream=upstream,
-                downstream=downstream,
-                kept=kept,
-                expectations=expectations,
-            )
-    found += _unguarded(tree, chains, clusters, upstream, expectations)
+            found += route_findings(node, surroundings, expectations)
+    found += _unguarded(surroundings, expectations)
     return sorted(set(found), key=lambda finding: finding.path)
 
 
-def _chains(tree: list[Node]) -> Iterator[_Chain]:
-    candidates = []
-    for node in tree:
-        filters = node.value.get("http_filters")
-        # A pasted fragment (`--filter-only`) has no owner: its list is the document.
-        if isinstance(filters, list):
-            entries = [
-                child
-                for child in tree
-                if child.parents[:1] == (node,) and ".http_filters[" in f".{child.path}"
-            ]
-            candidates.append((node, entries))
-    fragments = [node for node in tree if not node.parents and node.path.startswith("[")]
-    if fragments:
-        candidates.append((fragments[0], fragments))
-    named = any(_is_ours(entry, strictly=True) for _, entries in candidates for entry in entries)
-    for owner, entries in candidates:
-        for position, entry in enumerate(entries):
-            if _is_ours(entry, strictly=named):
-                upstream = owner.kind == "HttpProtocolOptions" or _ends_in_codec(entries)
-                cluster = next((parent for parent in owner.parents if _is_cluster(parent)), owner)
-                yield _Chain(cluster if upstream else owner, entries, position, upstream)
+def _gets_clusters_elsewhere(tree: list[Node]) -> bool:
+    """Return whether a bootstrap names a source of clusters. A dump has all of them."""
+    return any("cds_config" in node.value or "ads_config" in node.value for node in tree)
 
 
-def _ends_in_codec(entries: list[Node]) -> bool:
-    return _type(entries[-1]).endswith("UpstreamCodec")
-
-
-def _is_ours(entry: Node, *, strictly: bool) -> bool:
-    config = entry.value.get("typed_config")
-    if not isinstance(config, dict) or not str(config.get("@type", "")).endswith(_EXT_PROC):
-        return False
-    return not strictly or _service_cluster(entry) == _OUR_CLUSTER
-
-
-def _service_cluster(entry: Node) -> str:
-    """Return the name of the cluster that an ext_proc filter calls."""
-    service = entry.value["typed_config"].get("grpc_service")
-    envoy_grpc = service.get("envoy_grpc") if isinstance(service, dict) else None
-    return str(envoy_grpc.get("cluster_name")) if isinstance(envoy_grpc, dict) else ""
-
-
-def _is_cluster(node: Node) -> bool:
-    value = node.value
-    return "name" in value and ("load_assignment" in value or "typed_extension_protocol_options" in value)
-
-
-def _type(entry: Node) -> str:
-    config = entry.value.get("typed_config")
-    return str(config.get("@type", "")).rpartition("/")[2] if isinstance(config, dict) else ""
-
-
-def _after_ours(chain: _Chain) -> Iterator[Finding]:
+def _after_ours(chain: Chain) -> Iterator[Finding]:
     for entry in chain.filters[chain.ours + 1 :]:
-        if _type(entry) not in _HARMLESS_AFTER_OURS:
+        if type_of(entry) not in _HARMLESS_AFTER_OURS:
             name = entry.value.get("name", "?")
             yield Finding(entry.path, f"{name} runs after extproc and may change what was signed")
 
 
-def _manager_findings(manager: Node) -> Iterator[Finding]:
+def _manager_findings(manager: Node, configurations: set[Any]) -> Iterator[Finding]:
     action = str(manager.value.get("path_with_escaped_slashes_action", ""))
     if action.startswith("UNESCAPE"):
         yield Finding(
             f"{manager.path}.path_with_escaped_slashes_action", f"{action} breaks encoded ARNs in paths"
         )
-    listener = next((parent for parent in manager.parents if "filter_chains" in parent.value), None)
-    if listener is not None and manager.value.get("rds"):
+    if (
+        listener_of(manager) is not None
+        and manager.value.get("rds")
+        and rds_name(manager) not in configurations
+    ):
         yield Finding(f"{manager.path}.rds", "routes come from elsewhere: they cannot be checked here")
 
 
-def _unguarded(
-    tree: list[Node],
-    chains: list[_Chain],
-    clusters: dict[str, Node],
-    upstream: set[str],
-    expectations: Expectations,
-) -> Iterator[Finding]:
+def _unguarded(surroundings: Surroundings, expectations: Expectations) -> Iterator[Finding]:
     """Yield routes to a target in a connection manager without extproc's filter."""
-    guarded = [chain.owner.path for chain in chains if not chain.upstream]
-    for node in tree:
-        manager = next((parent for parent in node.parents if parent.kind == "HttpConnectionManager"), None)
+    clusters = surroundings.clusters
+    for node in surroundings.tree:
         cluster = node.value.get("cluster")
-        if manager is None or manager.path in guarded or not isinstance(cluster, str) or cluster in upstream:
+        if not isinstance(cluster, str) or cluster in surroundings.upstream:
             continue
-        if cluster in clusters and expectations.is_target(clusters[cluster]):
+        if cluster not in clusters or not expectations.is_target(clusters[cluster]):
+            continue
+        manager = manager_of(node, surroundings.tree)
+        if (
+            manager is not None
+            and manager.kind == "HttpConnectionManager"
+            and manager.path not in surroundings.chains
+        ):
             yield Finding(
                 f"{node.path}.cluster", f"{cluster} is reached without an ext_proc filter on the way"
             )

@@ -1,13 +1,13 @@
 """Faults of routes whose target counts open requests: Envoy does not show when a response ends."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from extproc.envoyconf.lint_document import Node, nodes
-from extproc.envoyconf.lint_values import Expectations, Finding, cluster_hosts
+from extproc.envoyconf.lint_values import Expectations, Finding, cluster_hosts, is_true
 from extproc.grpc_server.service_names import TARGET_METADATA
 
-_SENT = ("SEND", 1)
+_SENT, _SKIPPED = ("SEND", 1), ("SKIP", 2)
 
 
 def shows_ends(mode: object) -> bool:
@@ -15,9 +15,28 @@ def shows_ends(mode: object) -> bool:
     return isinstance(mode, dict) and mode.get("response_trailer_mode") in _SENT
 
 
+def asks_for_trailers(mode: object) -> bool:
+    """Return whether a mode, which extproc may ask for, has the request's trailers."""
+    return isinstance(mode, dict) and mode.get("request_trailer_mode") in _SENT
+
+
+def allows(filter_config: dict[str, Any], wanted: Callable[[object], bool]) -> bool:
+    """Return whether Envoy takes a mode that extproc asks for, as Envoy Gateway configures it.
+
+    A list of allowed modes must contain the very mode; those that are rendered are for filters with
+    processing modes that need no other.
+    """
+    listed = filter_config.get("allowed_override_modes")
+    return is_true(filter_config.get("allow_mode_override")) and (
+        not listed or any(wanted(mode) and mode.get("response_header_mode") in _SKIPPED for mode in listed)
+    )
+
+
 def keeps_streams(filter_config: dict[str, Any]) -> bool:
     """Return whether a filter, or a route's overrides, keep the stream to the end of a response."""
-    return shows_ends(filter_config.get("processing_mode"))
+    return shows_ends(filter_config.get("processing_mode")) or allows(
+        filter_config, lambda mode: shows_ends(mode) and asks_for_trailers(mode)
+    )
 
 
 def counted_findings(

@@ -61,6 +61,23 @@ def parse(content: bytes) -> Any:
     return _snake(document)
 
 
+def effective(document: Any) -> Any:
+    """Return a dump without its bootstrap, whose resources the dump has a second time."""
+    configs = document.get("configs") if isinstance(document, dict) else None
+    if not isinstance(configs, list):
+        return document
+    kinds = [
+        str(entry.get("@type", "")).rpartition(".")[2] if isinstance(entry, dict) else "" for entry in configs
+    ]
+    if not {"ClustersConfigDump", "ListenersConfigDump"} <= set(kinds):
+        return document
+    # The positions stay, so that paths are those of the document.
+    kept = [
+        {} if kind == "BootstrapConfigDump" else entry for kind, entry in zip(kinds, configs, strict=True)
+    ]
+    return {**document, "configs": kept}
+
+
 def _snake(node: Any) -> Any:
     if isinstance(node, dict):
         return {_snake_key(str(key)): _snake(child) for key, child in node.items()}

@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from extproc.envoyconf.lint_counted import shows_ends
+from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
+from extproc.envoyconf.lint_counted import allows, asks_for_trailers, shows_ends
 from extproc.envoyconf.lint_document import Node
 from extproc.envoyconf.lint_values import Expectations, Finding, is_true, seconds
+from extproc.ext_proc.encoding import DECISION_NAMESPACE
 from extproc.header_names import ALWAYS_REPLACED, CARRIERS
 
 _CHANGED = (*sorted({*ALWAYS_REPLACED, "content-length", "www-authenticate", CARRIERS[0]}), ":path")
@@ -17,12 +19,14 @@ def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding
     """Yield the findings for the entry in ``http_filters``."""
     config: dict[str, Any] = entry.value["typed_config"]
     path = f"{entry.path}.typed_config"
-    for key in ("disabled", "is_optional"):
-        if is_true(entry.value.get(key)):
-            yield Finding(f"{entry.path}.{key}", "the filter may not run: requests would go out unsigned")
+    if is_true(entry.value.get("is_optional")):
+        yield Finding(f"{entry.path}.is_optional", "the filter may not run: requests would go out unsigned")
     yield from _flags(config, path)
     mode = config.get("processing_mode")
-    yield from _mode(mode if isinstance(mode, dict) else {}, f"{path}.processing_mode", complete=True)
+    mode = mode if isinstance(mode, dict) else {}
+    if allows(config, asks_for_trailers):
+        mode = {**mode, "request_trailer_mode": "SEND"}  # extproc asks for it with every "continue"
+    yield from _mode(mode, f"{path}.processing_mode", complete=True)
     for position, allowed in enumerate(config.get("allowed_override_modes") or []):
         where = f"{path}.allowed_override_modes[{position}]"
         yield from _mode(allowed if isinstance(allowed, dict) else {}, where, complete=True)
@@ -43,6 +47,32 @@ def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding
     rules = config.get("mutation_rules")
     if isinstance(rules, dict):
         yield from _rules(rules, f"{path}.mutation_rules")
+    yield from _metadata(config, path, expectations)
+
+
+def _metadata(config: dict[str, Any], path: str, expectations: Expectations) -> Iterator[Finding]:
+    options = config.get("metadata_options")
+    options = options if isinstance(options, dict) else {}
+    for key, namespace, is_needed, without in (
+        (
+            "receiving_namespaces",
+            DECISION_NAMESPACE,
+            True,
+            "the access log does not show user, role and reason",
+        ),
+        (
+            "forwarding_namespaces",
+            JWT_NAMESPACE,
+            expectations.verified_by_envoy,
+            "extproc does not see which tokens Envoy verified, and refuses all",
+        ),
+    ):
+        namespaces = options.get(key)
+        untyped = namespaces.get("untyped") if isinstance(namespaces, dict) else None
+        if is_needed and namespace not in (untyped or []):
+            yield Finding(
+                f"{path}.metadata_options.{key}", f"{without}; write {key}: {{untyped: [{namespace}]}}"
+            )
 
 
 def _counted_answers(config: dict[str, Any], path: str) -> Iterator[Finding]:
@@ -112,11 +142,10 @@ def per_route_findings(node: Node) -> Iterator[Finding]:
         per_route = True
     if not per_route:
         return
-    for key in ("disabled", "is_optional"):
-        if is_true(node.value.get(key)):
-            yield Finding(
-                f"{node.path}.{key}", "requests of this route go out unsigned, with their bearer token"
-            )
+    if is_true(node.value.get("is_optional")):
+        yield Finding(
+            f"{node.path}.is_optional", "requests of this route go out unsigned, with their bearer token"
+        )
     overrides = node.value.get("overrides")
     if isinstance(overrides, dict):
         yield from _flags(overrides, f"{node.path}.overrides")

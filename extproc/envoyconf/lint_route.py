@@ -1,10 +1,14 @@
 """Faults of routes: hosts, rewrites, retries, buffers, headers changed after signing."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from extproc.envoyconf.lint_chains import Chain, listener_of, manager_of
 from extproc.envoyconf.lint_counted import counted_findings
 from extproc.envoyconf.lint_document import Node, nodes
+from extproc.envoyconf.lint_enabled import enabled_findings, is_other, runs
+from extproc.envoyconf.lint_exposed import exposed_findings, repeats
 from extproc.envoyconf.lint_values import Expectations, Finding, cluster_hosts
 from extproc.header_names import ALWAYS_SIGNED
 
@@ -14,39 +18,54 @@ _REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite", "path_rewrite_po
 _LIMITS = ("request_body_buffer_limit", "per_request_buffer_limit_bytes")
 
 
-def route_findings(
-    configuration: Node,
-    *,
-    clusters: dict[str, Node],
-    upstream: set[str],
-    downstream: bool,
-    kept: Mapping[bool, bool],
-    expectations: Expectations,
-) -> Iterator[Finding]:
-    """Yield the findings for one route configuration.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What routes are compared with.
 
-    ``upstream``: the clusters with extproc's filter. ``kept``: whether the filters in clusters (True) and
-    in listeners (False) keep streams to the end of responses.
+    Attributes:
+        tree: all mappings of the document.
+        clusters: all clusters by name.
+        chains: extproc's chain of each connection manager, by the manager's path.
+        upstream: the clusters with extproc's filter.
+        kept: whether the filters in clusters (True) and in listeners (False) keep streams to the end of
+            responses.
     """
-    manager = next((parent for parent in configuration.parents if "http_filters" in parent.value), None)
-    ours = manager is None or any(
-        str(node.kind) == "ExternalProcessor" for node in nodes(manager.value["http_filters"])
+
+    tree: list[Node]
+    clusters: dict[str, Node]
+    chains: dict[str, Chain]
+    upstream: set[str]
+    kept: Mapping[bool, bool]
+
+
+def route_findings(
+    configuration: Node, surroundings: Surroundings, expectations: Expectations
+) -> Iterator[Finding]:
+    """Yield the findings for one route configuration."""
+    manager = manager_of(configuration, surroundings.tree)
+    # Of routes alone nobody knows whose they are: they are taken for those of any chain.
+    chain = (
+        surroundings.chains.get(manager.path)
+        if manager is not None
+        else next(iter(surroundings.chains.values()), None)
     )
     for node in nodes(configuration.value, configuration.path, configuration.parents):
         action = node.value.get("route")
         if not isinstance(action, dict) or "match" not in node.value:
             continue
         names = _clusters(action)
-        in_cluster = bool(names & upstream)
-        in_listener = downstream and ours
+        in_cluster = bool(names & surroundings.upstream)
+        known = [surroundings.clusters[name] for name in names if name in surroundings.clusters]
+        if chain is not None:
+            yield from enabled_findings(node, known, chain, expectations)
+        in_listener = chain is not None and runs(node, chain) and not is_other(node, known, expectations)
         if not (in_cluster or in_listener):
             continue
-        known = [clusters[name] for name in names if name in clusters]
         yield from _host(action, f"{node.path}.route", known, expectations)
-        yield from _buffer(node, expectations, in_cluster=in_cluster)
-        yield from counted_findings(node, known, expectations, kept=kept[in_cluster])
-        if in_cluster:
-            yield from _retries(node)
+        yield from _buffer(node, listener_of(manager), expectations, in_cluster=in_cluster)
+        yield from counted_findings(node, known, expectations, kept=surroundings.kept[in_cluster])
+        yield from exposed_findings(node, manager)
+        yield from _retries(node, in_cluster=in_cluster)
         if in_listener:
             yield from _changes_after_signing(node, action)
 
@@ -82,31 +101,46 @@ def _names(cluster: Node) -> set[str]:
     )
 
 
-def _buffer(route: Node, expectations: Expectations, *, in_cluster: bool) -> Iterator[Finding]:
-    holders = [route, *route.parents]
-    listener = next((parent for parent in holders if "filter_chains" in parent.value), None)
+def _buffer(
+    route: Node, listener: Node | None, expectations: Expectations, *, in_cluster: bool
+) -> Iterator[Finding]:
     limit = (listener.value if listener else {}).get("per_connection_buffer_limit_bytes", _ENVOY_BUFFER)
     where = f"{listener.path}.per_connection_buffer_limit_bytes" if listener else route.path
     if not in_cluster:
-        for holder in holders:
+        for holder in (route, *route.parents):
             key = next((name for name in _LIMITS if name in holder.value), None)
             if key is not None:
                 limit, where = holder.value[key], f"{holder.path}.{key}"
                 break
     limit = limit.get("value", 0) if isinstance(limit, dict) else limit
     if str(limit).isdecimal() and int(limit) < expectations.body_bytes:
-        message = f"{limit} is less than extproc's limit of {expectations.body_bytes}: larger bodies get 413"
-        yield Finding(where, message)
+        needed = expectations.body_bytes
+        place = (
+            f"per_connection_buffer_limit_bytes: {needed} in the listener"
+            if in_cluster
+            else f"request_body_buffer_limit: {needed} in the virtual host"
+        )
+        yield Finding(
+            where,
+            f"{limit} is less than extproc's limit of {needed}: larger bodies get 413; write {place}",
+        )
 
 
-def _retries(route: Node) -> Iterator[Finding]:
+def _retries(route: Node, *, in_cluster: bool) -> Iterator[Finding]:
     holders = [(route, "route.retry_policy"), *((parent, "retry_policy") for parent in route.parents)]
     for holder, key in holders:
         owner = holder.value["route"] if key.startswith("route.") else holder.value
-        if isinstance(owner, dict) and owner.get("retry_policy"):
+        policy = owner.get("retry_policy") if isinstance(owner, dict) else None
+        if not policy:
+            continue
+        again = repeats(policy)
+        if in_cluster:
             message = "a filter in the cluster runs again on each retry, with headers that are signed already"
             yield Finding(f"{holder.path}.{key}", message)
-            return
+        elif again is not None:
+            message = f"{again} repeats calls that AWS may have carried out; write retry_on: connect-failure"
+            yield Finding(f"{holder.path}.{key}", message)
+        return
 
 
 def _changes_after_signing(route: Node, action: dict[str, Any]) -> Iterator[Finding]:

@@ -28,6 +28,9 @@ class Expectations:
         hosts: the hosts that are signed; empty if they are not known.
         private_network: whether clear text to extproc is intended.
         shows_answers: whether extproc reads responses.
+        server_tls: whether extproc's listener has TLS; None if that is not known.
+        client_certificate: whether Envoy needs a certificate for extproc.
+        verified_by_envoy: whether extproc relies on the jwt_authn filter for an issuer.
         counted: hosts of targets whose open requests are counted, by the target's name.
     """
 
@@ -36,6 +39,9 @@ class Expectations:
     hosts: frozenset[str] = frozenset()
     private_network: bool = False
     shows_answers: bool = False
+    server_tls: bool | None = None
+    client_certificate: bool = False
+    verified_by_envoy: bool = False
     counted: Mapping[str, str] = field(default_factory=dict)
 
     def is_target(self, cluster: Node) -> bool:

@@ -381,3 +381,19 @@ def test_a_token_file_that_is_not_there_is_bad_input(stack, tmp_path):
     result = CliRunner().invoke(main, ["doctor", *arguments])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "No such file" in result.stderr
+
+
+@pytest.mark.parametrize("path", ["", "/config_dump?include_eds"])
+def test_the_check_reads_a_running_envoy_by_its_admin_address(stack, path):
+    url = f"http://{stack.addresses.envoy_admin}{path}"
+    result = CliRunner().invoke(
+        main, ["envoy", "--config", str(stack.directory / "extproc.yaml"), "--check", url]
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"{url}: nothing found; checked:")
+
+
+def test_an_envoy_that_does_not_answer_cannot_be_checked(stack):
+    result = CliRunner().invoke(main, ["envoy", "--check", "http://127.0.0.1:1"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("http://127.0.0.1:1: ")

@@ -27,6 +27,14 @@ def test_envoy_accepts_the_example(name, tmp_path, tls_directories):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", ["before.yaml", "after.yaml"])
+def test_envoy_accepts_the_example_of_an_envoy_that_exists(name):
+    path = str(ROOT / "docs" / "own-envoy" / name)
+    command = [find_program("envoy"), "--mode", "validate", "-c", path, "--log-level", "warning"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("options", [["--placement", "upstream"], []])
 def test_envoy_accepts_downstream_tls(tmp_path, options):
     pair = Authority(tmp_path).issue("mcp.example")

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from extproc import config
 from extproc.cli import main
-from extproc.envoyconf.bootstrap import render, render_filter
-from extproc.envoyconf.lint import Expectations, findings
+from extproc.envoyconf.bootstrap import render
+from extproc.envoyconf.fragment import render_pieces
+from extproc.envoyconf.lint import CHECKED, Expectations, findings
 from extproc.envoyconf.lint_document import load
 from extproc.envoyconf.options import EnvoyOptions
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "envoy").glob("*/envoy.yaml"))
 EXT_PROC = "envoy.filters.http.ext_proc"
 PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 
 
@@ -42,7 +44,8 @@ class Config:
         self.listener = static["listeners"][0]
         self.manager = self.listener["filter_chains"][0]["filters"][0]["typed_config"]
         self.extproc, self.cluster = static["clusters"][:2]
-        self.host = self.manager["route_config"]["virtual_hosts"][0]
+        self.routes = self.manager["route_config"]
+        self.host = self.routes["virtual_hosts"][0]
         self.route = self.host["routes"][0]
         self.manager["http_filters"].pop(0)  # CORS, which no fault concerns
         chain = self.manager
@@ -152,7 +155,39 @@ HTTP_FAULTS = {
         path_with_escaped_slashes_action="UNESCAPE_AND_FORWARD"
     ),
 }
+HTTP_FAULTS |= {
+    "no cluster is named extproc": lambda c: c.extproc.update(name="other"),
+    "no HTTP/2": lambda c: c.extproc.pop("typed_extension_protocol_options"),
+    "no HTTP/2, ": lambda c: c.extproc["typed_extension_protocol_options"].update(
+        {HTTP_OPTIONS: {"explicit_http_config": {"http_protocol_options": {}}}}
+    ),
+    "x-forwarded-port: reach AWS": lambda c: c.routes["request_headers_to_remove"].remove("x-forwarded-port"),
+    "x-forwarded-for, x-forwarded-host": lambda c: c.routes.pop("request_headers_to_remove"),
+    "x-envoy-expected-rq-timeout-ms: reach": lambda c: (
+        c.routes["request_headers_to_remove"].remove("x-envoy-expected-rq-timeout-ms"),
+        c.manager["http_filters"][-1]["typed_config"].pop("suppress_envoy_headers"),
+    ),
+    "another authorization server": lambda c: c.routes.pop("response_headers_to_remove"),
+    "missing, so 15s: cuts": lambda c: c.route["route"].pop("timeout"),
+    "300s: cuts": lambda c: c.route["route"].update(timeout="300s"),
+    "max_stream_duration": lambda c: c.route["route"].update(
+        max_stream_duration={"max_stream_duration": "60s"}
+    ),
+    "the access log does not show": lambda c: c.filter.pop("metadata_options"),
+    "receiving_namespaces: {untyped: [extproc]}": lambda c: c.filter["metadata_options"].update(
+        receiving_namespaces={"untyped": ["other"]}
+    ),
+    "5xx repeats calls": lambda c: c.route["route"].update(retry_policy={"retry_on": "connect-failure,5xx"}),
+    "reset repeats calls": lambda c: c.host.update(retry_policy={"retry_on": "reset"}),
+    "write request_body_buffer_limit: 10485760 in": lambda c: c.host.pop("request_body_buffer_limit"),
+}
 UPSTREAM_FAULTS = {
+    "missing, so 15s: cuts": lambda c: c.route["route"].pop("timeout"),
+    "another authorization server": lambda c: c.routes.pop("response_headers_to_remove"),
+    "no HTTP/2": lambda c: c.extproc.pop("typed_extension_protocol_options"),
+    "write per_connection_buffer_limit_bytes: 10485760 in the listener": lambda c: c.listener.pop(
+        "per_connection_buffer_limit_bytes"
+    ),
     "clear text to": lambda c: set_extproc_address(c, "extproc.internal"),
     "failure_mode_allow": lambda c: c.filter.update(failure_mode_allow=True),
     "retry_policy: route": lambda c: c.route["route"].update(retry_policy={"retry_on": "5xx"}),
@@ -231,17 +266,25 @@ def test_the_examples_have_no_faults(name, with_settings):
     folder = ROOT / "envoy" / name
     options = ["--config", str(folder / "extproc.yaml")] if with_settings else []
     result = CliRunner().invoke(main, ["envoy", "--check", str(folder / "envoy.yaml"), *options])
-    assert (result.exit_code, result.output) == (0, "")
+    assert result.exit_code == 0, result.output
+    first, *checked = result.output.splitlines()
+    assert first.endswith("nothing found; checked:")
+    assert len(checked) == len(CHECKED) + (not with_settings)
 
 
 @pytest.mark.parametrize("placement", ["http", "upstream"])
 def test_a_filter_to_paste_has_no_faults_and_its_faults_are_found(placement):
     document = yaml.load(
-        Loader=yaml.CSafeLoader, stream=render_filter(settings(), EnvoyOptions(placement=placement))
+        Loader=yaml.CSafeLoader, stream=render_pieces(settings(), EnvoyOptions(placement=placement))
     )
     assert found(document) == []
-    document[0]["typed_config"]["failure_mode_allow"] = True
+    filters = document["http_connection_manager"]["http_filters"]
+    if placement == "upstream":
+        (options,) = document["clusters"][1]["typed_extension_protocol_options"].values()
+        filters = options["http_filters"]
+    filters[0]["typed_config"]["failure_mode_allow"] = True
     assert len(found(document)) == 1
+    assert len(found(filters)) == 1  # as a list of its own
 
 
 def test_findings_are_lines_with_their_path_and_the_status_is_1(tmp_path):
@@ -396,3 +439,147 @@ def test_a_route_that_takes_the_end_of_responses_away_is_found_by_the_host_it_le
     del overrides["grpc_initial_metadata"]
     (line,) = found(broken.document, counted=COUNTED)
     assert "extproc does not see responses end" in line
+
+
+AWS = frozenset({"aws-mcp.us-east-1.api.aws"})
+
+
+def with_another_route(broken, **values):
+    """A route of the same listener that leads elsewhere, before the target's."""
+    broken.document["static_resources"]["clusters"].append({"name": "wiki", "load_assignment": {}})
+    route = {"match": {"prefix": "/wiki"}, "route": {"cluster": "wiki"}, **values}
+    broken.host["routes"].insert(0, route)
+    return broken.document
+
+
+def test_a_route_that_leads_elsewhere_should_be_without_the_filter():
+    (line,) = found(with_another_route(Config()), hosts=AWS)
+    assert "routes[0]: leads to wiki, which is no target: clients without a token get 401" in line
+    off = {EXT_PROC: {"@type": PER_ROUTE, "disabled": True}}
+    assert found(with_another_route(Config(), typed_per_filter_config=off), hosts=AWS) == []
+    assert (
+        len(found(with_another_route(Config(), typed_per_filter_config=off))) == 1
+    )  # no settings: a target?
+
+
+@pytest.mark.parametrize(
+    ("expected", "tls", "fault"),
+    [
+        ({"server_tls": True}, None, "extproc has listen.tls"),
+        ({"server_tls": False}, {}, "extproc has no listen.tls"),
+        ({"server_tls": True, "client_certificate": True}, {}, "no certificate of Envoy's"),
+        ({"server_tls": False}, None, None),
+        ({"server_tls": True}, {}, None),
+        ({"server_tls": True, "client_certificate": True}, {"tls_certificates": [{}]}, None),
+        ({"server_tls": None}, {}, None),
+    ],
+)
+def test_tls_on_one_side_only_is_found(expected, tls, fault):
+    broken = Config()
+    if tls is not None:
+        tls_to_extproc(broken, validation_context={"trusted_ca": {"filename": "/ca.pem"}}, **tls)
+    lines = found(broken.document, **expected)
+    assert len(lines) == (fault is not None)
+    assert all(fault in line for line in lines)
+
+
+def test_claims_of_envoy_that_do_not_reach_extproc_are_found():
+    (line,) = found(Config().document, verified_by_envoy=True)
+    assert "write forwarding_namespaces: {untyped: [envoy.filters.http.jwt_authn]}" in line
+
+
+def test_headers_may_be_removed_by_any_level_or_filter():
+    other = Config()
+    removed, challenges = (
+        other.routes.pop(key) for key in ("request_headers_to_remove", "response_headers_to_remove")
+    )
+    other.route["request_headers_to_remove"] = removed[:5]
+    other.host["response_headers_to_remove"] = ["WWW-Authenticate"]
+    other.host["request_headers_to_remove"] = removed[5:-1]
+    assert found(other.document) == []
+    mutations = {"request_mutations": [{"remove": name} for name in removed]}
+    mutations["response_mutations"] = [{"remove": name} for name in challenges]
+    for holder in (other.route, other.host):
+        holder.pop("request_headers_to_remove")
+    kind = f"{FILTERS}.header_mutation.v3.HeaderMutation"
+    entry = {"name": "header_mutation", "typed_config": {"@type": kind, "mutations": mutations}}
+    other.manager["http_filters"].insert(0, entry)
+    assert found(other.document) == []
+
+
+def test_clusters_that_come_from_elsewhere_cannot_be_missed():
+    broken = Config()
+    broken.document["static_resources"]["clusters"].pop(0)
+    broken.document["dynamic_resources"] = {"cds_config": {"path_config_source": {"path": "/cds"}}}
+    assert found(broken.document) == []
+
+
+def of_envoy_gateway(**limits):
+    """A dump with the shapes that Envoy Gateway gives: routes by RDS, the filter off but for a route."""
+    source = Config()
+    static = source.document["static_resources"]
+    name = f"{EXT_PROC}/envoyextensionpolicy/default/extproc/extproc/0"
+    entry = {**source.filters[0], "name": name, "disabled": True}
+    entry["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "envoyextensionpolicy/extproc/0"
+    entry["typed_config"]["processing_mode"] = {
+        "request_body_mode": "BUFFERED",
+        "response_header_mode": "SKIP",
+    }
+    entry["typed_config"]["allow_mode_override"] = True
+    del entry["typed_config"]["allowed_override_modes"]
+    source.extproc["name"] = "envoyextensionpolicy/extproc/0"
+    source.manager["http_filters"][0] = entry
+    routes = source.manager.pop("route_config")
+    source.host.pop("request_body_buffer_limit")
+    source.host["routes"] = [source.route]
+    enabled = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+    source.route["typed_per_filter_config"] = {name: enabled}
+    source.manager["rds"] = {"route_config_name": routes["name"], "config_source": {"ads": {}}}
+    source.listener.update(limits)
+    return {
+        "configs": [
+            {"@type": "x.BootstrapConfigDump", "bootstrap": {"dynamic_resources": {"cds_config": {}}}},
+            {
+                "@type": "x.ClustersConfigDump",
+                "dynamic_active_clusters": [{"cluster": cluster} for cluster in static["clusters"]],
+            },
+            {
+                "@type": "x.ListenersConfigDump",
+                "dynamic_listeners": [{"active_state": {"listener": source.listener}}],
+            },
+            {"@type": "x.RoutesConfigDump", "dynamic_route_configs": [{"route_config": routes}]},
+        ]
+    }, source
+
+
+ENOUGH = {"per_connection_buffer_limit_bytes": 10 * 2**20}
+
+
+def test_a_dump_of_envoy_gateway_has_no_false_alarms():
+    document, _ = of_envoy_gateway(**ENOUGH)
+    assert found(document, hosts=AWS, counted=COUNTED, shows_answers=True) == []
+
+
+def test_in_a_dump_of_envoy_gateway_a_route_without_the_policy_is_found():
+    document, source = of_envoy_gateway(**ENOUGH)
+    bare = {key: value for key, value in source.route.items() if key != "typed_per_filter_config"}
+    source.host["routes"].append({**bare, "name": "second"})
+    (line,) = found(document)
+    assert "http_filters[0].disabled: the filter may not run" in line
+    assert "routes[1] does not enable it" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda ours, _: ours.update(failure_mode_allow=True), "fails open"),
+        (lambda ours, _: ours.update(allow_mode_override=False), "request_trailer_mode: SKIP: must be SEND"),
+        (lambda ours, _: ours.pop("message_timeout"), "missing, so 200 ms"),
+        (lambda _, listener: listener.update(per_connection_buffer_limit_bytes=32768), "32768 is less than"),
+    ],
+)
+def test_the_traps_of_envoy_gateway_are_found_in_its_dump(change, fault):
+    document, source = of_envoy_gateway(**ENOUGH)
+    change(source.manager["http_filters"][0]["typed_config"], source.listener)
+    (line,) = found(document)
+    assert fault in line

@@ -244,16 +244,22 @@ def test_a_unix_socket_is_a_pipe():
     assert endpoint["address"] == {"pipe": {"path": "/run/extproc/extproc.sock"}}
 
 
-@pytest.mark.parametrize(
-    ("placement", "names"), [("http", ["ext_proc"]), ("upstream", ["ext_proc", "upstream_codec"])]
-)
-def test_filter_only_is_a_list_to_paste(placement, names):
+@pytest.mark.parametrize("placement", ["http", "upstream"])
+def test_filter_only_has_all_pieces_that_belong_together_and_says_where_each_goes(placement):
     arguments = ["envoy", "--config", SETTINGS, "--filter-only", "--placement", placement]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0
-    assert result.output.startswith("# For http_filters of ")
-    entries = read(result.output)
-    assert [entry["name"] for entry in entries] == [f"envoy.filters.http.{name}" for name in names]
+    pieces = read(result.output)
+    whole, _ = rendered(placement=placement)
+    own = pieces["http_connection_manager"]
+    assert own["http_filters"] == manager(whole)["http_filters"][1:]  # without CORS
+    for key in ("request_headers_to_remove", "response_headers_to_remove"):
+        assert own["route_config"][key] == manager(whole)["route_config"][key]
+    assert pieces["clusters"] == whole["static_resources"]["clusters"]
+    assert ("listener" in pieces) == (placement == "upstream")
+    assert "# 1. Into the HttpConnectionManager" in result.output
+    assert f"# {len(pieces)}. Into static_resources.clusters" in result.output
+    assert "failure_mode_allow: false" in result.output
 
 
 def test_without_a_configuration_there_is_nothing_to_render():
