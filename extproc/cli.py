@@ -23,7 +23,7 @@ _SECTIONS = {
 _LATER = {
     "diff": Later(
         "extproc.commands.diff",
-        "Show who would get another role, session or denial under another configuration.",
+        "Show who would get another role or denial under another configuration.",
     ),
     "init": Later("extproc.commands.init", "Write a commented configuration for an identity provider."),
 }

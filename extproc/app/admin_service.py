@@ -15,18 +15,22 @@ from typing import Any
 import structlog
 from prometheus_client import generate_latest
 
+from extproc import config
 from extproc.admin import messages
 from extproc.admin.errors import RefusedError
 from extproc.admin.messages import duration, timestamp
 from extproc.admin.v1 import admin_pb2
+from extproc.app import comparing
 from extproc.app.process_state import ProcessState
 from extproc.app.reload import Reloader
+from extproc.app.shadow import Candidate, SeenDifference, candidate_of
 from extproc.authn.keys import KeyStore
-from extproc.config import Settings
+from extproc.config import ConfigError, Settings
 from extproc.explain.errors import BadInputError
 from extproc.explain.facts import facts
 from extproc.explain.run import Environment, explain_claims, explain_token
 from extproc.grpc_server import clients
+from extproc.policy_diff.outcome import Outcome
 from extproc.sessions.revocation import Selector
 from extproc.sessions.session import Granted, LiveCredentials, Session
 from extproc.shared_store.patience import UnavailableError
@@ -284,6 +288,49 @@ class AdminService:
         _log.warning("admin_reloaded", problems=len(problems), **_caller(context))
         return admin_pb2.ReloadResponse(problems=problems)
 
+    async def GetShadow(
+        self, _request: admin_pb2.GetShadowRequest, _context: Any
+    ) -> admin_pb2.GetShadowResponse:
+        """Return the shadow decisions since the candidate was loaded."""
+        shadow = self._state.shadow
+        candidate = shadow.candidate
+        counts, seen = shadow.summary()
+        return admin_pb2.GetShadowResponse(
+            path=candidate.path if candidate else self._reloader.current.settings.shadow,
+            loaded_at=timestamp(candidate.loaded_at) if candidate else None,
+            problems=shadow.problems,
+            decisions=counts,
+            differences=map(_difference, seen),
+        )
+
+    async def CompareSessions(
+        self, request: admin_pb2.CompareSessionsRequest, context: Any
+    ) -> admin_pb2.CompareSessionsResponse:
+        """Decide the open sessions under another configuration."""
+        if not request.configuration:
+            raise RefusedError("configuration: required")
+        running, sessions = self._reloader.current, self._state.sessions.values()
+
+        def compare() -> tuple[Candidate, comparing.Comparison]:
+            wanted = config.parse(request.configuration)
+            limit = running.settings.limits.policy_cost
+            now = self._state.clock()
+            candidate = candidate_of(wanted, "", limit, now)
+            return candidate, comparing.compared(running.policy, candidate, sessions, now)
+
+        try:
+            candidate, found = await asyncio.to_thread(compare)
+        except ConfigError as error:
+            raise RefusedError("\n".join(f"configuration: {problem}" for problem in error.problems)) from None
+        _log.warning("admin_sessions_compared", sessions=found.decided, **_caller(context))
+        policies = (running.policy, candidate.policy)
+        return admin_pb2.CompareSessionsResponse(
+            sessions=found.decided,
+            open_sessions=len(sessions),
+            reads_request=any(policy.request_reads for policy in policies),
+            differences=map(_difference, found.differences),
+        )
+
     async def GetMetrics(
         self, _request: admin_pb2.GetMetricsRequest, _context: Any
     ) -> admin_pb2.GetMetricsResponse:
@@ -299,6 +346,22 @@ async def _shared(announced: Awaitable[Confirmation]) -> admin_pb2.Shared:
         _log.error("revocation_not_shared", why=str(error))
         return admin_pb2.Shared(problem=str(error))
     return admin_pb2.Shared(replicas=confirmation.replicas, confirmed=confirmation.confirmed)
+
+
+def _difference(seen: SeenDifference) -> admin_pb2.DecisionDifference:
+    return admin_pb2.DecisionDifference(
+        before=_outcome(seen.before),
+        after=_outcome(seen.after),
+        kind=seen.comparison.kind.value,
+        gives_more=seen.comparison.gives_more,
+        what=seen.comparison.what,
+        count=seen.count,
+        last_at=timestamp(seen.last_at) if seen.last_at else None,
+    )
+
+
+def _outcome(outcome: Outcome) -> admin_pb2.DecisionOutcome:
+    return admin_pb2.DecisionOutcome(role=outcome.role, mapping=outcome.mapping, denied=outcome.denied)
 
 
 def _caller(context: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The state that outlives every reload: sessions, credentials, the STS client, clocks, metrics."""
 
 from extproc.app.observation import build_audit, build_tracer
+from extproc.app.shadow import Shadow
 from extproc.app.shared_store import build_shared_store
 from extproc.app.sts_client import build_sts
 from extproc.clock import Clock
@@ -80,6 +81,7 @@ class ProcessState:
                 reuse_by_identity=settings.cache.reuse == "identity",
             ),
         )
+        self.shadow = Shadow(clock=clock, on_outcome=self.metrics.shadow_decided)
         self.lasting = Lasting(
             sessions=self.sessions,
             credentials=self.credentials,
@@ -88,5 +90,6 @@ class ProcessState:
             slots=self.slots,
             observer=self.observer,
             metrics=self.metrics,
+            on_new_decision=self.shadow.submit,
         )
         """What the pipelines of all configurations share."""

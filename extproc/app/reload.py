@@ -43,6 +43,7 @@ class Reloader:
         state.slots.apply(slot_limits(first.settings, workers=workers))
         state.token_exchanges.apply(first.token_exchanges, first.verifier)
         state.metrics.started(at=state.clock())
+        state.shadow.load(first.settings)
         self._expect(first)
 
     @property
@@ -61,6 +62,7 @@ class Reloader:
         return [
             *(f"configuration: not reloaded: {problem}" for problem in self._problems),
             *(f"configuration: {name} needs a restart" for name in self._need_restart),
+            *self._state.shadow.problems,
         ]
 
     @property
@@ -70,8 +72,9 @@ class Reloader:
 
     @property
     def watched(self) -> list[Path]:
-        """Files with keys that the running configuration reads."""
-        return list(self._current.key_files.values())
+        """Files with keys, and the candidate, that the running configuration reads."""
+        shadow = self._current.settings.shadow
+        return [*self._current.key_files.values(), *([Path(shadow)] if shadow else [])]
 
     def start(self) -> None:
         """Start fetching keys."""
@@ -80,6 +83,7 @@ class Reloader:
     def close(self) -> None:
         """Stop fetching keys and making decisions."""
         self._keep_fresh(())
+        self._state.shadow.close()
         self._current.pipeline.authorization.close()
 
     async def reload(self) -> list[str]:
@@ -100,6 +104,8 @@ class Reloader:
             for problem in self._problems:
                 _log.error("config_not_reloaded", problem=problem)
             self._state.metrics.reloaded(outcome, at=self._state.clock())
+            # Last, and in a thread: the running configuration never waits for the candidate.
+            await asyncio.to_thread(self._state.shadow.load, self._current.settings)
             await _fetch(self._current.key_stores[name] for name in self._current.key_files)
             return list(self._problems)
 

@@ -4,10 +4,11 @@ Exit status: 0; 1 if the answer is "no" (not ready, denied, not reloaded); 2 for
 server does not answer.
 """
 
+import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,21 +31,63 @@ def admin() -> None:
     """
 
 
+def connection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options for the connection; ``calling`` takes them."""
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--server-name", help="For TLS: the server's name, if it differs from the address."),
+        click.option("--key", type=path, help="For mTLS: the client's private key (PEM)."),
+        click.option("--cert", type=path, help="For mTLS: the client's certificate (PEM)."),
+        click.option("--ca", type=path, help="For TLS: the authority to trust (PEM)."),
+        click.option("--address", help="HOST:PORT or unix:/path of the admin API."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextlib.contextmanager
+def calling(
+    *,
+    address: str | None,
+    config_path: Path | None,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    server_name: str | None,
+) -> Iterator[Call]:
+    """Connect, and yield what calls the API; exit with a message if it cannot be called."""
+    from extproc.admin.client import AdminClient, CallError
+    from extproc.grpc_server.certificates import CertificateError
+    from extproc.grpc_server.channel import ClientTls, connect
+
+    if ca is None and (cert or key or server_name):
+        raise click.UsageError("--cert, --key and --server-name need --ca")
+    tls = ClientTls(ca=ca, certificate=cert, private_key=key, name=server_name) if ca else None
+    try:
+        with AdminClient(connect(address or _configured(config_path), tls)) as client:
+
+            def call(method: str, **fields: Any) -> dict[str, Any]:
+                return client.call(
+                    method, {name: value for name, value in fields.items() if value is not None}
+                )
+
+            yield call
+    except CertificateError as error:
+        _fail(str(error), _BAD_INPUT)
+    except CallError as error:
+        _fail(str(error), _BAD_INPUT if error.refused else _NO_ANSWER)
+
+
 def _connected(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options for the connection. The command gets ``call``, which calls the API, and ``as_json``."""
-    path = click.Path(path_type=Path)
 
-    @click.option("--address", help="HOST:PORT or unix:/path of the admin API.")
+    @connection_options
     @click.option(
         "--config",
         "config_path",
-        type=path,
+        type=click.Path(path_type=Path),
         help="The configuration; only its listen.admin_grpc is read.",
     )
-    @click.option("--ca", type=path, help="For TLS: the authority to trust (PEM).")
-    @click.option("--cert", type=path, help="For mTLS: the client's certificate (PEM).")
-    @click.option("--key", type=path, help="For mTLS: the client's private key (PEM).")
-    @click.option("--server-name", help="For TLS: the server's name, if it differs from the address.")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
     @wraps(command)
     def wrapper(
@@ -57,28 +100,12 @@ def _connected(command: Callable[..., None]) -> Callable[..., None]:
         server_name: str | None,
         **options: Any,
     ) -> None:
-        from extproc.admin.client import AdminClient, CallError
-        from extproc.grpc_server.certificates import CertificateError
-        from extproc.grpc_server.channel import ClientTls, connect
-
         if (address is None) == (config_path is None):
             raise click.UsageError("exactly one of --address and --config is required")
-        if ca is None and (cert or key or server_name):
-            raise click.UsageError("--cert, --key and --server-name need --ca")
-        tls = ClientTls(ca=ca, certificate=cert, private_key=key, name=server_name) if ca else None
-        try:
-            with AdminClient(connect(address or _configured(config_path), tls)) as client:
-
-                def call(method: str, **fields: Any) -> dict[str, Any]:
-                    return client.call(
-                        method, {name: value for name, value in fields.items() if value is not None}
-                    )
-
-                command(call=call, **options)
-        except CertificateError as error:
-            _fail(str(error), _BAD_INPUT)
-        except CallError as error:
-            _fail(str(error), _BAD_INPUT if error.refused else _NO_ANSWER)
+        with calling(
+            address=address, config_path=config_path, ca=ca, cert=cert, key=key, server_name=server_name
+        ) as call:
+            command(call=call, **options)
 
     return wrapper
 
@@ -251,6 +278,21 @@ def _duration(text: str) -> str:
     if match is None:
         raise click.UsageError("--for: must be a whole number and s, m, h or d, e.g. 90m")
     return f"{int(match[1]) * _SECONDS[match[2]]}s"
+
+
+@admin.command()
+@_connected
+def shadow(call: Call, *, as_json: bool) -> None:
+    """Summarise the decisions under the candidate configuration (the setting shadow).
+
+    Exit 1 if it cannot be used, or gives anybody more.
+    """
+    from extproc.commands.admin_tables import show_shadow
+
+    answer = call("GetShadow")
+    _print_json(answer) if as_json else show_shadow(answer)
+    if answer["problems"] or any(each["gives_more"] for each in answer["differences"]):
+        sys.exit(_NO)
 
 
 @admin.command()

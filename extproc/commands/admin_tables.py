@@ -130,3 +130,30 @@ def show_revocations(revocations: list[dict[str, Any]]) -> None:
         conditions = [each.get(name) or "" for name in ("issuer", "subject", "jti")]
         table.add_row(*map(_text, [*conditions, _time(each["refused_until"])]))
     console.print(table)
+
+
+def show_shadow(answer: dict[str, Any]) -> None:
+    """Print the shadow decisions: the candidate, the counts, and a line for each difference."""
+    console = _console()
+    for problem in answer["problems"]:
+        console.print(_text(problem), style="red")
+    if not answer["path"]:
+        console.print("no candidate (shadow is not set)")
+        return
+    if answer.get("loaded_at"):
+        console.print(_text(f"{answer['path']}, loaded at {_time(answer['loaded_at'])}"))
+    counts = {name: int(count) for name, count in answer["decisions"].items()}
+    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none yet"
+    console.print(_text(f"new decisions: {told}"))
+    for difference in answer["differences"]:
+        more = " (counts as widened)" if difference["gives_more"] and difference["kind"] == "changed" else ""
+        what = f" ({', '.join(difference['what'])})" if difference["what"] else ""
+        before, after = _outcome(difference["before"]), _outcome(difference["after"])
+        console.print(
+            _text(f"{difference['kind']}{more}: {difference['count']} times {before}, now {after}{what}")
+        )
+
+
+def _outcome(outcome: dict[str, Any]) -> str:
+    by = f" by mapping {outcome['mapping']}" if outcome["mapping"] else ""
+    return f"denied ({outcome['denied']}){by}" if outcome["denied"] else f"{outcome['role']}{by}"

@@ -104,6 +104,7 @@ class Settings(Section):
     break_glass: BreakGlass = BreakGlass()
     ceilings: list[CeilingSettings] = []
     claims: Annotated[dict[str, Any], AfterValidator(_claims)] | None = None
+    shadow: Annotated[str, Field(min_length=1)] | None = None  # a file with the candidate configuration
     support: Message | None = None  # completes "ask ..." in denials
     mcp: Mcp = Mcp()
     limits: LimitSettings = LimitSettings()

@@ -14,7 +14,7 @@ from extproc.policy_diff.outcome import Outcome
 
 _COMPARED = frozenset(
     {"name", "matcher", "role_arn", "priority", "chain", "session_policy", "session_duration", "account"}
-    | {"issuers", "message", "require_scopes"}
+    | {"issuers", "message", "require_scopes", "validity", "break_glass"}
 )
 """Settings of a mapping that have their own place in signature or outcome, or that give nothing."""
 

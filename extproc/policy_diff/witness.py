@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from extproc.policy.cel import Path
 from extproc.policy.reach.variables import Member, Result, State, Value, Variable, compatible, variables_of
-from extproc.policy_diff.entries import Effect, Signature, scope_of
+from extproc.policy_diff.entries import Effect, Signature, is_beside, period_of
 
 MAX_STEPS = 20_000
 """Values that are tried for one question."""
@@ -42,7 +42,7 @@ class _Search:
             self.steps += 1
             if self.steps > MAX_STEPS:
                 raise UndecidedError
-            if all(compatible(variable, value, other, assigned[other]) for other in self.related[variable]):
+            if all(fits(variable, value, other, assigned[other]) for other in self.related[variable]):
                 assigned[variable] = value
                 settled = self._settled(variable, assigned)
                 if settled is not None:
@@ -71,11 +71,28 @@ def domains(signatures: Iterable[Signature]) -> dict[Variable, tuple[Value, ...]
     """Return all variables of entries with their possible values."""
     found = variables_of(atom for signature in signatures for atom in signature.atoms())
     for variable, values in found.items():
-        if scope_of(variable) is not None:
+        if is_beside(variable):
             found[variable] = (Result.FALSE, Result.TRUE)
         else:  # claims have the types that the rules expect
             found[variable] = tuple(each for each in values if each not in (Result.ERROR, State.ERROR))
     return found
+
+
+def fits(one: Variable, first: Value, two: Variable, second: Value) -> bool:
+    """Return whether two variables may have these values at once; True if that is not known."""
+    periods = period_of(one), period_of(two)
+    if periods[0] is None or periods[1] is None:
+        return compatible(one, first, two, second)
+    # Each period is constant between two of all the moments, so one moment of each kind tells.
+    moments = [at for each in periods if each for at in (each.begins_at, each.ends_at) if at is not None]
+    return any(
+        all(
+            period.includes(now, restricts=False) is (value is Result.TRUE)
+            for period, value in zip(periods, (first, second), strict=True)
+            if period is not None
+        )
+        for now in (min(moments) - 1, *moments)
+    )
 
 
 def _related(variables: Iterable[Variable]) -> dict[Variable, list[Variable]]:
@@ -85,6 +102,9 @@ def _related(variables: Iterable[Variable]) -> dict[Variable, list[Variable]]:
     for variable in variables:
         members = [variable.path] if isinstance(variable, Member) else variable.reads
         keys = {path[:2] for path in members} | {path[:1] for path in members}
+        if period_of(variable) is not None:
+            found[variable] = [other for other in found if period_of(other) is not None]
+            continue
         found[variable] = [
             other
             for key in keys

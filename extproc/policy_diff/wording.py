@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from extproc.policy.cel import Path, shown
 from extproc.policy.cel.operations import REQUEST_VARIABLES
 from extproc.policy.cel.syntax import Tree, arguments, is_tree
 from extproc.policy.reach.conditions import Other
-from extproc.policy.reach.variables import Member, Result, State, Value, Variable, compatible
-from extproc.policy_diff.entries import scope_of
-from extproc.policy_diff.witness import Cube
+from extproc.policy.reach.variables import Member, Result, State, Value, Variable
+from extproc.policy.validity import Validity
+from extproc.policy_diff.entries import is_beside, period_of, scope_of
+from extproc.policy_diff.witness import Cube, fits
 
 _SYMBOLS = {
     "relation_lt": "<", "relation_le": "<=", "relation_gt": ">", "relation_ge": ">=", "relation_eq": "==",
@@ -46,7 +48,7 @@ def _possible(variable: Variable, values: frozenset[Value], cube: Cube) -> froze
     return frozenset(
         value
         for value in values
-        if all(any(compatible(variable, value, v, x) for x in there) for v, there in others)
+        if all(any(fits(variable, value, v, x) for x in there) for v, there in others)
     )
 
 
@@ -77,6 +79,11 @@ def _phrase(variable: Variable, values: frozenset[Value], domain: tuple[Value, .
     scope = scope_of(variable)
     if scope is not None:
         return f"{'with' if Result.TRUE in values else 'without'} scope {scope}"
+    if is_beside(variable):
+        period, is_true = period_of(variable), Result.TRUE in values
+        if period is None:
+            return "with a reason for break-glass" if is_true else "without a reason for break-glass"
+        return f"{'in' if is_true else 'outside'} the period {_period(period)}"
     if Result.TRUE in values and Result.FALSE in values:
         return f"where {source(variable)} is no error"
     if Result.TRUE in values:
@@ -92,6 +99,13 @@ def _phrase(variable: Variable, values: frozenset[Value], domain: tuple[Value, .
     if values == {Result.ERROR}:
         return f"where {source(variable)} is an error"
     return f"without {' or '.join(shown(path) for path in sorted(variable.reads))}"
+
+
+def _period(period: Validity) -> str:
+    times = [("from", period.begins_at), ("until", period.ends_at)]
+    return " ".join(
+        f"{word} {datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for word, at in times if at is not None
+    )
 
 
 def _of_member(variable: Member, values: frozenset[Value], domain: tuple[Value, ...]) -> str:

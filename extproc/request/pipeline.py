@@ -17,7 +17,7 @@ from extproc.request.responses import Observe, ResponseWatch
 from extproc.request.signature import Signature
 from extproc.request.waiting_denials import WaitingDenials
 from extproc.sessions.credentials import CredentialStore
-from extproc.sessions.decisions import Decisions
+from extproc.sessions.decisions import Decisions, OnDecision
 from extproc.sessions.revocation import DenyList
 from extproc.sessions.table import SessionTable
 from extproc.signing.signer import Signer
@@ -60,6 +60,7 @@ class Lasting:
     slots: StreamSlots
     observer: Observer
     metrics: Metrics
+    on_new_decision: OnDecision | None = None
 
 
 def build(
@@ -96,7 +97,12 @@ def build(
         verifier=verifier,
         deny_list=lasting.deny_list,
         sessions=lasting.sessions,
-        decisions=Decisions(policy, on_cost=metrics.evaluated, on_break_glass=metrics.broke_glass),
+        decisions=Decisions(
+            policy,
+            on_cost=metrics.evaluated,
+            on_break_glass=metrics.broke_glass,
+            on_decision=lasting.on_new_decision,
+        ),
         credentials=lasting.credentials,
         deadline=deadline,
         pause=pause,

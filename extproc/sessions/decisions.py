@@ -15,15 +15,16 @@ from extproc.caching.single_flight import SingleFlight
 from extproc.errors import Denied, Reason
 from extproc.fairness.pool import Busy, BusyError, FairPool
 from extproc.policy.inputs import Inputs, decision_key
-from extproc.policy.rules import Policy
+from extproc.policy.rules import Decision, Policy
 from extproc.sessions.session import Granted, Outcome, Session
-from extproc.values import Grant
+from extproc.values import Grant, Identity
 
 MAX_DECISIONS = 64  # kept for one session
 MAX_WAITING = 128  # decisions; each costs at most limits.policy_cost, by default about 50 ms
 MAX_WAITING_OF_ONE = 32  # of one user, who may have many sessions, and must not fill the queue
 
 _log = structlog.get_logger(__name__)
+OnDecision = Callable[[Policy, Identity, Inputs, Decision], None]
 
 UNMEASURED: AbstractContextManager[None] = nullcontext()
 
@@ -35,6 +36,8 @@ class Decisions:
         policy: the policy.
         on_cost: receives the cost of each decision in units, in the worker's thread.
         on_break_glass: receives the mapping's name of each new decision that a reason made possible.
+        on_decision: receives each new decision with policy, identity and inputs, in the worker's thread; must
+            neither wait nor raise.
 
     Attributes:
         key: returns the values that a decision depends on besides the session.
@@ -46,9 +49,11 @@ class Decisions:
         *,
         on_cost: Callable[[int], None] = lambda _cost: None,
         on_break_glass: Callable[[str], None] = lambda _mapping: None,
+        on_decision: OnDecision | None = None,
     ) -> None:
         self._policy = policy
         self._on_cost = on_cost
+        self._on_decision = on_decision
         self._on_break_glass = on_break_glass
         # Chosen once, so that a policy without such mappings pays nothing for them.
         self.key = self._key if policy.counts_always else self._key_with_conditions
@@ -146,4 +151,6 @@ class Decisions:
     def _evaluate(self, session: Session, inputs: Inputs) -> Grant | Denied:
         decision = self._policy.decide(session.identity, inputs)
         self._on_cost(decision.cost)
+        if self._on_decision is not None:
+            self._on_decision(self._policy, session.identity, inputs, decision)
         return decision.outcome

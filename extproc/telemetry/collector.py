@@ -157,6 +157,11 @@ class MetricsCollector(Collector):
             _by("outcome", counts.head_checks),
         )
         yield _counter(
+            "shadow_decisions",
+            "New decisions under the candidate configuration, by how they compare with the running one.",
+            _by("outcome", counts.shadow),
+        )
+        yield _counter(
             "jwks_fetches",
             "Fetches of an issuer's keys.",
             [

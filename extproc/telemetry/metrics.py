@@ -161,6 +161,11 @@ class Metrics:
         with self._lock:
             self._counts.policy_cost.observe(cost)
 
+    def shadow_decided(self, outcome: str) -> None:
+        """Count a decision under a candidate configuration, by one of ``SHADOW_OUTCOMES``."""
+        with self._lock:
+            self._counts.shadow[outcome] += 1
+
     def head_checked(self, same: bool) -> None:  # noqa: FBT001 - a callback's argument
         """Count a known head that was decoded as a check."""
         with self._lock:

@@ -35,6 +35,10 @@ timeout, client gone), or while waiting for the body (larger than Envoy's buffer
 UNITS = (100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 1e7)
 """Bounds of a decision's cost, in units of ``limits.policy_cost``."""
 
+SHADOW_OUTCOMES = ("same", "widened", "narrowed", "changed", "reason", "unseen", "failed", "dropped")
+"""How a decision under a candidate configuration compares with the running one: equal, a kind of difference,
+or not compared: the running policy has not read the request, an error, or too many waited."""
+
 STAGES = ("total", "verify", "policy", "token_exchange", "exchange", "target", "sign")
 
 _ANSWERS = (("allow", ""), ("reply", ""), *(("deny", reason.value) for reason in Reason))
@@ -62,6 +66,7 @@ class MetricsState:
     fetches: Counter[tuple[str, str]] = field(default_factory=Counter)  # issuer, outcome
     reloads: Counter[str] = field(default_factory=Counter)
     break_glass: Counter[str] = field(default_factory=Counter)  # by mapping
+    shadow: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(SHADOW_OUTCOMES, 0)))
     durations: dict[str, Histogram] = field(
         default_factory=lambda: {stage: Histogram(SECONDS) for stage in STAGES}
     )

@@ -1,7 +1,7 @@
 """The admin API of all workers together: asks each of them, and merges the answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from extproc.admin import messages
@@ -185,6 +185,35 @@ class FanOut:
         problems = dict.fromkeys(problem for answer in answers for problem in answer)
         return admin_pb2.ReloadResponse(problems=problems)
 
+    async def GetShadow(
+        self, request: admin_pb2.GetShadowRequest, _context: Any
+    ) -> admin_pb2.GetShadowResponse:
+        """Return the sums of all workers."""
+        answers = await asyncio.gather(*(_call(worker, "GetShadow", request) for worker in self._serving()))
+        merged = admin_pb2.GetShadowResponse()
+        merged.CopyFrom(answers[0])
+        for answer in answers[1:]:
+            for outcome, count in answer.decisions.items():
+                merged.decisions[outcome] += count
+        del merged.problems[:], merged.differences[:]
+        merged.problems.extend(dict.fromkeys(problem for answer in answers for problem in answer.problems))
+        merged.differences.extend(merged_differences(answers))
+        return merged
+
+    async def CompareSessions(
+        self, request: admin_pb2.CompareSessionsRequest, _context: Any
+    ) -> admin_pb2.CompareSessionsResponse:
+        """Return the sums of all workers."""
+        answers = await asyncio.gather(
+            *(_call(worker, "CompareSessions", request) for worker in self._serving())
+        )
+        return admin_pb2.CompareSessionsResponse(
+            sessions=sum(answer.sessions for answer in answers),
+            open_sessions=sum(answer.open_sessions for answer in answers),
+            reads_request=any(answer.reads_request for answer in answers),
+            differences=merged_differences(answers),
+        )
+
     async def GetMetrics(
         self, _request: admin_pb2.GetMetricsRequest, _context: Any
     ) -> admin_pb2.GetMetricsResponse:
@@ -202,6 +231,22 @@ class FanOut:
         if not serving:
             raise NoAnswerError("no worker serves")
         return serving
+
+
+def merged_differences(answers: Iterable[Any]) -> list[admin_pb2.DecisionDifference]:
+    """Return the differences of all workers, equal ones as one, most frequent first."""
+    merged: dict[bytes, admin_pb2.DecisionDifference] = {}
+    for answer in answers:
+        for difference in answer.differences:
+            kind = admin_pb2.DecisionDifference()
+            kind.CopyFrom(difference)
+            kind.ClearField("count")
+            kind.ClearField("last_at")
+            known = merged.setdefault(kind.SerializeToString(deterministic=True), kind)
+            known.count += difference.count
+            if difference.last_at.ToNanoseconds() > known.last_at.ToNanoseconds():
+                known.last_at.CopyFrom(difference.last_at)
+    return sorted(merged.values(), key=lambda difference: -difference.count)
 
 
 def decision_cursors(cursor: str) -> dict[int, str]:

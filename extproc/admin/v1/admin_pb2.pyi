@@ -316,3 +316,74 @@ class LiftRevocationResponse(_message.Message):
     lifted: bool
     shared: Shared
     def __init__(self, lifted: _Optional[bool] = ..., shared: _Optional[_Union[Shared, _Mapping]] = ...) -> None: ...
+
+class DecisionOutcome(_message.Message):
+    __slots__ = ("role", "mapping", "denied")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    MAPPING_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    mapping: str
+    denied: str
+    def __init__(self, role: _Optional[str] = ..., mapping: _Optional[str] = ..., denied: _Optional[str] = ...) -> None: ...
+
+class DecisionDifference(_message.Message):
+    __slots__ = ("before", "after", "kind", "gives_more", "what", "count", "last_at")
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    GIVES_MORE_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    LAST_AT_FIELD_NUMBER: _ClassVar[int]
+    before: DecisionOutcome
+    after: DecisionOutcome
+    kind: str
+    gives_more: bool
+    what: _containers.RepeatedScalarFieldContainer[str]
+    count: int
+    last_at: _timestamp_pb2.Timestamp
+    def __init__(self, before: _Optional[_Union[DecisionOutcome, _Mapping]] = ..., after: _Optional[_Union[DecisionOutcome, _Mapping]] = ..., kind: _Optional[str] = ..., gives_more: _Optional[bool] = ..., what: _Optional[_Iterable[str]] = ..., count: _Optional[int] = ..., last_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GetShadowRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetShadowResponse(_message.Message):
+    __slots__ = ("path", "loaded_at", "problems", "decisions", "differences")
+    class DecisionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LOADED_AT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    loaded_at: _timestamp_pb2.Timestamp
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    decisions: _containers.ScalarMap[str, int]
+    differences: _containers.RepeatedCompositeFieldContainer[DecisionDifference]
+    def __init__(self, path: _Optional[str] = ..., loaded_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Mapping[str, int]] = ..., differences: _Optional[_Iterable[_Union[DecisionDifference, _Mapping]]] = ...) -> None: ...
+
+class CompareSessionsRequest(_message.Message):
+    __slots__ = ("configuration",)
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    configuration: str
+    def __init__(self, configuration: _Optional[str] = ...) -> None: ...
+
+class CompareSessionsResponse(_message.Message):
+    __slots__ = ("sessions", "reads_request", "differences", "open_sessions")
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    READS_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    OPEN_SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    sessions: int
+    reads_request: bool
+    differences: _containers.RepeatedCompositeFieldContainer[DecisionDifference]
+    open_sessions: int
+    def __init__(self, sessions: _Optional[int] = ..., reads_request: _Optional[bool] = ..., differences: _Optional[_Iterable[_Union[DecisionDifference, _Mapping]]] = ..., open_sessions: _Optional[int] = ...) -> None: ...

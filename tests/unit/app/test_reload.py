@@ -7,6 +7,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+import yaml
 
 from extproc import config
 from extproc.app import reload as reload_module
@@ -414,3 +415,18 @@ async def test_settings_that_need_a_restart_are_exposed_one_by_one(running):
     assert set(waiting) == {
         "listen", "sts", "cache", "audit", "tracing", "limits.sessions", "limits.request_body_bytes", "sts.region"
     }  # fmt: skip
+
+
+async def test_the_candidate_is_loaded_with_the_configuration_and_reloaded_by_itself(running, tmp_path):
+    path = tmp_path / "next.yaml"
+    running.document["shadow"] = str(path)
+    assert await running.reloader.reload() == []
+    assert "No such file" in running.reloader.degraded[0]
+    assert path in running.reloader.watched
+    path.write_text(yaml.safe_dump({**running.document, "shadow": None}))
+    assert await running.reloader.reload() == []
+    assert running.reloader.degraded == []
+    assert running.state.shadow.candidate.path == str(path)
+    del running.document["shadow"]
+    await running.reloader.reload()
+    assert running.state.shadow.candidate is None

@@ -16,7 +16,7 @@ from extproc.sts.errors import _REASONS as STS_CODES
 from extproc.sts.errors import denied
 from extproc.telemetry.histogram import Histogram
 from extproc.telemetry.metrics import Metrics
-from extproc.telemetry.state import ABANDONED_IN, EXCHANGE_REFUSALS, SECONDS
+from extproc.telemetry.state import ABANDONED_IN, EXCHANGE_REFUSALS, SECONDS, SHADOW_OUTCOMES
 from support.telemetry import GRANT, SOURCES, head, identity, record
 
 
@@ -174,6 +174,7 @@ CLOSED = {
     "phase": set(ABANDONED_IN),
     "outcome": {
         *OUTCOMES,
+        *SHADOW_OUTCOMES,
         "ok",
         "failed",
         "applied",

@@ -144,6 +144,7 @@ def test_every_important_metric_is_on_the_dashboard():
         "extproc_build_info",
         "extproc_config_reloads_total",
         "extproc_head_checks_total",
+        "extproc_shadow_decisions_total",
         "extproc_certificate_start_timestamp_seconds",
         "extproc_config_last_reload_timestamp_seconds",
     }
