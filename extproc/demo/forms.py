@@ -29,10 +29,14 @@ async def read_form(request: Request, *, limit: int) -> dict[str, str]:
     Raises:
         FormError: wrong media type, too large, not UTF-8, or a parameter sent twice (RFC 6749 section 3.2).
     """
+    return parse_form(request, await read_body(request, limit=limit))
+
+
+def parse_form(request: Request, body: bytes) -> dict[str, str]:
+    """Return the form in a body that was read; raises ``FormError`` as ``read_form`` does."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise FormError("the request must be application/x-www-form-urlencoded")
-    body = await read_body(request, limit=limit)
     try:
         pairs = parse_qsl(
             body.decode("utf-8"),

@@ -1,4 +1,4 @@
-"""An emulator of STS's AssumeRoleWithWebIdentity.
+"""An emulator of STS's AssumeRoleWithWebIdentity, and of AssumeRole with the credentials that it gives.
 
 It checks the token, the trust policy and every limit, and answers as AWS does. Its credentials are valid at
 the demo's own upstream, which fetches them from ``/_control/credentials``; at AWS that happens inside IAM.
@@ -14,7 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -26,11 +26,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from extproc.demo.forms import FormError, read_form
+from extproc.demo.forms import FormError, parse_form, read_body
+from extproc.demo.sigv4_verifier import KnownCredential
+from extproc.demo.sts_chain import FirstSession, chained_session, verified_key_id
 from extproc.demo.sts_faults import Fault, act
 from extproc.demo.sts_tokens import BUILT_IN, FETCH_TIMEOUT, TokenVerifier, WebIdentity
 from extproc.demo.sts_trust import ASSUME, Context, TrustDocument, TrustPolicy
 from extproc.demo.sts_wire import (
+    ASSUME_ROLE,
     MAX_POLICY,
     AssumeRoleRequest,
     StsError,
@@ -119,24 +122,27 @@ class StsEmulator:
             if broken is not None:
                 self._errors[str(mode)] += 1
                 return with_aws_headers(broken, request_id=request_id)
-            result = await self._assume_role(request)
+            wanted, result = await self._assume_role(request)
         except StsError as error:
             self._errors[error.code] += 1
             return error_response(error, request_id=request_id)
         self._ok += 1
-        return success_response(result, request_id=request_id)
+        return success_response(result, request_id=request_id, action=wanted.action)
 
-    async def _assume_role(self, request: Request) -> Mapping[str, Xml]:
-        # 1. The call is unsigned; an Authorization header shows a client that signs it wrongly.
+    async def _assume_role(self, request: Request) -> tuple[AssumeRoleRequest, Mapping[str, Xml]]:
+        # 1. Parameters are within the limits of the service model.
+        try:
+            body = await read_body(request, limit=FORM_LIMIT)
+            wanted = parse_assume_role(parse_form(request, body))
+        except FormError as error:
+            raise StsError("MalformedInput", str(error)) from None
+        if wanted.action == ASSUME_ROLE:
+            return wanted, self._chain(request, body, wanted)
+        # 2. The call is unsigned; an Authorization header shows a client that signs it wrongly.
         if "authorization" in request.headers:
             raise StsError(
                 "InvalidClientTokenId", "This call takes no Authorization header", HTTPStatus.FORBIDDEN
             )
-        # 2. Parameters are within the limits of the service model.
-        try:
-            wanted = parse_assume_role(await read_form(request, limit=FORM_LIMIT))
-        except FormError as error:
-            raise StsError("MalformedInput", str(error)) from None
         # 3. The token is authentic, current and for this account.
         identity = await self._tokens.verify(wanted.unverified_token)
         # 4. The role exists and its policy admits the identity; AWS does not say which of the two failed.
@@ -147,14 +153,38 @@ class StsEmulator:
                 raise StsError("AccessDenied", f"Not authorized to perform {action}", HTTPStatus.FORBIDDEN)
         assert policy is not None  # noqa: S101 - there is at least one action
         # 5. The role allows the requested duration.
-        if wanted.duration > policy.max_session_duration:
-            raise StsError(
-                "ValidationError",
-                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
-            )
+        _check_duration(wanted, policy)
         credential = self._issue(wanted, identity)
         self._by_subject[identity.subject] = self._by_subject.get(identity.subject, 0) + 1
-        return _result(credential, identity)
+        return wanted, _result(credential, identity)
+
+    def _chain(self, request: Request, body: bytes, wanted: AssumeRoleRequest) -> Mapping[str, Xml]:
+        """Assume a second role with the credentials that signed the call."""
+        key_id = verified_key_id(request, body, lookup=self._known)
+        first = self._credentials[key_id]
+        policy = self._settings.roles.get(wanted.role.text)
+        session = chained_session(FirstSession(first.request.role, first.identity.session), wanted, policy)
+        assert policy is not None  # noqa: S101 - it admitted the first role
+        _check_duration(wanted, policy)
+        credential = self._issue(wanted, replace(first.identity, session=session))
+        return {
+            name: value
+            for name, value in _result(credential, credential.identity).items()
+            if name not in ("SubjectFromWebIdentityToken", "Provider", "Audience")
+        }
+
+    def _known(self, key_id: str) -> KnownCredential | None:
+        credential = self._credentials.get(key_id)
+        if credential is None:
+            return None
+        return KnownCredential(
+            access_key_id=key_id,
+            secret_access_key=credential.secret_access_key,
+            session_token=credential.session_token,
+            expiration=credential.expiration,
+            arn=credential.arn,
+            session_name=credential.request.session_name,
+        )
 
     def _issue(self, wanted: AssumeRoleRequest, identity: WebIdentity) -> IssuedCredential:
         lifetime = wanted.duration if self._lifetime is None else self._lifetime
@@ -276,6 +306,14 @@ def _actions(identity: WebIdentity) -> list[str]:
     session = identity.session
     tagging = ["sts:TagSession"] if session.tags else []
     return [ASSUME, *tagging, *(["sts:SetSourceIdentity"] if session.source_identity else [])]
+
+
+def _check_duration(wanted: AssumeRoleRequest, policy: TrustPolicy | TrustDocument) -> None:
+    if wanted.duration > policy.max_session_duration:
+        raise StsError(
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+        )
 
 
 def _result(credential: IssuedCredential, identity: WebIdentity) -> Mapping[str, Xml]:

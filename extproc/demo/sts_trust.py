@@ -72,8 +72,20 @@ class TrustDocument:
 
     def permits(self, action: str, provider_arn: str, context: Context) -> bool:
         """Return whether the provider's user may take the action: an ``Allow`` and no ``Deny``."""
-        principal = ("Federated", provider_arn)
-        effects = {entry.effect for entry in self.statements if entry.applies(action, principal, context)}
+        return self._permits(action, (("Federated", provider_arn),), context)
+
+    def permits_role(self, action: str, role_arn: str, context: Context) -> bool:
+        """Return whether sessions of a role may take the action. The role's account stands for it, too."""
+        account = role_arn.partition(":role/")[0]
+        return self._permits(action, (("AWS", role_arn), ("AWS", f"{account}:root")), context)
+
+    def _permits(self, action: str, principals: Sequence[tuple[str, str]], context: Context) -> bool:
+        effects = {
+            entry.effect
+            for entry in self.statements
+            for principal in principals
+            if entry.applies(action, principal, context)
+        }
         return effects == {"Allow"}
 
 

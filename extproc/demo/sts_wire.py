@@ -1,4 +1,4 @@
-"""The STS query protocol: parses AssumeRoleWithWebIdentity and renders AWS's XML.
+"""The STS query protocol: parses both ways to assume a role, and renders AWS's XML.
 
 The limits are those of the published service model (API version 2011-06-15).
 """
@@ -16,6 +16,8 @@ from typing import Final
 from starlette.responses import Response
 
 API_VERSION: Final = "2011-06-15"
+WEB_IDENTITY: Final = "AssumeRoleWithWebIdentity"
+ASSUME_ROLE: Final = "AssumeRole"
 NAMESPACE: Final = f"https://sts.amazonaws.com/doc/{API_VERSION}/"
 DEFAULT_DURATION: Final = 3600  # seconds
 MAX_POLICY: Final = 2048  # characters, inline policy and policy ARNs together
@@ -57,9 +59,10 @@ class RoleArn:
 
 @dataclass(frozen=True, slots=True)
 class AssumeRoleRequest:
-    """One AssumeRoleWithWebIdentity call whose parameters are within their limits.
+    """One call of AssumeRoleWithWebIdentity or AssumeRole whose parameters are within their limits.
 
-    ``unverified_token`` is not parsed; ``duration`` is in seconds, and not yet compared to the role's.
+    ``unverified_token`` is not parsed, and empty for AssumeRole; ``duration`` is in seconds, and not yet
+    compared to the role's.
     """
 
     role: RoleArn
@@ -69,6 +72,8 @@ class AssumeRoleRequest:
     policy: str | None
     policy_arns: tuple[str, ...]
     session_token_size: int
+    action: str = WEB_IDENTITY
+    external_id: str | None = None
 
 
 def parse_assume_role(form: Mapping[str, str]) -> AssumeRoleRequest:
@@ -78,7 +83,8 @@ def parse_assume_role(form: Mapping[str, str]) -> AssumeRoleRequest:
         StsError: ``ValidationError`` for a parameter outside its limits, ``InvalidAction`` for another call,
             ``PackedPolicyTooLarge`` and ``MalformedPolicyDocument`` for session policies.
     """
-    if form.get("Action") != "AssumeRoleWithWebIdentity" or form.get("Version") != API_VERSION:
+    action = form.get("Action", "")
+    if action not in (WEB_IDENTITY, ASSUME_ROLE) or form.get("Version") != API_VERSION:
         raise StsError("InvalidAction", "Could not find operation for the given Action and Version")
     if "ProviderId" in form:
         raise _invalid("ProviderId", "must not be given for an OpenID Connect provider")
@@ -91,21 +97,20 @@ def parse_assume_role(form: Mapping[str, str]) -> AssumeRoleRequest:
     return AssumeRoleRequest(
         role=role,
         session_name=session_name,
-        unverified_token=_text(form, "WebIdentityToken", 4, 20000),
+        unverified_token=_text(form, "WebIdentityToken", 4, 20000) if action == WEB_IDENTITY else "",
         duration=_number(form, "DurationSeconds", 900, 43200, DEFAULT_DURATION),
         policy=policy,
         policy_arns=policy_arns,
         session_token_size=_number(form, "MinimumSessionTokenSize", 0, MAX_SESSION_TOKEN_SIZE, 0),
+        action=action,
+        external_id=_text(form, "ExternalId", 2, 1224) if "ExternalId" in form else None,
     )
 
 
-def success_response(result: Mapping[str, Xml], *, request_id: str) -> Response:
-    """Return the response for a result."""
-    body: Xml = {
-        "AssumeRoleWithWebIdentityResult": result,
-        "ResponseMetadata": {"RequestId": request_id},
-    }
-    return _xml("AssumeRoleWithWebIdentityResponse", body, HTTPStatus.OK, request_id)
+def success_response(result: Mapping[str, Xml], *, request_id: str, action: str = WEB_IDENTITY) -> Response:
+    """Return the response for the result of a call."""
+    body: Xml = {f"{action}Result": result, "ResponseMetadata": {"RequestId": request_id}}
+    return _xml(f"{action}Response", body, HTTPStatus.OK, request_id)
 
 
 def error_response(error: StsError, *, request_id: str) -> Response:
