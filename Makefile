@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench aws-templates examples idp-docs protos aws-commands clean
+.PHONY: help reference instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench aws-templates examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,6 +37,7 @@ help:
 	@echo "make live-alerts  a real Prometheus, and the server broken in each way (ten minutes)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make instructions  of a warm request of the real server, by callgrind, beside those committed (needs valgrind)"
+	@echo "make reference  writes what the docs have from code: docs/commands.md, tables of settings, the JSON Schema"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 
 # $(call environment,folder): a new one, with pip only.
@@ -70,6 +71,10 @@ demo: $(DEMO)
 
 test: $(STAMP)
 	@$(PYTEST) $(ARGS)
+
+# What the documentation has from code; tests fail where it is out of date.
+reference: $(STAMP)
+	@$(BIN)/python docs/reference.py
 
 # With those that take their own time (the marker "long").
 test-all: $(STAMP)

@@ -13,11 +13,12 @@ from extproc.commands.envoy_options import rendering_options
 from extproc.commands.groups import CommandGroup, Later
 from extproc.commands.options import FILE, config_options, load, loader, or_exit, supplement
 from extproc.commands.run import run
+from extproc.commands.schema import schema
 
 _SECTIONS = {
     "Begin": ("init", "import-toolhive", "run", "connect", "demo"),
     "Serve": ("serve", "envoy", "health"),
-    "Examine a configuration": ("check", "explain", "test", "diff", "aws", "doctor"),
+    "Examine a configuration": ("check", "schema", "explain", "test", "diff", "aws", "doctor"),
     "Operate": ("admin", "sign"),
 }
 _LATER = {
@@ -44,6 +45,7 @@ main.add_command(admin)
 main.add_command(aws)
 main.add_command(connect)
 main.add_command(run)
+main.add_command(schema)
 
 
 @main.command()
