@@ -21,10 +21,15 @@ def check_header(header: Mapping[str, Any], trusted: TrustedIssuer) -> str:
     """
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in trusted.algorithms:
-        raise Denied(Reason.ALGORITHM_REFUSED, "alg is not allowed for this issuer")
+        raise Denied(
+            Reason.ALGORITHM_REFUSED,
+            "alg is not allowed for this issuer; algorithms may list what STS takes, RS and ES",
+        )
     token_type = header.get("typ", "")
     if not isinstance(token_type, str) or token_type.lower() not in trusted.token_types:
-        raise Denied(Reason.TOKEN_MALFORMED, "typ is not expected from this issuer")
+        raise Denied(
+            Reason.TOKEN_MALFORMED, "typ is not expected from this issuer; token_types lists what is"
+        )
     if "crit" in header or "b64" in header:  # RFC 7515 4.1.11, RFC 7797: no extension is supported
         raise Denied(Reason.TOKEN_MALFORMED, "critical header parameters are not supported")
     kid = header.get("kid", "")

@@ -51,7 +51,11 @@ def parse(unverified_token: str, limits: TokenLimits) -> UnverifiedToken:
         Denied: ``TOKEN_MALFORMED``.
     """
     if len(unverified_token) > limits.size or not _COMPACT.fullmatch(unverified_token):
-        raise Denied(Reason.TOKEN_MALFORMED, f"not a compact JWS of at most {limits.size} bytes")
+        raise Denied(
+            Reason.TOKEN_MALFORMED,
+            f"not a compact JWS of at most {limits.size} bytes; opaque and encrypted tokens cannot be "
+            "verified: clients must ask the provider for a token of this resource",
+        )
     signing_input, _, signature = unverified_token.encode("ascii").rpartition(b".")
     header, _, claims = signing_input.partition(b".")
     try:
