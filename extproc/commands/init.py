@@ -79,7 +79,7 @@ def init(
     if "secret_file" in values:
         click.echo(f"put the client secret of the gateway into {values['secret_file']}", err=True)
     for step in way.provider:
-        click.echo(f"at {recipe.title}: {step}", err=True)
+        click.echo(f"at the provider: {step}", err=True)
     click.echo(_NEXT.format(path=output or "extproc.yaml"), err=True)
 
 

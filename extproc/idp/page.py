@@ -75,7 +75,7 @@ def _ways(recipe: Recipe) -> Iterator[str]:
 def _usable(recipe: Recipe, way: Way) -> Iterator[str]:
     values = example_values(recipe, way)
     yield from (f"## {way.name}", "", f"{way.title[0].upper()}{way.title[1:]}.", "")
-    yield from (f"At {recipe.title}:", "", *(f"* {step}" for step in way.provider), "")
+    yield from ("At the provider:", "", *(f"* {step}" for step in way.provider), "")
     whole = "configuration" if way is recipe.way() else "configuration differs in its issuer"
     yield from (f"The {whole}:", "", "```sh", *_command(recipe, way), "```", "")
     text = configuration(recipe, way, values)

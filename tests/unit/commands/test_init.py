@@ -43,7 +43,7 @@ def test_what_is_written_passes_the_check(recipe, tmp_path):
     warnings = [line for line in checked.output.splitlines() if line.startswith("warning")]
     # Their tokens have an application's id as aud, whatever clients ask for.
     assert all("MCP clients ask for" in line for line in warnings), warnings
-    assert bool(warnings) == (recipe.name in {"entra-v1", "entra-v2", "google"})
+    assert bool(warnings) == (recipe.name in {"entra-v2", "google"})
 
 
 def test_the_configuration_goes_to_standard_output_and_the_next_steps_to_standard_error():
