@@ -170,9 +170,16 @@ def import_toolhive(
 @click.option("--token", type=FILE, help='A file with a token to verify; "-" is standard input.')
 @click.option("--claims", type=FILE, help="A JSON file with claims, which count as verified.")
 @click.option("--request", type=FILE, help="A JSON file: method, path, headers, body, and more.")
+@click.option("--why-not", metavar="ROLE", help="Show what would have to be different for a role or mapping.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(
-    config_path: Path, token: Path | None, claims: Path | None, request: Path | None, *, as_json: bool
+    config_path: Path,
+    token: Path | None,
+    claims: Path | None,
+    request: Path | None,
+    *,
+    why_not: str | None,
+    as_json: bool,
 ) -> None:
     """Show what the server would do with a request, and why. Exit 0 allow, 1 deny, 2 bad input.
 
@@ -188,7 +195,7 @@ def explain(
         raise click.UsageError("one of --token, --claims and --request is required")
     settings = load(config_path)
     logs.configure("error")
-    sys.exit(run(settings, token=token, claims=claims, request=request, as_json=as_json))
+    sys.exit(run(settings, token=token, claims=claims, request=request, as_json=as_json, why_not=why_not))
 
 
 @main.command("test")

@@ -5,6 +5,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from extproc.explain.explanation import Explanation
 from extproc.explain.facts import facts
 from extproc.explain.run import environment_of, explain_claims, explain_request, explain_token
 from extproc.explain.text import lines
+from extproc.explain.why_not import WhyNot
 
 _MAX_CLAIMS_BYTES = 1024 * 1024
 _MAX_REQUEST_BYTES = 256 * 1024 * 1024  # the largest body there can be, as base64 and with room
@@ -30,13 +32,16 @@ def run(
     claims: Path | None,
     request: Path | None,
     as_json: bool,
+    why_not: str | None = None,
 ) -> int:
     """Explain what the files hold and print it; return the exit status."""
     try:
-        explanation = asyncio.run(_explained(settings, token, claims, request, system_clock))
+        explanation = asyncio.run(_explained(settings, token, claims, request, system_clock, why_not=why_not))
     except BadInputError as error:
         click.echo(f"extproc: {error}", err=True)
         return 2
+    if why_not is not None and explanation.why_not is None:
+        explanation = replace(explanation, why_not=WhyNot(why_not, note="the policy was not asked"))
     show(facts(explanation), as_json=as_json)
     return 0 if explanation.allowed else 1
 
@@ -47,12 +52,18 @@ def show(explained: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 async def _explained(
-    settings: Settings, token: Path | None, claims: Path | None, request: Path | None, clock: Clock
+    settings: Settings,
+    token: Path | None,
+    claims: Path | None,
+    request: Path | None,
+    clock: Clock,
+    *,
+    why_not: str | None,
 ) -> Explanation:
     asked = _read(request, _MAX_REQUEST_BYTES) if request is not None else None
     given = _read(claims, _MAX_CLAIMS_BYTES) if claims is not None else None
     unverified_token = read_token(token) if token is not None else None
-    environment = environment_of(settings, clock)
+    environment = replace(environment_of(settings, clock), why_not=why_not)
     if given is not None:
         return await explain_claims(environment, given, asked)
     if unverified_token is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from extproc.errors import Denied
 from extproc.explain.asked import AskedRequest
 from extproc.explain.stand_ins import Answered, StepResult
+from extproc.explain.why_not import WhyNot
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.mappings import Rule
 from extproc.policy.mcp import McpMessage
@@ -58,6 +59,7 @@ class Explanation:
         claims: the names of the token's claims, if it was verified.
         not_tried: mappings and ceilings that were not evaluated.
         notes: further remarks for operators.
+        why_not: what would have to be different for the role of the environment's ``why_not``.
         client_text: what the client reads of a denial.
         identity: the verified identity, if the policy was asked. Never shown.
         variables: what the rules read, if they were evaluated. Never shown.
@@ -74,6 +76,7 @@ class Explanation:
     claims: tuple[str, ...] = ()
     not_tried: tuple[Rule | Ceiling, ...] = ()
     notes: tuple[str, ...] = ()
+    why_not: WhyNot | None = None
     client_text: str | None = None
     identity: Identity | None = field(default=None, repr=False)
     variables: Mapping[str, Any] | None = field(default=None, repr=False)

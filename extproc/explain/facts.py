@@ -57,9 +57,12 @@ def facts(explanation: Explanation) -> dict[str, Any]:
         document["verification"] = [_step(result) for result in explanation.verification]
     if decision:
         document |= {"claims": list(explanation.claims), "cost": decision.cost}
-    if explanation.notes:
-        document["notes"] = list(explanation.notes)
-    return document
+    return document | _remarks(explanation)
+
+
+def _remarks(explanation: Explanation) -> dict[str, Any]:
+    why_not = {"why_not": explanation.why_not.facts()} if explanation.why_not is not None else {}
+    return why_not | ({"notes": list(explanation.notes)} if explanation.notes else {})
 
 
 def _denial(denied: Denied) -> dict[str, Any]:

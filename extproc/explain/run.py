@@ -42,6 +42,7 @@ from extproc.explain.stand_ins import (
     NoCredentials,
     WatchedVerifier,
 )
+from extproc.explain.why_not import why_not
 from extproc.ext_proc import envoy_side
 from extproc.fairness.stream_slots import StreamSlots
 from extproc.policy.ceilings import Ceiling
@@ -71,6 +72,7 @@ class Environment:
 
     Attributes:
         with_reasons: whether explanations say why each mapping and ceiling matched or not.
+        why_not: a role or mapping of which explanations say what would have to be different for it.
     """
 
     settings: Settings
@@ -80,6 +82,7 @@ class Environment:
     deny_list: DenyList
     clock: Clock
     with_reasons: bool = True
+    why_not: str | None = None
 
 
 def environment_of(settings: Settings, clock: Clock) -> Environment:
@@ -264,6 +267,16 @@ def _with_policy(
         variables = policy.variables(identity, inputs, Budget())
     if variables is not None and environment.with_reasons:
         reasons = tuple(why(entry, variables) for entry in looked_at)
+    answer = None
+    if environment.why_not is not None and variables is not None:
+        answer = why_not(
+            policy,
+            environment.why_not,
+            decision=decision,
+            identity=identity,
+            inputs=inputs,
+            variables=variables,
+        )
     entries: list[Rule | Ceiling] = [*policy.rules, *policy.ceilings]
     known = [entry.rule for entry in looked_at]
     spent = f"{decision.cost} of {environment.settings.limits.policy_cost} units"
@@ -278,6 +291,7 @@ def _with_policy(
         decision=decision,
         reasons=reasons,
         claims=tuple(sorted(identity.claims)),
+        why_not=answer,
         identity=identity,
         variables=variables,
         not_tried=tuple(entry for entry in entries if entry not in known),

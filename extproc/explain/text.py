@@ -38,6 +38,9 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
             yield from _wrapped("not tried", f"{stage['stage']}: {stage['detail']}")
     yield ""
     yield from _outcome(facts)
+    if "why_not" in facts:
+        yield ""
+        yield from _why_not(facts["why_not"])
 
 
 def _below(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
@@ -137,3 +140,14 @@ def _filled(text: str, *, first: str, further: str) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _why_not(answer: Mapping[str, Any]) -> Iterator[str]:
+    role = printable(answer["role"])
+    if answer["note"]:
+        yield from _wrapped("why not", f"{role}: {answer['note']}")
+    for way in answer["ways"]:
+        by = f"mapping {way['mapping']}" if way["mapping"] else "fallback_role_arn"
+        yield from _wrapped("why not", f"{role} by {by}, if it were not so that:")
+        for reason in (*way["needs"], *way["before"], *way["after"]):
+            yield from _wrapped("", reason)

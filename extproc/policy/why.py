@@ -146,3 +146,23 @@ def names(members: Mapping[str, Any]) -> str:
 
 def _shown(part: Part) -> str:
     return part.source if len(part.source) <= _MOST else f"{part.source[:_MOST]}…"
+
+
+def unmet(source: str, variables: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what would have to be different for a condition to be true; of alternatives one suffices."""
+    return tuple(dict.fromkeys(_unmet(parts(source), variables)))
+
+
+def _unmet(part: Part, variables: Mapping[str, Any]) -> Iterator[str]:
+    verdict = _verdict(part, variables)
+    if verdict.value:
+        return
+    if part.operator == "&&":
+        for operand in part.operands:
+            yield from _unmet(operand, variables)
+    elif part.operator:
+        yield "; or ".join(" and ".join(_unmet(operand, variables)) for operand in part.operands)
+    elif verdict.missing:
+        yield _missing(verdict.missing, variables)
+    else:
+        yield f"{_shown(part)}: {verdict.error}" if verdict.error else f"{_shown(part)} is false"
