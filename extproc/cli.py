@@ -304,6 +304,31 @@ def envoy(
     click.echo(rendered, nl=False)
 
 
+@main.command("envoy-gateway")
+@config_options
+@click.option("--gateway", required=True, help="The Gateway, which serves nothing else.")
+@click.option("--service", required=True, help="extproc's Service, in the same namespace.")
+@click.option("--namespace", default="default", show_default=True, help="The namespace of all resources.")
+@click.option("--service-port", type=click.IntRange(1, 65535), help="[default: the port of listen.grpc]")
+@click.option(
+    "--service-ca",
+    default="extproc-ca",
+    show_default=True,
+    help="With listen.tls: the ConfigMap with extproc's CA (ca.crt).",
+)
+def envoy_gateway(config_path: Path, **options: Any) -> None:
+    """Print Kubernetes resources (YAML) that make Envoy Gateway safe with extproc."""
+    from extproc.commands import envoy_gateway as command
+    from extproc.envoy_gateway.options import GatewayOptions, NameRefusedError
+
+    settings = load(config_path)
+    try:
+        given = GatewayOptions(**options)
+    except NameRefusedError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(command.rendered(settings, given), nl=False)
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(

@@ -42,7 +42,7 @@ from extproc.envoyconf.options import EnvoyOptions, OptionsError
 from extproc.envoyconf.upstream_tls import upstream_tls
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_STREAMS = 16_384
+MOST_STREAMS = 16_384
 _CONNECT_TIMEOUT = timedelta(seconds=2)
 _IDLE = timedelta(seconds=60)  # of a connection to a target; AWS closes it later
 _IDLE_SCARCE = timedelta(seconds=5)  # where the service counts connections
@@ -83,7 +83,7 @@ def extproc_cluster(settings: Settings, options: EnvoyOptions) -> Cluster:
         circuit_breakers=CircuitBreakers(
             thresholds=[
                 CircuitBreakersThresholds(
-                    max_requests=_STREAMS, max_pending_requests=_STREAMS, max_retries=_STREAMS
+                    max_requests=MOST_STREAMS, max_pending_requests=MOST_STREAMS, max_retries=MOST_STREAMS
                 )
             ]
         ),

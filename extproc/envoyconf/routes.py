@@ -18,7 +18,7 @@ from extproc.envoyconf.cors import CORS_FILTER, cors_policy
 from extproc.envoyconf.ext_proc import EXT_PROC_FILTER, target_override
 from extproc.envoyconf.options import Placement
 
-_METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 3.1
+METADATA_PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 3.1
 LONGEST_SSE_SILENCE = timedelta(hours=1)
 # Useless to AWS, and they reveal networks and addresses. x-request-id stays: logs are joined by it.
 _REMOVED_REQUEST_HEADERS = [
@@ -84,7 +84,7 @@ def _target_route(target: TargetSettings, placement: Placement) -> Route:
 
 def _metadata_route(target: TargetSettings) -> Route:
     """Return a route to any target: the filter in its cluster answers, and nothing is forwarded."""
-    return Route(name="resource-metadata", match=RouteMatch(prefix=_METADATA_PATH), route=_to(target))
+    return Route(name="resource-metadata", match=RouteMatch(prefix=METADATA_PATH), route=_to(target))
 
 
 def _to(target: TargetSettings) -> RouteAction:

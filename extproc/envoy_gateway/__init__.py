@@ -1,0 +1,1 @@
+"""Resources that make Envoy Gateway safe with extproc."""
