@@ -39,7 +39,9 @@ from extproc.demo.idp_keys import ALGORITHMS, KeyRing
 from extproc.demo.idp_page import account_page
 from extproc.loopback import is_loopback_url
 
-FAULTS: Final = (None, "error", "hang", "malformed")
+FAULTS: Final = (None, "error", "hang", "malformed", "consent_required", "interaction_required")
+"""The last two are of exchanges: what the provider wants of the user."""
+
 HANG_SECONDS: Final = 30.0  # longer than any sensible client waits
 FORM_LIMIT: Final = 64 * 1024
 
@@ -171,6 +173,9 @@ class Provider:
         faulty = await self._faulty("exchange")
         if faulty is not None:
             return faulty
+        fault = self._faults["exchange"]
+        if fault is not None:
+            raise OAuthError(fault, "AADSTS65001: the user or administrator has not consented")
         exchanged = self._exchanges.accept(form, authorization)
         body = {
             "access_token": exchanged.token,

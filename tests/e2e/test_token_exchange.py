@@ -130,7 +130,9 @@ async def test_a_token_is_exchanged_as_the_provider_wants_it_and_signs_a_request
     assert stack.control("sts", "stats")["calls"] == calls + 1
 
 
-async def test_while_the_provider_is_down_living_sessions_work_and_others_get_503(stack, files):
+async def test_while_the_provider_is_down_or_wants_the_user_living_sessions_work_and_others_do_not(
+    stack, files
+):
     await asyncio.to_thread(_use, stack, files, "okta")
     living, other = stack.token("demo-admin"), stack.token("demo-developer")
     assert (await _post(stack, living)).status_code == STATUS_OK
@@ -140,6 +142,12 @@ async def test_while_the_provider_is_down_living_sessions_work_and_others_get_50
     assert refused.headers["retry-after"]
     assert "temporarily_unavailable" in refused.text
     assert (await _post(stack, living)).status_code == STATUS_OK
+    stack.control("idp", "faults", {"exchange": "consent_required"})
+    refused = await _post(stack, stack.token("demo-developer"))
+    assert refused.status_code == 401
+    challenge = refused.headers["www-authenticate"]
+    assert "resource_metadata=" in challenge
+    assert 'error_description="The identity provider requires your consent."' in challenge
     stack.control("idp", "faults", {"exchange": None})
     assert (await _post(stack, other)).status_code == STATUS_OK
 

@@ -8,6 +8,7 @@ from extproc.authn.audience import canonical_audience
 from extproc.config.fields import repetitions
 from extproc.config.issuers import Issuer
 from extproc.config.settings import Settings
+from extproc.config.token_exchange import TokenExchangeSettings
 from extproc.scopes import ScopeHierarchy
 from extproc.spelling import did_you_mean
 
@@ -65,6 +66,24 @@ def _issuer(issuer: Issuer) -> Iterator[str]:
     for name in ("audiences", "algorithms", "token_types"):
         yield from repetitions(name, getattr(issuer, name))
     yield from _same_audiences(issuer)
+    if issuer.token_exchange is not None:
+        yield from (f"token_exchange.{problem}" for problem in _exchange(issuer, issuer.token_exchange))
+
+
+def _exchange(issuer: Issuer, exchange: TokenExchangeSettings) -> Iterator[str]:
+    """Yield what the provider cannot know, and audiences that give an exchanged token more than its use."""
+    for audience in exchange.token_audiences:
+        if audience in issuer.audiences:
+            yield f"token_audiences: {audience!r} is in audiences: clients could send a token meant for AWS"
+    yield from repetitions("token_audiences", exchange.token_audiences)
+    if exchange.grant == "jwt-bearer" and not exchange.scopes:
+        yield "scope: Entra ID needs one, such as api://ID/.default, which says what the token is for"
+    if exchange.grant == "token-exchange" and not (
+        exchange.audiences or exchange.resources or exchange.scopes
+    ):
+        yield "audience: without one, resource or scope the provider does not know what the token is for"
+    if exchange.token_issuer == issuer.issuer:
+        yield "token_issuer: is the issuer itself, which is the default"
 
 
 def _same_audiences(issuer: Issuer) -> Iterator[str]:

@@ -103,3 +103,23 @@ def test_an_issuer_that_envoy_verifies_needs_another_one_for_exchanged_tokens():
     other = {"issuer": "https://other.example", "audiences": ["a"]}
     exchange = {**EXCHANGE, **endpoint, "token_issuer": "https://other.example"}
     assert _parse(issuers=[{**ISSUER, **by_envoy, "token_exchange": exchange}, other])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"token_audiences": ["https://mcp.example/mcp"]}, "a token meant for AWS"),
+        ({"token_audiences": ["aws", "aws"]}, "is listed twice"),
+        ({"audience": []}, "what the token is for"),
+        ({"grant": "jwt-bearer"}, "Entra ID needs one"),
+        ({"token_issuer": "https://idp.example"}, "is the default"),
+    ],
+)
+def test_what_is_likely_wrong_is_a_warning(change, words):
+    (warning,) = config.warnings(_parse({"audience": "aws", **change}))
+    assert warning.startswith("issuers[0].token_exchange.")
+    assert words in warning
+
+
+def test_a_usual_exchange_has_no_warning():
+    assert config.warnings(_parse({"audience": "aws"})) == []
