@@ -17,7 +17,7 @@ from extproc.commands.schema import schema
 
 _SECTIONS = {
     "Begin": ("init", "import-toolhive", "run", "connect", "demo"),
-    "Serve": ("serve", "envoy", "health"),
+    "Serve": ("serve", "envoy", "envoy-gateway", "health"),
     "Examine a configuration": ("check", "schema", "explain", "test", "diff", "aws", "doctor"),
     "Operate": ("admin", "sign"),
 }
