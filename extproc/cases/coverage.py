@@ -11,11 +11,12 @@ from extproc.errors import Denied
 from extproc.explain.explanation import Explanation
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import BoolExpression, Budget, ExpressionError
-from extproc.policy.cel.parts import Part, parts
+from extproc.policy.cel.parts import operands
 from extproc.policy.mappings import Rule
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.rules import Decision, Policy
 from extproc.policy.search import Subject, first_match, restricts
+from extproc.policy.validity import ALWAYS
 from extproc.scopes import NO_SCOPES
 from extproc.values import Grant
 
@@ -52,7 +53,7 @@ class Coverage:
             place = self._place(entry.rule)
             self._decided[place] |= entry.matched and _is_decisive(entry.rule, decision)
             for half in self._halves[place]:
-                if half.decided or entry.foreign:
+                if half.decided or entry.foreign or entry.inactive:
                     continue
                 subject = Subject(
                     identity, frozenset(), explanation.variables, Budget(self._policy.cost_limit)
@@ -103,19 +104,12 @@ def _applies(entry: Rule | Ceiling, subject: Subject) -> bool | None:
 def _halves(entry: Rule | Ceiling) -> Iterator[_Half]:
     if not isinstance(entry.matcher, BoolExpression):
         return
-    for source, shorter in _without(parts(entry.matcher.source)):
+    for source, shorter in operands(entry.matcher.source):
         try:
             matcher = cel_matcher(shorter)
         except ExpressionError:  # the rest alone is no condition
             continue
-        yield _Half(source, replace(entry, matcher=matcher, require_scopes=NO_SCOPES))
-
-
-def _without(part: Part) -> Iterator[tuple[str, str]]:
-    """Yield each operand with the expression that lacks it."""
-    for place, operand in enumerate(part.operands):
-        others = [f"({other.source})" for other in part.operands]
-        before, after = others[:place], others[place + 1 :]
-        yield operand.source, f" {part.operator} ".join([*before, *after])
-        for source, shorter in _without(operand):
-            yield source, f" {part.operator} ".join([*before, f"({shorter})", *after])
+        without = replace(entry, matcher=matcher, require_scopes=NO_SCOPES)
+        if isinstance(without, Rule):
+            without = replace(without, validity=ALWAYS, break_glass=False)
+        yield _Half(source, without)

@@ -9,6 +9,7 @@ from typing import Any
 
 from extproc.cases.coverage import Coverage
 from extproc.cases.document import Case, Expect
+from extproc.cases.second_engine import SecondEngine
 from extproc.errors import Denied
 from extproc.explain.errors import BadInputError
 from extproc.explain.explanation import Explanation
@@ -37,7 +38,10 @@ class CaseResult:
 
 
 async def run(
-    environment: Environment, cases: Sequence[Case], coverage: Coverage | None = None
+    environment: Environment,
+    cases: Sequence[Case],
+    coverage: Coverage | None = None,
+    second: SecondEngine | None = None,
 ) -> list[CaseResult]:
     """Decide all cases in order.
 
@@ -45,6 +49,7 @@ async def run(
         environment: the configuration.
         cases: the cases.
         coverage: receives each explanation.
+        second: another engine, which must agree.
     """
     # Reasons are for people, and compiling them takes longer than all decisions.
     quick = replace(environment, with_reasons=False)
@@ -58,6 +63,8 @@ async def run(
             if differences:
                 explained = await explain_claims(replace(environment, clock=clock), case.claims, case.request)
                 differences += tuple(_decisive_reasons(explained))
+            if second is not None:
+                differences += tuple(second.disagreements(explanation))
             if coverage is not None:
                 coverage.note(explanation)
         except BadInputError as error:

@@ -12,6 +12,7 @@ from extproc.cases.coverage import Coverage
 from extproc.cases.document import Case, load
 from extproc.cases.run import CaseResult
 from extproc.cases.run import run as run_cases
+from extproc.cases.second_engine import SecondEngine
 from extproc.clock import system_clock
 from extproc.config import ConfigError, Settings
 from extproc.explain.run import environment_of
@@ -61,7 +62,8 @@ async def _decided(
 ) -> tuple[dict[str, list[CaseResult]], Coverage]:
     environment = environment_of(settings, system_clock)
     coverage = Coverage(environment.policy)
-    results = {path: await run_cases(environment, group, coverage) for path, group in cases.items()}
+    second = SecondEngine(environment.policy)
+    results = {path: await run_cases(environment, group, coverage, second) for path, group in cases.items()}
     return results, coverage
 
 

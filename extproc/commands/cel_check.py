@@ -2,22 +2,16 @@
 
 from collections.abc import Iterator
 
+from extproc.cases.second_engine import second_environment
 from extproc.config import Settings
 from extproc.config.expressions import expressions
 
 
 def warnings(settings: Settings) -> Iterator[str]:
     """Yield a line for each expression that it rejects; nothing if it is not installed."""
-    try:
-        from cel_expr_python import cel
-    except ImportError:
+    environment = second_environment()
+    if environment is None:
         return
-    text, any_type = cel.Type.STRING, cel.Type.DYN
-    variables = {
-        **dict.fromkeys(("claims", "request", "mcp"), cel.Type.Map(text, any_type)),
-        "agents": cel.Type.List(text),
-    }
-    environment = cel.NewEnv(variables=variables)
     for path, expression in expressions(settings):
         try:
             environment.compile(expression.source)

@@ -10,6 +10,7 @@ from extproc.explain.asked import AskedRequest
 from extproc.explain.stand_ins import Answered, StepResult
 from extproc.explain.why_not import WhyNot
 from extproc.policy.ceilings import Ceiling
+from extproc.policy.inputs import Inputs
 from extproc.policy.mappings import Rule
 from extproc.policy.mcp import McpMessage
 from extproc.policy.rules import Decision
@@ -63,6 +64,7 @@ class Explanation:
         client_text: what the client reads of a denial.
         identity: the verified identity, if the policy was asked. Never shown.
         variables: what the rules read, if they were evaluated. Never shown.
+        inputs: what of the request they were made of. Never shown.
     """
 
     outcome: Grant | Denied | Answered
@@ -80,6 +82,7 @@ class Explanation:
     client_text: str | None = None
     identity: Identity | None = field(default=None, repr=False)
     variables: Mapping[str, Any] | None = field(default=None, repr=False)
+    inputs: Inputs | None = field(default=None, repr=False)
 
     @property
     def allowed(self) -> bool:

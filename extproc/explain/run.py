@@ -294,6 +294,7 @@ def _with_policy(
         why_not=answer,
         identity=identity,
         variables=variables,
+        inputs=inputs,
         not_tried=tuple(entry for entry in entries if entry not in known),
         notes=(*explanation.notes, *_objections(environment, identity)),
     )

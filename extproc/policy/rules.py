@@ -220,6 +220,11 @@ class Policy:
         Raises:
             EvaluationError: a value that CEL does not have, or a spent budget.
         """
+        plain = self.plain_variables(identity, inputs)
+        return {name: to_cel(value, budget) for name, value in plain.items()}
+
+    def plain_variables(self, identity: Identity, inputs: Inputs) -> dict[str, Any]:
+        """Return the variables as Python values; raises ``EvaluationError`` as ``variables`` does."""
         plain: dict[str, Any] = {"claims": dict(identity.claims)}
         if self._reads_agents:
             try:
@@ -229,7 +234,7 @@ class Policy:
         for variable, members in (("request", inputs.request), ("mcp", inputs.mcp)):
             paths = {path[1:] for path in self.request_reads if path[0] == variable}
             plain[variable] = read_members(members, paths)
-        return {name: to_cel(value, budget) for name, value in plain.items()}
+        return plain
 
     def _lowered(self, rule: Rule | None, ceiling: Ceiling | None) -> Rule | None:
         """Return the later of the mapping and the ceiling's mapping; the fallback role is always the last."""

@@ -1,5 +1,6 @@
 """``extproc test``: cases pass exactly where the server would do what they expect."""
 
+import sys
 import time
 import xml.etree.ElementTree as ET
 
@@ -8,8 +9,11 @@ import yaml
 from click.testing import CliRunner
 
 from extproc.cases import document
+from extproc.cases.second_engine import SecondEngine
 from extproc.cli import main
 from extproc.config import ConfigError
+from extproc.policy.cel.parts import operands
+from extproc.policy.cel.syntax import parse
 
 ROLE = "arn:aws:iam::123456789012:role/"
 READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -262,3 +266,61 @@ def test_sixty_rules_and_three_hundred_cases_take_seconds(run):
     result = run(cases, "--coverage", settings=settings)
     assert result.exit_code == 0, result.output[-500:]
     assert time.process_time() - began < 10
+
+
+OPERANDS = {
+    "a && (b || c)": ["a", "b || c", "b", "c"],
+    "!(a && b)": ["a", "b"],
+    "x ? a && b : c": ["a && b", "c", "a", "b"],
+    "a ? b : c ? d : e": ["b", "c ? d : e", "d", "e"],
+    "a ? b ? c : d : e": ["b ? c : d", "e", "c", "d"],
+    "l.exists(g, g == 1 || g == 2) && z": ["l.exists(g, g == 1 || g == 2)", "z", "g == 1", "g == 2"],
+    '{"a": b && c, "d": e}["a"]': ["b", "c"],
+    '"a && b" == x || y': ['"a && b" == x', "y"],
+    "a": [],
+}
+
+
+@pytest.mark.parametrize("source", OPERANDS)
+def test_operands_are_found_at_any_depth_and_taken_out_one_at_a_time(source):
+    found = list(operands(source))
+    assert [operand for operand, _ in found] == OPERANDS[source]
+    for operand, rest in found:
+        parse(rest)
+        assert len(rest) < len(source) + 2
+        assert operand in source
+
+
+def test_operands_inside_of_negations_branches_and_macros_are_counted(run):
+    settings = {**SETTINGS, "ceilings": []}
+    matcher = '!(has(claims.act) || has(claims.robot)) && claims.groups.exists(g, g == "x" || g == "y")'
+    settings["role_mappings"] = [{"name": "m", "matcher": matcher, "role_arn": ROLE + "M"}]
+    cases = [
+        {**case({"mapping": "m"}, {"groups": ["x"]}), "name": "a"},
+        {**case({"mapping": None}, {"groups": ["x"], "act": {"sub": "s"}}), "name": "b"},
+    ]
+    result = run(cases, "--coverage", settings=settings)
+    assert result.exit_code == 0, result.output
+    uncovered = [line.strip() for line in result.output.splitlines() if "never decisive" in line]
+    assert uncovered == [
+        'mapping m: claims.groups.exists(g, g == "x" || g == "y"): never decisive',
+        "mapping m: has(claims.robot): never decisive",
+        'mapping m: g == "y": never decisive',
+    ]
+
+
+def test_a_case_fails_where_the_engines_disagree(run, monkeypatch):
+    pytest.importorskip("cel_expr_python")
+    given = case({"mapping": "dev"}, {"groups": ["dev"], "level": 3})
+    assert run([given]).exit_code == 0
+    monkeypatch.setattr(SecondEngine, "_theirs", lambda *_: None)
+    result = run([given])
+    assert result.exit_code == 1
+    assert (
+        "dev: the engines disagree: its condition is true, and by cel-expr-python an error" in result.output
+    )
+
+
+def test_without_the_second_engine_cases_are_decided_once(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cel_expr_python", None)
+    assert run([case({"mapping": "dev"}, {"groups": ["dev"], "level": 3})]).exit_code == 0
