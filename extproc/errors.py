@@ -83,6 +83,7 @@ class Reason(StrEnum):
     # The target.
     TARGET_BUSY = "target_busy"
     USER_STREAMS = "user_streams"
+    RATE_LIMITED = "rate_limited"
     # The server and Envoy.
     CONFIGURATION_CHANGED = "configuration_changed"
     BODY_MODE_WRONG = "body_mode_wrong"
@@ -142,6 +143,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
             request, but must not contain a value.
         message: the same in the operator's words; nothing is added to it.
         data: further members of a JSON-RPC error's ``data``.
+        retry_after: seconds for ``Retry-After`` instead of the reason's; None for those.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
         client_text: str = "",
         message: str = "",
         data: Mapping[str, object] = NO_DATA,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
@@ -163,6 +166,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
         self.client_text = client_text
         self.message = message
         self.data = data
+        self.retry_after = retry_after
 
     def anew(self) -> "Denied":
         """Return an equal denial that was never raised: raising a kept one again collects tracebacks."""
@@ -174,6 +178,7 @@ class Denied(Exception):  # noqa: N818 - the field's word for it; it is an outco
             client_text=self.client_text,
             message=self.message,
             data=self.data,
+            retry_after=self.retry_after,
         )
 
 
@@ -307,6 +312,9 @@ _OUTCOMES = {
         "temporarily_unavailable",
         "As many of your requests are open as one user may have. End one, or try again.",
         1,
+    ),
+    Reason.RATE_LIMITED: Outcome(  # RFC 6585 4
+        429, "temporarily_unavailable", "Too many requests. Wait before you try again.", 1
     ),
     Reason.CONFIGURATION_CHANGED: Outcome(503, "temporarily_unavailable", "The request took too long.", 1),
     Reason.BODY_MODE_WRONG: _OUR_FAULT,

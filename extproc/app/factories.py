@@ -18,13 +18,15 @@ from extproc.authn.trusted_issuer import ExchangedTokens, TrustedIssuer
 from extproc.authn.verifier import Verifier
 from extproc.clock import Clock
 from extproc.config import Issuer, LimitSettings, Refresh, RoleMapping, RuleSettings, Settings, Tls
+from extproc.config.rate_limits import PRESETS, rate_of
 from extproc.config.targets import TargetSettings
 from extproc.fairness.stream_slots import SlotLimit
 from extproc.grpc_server.certificates import CertificateError, CertificateFiles
 from extproc.loopback import is_loopback_url
-from extproc.policy import ceilings, review
+from extproc.policy import ceilings, rate_limits, review
 from extproc.policy.mappings import AccountSelector, Rule
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
+from extproc.policy.rate_limits import RateLimit
 from extproc.policy.rules import Policy
 from extproc.policy.validity import ALWAYS, ReasonSource, Validity
 from extproc.request import pipeline
@@ -80,8 +82,25 @@ def build_policy(settings: Settings) -> Policy:
         session_duration=settings.session_duration,
         claims_schema=settings.claims_schema,
         cost_limit=settings.limits.policy_cost,
+        further_reads=rate_limits.reads(build_rate_limits(settings)),
         reason_source=ReasonSource(settings.break_glass.header, settings.break_glass.argument),
     )
+
+
+def build_rate_limits(settings: Settings) -> list[RateLimit]:
+    """Return the rate limits, presets written out."""
+    found: list[RateLimit] = []
+    for position, entry in enumerate(settings.rate_limits):
+        name = entry.name or f"rate_limits[{position}]"
+        targets = frozenset(entry.targets)
+        if entry.rate is not None:
+            matcher = cel_matcher(entry.matcher) if entry.matcher is not None else None
+            rate = rate_of(entry.rate, entry.burst)
+            found.append(RateLimit(name, rate, matcher, targets, tuple(entry.per)))
+        for preset in PRESETS[entry.preset] if entry.preset is not None else ():
+            of = f"{name} per {' and '.join(preset.per) or 'account'}"
+            found.append(RateLimit(of, rate_of(preset.rate, preset.burst), None, targets, tuple(preset.per)))
+    return found
 
 
 def _validity(mapping: RoleMapping) -> Validity:
@@ -312,6 +331,7 @@ def build_pipeline(
         check_one_head_in=settings.head_memory.check_one_in,
         observe_upstream=settings.observe_upstream,
         denials=build_denials(settings, resource, origins),
+        rate_limits=build_rate_limits(settings),
     )
 
 

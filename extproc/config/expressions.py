@@ -30,6 +30,9 @@ def expressions(settings: Settings) -> Iterator[tuple[str, BoolExpression | Stri
     for position, mapping in enumerate(settings.role_mappings):
         if mapping.chain is not None and mapping.chain.account is not None:
             yield f"role_mappings[{position}].chain.account", account_expression(mapping.chain.account)
+    for position, limit in enumerate(settings.rate_limits):
+        if limit.matcher is not None:
+            yield f"rate_limits[{position}].matcher", cel_matcher(limit.matcher)
     if settings.session_name is not None:
         yield "session_name", name_expression(settings.session_name)
 

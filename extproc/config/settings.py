@@ -22,6 +22,7 @@ from extproc.config.fields import (
 )
 from extproc.config.issuers import Issuer, Refresh, Resource
 from extproc.config.listen import Listen
+from extproc.config.rate_limits import RateLimitSettings
 from extproc.config.roles import BreakGlass, CeilingSettings, RoleMapping, RuleSettings
 from extproc.config.targets import TargetSettings
 from extproc.header_names import matches
@@ -103,6 +104,7 @@ class Settings(Section):
     role_mappings: list[RoleMapping] = []
     break_glass: BreakGlass = BreakGlass()
     ceilings: list[CeilingSettings] = []
+    rate_limits: list[RateLimitSettings] = []
     claims: Annotated[dict[str, Any], AfterValidator(_claims)] | None = None
     shadow: Annotated[str, Field(min_length=1)] | None = None  # a file with the candidate configuration
     support: Message | None = None  # completes "ask ..." in denials
@@ -168,6 +170,7 @@ class Settings(Section):
         _unique("ceilings", "name", [entry.name for entry in self.ceilings])
         self._check_role_arns()
         self._check_issuers()
+        self._check_rate_limits()
         roles = {entry.name for entry in self.role_mappings if entry.effect == "allow"}
         for position, ceiling in enumerate(self.ceilings):
             if ceiling.max_mapping is not None and ceiling.max_mapping not in roles:
@@ -218,6 +221,15 @@ class Settings(Section):
                 yield f"role_mappings[{position}].role_arn", mapping.role_arn
             for role_arn in mapping.chain.role_arns.values() if mapping.chain else ():
                 yield f"role_mappings[{position}].chain.role_arn", role_arn
+
+    def _check_rate_limits(self) -> None:
+        _unique("rate_limits", "name", [limit.name for limit in self.rate_limits if limit.name is not None])
+        known = [target.name for target in self.targets]
+        for position, limit in enumerate(self.rate_limits):
+            for name in limit.targets:
+                if name not in known:
+                    hint = did_you_mean(name, known)
+                    raise ValueError(f"rate_limits[{position}].targets: {name!r} is not one of targets{hint}")
 
     def _check_issuers(self) -> None:
         known = [entry.issuer for entry in self.issuers]

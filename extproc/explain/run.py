@@ -54,6 +54,7 @@ from extproc.policy.why import why
 from extproc.request.admission import Admission
 from extproc.request.denial_responses import shown_text
 from extproc.request.pipeline import Lasting, Pipeline
+from extproc.request.rate_limited import RateLimitedAuthorization
 from extproc.request.stream import Stream
 from extproc.sessions.revocation import DenyList
 from extproc.sessions.table import SessionTable
@@ -221,11 +222,28 @@ async def _of_request(environment: Environment, watcher: Watcher, request: Asked
         message=inputs.message,
         client_text=shown_text(reply[1]) if reply and isinstance(outcome, Denied) else None,
     )
+    if isinstance(outcome, Grant) and record.identity is not None and admission is not None:
+        counting = _rate_limit_notes(pipeline, record.identity, inputs, admission)
+        explanation = replace(explanation, notes=(*explanation.notes, *counting))
     if decision is not None and record.identity is not None:
         explanation = await asyncio.to_thread(
             _with_policy, explanation, environment, decision, record.identity, inputs
         )
     return explanation
+
+
+def _rate_limit_notes(
+    pipeline: Pipeline, identity: Identity, inputs: Inputs, admission: Admission
+) -> list[str]:
+    """Return the rate limits that count the request; only a running server knows what is left of them."""
+    authorization = pipeline.authorization
+    if not isinstance(authorization, RateLimitedAuthorization):
+        return []
+    return [
+        f"rate limit {limit.name} counts the request: {limit.rate.count} in {limit.rate.seconds} s for each "
+        f"{' and '.join(limit.per) or 'gateway'}, {limit.rate.burst} at once"
+        for limit in authorization.limits_of(identity, inputs, admission.target.name)
+    ]
 
 
 async def _drive(pipeline: Pipeline, request: AskedRequest) -> tuple[int, bytes] | None:

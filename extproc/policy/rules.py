@@ -14,7 +14,7 @@ would get a role with them: a login that cannot help is not requested.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ def _message(ceiling: Ceiling | None) -> str:
 
 
 class Policy:
-    """The role mappings and ceilings of one configuration."""
+    """The role mappings and ceilings of one configuration. ``further_reads``: what rate limits read."""
 
     def __init__(
         self,
@@ -95,6 +95,7 @@ class Policy:
         claims_schema: Schema | None = None,
         cost_limit: int = DEFAULT_COST_LIMIT,
         reason_source: ReasonSource | None = None,
+        further_reads: Iterable[Path] = (),
     ) -> None:
         self.rules = sorted(rules, key=by_priority)
         self.ceilings = sorted(ceilings, key=by_priority)
@@ -107,7 +108,7 @@ class Policy:
         self._claims_schema = claims_schema
         self.cost_limit = cost_limit
         reads = [rule.reads for rule in self.rules] + [ceiling.matcher.reads for ceiling in self.ceilings]
-        paths = {path for member in reads for path in member}
+        paths = {path for member in reads for path in member} | set(further_reads)
         # Sorted: the order of the values in the key of a decision.
         entries: list[Rule | Ceiling] = [*self.rules, *self.ceilings]
         self._requires_scopes = any(entry.require_scopes for entry in entries)

@@ -85,7 +85,7 @@ class DenialResponses:
             challenge = self._resource.challenge(denied.reason, denied.scopes, authority=authority)
             headers.append(("www-authenticate", challenge))
         if outcome.retry_after is not None:
-            headers.append(("retry-after", str(outcome.retry_after)))
+            headers.append(("retry-after", str(denied.retry_after or outcome.retry_after)))
         status, body = outcome.status, plain
         if message is None and outcome.rpc_code is not None:
             message = UNKNOWN

@@ -1,17 +1,22 @@
 """The parts that ``request.way`` calls, one for each step, built for one configuration."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.authn.verifier import Verifier
 from extproc.fairness.stream_slots import StreamSlots
+from extproc.fairness.token_buckets import TokenBuckets
 from extproc.head_memory.memory import HeadMemory
+from extproc.policy.rate_limits import RateLimit
 from extproc.policy.rules import Policy
 from extproc.request.admission import AdmissionControl
 from extproc.request.authorization import Authorization
 from extproc.request.denial_responses import DenialResponses
 from extproc.request.header_limits import HeaderLimits
+from extproc.request.rate_limited import RateLimitedAuthorization
 from extproc.request.refusal import Refusals
 from extproc.request.responses import Observe, ResponseWatch
 from extproc.request.signature import Signature
@@ -61,6 +66,7 @@ class Lasting:
     observer: Observer
     metrics: Metrics
     on_new_decision: OnDecision | None = None
+    buckets: TokenBuckets = field(default_factory=TokenBuckets)
 
 
 def build(
@@ -80,6 +86,7 @@ def build(
     denials: DenialResponses | None = None,
     remember_heads: bool = True,
     check_one_head_in: int = 1000,
+    rate_limits: Sequence[RateLimit] = (),
 ) -> Pipeline:
     """Build the parts for one configuration."""
     metrics = lasting.metrics
@@ -93,7 +100,10 @@ def build(
         header_limits=header_limits or HeaderLimits(),
         clock=lasting.sessions.clock,
     )
-    authorization = Authorization(
+    made: Callable[..., Authorization] = Authorization
+    if rate_limits:
+        made = partial(RateLimitedAuthorization, policy=policy, limits=rate_limits, buckets=lasting.buckets)
+    authorization = made(
         verifier=verifier,
         deny_list=lasting.deny_list,
         sessions=lasting.sessions,

@@ -20,6 +20,7 @@ MAX_OF_ONE_TOKEN = 32
 _LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
 _AFTER_VERIFICATION = frozenset(
     {
+        Reason.RATE_LIMITED,
         Reason.SCOPE_MISSING,
         Reason.REVOKED,
         Reason.CLAIMS_SHAPE,

@@ -23,6 +23,7 @@ class RequestRecord:
         own: seconds in this process, with waiting, and without the time in which Envoy buffers a body.
         sign: seconds for the signature.
         withheld: how many of the client's headers were removed.
+        is_counted: whether rate limits have counted the request.
         stages: when each stage of the request's own work began and ended, in seconds of
             ``time.perf_counter``. A request that waited for the work of another one has no such stage.
     """
@@ -44,6 +45,7 @@ class RequestRecord:
     own = 0.0
     sign: float | None = None
     withheld = 0
+    is_counted = False
     stages: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def __init__(self) -> None:

@@ -6,6 +6,7 @@ from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.errors import Denied, Reason
 from extproc.fairness.stream_slots import StreamSlots
+from extproc.fairness.token_buckets import SECOND, TokenBuckets
 from extproc.policy.rules import ClaimContains, Policy, Rule
 from extproc.request import pipeline
 from extproc.sessions.credentials import CredentialPolicy, CredentialStore
@@ -97,6 +98,7 @@ class Parts:
         remember_heads=True,
         check_one_head_in=10**9,  # those that check set it: by chance it would be another test that fails
         slots=None,
+        rate_limits=(),
     ):
         self.now = NOW
         self.verifier = FakeVerifier()
@@ -133,6 +135,7 @@ class Parts:
             slots=slots or StreamSlots(),
             observer=Observer(metrics=self.metrics, audit=audit, sample_allows=sample_allows, tracer=tracer),
             metrics=self.metrics,
+            buckets=TokenBuckets(timer=lambda: int(self.now * SECOND)),
         )
         self.pipeline = pipeline.build(
             self.lasting,
@@ -149,6 +152,7 @@ class Parts:
             pause=0,
             remember_heads=remember_heads,
             check_one_head_in=check_one_head_in,
+            rate_limits=rate_limits,
         )
 
     def end_credentials(self):

@@ -168,6 +168,8 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         ],
         "break_glass": {"header": "x-break-glass-reason", "argument": None},
         "ceilings": [],
+        "rate_limits": [],
+        "shadow": None,
         "support": None,
         "mcp": {"denied_status": None},
         "limits": {
