@@ -152,16 +152,22 @@ def check(config_path: Path) -> None:
 @click.option("--issuer", help="The issuer of tokens.")
 @click.option("--audience", help="The audience of tokens, and the endpoint's URL.")
 @click.option("--target", help="The host to sign for.")
-@click.option("--name", help="The resource's name, if there are several.")
+@click.option("--name", help="The resource's name, or the proxy's, if there are several.")
 def import_toolhive(
     path: Path, issuer: str | None, audience: str | None, target: str | None, name: str | None
 ) -> None:
-    """Print a ToolHive MCPExternalAuthConfig (type awsSts) as a configuration of extproc."""
+    """Print a ToolHive MCPExternalAuthConfig (type awsSts) as a configuration of extproc.
+
+    PATH: YAML of Kubernetes, "-" for standard input. An MCPRemoteProxy that refers to the resource, and its
+    MCPOIDCConfig, say what the options say otherwise.
+    """
+    from extproc import config
     from extproc.config import toolhive
 
     supplement = toolhive.Supplement(issuer=issuer, audience=audience, target=target, name=name)
-    click.echo(or_exit(lambda: toolhive.native_yaml(path, supplement)), nl=False)
-    for note in toolhive.notes(path, supplement):
+    text = sys.stdin.read() if str(path) == "-" else or_exit(lambda: config.read_text(path))
+    click.echo(or_exit(lambda: toolhive.native_yaml(text, supplement)), nl=False)
+    for note in toolhive.notes_of(text, supplement):
         click.echo(f"note: {note}", err=True)
 
 

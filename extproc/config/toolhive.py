@@ -1,9 +1,9 @@
 """Convert ToolHive's ``MCPExternalAuthConfig`` (type ``awsSts``) to extproc's configuration.
 
 Both spellings are accepted: ``roleArn`` of v1alpha1 and ``fallbackRoleArn`` of v1beta1. The settings that
-the resource does not have (issuer, audience, target) come from options or from a YAML document in
-extproc's format. Other Kubernetes objects and lists of objects are accepted as ``kubectl get -o yaml``
-and Helm print them.
+the resource does not have (issuer, audience, target) come from options, from a YAML document in extproc's
+format, or from the ``MCPRemoteProxy`` that refers to it. Other Kubernetes objects and lists of objects are
+accepted as ``kubectl get -o yaml`` and Helm print them.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from extproc import config
-from extproc.config import ConfigError, Settings
+from extproc.config import ConfigError, Settings, toolhive_proxy
 
 KIND = "MCPExternalAuthConfig"
 _VERSIONS = {"toolhive.stacklok.dev/v1alpha1": "roleArn", "toolhive.stacklok.dev/v1beta1": "fallbackRoleArn"}
@@ -57,16 +57,21 @@ def load(path: Path, supplement: Supplement) -> Settings:
 
 def notes(path: Path, supplement: Supplement) -> list[str]:
     """Return notes about settings of a resource that have no effect; none for a file in extproc's format."""
-    documents = _objects(config.read_documents(config.read_text(path)))
+    return notes_of(config.read_text(path), supplement)
+
+
+def notes_of(text: str, supplement: Supplement) -> list[str]:
+    """Return notes about settings of a resource that have no effect; none for extproc's format."""
+    documents = _objects(config.read_documents(text))
     if not any(_is_resource(document) for document in documents):
         return []
     spec = _chosen(documents, supplement.name)[0].get("spec", {})
     return [_PROVIDER_NAME] if spec.get("awsSts", {}).get("subjectProviderName") else []
 
 
-def native_yaml(path: Path, supplement: Supplement) -> str:
+def native_yaml(text: str, supplement: Supplement) -> str:
     """Return the configuration in extproc's format, validated; raises ``ConfigError``."""
-    documents = _objects(config.read_documents(config.read_text(path)))
+    documents = _objects(config.read_documents(text))
     converted = convert(documents, supplement)
     config.validate(converted)
     return yaml.safe_dump(converted, sort_keys=False, allow_unicode=True, width=110)
@@ -74,13 +79,16 @@ def native_yaml(path: Path, supplement: Supplement) -> str:
 
 def convert(documents: list[Any], supplement: Supplement) -> dict[str, Any]:
     """Return one resource and at most one document of settings as one document, not yet validated."""
+    documents = _objects(documents)
     resource, others = _chosen(documents, supplement.name)
     converted = _resource(resource)
     region, service = converted.pop("region"), converted.pop("service")
     extra = dict(others[0]) if others else {}
     for name in sorted(set(converted) & set(extra)):
         raise ConfigError([f"{name}: is set by the {KIND} already"])
-    _supplement(extra, supplement, region, service)
+    proxy = _proxy_of(resource, documents, supplement.name)
+    bundle = toolhive_proxy.settings_of(proxy, documents, region, service) if proxy else {}
+    _supplement(extra, supplement, bundle, region, service)
     return {**extra, **converted}
 
 
@@ -102,7 +110,12 @@ def _chosen(documents: list[Any], name: str | None) -> tuple[dict[str, Any], lis
     # The kind has several types; the others are not for AWS.
     resources = [document for document in documents if _is_resource(document)]
     typed = [resource for resource in resources if _type(resource) == "awsSts"] or resources
+    proxies = toolhive_proxy.proxies(documents)
+    of_proxies = {toolhive_proxy.reference(proxy) for proxy in proxies if name in (None, _name(proxy))}
     wanted = [resource for resource in typed if name in (None, _name(resource))]
+    if len(wanted) != 1:
+        # A proxy's name is as good, and of several resources the one counts that a proxy uses.
+        wanted = [resource for resource in typed if _name(resource) in of_proxies]
     others = [document for document in documents if not _is_object(document)]
     if len(wanted) != 1:
         known = ", ".join(sorted(_name(resource) for resource in typed))
@@ -110,6 +123,23 @@ def _chosen(documents: list[Any], name: str | None) -> tuple[dict[str, Any], lis
     if len(others) > 1 or not all(isinstance(other, dict) for other in others):
         raise ConfigError([f"document: beside a {KIND} at most one document of settings is expected"])
     return wanted[0], others
+
+
+def _proxy_of(resource: dict[str, Any], documents: list[Any], name: str | None) -> dict[str, Any] | None:
+    """Return the proxy that refers to a resource; None if there is none."""
+    namespace, own_name = toolhive_proxy.identity(resource)
+    referring = [
+        proxy
+        for proxy in toolhive_proxy.proxies(documents)
+        if toolhive_proxy.reference(proxy) == own_name and toolhive_proxy.identity(proxy)[0] == namespace
+    ]
+    chosen = [proxy for proxy in referring if len(referring) == 1 or _name(proxy) == name]
+    if referring and len(chosen) != 1:
+        known = ", ".join(sorted(map(_name, referring)))
+        raise ConfigError(
+            [f"document: several proxies refer to {own_name}; choose by --name one of: {known}"]
+        )
+    return chosen[0] if chosen else None
 
 
 def _type(resource: dict[str, Any]) -> object:
@@ -127,12 +157,17 @@ def _is_object(document: Any) -> bool:
     return isinstance(document, dict) and {"apiVersion", "kind"} <= set(document)
 
 
-def _supplement(extra: dict[str, Any], supplement: Supplement, region: str, service: str) -> None:
+def _supplement(
+    extra: dict[str, Any], supplement: Supplement, bundle: dict[str, Any], region: str, service: str
+) -> None:
+    """Add what options say, and else a proxy; what the document of settings has stays."""
     for option, section in (
         ("issuer", "issuers"), ("audience", "resource"), ("target", "targets"),
     ):  # fmt: skip
         if getattr(supplement, option) is not None and section in extra:
             raise ConfigError([f"--{option}: the document of settings has {section} already"])
+        if getattr(supplement, option) is None and section in bundle:
+            extra.setdefault(section, bundle[section])
     if not isinstance(extra.get("sts", {}), dict):
         raise ConfigError(["sts: must be a mapping"])
     if supplement.issuer is not None:
