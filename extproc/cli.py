@@ -19,7 +19,7 @@ _SECTIONS = {
     "Begin": ("init", "import-toolhive", "run", "connect", "demo"),
     "Serve": ("serve", "envoy", "envoy-gateway", "health"),
     "Examine a configuration": ("check", "schema", "explain", "test", "diff", "aws", "doctor"),
-    "Operate": ("admin", "sign"),
+    "Operate": ("admin", "console", "sign"),
 }
 _LATER = {
     "diff": Later(
@@ -75,6 +75,7 @@ main.add_command(schema)
 def serve(config_path: Path, log_level: str, engine: str | None, workers: int, as_worker: str | None) -> None:
     """Run the gRPC server until SIGTERM. SIGHUP, or a change of the file, reloads the configuration."""
     from extproc import config
+    from extproc.commands.serve import console_command
     from extproc.commands.serve import run as serve_until_stopped
     from extproc.telemetry import logs
 
@@ -90,9 +91,38 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
     logs.configure(log_level)
     sys.exit(
         serve_until_stopped(
-            or_exit(load), load=load, files=[config_path], workers=workers, as_worker=as_worker
+            or_exit(load),
+            load=load,
+            files=[config_path],
+            workers=workers,
+            as_worker=as_worker,
+            console=console_command(config_path, log_level),
         )
     )
+
+
+@main.command()
+@config_options
+@click.option(
+    "--log-level",
+    default="info",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    show_default=True,
+    help="The lowest level to log, on standard error.",
+)
+@click.option("--lifeline", hidden=True, type=int, help="A pipe that closes when the server ends.")
+def console(config_path: Path, log_level: str, lifeline: int | None) -> None:
+    """Run the web console of a running server until SIGTERM. `extproc serve` starts it by itself.
+
+    It needs listen.console, listen.admin_grpc and the extra "console".
+    """
+    from extproc.commands.console import run
+    from extproc.telemetry import logs
+
+    read = loader(config_path)
+    settings = or_exit(read)
+    logs.configure(log_level)
+    sys.exit(run(settings, load=read, files=[config_path], lifeline=lifeline))
 
 
 @main.command()

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import grpc
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import Message
 
 from extproc.admin.methods import calls
 from extproc.admin.v1 import admin_pb2
@@ -58,10 +59,15 @@ class AdminClient:
             refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
             message = error.details() if refused else f"{error.code().name}: {error.details()}"
             raise CallError(message, refused=refused) from None
-        document = MessageToDict(
-            answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        return {name: _with_integers(value) for name, value in document.items()}
+        return to_dict(answer)
+
+
+def to_dict(answer: Message) -> dict[str, Any]:
+    """Return an answer as a JSON object."""
+    document = MessageToDict(
+        answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return {name: _with_integers(value) for name, value in document.items()}
 
 
 def _with_integers(value: Any) -> Any:

@@ -52,6 +52,12 @@ def supplement() -> toolhive.Supplement:
     return toolhive.Supplement(**click.get_current_context().meta.get(_SUPPLEMENT, {}))
 
 
+def supplement_arguments() -> list[str]:
+    """Return the options of this command that ``config_options`` adds, for another command."""
+    given = click.get_current_context().meta.get(_SUPPLEMENT, {})
+    return [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
+
+
 def loader(path: Path) -> Callable[[], config.Settings]:
     """Return a function that reads the configuration with this command's options."""
     from extproc.config import toolhive

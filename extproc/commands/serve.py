@@ -3,14 +3,16 @@
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import click
 
+from extproc.commands.options import supplement_arguments
 from extproc.config import Settings
 from extproc.grpc_server import engine_choice
 from extproc.telemetry import logs
+from extproc.workers import side_process
 from extproc.workers.spec import ListenSlice, WorkerSpec, split
 
 _SWITCH_INTERVAL = 0.0005  # seconds after which a thread that computes lets another one run
@@ -26,11 +28,12 @@ def run(
     files: Sequence[Path],
     workers: int,
     as_worker: str | None,
+    console: Sequence[str],
 ) -> int:
     """Serve until SIGTERM; return the exit status.
 
     ``load`` reads the settings again, from ``files``. ``as_worker`` is the ``WorkerSpec`` as JSON, if a
-    supervisor starts this process.
+    supervisor starts this process. ``console`` is the command line of the web console.
     """
     try:
         slices = split(settings.listen.grpc_addresses, workers)
@@ -45,9 +48,9 @@ def run(
         if as_worker is not None:
             asyncio.run(_serve(settings, load, files, WorkerSpec.from_json(as_worker)))
         elif workers > 1:
-            asyncio.run(_supervise(settings, slices))
+            asyncio.run(_with_console(settings, console, _supervise(settings, slices)))
         else:
-            asyncio.run(_serve(settings, load, files, None))
+            asyncio.run(_with_console(settings, console, _serve(settings, load, files, None)))
     except (OSError, RuntimeError) as error:
         click.echo(f"extproc: {error}", err=True)
         return 1
@@ -61,6 +64,20 @@ def _file_problems(settings: Settings) -> list[str]:
     from extproc.app.token_exchanges import file_problems, missing_folders  # noqa: PLC0415
 
     return [*file_problems(settings), *missing_folders(settings)]
+
+
+def console_command(config_path: Path, log_level: str) -> list[str]:
+    """Return the command line of the web console for a configuration."""
+    return [
+        *(sys.executable, "-m", "extproc", "console", "--config", str(config_path)),
+        *("--log-level", log_level, *supplement_arguments()),
+    ]
+
+
+async def _with_console(settings: Settings, command: Sequence[str], serving: Awaitable[None]) -> None:
+    """Serve, with the web console beside it if ``listen.console`` is set."""
+    async with side_process.running("console", command if settings.listen.console else None):
+        await serving
 
 
 async def _serve(

@@ -4,6 +4,7 @@ Everything that can be checked without the network is checked here: a file that 
 Unknown and duplicate keys are refused. Errors are ``path: message`` lines.
 """
 
+from extproc.config.console import Console
 from extproc.config.document import ConfigError, load, load_listen, parse, read_documents, read_text, validate
 from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
@@ -16,6 +17,7 @@ from extproc.config.token_exchange import TokenExchangeSettings
 
 __all__ = [
     "ConfigError",
+    "Console",
     "Issuer",
     "LimitSettings",
     "Listen",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from extproc.config.settings import Settings
 from extproc.policy.cel import BoolExpression, StringExpression
 from extproc.policy.claims_schema import REGISTERED, Schema
-from extproc.policy.matchers import account_expression, cel_matcher, name_expression
+from extproc.policy.matchers import account_expression, cel_matcher, name_expression, token_matcher
 from extproc.policy.types import findings
 from extproc.spelling import did_you_mean
 
@@ -19,6 +19,11 @@ def problems(settings: Settings) -> Iterator[str]:
     for path, expression in expressions(settings):
         yield from (f"{path}: CEL: {fault}" for fault in expression.faults)
         yield from (f"{path}: CEL: {finding}" for finding in findings(expression.source, schema))
+    for name in ("matcher", "act_matcher", "claims_matcher"):
+        source = getattr(settings.console, name)
+        if source is not None:  # ID tokens have other claims than those that `claims` declares
+            yield from (f"console.{name}: CEL: {fault}" for fault in token_matcher(source).faults)
+            yield from (f"console.{name}: CEL: {finding}" for finding in findings(source, None))
     yield from _named_claims(settings, schema)
 
 

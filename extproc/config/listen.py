@@ -36,7 +36,8 @@ def _owner(value: str) -> str:
     return value
 
 
-def _client(value: str) -> str:
+def client_name(value: str) -> str:
+    """Return the value if it is a name of a client's certificate; raises ``ValueError`` otherwise."""
     if not (_CLIENT_URI.fullmatch(value) or _CLIENT_DNS.fullmatch(value)):
         raise ValueError(
             "must be a URI like spiffe://example.org/envoy, or a lower-case DNS name like envoy.example.org "
@@ -51,7 +52,7 @@ class Tls(Section):
     certificate: Annotated[str, Field(min_length=1)]  # the chain, beginning with the server's own
     private_key: Annotated[str, Field(min_length=1)]
     client_ca: Annotated[str, Field(min_length=1)] | None = None
-    allowed_clients: list[Annotated[str, AfterValidator(_client)]] = []
+    allowed_clients: list[Annotated[str, AfterValidator(client_name)]] = []
 
     @model_validator(mode="after")
     def _clients_are_known(self) -> "Tls":
@@ -66,7 +67,8 @@ class Listen(Section):
     grpc: str | list[str] = "127.0.0.1:50051"
     admin: HostPort | None = "127.0.0.1:9464"
     admin_grpc: GrpcAddress | None = None
-    admin_clients: list[Annotated[str, AfterValidator(_client)]] = []
+    console: GrpcAddress | None = None
+    admin_clients: list[Annotated[str, AfterValidator(client_name)]] = []
     tls: Tls | None = None
     socket_mode: Annotated[str, BeforeValidator(_mode)] = "0660"
     socket_owner: Annotated[str, AfterValidator(_owner)] | None = None
@@ -120,4 +122,14 @@ class Listen(Section):
             )
         if self.admin_grpc is not None and self.admin_grpc in (*self.grpc_addresses, self.admin):
             raise ValueError("admin_grpc needs an address of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _console_has_what_it_shows(self) -> "Listen":
+        if self.console is None:
+            return self
+        if self.admin_grpc is None:
+            raise ValueError("console needs admin_grpc, the API that it shows; best a Unix socket")
+        if self.console in (*self.grpc_addresses, self.admin, self.admin_grpc):
+            raise ValueError("console needs an address of its own")
         return self

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from extproc.authn.keys import RefreshPolicy
 from extproc.authn.token import MAX_TOKEN_BYTES
 from extproc.config.audit import Audit, Tracing
+from extproc.config.console import Console
 from extproc.config.credentials import Cache, StsSettings
 from extproc.config.fields import (
     Message,
@@ -88,6 +89,7 @@ class Settings(Section):
     """The whole configuration."""
 
     listen: Listen = Listen()
+    console: Console = Console()
     resource: Resource
     allowed_origins: list[Origin] = []
     refresh: Refresh = Refresh()
@@ -171,6 +173,7 @@ class Settings(Section):
         self._check_role_arns()
         self._check_issuers()
         self._check_rate_limits()
+        self._check_console()
         roles = {entry.name for entry in self.role_mappings if entry.effect == "allow"}
         for position, ceiling in enumerate(self.ceilings):
             if ceiling.max_mapping is not None and ceiling.max_mapping not in roles:
@@ -240,6 +243,28 @@ class Settings(Section):
                 if issuer not in known:
                     hint = did_you_mean(issuer, known)
                     raise ValueError(f"{path}.issuers: {issuer!r} is not one of issuers{hint}")
+
+    def _check_console(self) -> None:
+        if self.listen.console is not None:
+            self.console.check_address(self.listen.console)
+        if self.console.oidc is not None:
+            self.console_issuer  # noqa: B018 - raises an error if there is none
+
+    @property
+    def console_issuer(self) -> Issuer:
+        """Return the issuer at which people log in to the console; for settings with ``console.oidc``.
+
+        Raises:
+            ValueError: it is none of issuers, or there are several.
+        """
+        wanted = self.console.oidc.issuer if self.console.oidc else None
+        if wanted is None and len(self.issuers) > 1:
+            raise ValueError("console.oidc: there are several issuers; set issuer")
+        for entry in self.issuers:
+            if wanted in (None, entry.issuer):
+                return entry
+        hint = did_you_mean(str(wanted), [entry.issuer for entry in self.issuers])
+        raise ValueError(f"console.oidc.issuer: {wanted!r} is not one of issuers{hint}")
 
     def _check_token_issuers(self, known: list[str]) -> None:
         """Refuse token exchanges whose tokens could not be verified here."""

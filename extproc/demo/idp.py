@@ -134,6 +134,21 @@ class Provider:
             claims |= {"azp": wanted.client_id, "oid": user_object_id(wanted.subject)}
         return self._keys.sign(claims, algorithm=wanted.algorithm)
 
+    def issue_id_token(self, wanted: TokenRequest) -> str:
+        """Sign an ID token (OpenID Connect Core 2): for the client, and about the login."""
+        now = int(time.time())
+        claims = {
+            "iss": self._settings.issuer,
+            "sub": wanted.subject,
+            "aud": wanted.client_id,
+            "iat": now,
+            "exp": now + max(wanted.lifetime, 1),
+            "groups": list(wanted.groups),
+            "email": f"{wanted.subject}@demo.example",
+            **({"nonce": wanted.nonce} if wanted.nonce is not None else {}),
+        }
+        return self._keys.sign(claims, algorithm=wanted.algorithm, token_type="JWT")  # noqa: S106 - a type
+
     async def discovery(self, request: Request) -> Response:
         """Serve the metadata, or the configured fault."""
         self._count(request)
@@ -163,6 +178,8 @@ class Provider:
             "expires_in": max(wanted.lifetime, 0),
             "scope": wanted.scope,
         }
+        if wanted.is_login and "openid" in wanted.scope.split():
+            body["id_token"] = self.issue_id_token(wanted)
         if wanted.refresh_token is not None:
             body["refresh_token"] = wanted.refresh_token
         return JSONResponse(body, headers={"cache-control": "no-store", "pragma": "no-cache"})

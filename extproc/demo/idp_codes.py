@@ -35,6 +35,7 @@ class AuthorizationRequest:
     resource: str | None
     scope: str
     state: str | None
+    nonce: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class CodeFlow:
             resource=query.get("resource") or None,
             scope=query.get("scope") or "openid mcp",
             state=query.get("state"),
+            nonce=query.get("nonce"),
         )
 
     def approve(self, request: AuthorizationRequest, account: str) -> str:

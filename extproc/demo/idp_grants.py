@@ -4,7 +4,7 @@ The password grant is not for production (OAuth 2.1 drops it); here it lets a sh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from extproc.demo.idp_codes import CodeFlow
@@ -38,6 +38,8 @@ class TokenRequest:
     algorithm: str
     account: str
     refresh_token: str | None = None
+    nonce: str | None = None
+    is_login: bool = False  # by a browser, so that there is an ID token
 
 
 class Grants:
@@ -105,7 +107,8 @@ class Grants:
             audience=asked.resource or self._audience,
             scope=asked.scope,
         )
-        return self._for_login(login, self._refresh_tokens.begin(login) if asked.client.refreshes else None)
+        refresh_token = self._refresh_tokens.begin(login) if asked.client.refreshes else None
+        return replace(self._for_login(login, refresh_token), nonce=asked.nonce, is_login=True)
 
     def _refresh_grant(self, form: Mapping[str, str]) -> TokenRequest:
         _required(form, "refresh_token")

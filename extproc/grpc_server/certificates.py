@@ -49,6 +49,11 @@ class CertificateFiles:
         self._current = _read(self._paths)
         self.failure: str | None = None
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return the files: certificate, private key and, if there is one, client CA."""
+        return self._paths
+
     def current(self) -> Certificates:
         """Return the certificates: the same object until the files change. Never raises."""
         with self._lock:

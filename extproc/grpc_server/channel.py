@@ -7,6 +7,7 @@ import grpc
 
 from extproc.grpc_server.certificates import CertificateError, CertificateFiles
 
+_MAX_ANSWER = 64 * 1024 * 1024  # bytes: a page of sessions, decisions, or all metrics
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - looked for, not listened at
 
 
@@ -39,7 +40,10 @@ def connect(address: str, tls: ClientTls | None = None) -> grpc.Channel:
         CertificateError: a file cannot be read.
     """
     target = reachable(address)
-    options: list[tuple[str, int | str]] = [("grpc.enable_http_proxy", 0)]
+    options: list[tuple[str, int | str]] = [
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.max_receive_message_length", _MAX_ANSWER),
+    ]
     if tls is None:
         return grpc.insecure_channel(target, options=options)
     if tls.name is not None:

@@ -95,6 +95,11 @@ def cel_matcher(source: str) -> BoolExpression:
     return condition
 
 
+def token_matcher(source: str) -> BoolExpression:
+    """Compile a condition on claims alone, as the console's rules are; raises ``ExpressionError``."""
+    return compile_bool(source, variables=frozenset({"claims"}))
+
+
 def account_expression(source: str) -> StringExpression:
     """Compile the expression for the account of a chained role; raises ``ExpressionError``."""
     account = compile_string(source, variables=VARIABLES)

@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = sorted(path.name for path in (ROOT / "requirements").glob("*.txt"))
 EXTRAS = {
-    "image.txt": ["otel"],
+    "image.txt": ["console", "otel", "valkey"],
     "image-demo.txt": ["demo"],
     "demo.txt": ["demo"],
-    "dev.txt": ["dev", "bench", "demo", "otel"],
-    "oldest.txt": ["dev", "bench", "demo", "otel"],
+    "dev.txt": ["dev", "bench", "demo", "console", "otel", "valkey"],
+    "oldest.txt": ["dev", "bench", "demo", "console", "otel", "valkey"],
 }
 
 

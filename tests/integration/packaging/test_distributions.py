@@ -91,8 +91,11 @@ def test_the_wheel_is_extproc_and_nothing_else(built):
     with zipfile.ZipFile(built[0]) as wheel:
         names = set(wheel.namelist())
     assert {name.split("/")[0].split("-")[0] for name in names} == {"extproc", "extproc_sigv4"}
-    files = (path for path in (ROOT / "extproc").rglob("*.py*") if path.suffix != ".pyc")
-    sources = {"extproc/py.typed", *(str(path.relative_to(ROOT)) for path in files)}
+    files = [path for path in (ROOT / "extproc").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    sources = {str(path.relative_to(ROOT)) for path in files}
+    # The console shows the documentation where there is no network.
+    documents = [path for path in (ROOT / "docs").rglob("*") if path.is_file()]
+    sources |= {f"extproc/console/{path.relative_to(ROOT)}" for path in documents}
     assert sources == {name for name in names if name.startswith("extproc/")}
 
 

@@ -1,0 +1,1 @@
+"""The pages, one file each: from a visit to a response."""

@@ -1,0 +1,92 @@
+"""Try it: what would this token, these claims or this session get, and why."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from extproc import strictjson
+from extproc.console.guard import RefusedError
+from extproc.console.pages.sessions import reference_of
+from extproc.console.server_api import CallError
+from extproc.console.steps import mcp_body
+from extproc.console.visit import Visit
+
+MCP_METHODS = (
+    "tools/call",
+    "tools/list",
+    "initialize",
+    "server/discover",
+    "resources/read",
+    "prompts/get",
+    "ping",
+)
+_FIELDS = ("http_method", "path", "target", "mcp_method", "tool", "session", "arguments")
+
+
+async def form(visit: Visit) -> Response:
+    """Return the form, filled with what the URL says."""
+    filled = {name: visit.query(name) for name in _FIELDS}
+    return visit.html("try.html", filled=filled, **_choices(visit), explanation=None, problem="")
+
+
+async def explain(visit: Visit) -> Response:
+    """Return the explanation. Claims and tokens are passed on to the server, and kept nowhere."""
+    explanation, problem = None, ""
+    try:
+        fields = {**_subject(visit.form), "request": _request(visit.form)}
+        explanation = (await visit.parts.api.call("Explain", fields))["explanation"]
+    except RefusedError as error:
+        problem = str(error)
+    except CallError as error:
+        problem = f"The server says: {error}"
+    if visit.wants_fragment:
+        return visit.html("explanation_result.html", explanation=explanation, problem=problem)
+    # Without scripts the form comes back, and without what was pasted.
+    filled = {name: visit.form.get(name, "") for name in _FIELDS}
+    return visit.html("try.html", filled=filled, **_choices(visit), explanation=explanation, problem=problem)
+
+
+def _choices(visit: Visit) -> dict[str, Any]:
+    targets = visit.parts.settings.targets
+    return {
+        "mcp_methods": MCP_METHODS,
+        "targets": [target.name for target in targets],
+        "path_hint": f"{targets[0].prefix or ''}/mcp",
+    }
+
+
+def _subject(form: Mapping[str, str]) -> dict[str, Any]:
+    """Return the claims, the token or the session of the form."""
+    pasted = form.get("pasted", "").strip()
+    if form.get("session", ""):
+        return {"session": reference_of(form["session"])}
+    if not pasted:
+        raise RefusedError(400, "Paste claims or a token, or start from a session.")
+    if not pasted.startswith("{"):
+        return {"unverified_token": pasted.removeprefix("Bearer ").strip()}
+    try:
+        return {"claims": strictjson.loads_object(pasted.encode())}
+    except strictjson.AmbiguousJSONError as error:
+        raise RefusedError(400, f"claims: {error}") from None
+
+
+def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the request of the form; None if it has none, so that rules see none."""
+    if form.get("without_request"):
+        return None
+    request: dict[str, Any] = {}
+    for field, member in (("http_method", "method"), ("path", "path"), ("target", "target")):
+        if value := form.get(field, "").strip():
+            request[member] = value
+    method = form.get("mcp_method", "").strip()
+    if method:
+        arguments = form.get("arguments", "").strip() or "{}"
+        try:
+            parsed = strictjson.loads_object(arguments.encode())
+        except strictjson.AmbiguousJSONError as error:
+            raise RefusedError(400, f"arguments: {error}") from None
+        request |= mcp_body(method, form.get("tool", "").strip(), parsed)
+        request["body"] = json.dumps(request["body"])  # a Struct would make doubles of integers
+    return request or None
