@@ -128,6 +128,21 @@ def test_the_answer_comes_whole_and_the_request_went_out_as_it_should(start, ori
     assert body == b"a=b"
 
 
+def test_a_document_is_fetched_without_a_body(start, origin):
+    seen = []
+
+    def behave(connection, _):
+        seen.append(connection.recv(65536))
+        connection.sendall(GOOD)
+
+    answer = origin(start(behave)).get(
+        "/metadata", {"accept": "application/json"}, until=time.monotonic() + LONG
+    )
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert seen[0].startswith(b"GET /metadata HTTP/1.1\r\n")
+    assert seen[0].endswith(b"\r\n\r\n")
+
+
 HEAD = b"HTTP/1.1 200 OK\r\n"
 DRIPPED = {
     "the body": (HEAD + b"content-length: 1000\r\n\r\n", b"x" * 1000),
