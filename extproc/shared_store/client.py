@@ -84,13 +84,13 @@ class ValkeyClient:
         except ReadOnlyError as error:
             # A failover has made this server a replica: the address may lead to the new primary by now.
             await self.close()
-            raise CallError(type(error).__name__, answered=False) from None
+            raise CallError(_kind(error), answered=False) from None
         except (AuthenticationError, AuthorizationError, BusyLoadingError, ClusterDownError) as error:
-            raise CallError(type(error).__name__, answered=False) from None
+            raise CallError(_kind(error), answered=False) from None
         except ResponseError as error:
-            raise CallError(type(error).__name__, answered=True) from None
+            raise CallError(_kind(error), answered=True) from None
         except (ValkeyError, OSError) as error:
-            raise CallError(type(error).__name__, answered=False) from None
+            raise CallError(_kind(error), answered=False) from None
 
     async def evaluate(self, script: str, keys: list[str], *arguments: str | bytes | float) -> Reply:
         """Return what a script returns; in a cluster all keys have one hash tag. Raises as ``call``."""
@@ -114,7 +114,7 @@ class ValkeyClient:
                 async for message in subscriber.listen():
                     yield message["data"]
         except (ValkeyError, OSError) as error:
-            raise CallError(type(error).__name__, answered=False) from None
+            raise CallError(_kind(error), answered=False) from None
 
     async def close(self) -> None:
         """Close all connections; the next call makes new ones."""
@@ -193,3 +193,9 @@ class ValkeyClient:
             "ssl_certfile": self._address.certificate,
             "ssl_keyfile": self._address.private_key,
         }
+
+
+def _kind(error: Exception) -> str:
+    """Return the kind of an error alone: its message may quote what was sent."""
+    cause = error.args[0] if error.args else None  # of a failure while a connection was being made
+    return type(cause if isinstance(cause, Exception) else error).__name__

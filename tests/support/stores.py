@@ -23,6 +23,7 @@ from extproc.shared_store.store import SharedStore
 from extproc.values import Credentials
 from support.credentials import ROLE, session  # noqa: F401
 
+DOCS = Path(__file__).parents[2] / "docs"
 SECRET, OTHER_SECRET = b"s" * 32, b"o" * 32
 
 
@@ -77,6 +78,9 @@ class Server:
             [binary(), *options, "--dir", self.directory, "--save", "", *self._options],
             stdout=subprocess.DEVNULL,
         )
+        self._wait()
+
+    def _wait(self):
         until = time.monotonic() + 20
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as probe:
@@ -114,6 +118,24 @@ class Server:
             kind = self.call("TYPE", key)
             found[key] = self.call("HGETALL" if kind == b"hash" else "GET", key)
         return found
+
+
+class Sentinel(Server):
+    """A Sentinel that watches a server under the name ``store``, and alone decides on failovers."""
+
+    def start(self):
+        Path(self.directory, "sentinel.conf").write_text(
+            f"port {self.port}\nsentinel monitor store 127.0.0.1 {self._watched.port} 1\n"
+            "sentinel down-after-milliseconds store 60000\nsentinel failover-timeout store 5000\n"
+        )
+        self._process = subprocess.Popen(
+            [binary(), f"{self.directory}/sentinel.conf", "--sentinel"], stdout=subprocess.DEVNULL
+        )
+        self._wait()
+
+    def __init__(self, watched):
+        super().__init__()
+        self._watched = watched
 
 
 def secret_file(folder, *secrets):
@@ -213,16 +235,17 @@ def wanted(name="alice", *, token=None, lifetime=8 * 3600.0, **more):
 
 
 class Proxy:
-    """A loopback proxy that delays what passes, or lets nothing pass."""
+    """A loopback proxy that delays what passes, or speaks TLS to clients."""
 
-    def __init__(self, server, *, delay=0.0):
+    def __init__(self, server, *, delay=0.0, context=None):
         self.delay = delay
+        self._context = context
         self.port = None
         self._server = server
         self._tasks = set()
 
     async def __aenter__(self):
-        self._listener = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._listener = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._context)
         self.port = self._listener.sockets[0].getsockname()[1]
         return self
 
@@ -238,12 +261,15 @@ class Proxy:
 
     async def _connected(self, reader, writer):
         self._tasks.add(asyncio.current_task())
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
-        with contextlib.suppress(OSError):
+        # Python 3.11 reports a cancelled connection as an error of its callback.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
             await asyncio.gather(self._pass(reader, there_writer), self._pass(there_reader, writer))
 
     async def _pass(self, reader, writer):
-        while data := await reader.read(65536):
-            await asyncio.sleep(self.delay)
-            writer.write(data)
-        writer.close()
+        try:
+            while data := await reader.read(65536):
+                await asyncio.sleep(self.delay)
+                writer.write(data)
+        finally:
+            writer.close()
