@@ -18,6 +18,10 @@ from extproc.shared_store.patience import Outcome, Patience, UnavailableError
 from extproc.shared_store.scripts import STORE
 
 MAX_WAITING = 4096  # writes, of about 2 KiB each
+WRITES = ("stored", "refused", "dropped", "expired")
+"""How writes end: values of label ``outcome`` of ``extproc_shared_store_writes_total``. ``dropped``: too many
+waited; ``expired``: the value had ended before the store was back."""
+
 _AT_ONCE = 4
 _RETRY_AFTER = 0.25  # seconds
 _LAST_WRITES = 1.0  # seconds that a process waits for them when it stops
@@ -47,7 +51,7 @@ class Writer:
     """The queue of writes. Belongs to one event loop.
 
     Attributes:
-        outcomes: how writes ended: stored, refused by the server, dropped since too many waited, or over.
+        outcomes: how writes ended so far.
     """
 
     def __init__(self, client: Client, patience: Patience, *, clock: Clock) -> None:
@@ -57,7 +61,7 @@ class Writer:
         self._waiting: OrderedDict[tuple[str, str], Write] = OrderedDict()  # the oldest first
         self._more = asyncio.Event()
         self._writing = 0
-        self.outcomes = Counter({"stored": 0, "refused": 0, "dropped": 0, "expired": 0})
+        self.outcomes = Counter(dict.fromkeys(WRITES, 0))
 
     def __len__(self) -> int:
         return len(self._waiting) + self._writing

@@ -19,7 +19,7 @@ import yaml
 
 from extproc.demo.ports import free_ports
 from extproc.demo.settings import ADMIN_ROLE
-from support import series, supervised
+from support import series, stores, supervised
 from support.certificates import DAY, LOCAL, Authority
 from support.envoys import further_envoy
 from support.http import raw
@@ -373,7 +373,22 @@ def envoy_does_not_send_bodies(scene):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_alerts_fire_when_the_server_is_broken(way, tmp_path):
-    way = WAYS[way]
+    break_it(WAYS[way], tmp_path)
+
+
+def test_an_alert_fires_when_the_shared_store_is_gone(tmp_path):
+    with stores.Server() as store:
+
+        def gone(_scene):
+            store.kill()
+            yield
+
+        shared = {"url": store.url, "secret_file": str(stores.secret_file(tmp_path))}
+        way = Broken(gone, ("ExtprocSharedStoreAway",), settings={"cache": {"shared": shared}})
+        break_it(way, tmp_path)
+
+
+def break_it(way, tmp_path):
     stack = PatchedStack(tmp_path, adjust=way.adjust, workers=way.workers)
     if way.patched:
         stack.patches["extproc"] = way.patched.format(flag=str(tmp_path / "broken"))

@@ -2,7 +2,7 @@
 
 from extproc.fairness.stream_slots import OUTCOMES, SlotCounts
 from extproc.telemetry.record import RequestRecord
-from extproc.telemetry.state import GaugeSources
+from extproc.telemetry.state import GaugeSources, SharedStoreCounts
 from extproc.values import Grant, Identity, RequestHead
 from support.pipelines import NOW
 
@@ -23,6 +23,16 @@ SOURCES = GaugeSources(
     audit_queued=lambda: 6,
     audit_events=lambda: {"written": 8, "dropped": 9, "failed": 0},
     waits_for_restart=lambda: {"sts": True, "cache": False},
+    shared_store=lambda: SharedStoreCounts(
+        calls={"ok": 11, "slow": 1},
+        lookups={"hit": 7, "miss": 4},
+        writes={"stored": 4},
+        waits=2,
+        writes_waiting=3,
+        breaker=2,
+        poll_age=float("inf"),
+        unusable_revocations=1,
+    ),
 )
 
 

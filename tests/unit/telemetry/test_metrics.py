@@ -1,5 +1,6 @@
 """Metrics: correct under threads, equal to the client library's, and with no user data in labels."""
 
+import dataclasses
 import sys
 import threading
 
@@ -12,6 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from extproc.errors import Reason
 from extproc.fairness.stream_slots import OUTCOMES
+from extproc.shared_store.lookup import LOOKUPS
+from extproc.shared_store.patience import Outcome
+from extproc.shared_store.writer import WRITES
 from extproc.sts.errors import _REASONS as STS_CODES
 from extproc.sts.errors import denied
 from extproc.telemetry.histogram import Histogram
@@ -53,6 +57,22 @@ def test_series_start_at_0_so_that_the_first_event_is_an_increase():
     assert value(metrics, "extproc_exchanges_total", **refusal) == 0
     metrics.exchanged("sts_access_denied", "AccessDenied", 0.1)
     assert value(metrics, "extproc_exchanges_total", **refusal) == 1
+
+
+def test_the_shared_store_shows_if_there_is_one():
+    metrics = Metrics()
+    metrics.follow(SOURCES)
+    assert value(metrics, "extproc_shared_store_calls_total", outcome="slow") == 1
+    assert value(metrics, "extproc_shared_store_lookups_total", outcome="hit") == 7
+    assert value(metrics, "extproc_shared_store_writes_total", outcome="stored") == 4
+    assert value(metrics, "extproc_shared_store_waits_total") == 2
+    assert value(metrics, "extproc_shared_store_writes_waiting") == 3
+    assert value(metrics, "extproc_shared_store_breaker") == 2
+    assert value(metrics, "extproc_shared_store_poll_age_seconds") == float("inf")
+    assert value(metrics, "extproc_shared_store_unusable_revocations") == 1
+    without = Metrics()
+    without.follow(dataclasses.replace(SOURCES, shared_store=None))
+    assert value(without, "extproc_shared_store_breaker") is None
 
 
 def test_durations_are_observed_for_the_stages_that_a_request_went_through():
@@ -164,6 +184,7 @@ def test_no_update_is_lost_between_threads():
 
 
 TEXT = st.text(st.characters(max_codepoint=255), max_size=40)
+SHARED_STORE_OUTCOMES = {*map(str, Outcome), *LOOKUPS, *WRITES}
 CLOSED = {
     "decision": {"allow", "deny", "reply"},
     "reason": {"", *(reason.value for reason in Reason)},
@@ -183,6 +204,7 @@ CLOSED = {
         "dropped",
         "same",
         "different",
+        *SHARED_STORE_OUTCOMES,
         *(reason.value for reason in Reason),
     },
     "issuer": {"https://idp.example"},
