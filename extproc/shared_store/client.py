@@ -16,15 +16,7 @@ from valkey.asyncio.cluster import ClusterNode, ValkeyCluster
 from valkey.asyncio.retry import Retry
 from valkey.asyncio.sentinel import Sentinel
 from valkey.backoff import NoBackoff
-from valkey.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    ClusterDownError,
-    ReadOnlyError,
-    ResponseError,
-    ValkeyError,
-)
+from valkey.exceptions import ClusterDownError, ReadOnlyError, ResponseError
 
 from extproc.shared_store.calls import CallError, Reply
 
@@ -85,11 +77,11 @@ class ValkeyClient:
             # A failover has made this server a replica: the address may lead to the new primary by now.
             await self.close()
             raise CallError(_kind(error), answered=False) from None
-        except (AuthenticationError, AuthorizationError, BusyLoadingError, ClusterDownError) as error:
+        except ClusterDownError as error:
             raise CallError(_kind(error), answered=False) from None
         except ResponseError as error:
             raise CallError(_kind(error), answered=True) from None
-        except (ValkeyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever the library raises: no request fails for the store
             raise CallError(_kind(error), answered=False) from None
 
     async def evaluate(self, script: str, keys: list[str], *arguments: str | bytes | float) -> Reply:
@@ -113,7 +105,7 @@ class ValkeyClient:
                 await subscriber.subscribe(channel)
                 async for message in subscriber.listen():
                     yield message["data"]
-        except (ValkeyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
             raise CallError(_kind(error), answered=False) from None
 
     async def close(self) -> None:

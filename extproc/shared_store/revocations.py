@@ -128,8 +128,12 @@ class SharedRevocations:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), POLL_EVERY)
                 self._changed.clear()
-                with contextlib.suppress(UnavailableError):
+                try:
                     await self._poll()
+                except UnavailableError:
+                    self._revision = None  # what came back may have lost something
+                except Exception as error:  # noqa: BLE001 - whatever the store answered: it is asked again
+                    _log.error("shared_store_poll_failed", kind=type(error).__name__)
         finally:
             listening.cancel()
             with contextlib.suppress(UnavailableError):

@@ -204,6 +204,7 @@ class Replica:
 
     async def __aexit__(self, *_error):
         await self.shared.close()
+        await asyncio.sleep(0.05)  # for what was given up to close its connection
 
     def _apply(self, revoked):
         self.applied.append(revoked)
