@@ -2,10 +2,12 @@
 
 import asyncio
 import collections
+import logging
 import random
 import time
 
 import pytest
+import structlog
 
 from support import stores
 from support.http import client
@@ -21,7 +23,8 @@ def store():
 
 def replicas(store, directory, count):
     secret_file = str(stores.secret_file(directory))
-    return Replicas(directory, count, {"url": store.url, "secret_file": secret_file})
+    # Patience is not what these are about, and the machine may be busy.
+    return Replicas(directory, count, {"url": store.url, "secret_file": secret_file, "timeout": 0.5})
 
 
 def tokens(stack, count):
@@ -99,6 +102,7 @@ async def test_a_frozen_store_fails_no_request_and_holds_up_first_ones_for_150_m
     store, seconds, capsys
 ):
     """500 lookups a second, one in five a first one, while the store is frozen."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     sts_takes, rate = 0.05, 500
     sts = stores.CountedSts(seconds=sts_takes)
     async with stores.Replica(store, sts, timeout=0.1) as one:
@@ -127,11 +131,10 @@ async def test_a_frozen_store_fails_no_request_and_holds_up_first_ones_for_150_m
         store.thaw()
         first.sort()
         again.sort()
+        p99 = first[len(first) * 99 // 100]
         with capsys.disabled():
-            print(
-                f"\nfrozen for {seconds} s: {number} requests; first ones p50 {first[len(first) // 2] * 1e3:.0f} ms, "
-                f"p99 {first[len(first) * 99 // 100] * 1e3:.0f} ms, longest {first[-1] * 1e3:.0f} ms (STS: {sts_takes * 1e3:.0f} ms); "
-                f"warm p99 {again[len(again) * 99 // 100] * 1e3:.2f} ms; {dict(one.shared.counts().calls)}"
-            )
+            print(f"\nfrozen for {seconds} s: {number} requests")
+            print(f"first ones p99 {p99:.3f} s, of which STS takes {sts_takes} s")
+            print(f"longest {first[-1]:.3f} s, warm p99 {again[len(again) * 99 // 100]:.6f} s")
         assert len(first) + len(again) == number
-        assert first[len(first) * 99 // 100] <= sts_takes + 0.15
+        assert p99 <= sts_takes + 0.15
