@@ -148,7 +148,10 @@ def health(config_path: Path | None, address: str | None, ca: Path | None) -> No
 @main.command()
 @config_options
 def check(config_path: Path) -> None:
-    """Validate a configuration file. Exit 0, or 2 with one "path: message" line for each error."""
+    """Validate a configuration file.
+
+    Exit 0, or 2 with one "path: message (file:line:column)" line for each error.
+    """
     from extproc import config
     from extproc.app.factories import build_policy, file_notes, warnings
     from extproc.app.token_exchanges import check_files, missing_folders

@@ -1,17 +1,52 @@
 """Pydantic's errors as lines for people."""
 
-from pydantic import ValidationError
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from extproc.spelling import did_you_mean
 
 
-def problems(error: ValidationError) -> list[str]:
-    """Return one ``path: message`` line an error, with list positions in brackets."""
+def problems(error: ValidationError, model: type[BaseModel] | None = None) -> list[str]:
+    """Return one ``path: message`` line an error, with list positions in brackets.
+
+    With the model that was validated, an unknown key has a hint at the one that was probably meant.
+    """
     lines = []
     for entry in error.errors():
         path = ""
         for part in entry["loc"]:
             path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-        message = "unknown key" if entry["type"] == "extra_forbidden" else entry["msg"]
-        message = message.removeprefix("Value error, ")
+        message = entry["msg"].removeprefix("Value error, ")
+        if entry["type"] == "extra_forbidden":
+            *place, key = entry["loc"]
+            message = f"unknown key{did_you_mean(str(key), _keys(model, place)) if model else ''}"
         # A rule about a whole section names its own path.
         lines.append(f"{path}: {message}" if path else message)
     return lines
+
+
+def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Return the keys of the section at a place."""
+    for part in place:
+        if isinstance(part, int):
+            continue
+        field = next(
+            (field for name, field in model.model_fields.items() if part in (name, field.alias)), None
+        )
+        inner = next(_models(field.annotation), None) if field is not None else None
+        if inner is None:
+            return []
+        model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)

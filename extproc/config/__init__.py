@@ -5,7 +5,8 @@ Unknown and duplicate keys are refused. Errors are ``path: message`` lines.
 """
 
 from extproc.config.console import Console
-from extproc.config.document import ConfigError, load, load_listen, parse, read_documents, read_text, validate
+from extproc.config.document import load, load_listen, parse, read_documents, read_text, validate
+from extproc.config.errors import ConfigError
 from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
 from extproc.config.lint import notes, warnings

@@ -7,17 +7,11 @@ import yaml
 from pydantic import ValidationError
 
 from extproc.config import expressions
+from extproc.config.errors import ConfigError, Position
 from extproc.config.listen import Listen
+from extproc.config.locations import located
 from extproc.config.settings import Settings
 from extproc.validation import problems
-
-
-class ConfigError(Exception):
-    """An invalid configuration. ``problems`` are ``path: message`` lines."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,14 +24,15 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for entry in node.value if isinstance(node, yaml.MappingNode) else []:
             key_node = entry[0]
-            line = key_node.start_mark.line + 1
+            at = Position(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            line = at.line
             if key_node.tag == "tag:yaml.org,2002:merge":
-                raise ConfigError([f"line {line}: merge keys (<<) are not supported"])
+                raise ConfigError([f"line {line}: merge keys (<<) are not supported"], position=at)
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError([f"line {line}: a key must be a plain string"])
+                raise ConfigError([f"line {line}: a key must be a plain string"], position=at)
             key = self.construct_object(key_node)
             if key in seen:
-                raise ConfigError([f"line {line}: {key!r} is set twice"])
+                raise ConfigError([f"line {line}: {key!r} is set twice"], position=at)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -53,7 +48,8 @@ def read_documents(text: str) -> list[Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "document"
         raise ConfigError(
-            [f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be read'}"]
+            [f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be read'}"],
+            position=Position(mark.line + 1, mark.column + 1) if mark else None,
         ) from None
     except ConfigError:
         raise
@@ -68,7 +64,7 @@ def validate(document: Any) -> Settings:
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(problems(error)) from None
+        raise ConfigError(problems(error, Settings)) from None
     found = list(expressions.problems(settings))
     if found:
         raise ConfigError(found)
@@ -98,8 +94,10 @@ def read_text(path: Path) -> str:
 
 
 def load(path: Path) -> Settings:
-    """Read a configuration file; raises ``ConfigError``."""
-    return parse(read_text(path))
+    """Read a configuration file; raises ``ConfigError`` with the places of its problems."""
+    text = read_text(path)
+    with located(path, text):
+        return parse(text)
 
 
 def load_listen(path: Path) -> Listen:
@@ -107,9 +105,11 @@ def load_listen(path: Path) -> Listen:
 
     The rest may be invalid: a health check must not fail because of settings that a reload has refused.
     """
-    documents = read_documents(read_text(path))
-    document = documents[0] if documents and isinstance(documents[0], dict) else {}
-    try:
-        return Listen.model_validate(document.get("listen") or {})
-    except ValidationError as error:
-        raise ConfigError([f"listen.{problem}" for problem in problems(error)]) from None
+    text = read_text(path)
+    with located(path, text):
+        documents = read_documents(text)
+        document = documents[0] if documents and isinstance(documents[0], dict) else {}
+        try:
+            return Listen.model_validate(document.get("listen") or {})
+        except ValidationError as error:
+            raise ConfigError([f"listen.{problem}" for problem in problems(error, Listen)]) from None

@@ -14,6 +14,7 @@ import yaml
 
 from extproc import config
 from extproc.config import ConfigError, Settings, toolhive_proxy
+from extproc.config.locations import located
 
 KIND = "MCPExternalAuthConfig"
 _VERSIONS = {"toolhive.stacklok.dev/v1alpha1": "roleArn", "toolhive.stacklok.dev/v1beta1": "fallbackRoleArn"}
@@ -47,12 +48,14 @@ def load(path: Path, supplement: Supplement) -> Settings:
     Raises:
         ConfigError: an invalid configuration, with one line for each problem.
     """
-    documents = _objects(config.read_documents(config.read_text(path)))
-    if not any(_is_resource(document) for document in documents):
-        if supplement != Supplement():
-            raise ConfigError([f"document: --issuer, --audience, --target and --name are for a {KIND} only"])
-        return config.load(path)
-    return config.validate(convert(documents, supplement))
+    text = config.read_text(path)
+    with located(path, text):
+        documents = _objects(config.read_documents(text))
+    if any(_is_resource(document) for document in documents):
+        return config.validate(convert(documents, supplement))
+    if supplement != Supplement():
+        raise ConfigError([f"document: --issuer, --audience, --target and --name are for a {KIND} only"])
+    return config.load(path)
 
 
 def notes(path: Path, supplement: Supplement) -> list[str]:

@@ -296,7 +296,7 @@ def test_names_of_headers_to_sign_are_lower_case():
         (("issuers",), [], ["issuers: List should have at least 1 item after validation, not 0"]),
         (("targets",), [], ["targets: List should have at least 1 item after validation, not 0"]),
         (("regoin",), "x", ["regoin: unknown key"]),
-        ((*TARGET, "hots"), "x", ["targets[0].hots: unknown key"]),
+        ((*TARGET, "hots"), "x", ["targets[0].hots: unknown key; did you mean 'host'?"]),
         ((*MAPPING, "action"), "deny", ["role_mappings[0].action: unknown key"]),
         (("session_duration",), "3600", ["session_duration: Input should be a valid integer"]),
         (("session_duration",), True, ["session_duration: Input should be a valid integer"]),
@@ -733,12 +733,18 @@ def test_check_accepts_a_good_file_with_exit_0(run):
     ]
 
 
-def test_check_refuses_a_bad_file_with_exit_2_and_one_line_a_problem_on_standard_error(run):
-    _, result = run(changed((*TARGET, "prefix"), "aws/").replace("claim: admins", "claim: 5"))
+def test_check_refuses_a_bad_file_with_exit_2_and_one_line_a_problem_with_its_place(run):
+    text = changed((*TARGET, "prefix"), "aws/").replace("claim: admins", "claim: 5")
+    path, result = run(text)
     assert (result.exit_code, result.stdout) == (2, "")
+    lines = text.splitlines()
+    at = {
+        key: f"{path}:{lines.index(line) + 1}:3"
+        for key, line in (("prefix", "  prefix: aws/"), ("claim", "- claim: 5"))
+    }
     assert result.stderr.splitlines() == [
-        "targets[0].prefix: must be a path like /aws, without a slash at the end",
-        "role_mappings[0].claim: Input should be a valid string",
+        f"targets[0].prefix: must be a path like /aws, without a slash at the end ({at['prefix']})",
+        f"role_mappings[0].claim: Input should be a valid string ({at['claim']})",
     ]
 
 
