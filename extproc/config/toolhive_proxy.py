@@ -7,7 +7,7 @@ an import without them would allow more than the proxy does.
 from typing import Any
 from urllib.parse import urlsplit
 
-from extproc.config.document import ConfigError
+from extproc.config.errors import ConfigError
 
 KIND, _OIDC_KIND = "MCPRemoteProxy", "MCPOIDCConfig"
 _RESTRICTS = {
