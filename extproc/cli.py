@@ -311,6 +311,20 @@ def doctor(config_path: Path, token: Path | None, envoy_admin: str | None, *, as
 )
 @click.option("--filter-only", is_flag=True, help="Print only the pieces for an Envoy that exists.")
 @click.option(
+    "--for",
+    "platform",
+    type=click.Choice(["envoy", "istio"]),
+    default="envoy",
+    show_default=True,
+    help="Print a bootstrap for Envoy, or an EnvoyFilter for a gateway of Istio.",
+)
+@click.option(
+    "--selector",
+    default="istio=ingressgateway",
+    show_default=True,
+    help="With --for istio: the label of the gateway's pods.",
+)
+@click.option(
     "--check",
     "checked",
     metavar="FILE|URL",
@@ -321,6 +335,7 @@ def envoy(
     config_path: Path | None,
     checked: str | None,
     filter_only: bool,
+    platform: str,
     **options: Any,
 ) -> None:
     """Print a complete Envoy bootstrap (YAML) for a configuration, or check one.
@@ -337,7 +352,9 @@ def envoy(
     if settings is None:
         raise click.UsageError("Missing option '--config'.")
     try:
-        rendered = command.rendered(settings, EnvoyOptions(**options), filter_only=filter_only)
+        rendered = command.rendered(
+            settings, EnvoyOptions(**options), filter_only=filter_only, istio=platform == "istio"
+        )
     except OptionsError as error:
         raise click.UsageError(str(error)) from None
     click.echo(rendered, nl=False)

@@ -12,6 +12,7 @@ from extproc.config import Settings
 from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.expectations import expectations_of
 from extproc.envoyconf.fragment import render_pieces
+from extproc.envoyconf.istio import render_istio
 from extproc.envoyconf.lint import CHECKED, Expectations, findings
 from extproc.envoyconf.lint_document import UnreadableError, load, parse
 from extproc.envoyconf.options import EnvoyOptions
@@ -21,8 +22,10 @@ _LARGEST_DUMP = 64 * 1024 * 1024  # bytes
 _WITHOUT_SETTINGS = "without --config: hosts, sizes and TLS are not compared with extproc's own"
 
 
-def rendered(settings: Settings, options: EnvoyOptions, *, filter_only: bool) -> str:
-    """Return the bootstrap, or only the pieces for an Envoy that exists."""
+def rendered(settings: Settings, options: EnvoyOptions, *, filter_only: bool, istio: bool = False) -> str:
+    """Return the bootstrap, or only the pieces for an Envoy that exists, or Istio's resource with them."""
+    if istio:
+        return render_istio(settings, options)
     return render_pieces(settings, options) if filter_only else render(settings, options)
 
 

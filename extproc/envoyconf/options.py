@@ -32,6 +32,7 @@ class EnvoyOptions:
         extproc_key: the private key to ``extproc_cert``.
         extproc_name: the name in extproc's certificate; default: the host of its address.
         affinity: whether requests with one token reach one instance; default: if there are several addresses.
+        selector: the label of the gateway's pods, for Istio.
     """
 
     listen: str = "127.0.0.1:10000"
@@ -47,6 +48,7 @@ class EnvoyOptions:
     extproc_key: str | None = None
     extproc_name: str | None = None
     affinity: bool | None = None
+    selector: str = "istio=ingressgateway"
 
     def __post_init__(self) -> None:
         for certificate, key in ((self.tls_cert, self.tls_key), (self.extproc_cert, self.extproc_key)):

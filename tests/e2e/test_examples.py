@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extproc import config
 from extproc.demo.stack import find_program
+from extproc.envoyconf.istio import render_istio
 from extproc.envoyconf.options import EnvoyOptions
 from support.certificates import Authority, dns, uri
 from support.http import client
+from support.istio import gateway, patched
 from support.stacks import Stack
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +34,27 @@ def test_envoy_accepts_the_example(name, tmp_path, tls_directories):
 def test_envoy_accepts_the_example_of_an_envoy_that_exists(name):
     path = str(ROOT / "docs" / "own-envoy" / name)
     command = [find_program("envoy"), "--mode", "validate", "-c", path, "--log-level", "warning"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_envoy_accepts_a_gateway_of_istio_with_our_patches(tmp_path):
+    settings = config.load(ROOT / "envoy" / "several-targets" / "extproc.yaml")
+    resource = yaml.safe_load(
+        render_istio(
+            settings,
+            EnvoyOptions(
+                extproc_addresses=("a:1", "b:1"),
+                extproc_ca="/etc/ssl/certs/ca-certificates.crt",
+                extproc_name="extproc",
+            ),
+        )
+    )
+    path = tmp_path / "envoy.yaml"
+    path.write_text(
+        yaml.safe_dump(patched(gateway("mcp.example.com:443"), resource["spec"]["configPatches"]))
+    )
+    command = [find_program("envoy"), "--mode", "validate", "-c", str(path), "--log-level", "warning"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 
