@@ -7,15 +7,17 @@ import pytest
 from extproc.fairness.token_buckets import Rate
 from extproc.policy import rate_limits
 from extproc.policy.cel import EvaluationError
+from extproc.policy.inputs import NO_INPUTS
 from extproc.policy.matchers import cel_matcher
 from extproc.policy.rate_limits import RateLimit
 from extproc.policy.rules import Policy, Rule
 from extproc.request.authorization import Authorization
 from extproc.request.rate_limited import RateLimitedAuthorization
+from extproc.telemetry.record import RequestRecord
 from extproc.values import Identity
 from support.driven import drive
 from support.envoy_messages import body_message, headers_message
-from support.pipelines import NOW, Parts
+from support.pipelines import NOW, Parts, head_of
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 TWO = Rate(1, 60, 2)
@@ -129,3 +131,14 @@ async def test_the_strictest_limit_counts_and_says_how_long():
 def test_without_limits_nothing_of_them_is_there():
     assert type(parts_with().pipeline.authorization) is Authorization
     assert type(parts_with(RateLimit("a", TWO)).pipeline.authorization) is RateLimitedAuthorization
+
+
+async def test_a_request_that_is_looked_up_again_counts_once():
+    parts = parts_with(RateLimit("few", Rate(1, 60, 1)))
+    assert await signed(parts, "t") == [True]
+    parts.now += 60
+    admission = parts.pipeline.admission.admit(head_of())
+    record = RequestRecord()
+    for _ in range(3):
+        assert parts.pipeline.authorization.lookup(admission, NO_INPUTS, record) is not None
+    assert await signed(parts, "t") == [False]
