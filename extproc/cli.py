@@ -242,9 +242,16 @@ def explain(
 @click.argument("cases", nargs=-1, type=FILE)
 @click.option("--coverage", is_flag=True, help="Show which rules, and halves of && and ||, decided no case.")
 @click.option("--require-coverage", is_flag=True, help="Fail if --coverage shows any.")
+@click.option("--suggest", type=FILE, help="Write cases for what --coverage shows to this new file.")
 @click.option("--junit", type=FILE, help="Write the results to this file, as JUnit XML.")
 def test_cases(
-    config_path: Path, cases: tuple[Path, ...], *, coverage: bool, require_coverage: bool, junit: Path | None
+    config_path: Path,
+    cases: tuple[Path, ...],
+    *,
+    coverage: bool,
+    require_coverage: bool,
+    junit: Path | None,
+    suggest: Path | None,
 ) -> None:
     """Decide the cases in YAML files, and compare with what they expect.
 
@@ -258,7 +265,14 @@ def test_cases(
     settings = load(config_path)
     logs.configure("error")
     sys.exit(
-        run(settings, files, coverage=coverage or require_coverage, strict=require_coverage, junit=junit)
+        run(
+            settings,
+            files,
+            coverage=coverage or require_coverage,
+            strict=require_coverage,
+            junit=junit,
+            suggest=suggest,
+        )
     )
 
 

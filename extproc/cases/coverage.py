@@ -24,7 +24,7 @@ _FALLBACK = "fallback_role_arn"
 
 
 @dataclass(slots=True)
-class _Half:
+class Half:
     """One operand; ``without`` is the entry whose condition lacks it."""
 
     source: str
@@ -36,7 +36,7 @@ class Coverage:
     """Collects what decided the cases of one policy."""
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+        self.policy = policy
         self._entries: list[Rule | Ceiling] = [*policy.rules, *policy.ceilings]
         self._decided = [False] * len(self._entries)
         self._halves = [list(_halves(entry)) for entry in self._entries]
@@ -56,11 +56,35 @@ class Coverage:
                 if half.decided or entry.foreign or entry.inactive:
                     continue
                 subject = Subject(
-                    identity, frozenset(), explanation.variables, Budget(self._policy.cost_limit)
+                    identity, frozenset(), explanation.variables, Budget(self.policy.cost_limit)
                 )
                 # The condition counts, whatever scopes make of it.
                 applied = None if entry.error else entry.matched or entry.lacking is not None
                 half.decided = _applies(half.without, subject) is not applied
+
+    def open(self) -> Iterator[tuple[Rule | Ceiling | None, Half | None]]:
+        """Yield what decided no case: entries without a half, halves, and None for the fallback role."""
+        for entry, decided, group in zip(self._entries, self._decided, self._halves, strict=True):
+            if not decided:
+                yield entry, None
+            yield from ((entry, half) for half in group if not half.decided)
+        if self.policy.fallback_role_arn is not None and not self._fallback_used:
+            yield None, None
+
+    def decided(self, entry: Rule | Ceiling | None) -> bool:
+        """Return whether an entry, or None for the fallback role, decided some case."""
+        return self._fallback_used if entry is None else self._decided[self._place(entry)]
+
+    def state(self) -> tuple[list[bool], list[bool], bool]:
+        """Return what ``restore`` takes."""
+        halves = [half.decided for group in self._halves for half in group]
+        return list(self._decided), halves, self._fallback_used
+
+    def restore(self, state: tuple[list[bool], list[bool], bool]) -> None:
+        """Forget what was recorded since ``state`` was taken."""
+        self._decided, halves, self._fallback_used = list(state[0]), state[1], state[2]
+        for half, decided in zip((half for group in self._halves for half in group), halves, strict=True):
+            half.decided = decided
 
     def _place(self, entry: Rule | Ceiling) -> int:
         return next(place for place, known in enumerate(self._entries) if known is entry)
@@ -79,7 +103,7 @@ class Coverage:
             for half in group:
                 if not half.decided:
                     yield f"  {kind} {entry.name}: {half.source}: never decisive"
-        if self._policy.fallback_role_arn is not None and not self._fallback_used:
+        if self.policy.fallback_role_arn is not None and not self._fallback_used:
             yield f"  {_FALLBACK}: never decisive"
 
     @property
@@ -101,7 +125,7 @@ def _applies(entry: Rule | Ceiling, subject: Subject) -> bool | None:
     return None if found.error else found.entry is not None
 
 
-def _halves(entry: Rule | Ceiling) -> Iterator[_Half]:
+def _halves(entry: Rule | Ceiling) -> Iterator[Half]:
     if not isinstance(entry.matcher, BoolExpression):
         return
     for source, shorter in operands(entry.matcher.source):
@@ -112,4 +136,4 @@ def _halves(entry: Rule | Ceiling) -> Iterator[_Half]:
         without = replace(entry, matcher=matcher, require_scopes=NO_SCOPES)
         if isinstance(without, Rule):
             without = replace(without, validity=ALWAYS, break_glass=False)
-        yield _Half(source, without)
+        yield Half(source, without)

@@ -4,6 +4,7 @@ import asyncio
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,13 +14,20 @@ from extproc.cases.document import Case, load
 from extproc.cases.run import CaseResult
 from extproc.cases.run import run as run_cases
 from extproc.cases.second_engine import SecondEngine
+from extproc.cases.suggest import Suggestion, as_yaml, suggestions
 from extproc.clock import system_clock
 from extproc.config import ConfigError, Settings
 from extproc.explain.run import environment_of
 
 
 def run(
-    settings: Settings, files: Sequence[Path], *, coverage: bool, strict: bool, junit: Path | None
+    settings: Settings,
+    files: Sequence[Path],
+    *,
+    coverage: bool,
+    strict: bool,
+    junit: Path | None,
+    suggest: Path | None = None,
 ) -> int:
     """Decide the cases of all files and print the results; return the exit status.
 
@@ -29,6 +37,7 @@ def run(
         coverage: whether to print what decided no case.
         strict: whether that is a failure.
         junit: the file to write the results to.
+        suggest: the new file to write cases to, for what decided no case.
     """
     try:
         cases = {str(path): load(path) for path in files}
@@ -52,6 +61,18 @@ def run(
                 click.echo("\n    ".join([f"FAIL {path}: {result.name}", *result.differences]))
     if coverage:
         click.echo("\n".join(covered.lines()))
+    if suggest is not None:
+        try:
+            with suggest.open("x", encoding="utf-8") as file:
+                found = asyncio.run(_suggested(settings, covered))
+                file.write(as_yaml(found))
+        except OSError as error:
+            click.echo(f"{suggest}: {error.strerror}", err=True)
+            return 2
+        left = len(list(covered.lines())) - 1
+        click.echo(
+            f"{suggest}: {len(found)} cases suggested; {left} rules and halves are still never decisive"
+        )
     passed = sum(map(len, results.values())) - failed
     click.echo(f"{passed} passed, {failed} failed in {seconds:.2f} s")
     return 1 if failed or (strict and not covered.complete) else 0
@@ -65,6 +86,11 @@ async def _decided(
     second = SecondEngine(environment.policy)
     results = {path: await run_cases(environment, group, coverage, second) for path, group in cases.items()}
     return results, coverage
+
+
+async def _suggested(settings: Settings, covered: Coverage) -> list[Suggestion]:
+    environment = replace(environment_of(settings, system_clock), policy=covered.policy)
+    return await suggestions(environment, covered)
 
 
 def _junit(results: Mapping[str, list[CaseResult]]) -> bytes:
