@@ -158,6 +158,7 @@ def check(config_path: Path) -> None:
     from extproc.commands import cel_check
     from extproc.config import toolhive
     from extproc.policy import review
+    from extproc.spelling import counted
 
     settings = load(config_path)
     or_exit(lambda: check_files(settings))
@@ -175,8 +176,8 @@ def check(config_path: Path) -> None:
     click.echo("\n".join(review.reads(policy)))
     click.echo(review.cost(policy))
     click.echo(
-        f"{config_path}: ok ({len(settings.issuers)} issuers, {len(settings.targets)} targets, "
-        f"{len(settings.role_mappings)} role mappings)"
+        f"{config_path}: ok ({counted(len(settings.issuers), 'issuer')}, "
+        f"{counted(len(settings.targets), 'target')}, {counted(len(settings.role_mappings), 'role mapping')})"
     )
 
 
@@ -404,13 +405,17 @@ def envoy_gateway(config_path: Path, **options: Any) -> None:
 @click.option(
     "--compare", "error_body", help="AWS's SignatureDoesNotMatch error; show the first differing line."
 )
-def sign(*, as_json: bool, error_body: str | None) -> None:
+@click.option("--example", is_flag=True, help="Print a request to begin with, and sign nothing.")
+def sign(*, as_json: bool, error_body: str | None, example: bool) -> None:
     """Sign one request, read as JSON from standard input, and show each step.
 
     Exit 0; 1 if --compare found a difference; 2 for bad input.
     """
-    from extproc.commands.sign import run
+    from extproc.commands.sign import EXAMPLE, run
 
+    if example:
+        click.echo(EXAMPLE, nl=False)
+        return
     sys.exit(run(sys.stdin.buffer.read(), as_json=as_json, error_body=error_body))
 
 

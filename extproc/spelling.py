@@ -1,4 +1,4 @@
-"""Hints at names that are misspelt."""
+"""Words in messages: hints at names that are misspelt, and numbers with their nouns."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,3 +8,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint at the known name that is most like ``name``; empty if none is."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def counted(number: int, singular: str) -> str:
+    """Return a number with its noun, in the plural unless it is one: regular nouns only."""
+    return f"{number} {singular}" if number == 1 else f"{number} {singular}s"

@@ -298,12 +298,20 @@ def shadow(call: Call, *, as_json: bool) -> None:
 @admin.command()
 @_connected
 def reload(call: Call, *, as_json: bool) -> None:
-    """Read the configuration again. Exit 1, with one line for each problem, if it was refused."""
+    """Read the configuration again. Exit 1, with one line for each problem, if it was refused.
+
+    What counts only after a restart is listed: "configuration: SETTING needs a restart".
+    """
     answer = call("Reload")
     problems: list[str] = answer["problems"]
     if as_json:
         _print_json(answer)
     else:
         click.echo("\n".join(problems) or "reloaded")
+        if not problems:
+            found = [what for worker in call("GetStatus")["workers"] for what in worker["degraded"]]
+            for what in dict.fromkeys(found):
+                if what.endswith("needs a restart"):
+                    click.echo(what)
     if problems:
         sys.exit(_NO)

@@ -16,6 +16,22 @@ from extproc.signing.sigv4 import Signature
 
 SAME, DIFFERENT, BAD_INPUT = 0, 1, 2
 
+EXAMPLE = """\
+{
+  "method": "POST",
+  "url": "https://aws-mcp.us-east-1.api.aws/mcp",
+  "headers": [["content-type", "application/json"]],
+  "body": "{}",
+  "region": "us-east-1",
+  "service": "aws-mcp",
+  "credentials": {
+    "access_key_id": "AKIDEXAMPLE",
+    "secret_access_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+  }
+}
+"""
+"""A request to begin with; its credentials are those of AWS's documentation."""
+
 
 def run(document: bytes, *, as_json: bool, error_body: str | None) -> int:
     """Sign the request and print the checkpoints; return the exit status.

@@ -284,6 +284,9 @@ async def test_the_command_shows_and_revokes(tmp_path):
 async def test_the_commands_exit_status_distinguishes_no_bad_input_and_no_answer(tmp_path):
     claims = tmp_path / "claims.json"
     claims.write_text("{}")
+    restart = "configuration: sts needs a restart"
+    async with on_a_socket(tmp_path, degraded=[restart, "stale"]) as caller:
+        assert await caller.command("reload") == f"reloaded\n{restart}\n"
     async with on_a_socket(tmp_path, unready=["draining"], degraded=["stale"], problems=["a: b"]) as caller:
         shown = await caller.command("status", code=1)
         assert "draining" in shown

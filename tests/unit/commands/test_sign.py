@@ -307,3 +307,11 @@ def test_an_error_without_either_exits_2(error):
     result = invoke(REQUEST, "--compare", error)
     assert result.exit_code == 2
     assert "no canonical string" in result.stderr
+
+
+def test_the_example_is_a_request_that_can_be_signed():
+    printed = CliRunner().invoke(main, ["sign", "--example"])
+    assert printed.exit_code == 0
+    signed = CliRunner().invoke(main, ["sign", "--json"], input=printed.stdout)
+    assert signed.exit_code == 0
+    assert "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/" in json.loads(signed.stdout)["headers"]["authorization"]

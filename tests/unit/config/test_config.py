@@ -729,7 +729,7 @@ def test_check_accepts_a_good_file_with_exit_0(run):
     assert result.output.splitlines() == [
         "mapping role_mappings[0]: reads claims.groups",
         "with 300 groups this policy needs at most 601 of 500,000 units",
-        f"{path}: ok (1 issuers, 1 targets, 1 role mappings)",
+        f"{path}: ok (1 issuer, 1 target, 1 role mapping)",
     ]
 
 
