@@ -54,7 +54,7 @@ class HttpDocuments:
         except TimeoutError:
             raise KeyDocumentError(f"{url}: timed out") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise KeyDocumentError(f"{url}: {type(error).__name__}") from None
+            raise KeyDocumentError(f"{url}: {_in_words(error, urlsplit(url))}") from None
         finally:
             call.abort()
 
@@ -135,10 +135,29 @@ class _Call:
             body = response.read(self._max_bytes + 1)
             if len(body) > self._max_bytes:
                 raise KeyDocumentError(f"larger than {self._max_bytes} bytes")
+            if body.lstrip().startswith(b"<"):
+                kind = response.getheader("content-type", "markup").partition(";")[0][:_SHOWN]
+                raise KeyDocumentError(f"{kind} in place of JSON: is it the address of a web page?")
             if response.length:  # read(n) returns fewer bytes if the server hangs up
                 raise KeyDocumentError("cut short")
             max_age = _max_age(response.getheader("cache-control", ""))
             return KeyDocument(body, max_age=max_age, date=response.getheader("date"))
+
+
+def _in_words(error: Exception, destination: SplitResult) -> str:
+    """Return what went wrong, with the error's type at the end."""
+    kind = type(error).__name__
+    if isinstance(error, socket.gaierror):
+        return f"cannot resolve {destination.hostname}; check the name and this machine's DNS ({kind})"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing accepts connections at {destination.netloc} ({kind})"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message} ({kind})"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS at {destination.netloc}; is it an http:// address? ({kind})"
+    if isinstance(error, http.client.BadStatusLine) and destination.scheme == "http":
+        return f"no HTTP at {destination.netloc}; is it an https:// address? ({kind})"
+    return kind
 
 
 def _max_age(cache_control: str) -> float | None:

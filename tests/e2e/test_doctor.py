@@ -362,7 +362,8 @@ def test_envoys_effective_configuration_is_compared(stack, tmp_path):
 def test_an_envoy_that_is_not_there_is_a_failure(stack, tmp_path):
     status, findings = examined(stack, tmp_path, arguments=("--envoy", "http://127.0.0.1:1/"))
     assert status == 1
-    assert "127.0.0.1:1/config_dump: ConnectionRefusedError" in first_failure(findings)["detail"]
+    refused = "127.0.0.1:1/config_dump: nothing accepts connections at 127.0.0.1:1 (ConnectionRefusedError)"
+    assert refused in first_failure(findings)["detail"]
 
 
 def test_people_read_it_in_80_columns_and_without_a_token(stack, tmp_path):

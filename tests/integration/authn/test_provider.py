@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import gzip
+import http.client
 import ipaddress
 import json
 import socket
@@ -310,6 +311,42 @@ async def test_an_unreachable_server_is_a_failure_like_any_other():
         port = listener.getsockname()[1]
     with pytest.raises(KeyDocumentError, match="ConnectionRefusedError"):
         await DOCUMENTS.get(f"http://127.0.0.1:{port}/jwks", allow_http=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "words"),
+    [
+        ("https://idp.example.com/keys", socket.gaierror(-2, "x"), "cannot resolve idp.example.com; check the name and this machine's DNS (gaierror)"),
+        ("https://idp.example.com/keys", ConnectionRefusedError(), "nothing accepts connections at idp.example.com (ConnectionRefusedError)"),
+        ("https://idp.example.com/keys", ssl.SSLError(1, "x"), "no TLS at idp.example.com; is it an http:// address? (SSLError)"),
+        ("http://127.0.0.1:1/keys", http.client.BadStatusLine("x"), "no HTTP at 127.0.0.1:1; is it an https:// address? (BadStatusLine)"),
+        ("https://idp.example.com/keys", http.client.BadStatusLine("x"), "BadStatusLine"),
+        ("https://idp.example.com/keys", OSError(5, "secret"), "OSError"),
+    ],
+)  # fmt: skip
+async def test_an_error_is_shown_in_words_and_by_its_type(monkeypatch, url, error, words):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("socket.create_connection", fail)
+    with pytest.raises(KeyDocumentError) as failed:
+        await DOCUMENTS.get(url, allow_http=True)
+    assert str(failed.value) == f"{url}: {words}"
+
+
+async def test_a_certificate_that_is_not_accepted_says_why(monkeypatch):
+    error = ssl.SSLCertVerificationError(1, "x")
+    error.verify_message = "certificate has expired"
+    monkeypatch.setattr("socket.create_connection", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(KeyDocumentError, match="not accepted: certificate has expired"):
+        await DOCUMENTS.get("https://idp.example.com/keys", allow_http=False)
+
+
+async def test_a_web_page_in_place_of_keys_is_called_one(idp):
+    idp.pages["/jwks"] = _page(
+        b"\n<!DOCTYPE html><html></html>", **{"content-type": "text/html; charset=utf-8"}
+    )
+    assert "/jwks: text/html in place of JSON: is it the address of a web page?" in await _failure(idp)
 
 
 # Addresses.
