@@ -136,8 +136,7 @@ class _Call:
             if len(body) > self._max_bytes:
                 raise KeyDocumentError(f"larger than {self._max_bytes} bytes")
             if body.lstrip().startswith(b"<"):
-                kind = response.getheader("content-type", "markup").partition(";")[0][:_SHOWN]
-                raise KeyDocumentError(f"{kind} in place of JSON: is it the address of a web page?")
+                raise KeyDocumentError("a web page (HTML) in place of keys")
             if response.length:  # read(n) returns fewer bytes if the server hangs up
                 raise KeyDocumentError("cut short")
             max_age = _max_age(response.getheader("cache-control", ""))

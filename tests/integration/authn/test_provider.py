@@ -346,7 +346,7 @@ async def test_a_web_page_in_place_of_keys_is_called_one(idp):
     idp.pages["/jwks"] = _page(
         b"\n<!DOCTYPE html><html></html>", **{"content-type": "text/html; charset=utf-8"}
     )
-    assert "/jwks: text/html in place of JSON: is it the address of a web page?" in await _failure(idp)
+    assert "/jwks: a web page (HTML) in place of keys" in await _failure(idp)
 
 
 # Addresses.
