@@ -8,7 +8,7 @@ import structlog
 
 from extproc.app import snapshot
 from extproc.app.changes import FIXED_AT_START, applicable, same
-from extproc.app.factories import slot_limits
+from extproc.app.factories import build_rate_limits, slot_limits
 from extproc.app.process_state import ProcessState
 from extproc.app.snapshot import Snapshot
 from extproc.authn.keys import KeyStore, RefreshPolicy
@@ -138,6 +138,7 @@ class Reloader:
             issuers=snapshot.key_stores,
             token_exchanges=snapshot.token_exchanges,
             break_glass=snapshot.settings.break_glass_mappings,
+            rate_limits=[limit.name for limit in build_rate_limits(snapshot.settings)],
         )
 
     def _forget(self, after: Snapshot) -> int:

@@ -102,7 +102,13 @@ def build(
     )
     made: Callable[..., Authorization] = Authorization
     if rate_limits:
-        made = partial(RateLimitedAuthorization, policy=policy, limits=rate_limits, buckets=lasting.buckets)
+        made = partial(
+            RateLimitedAuthorization,
+            policy=policy,
+            limits=rate_limits,
+            buckets=lasting.buckets,
+            on_refused=metrics.rate_limited,
+        )
     authorization = made(
         verifier=verifier,
         deny_list=lasting.deny_list,

@@ -3,7 +3,7 @@
 Part of a pipeline only if limits are configured: others pay nothing for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from extproc.errors import Denied, Reason
@@ -23,15 +23,22 @@ _COST = 50_000
 
 
 class RateLimitedAuthorization(Authorization):
-    """Refuses authorized requests that come too often."""
+    """Refuses authorized requests that come too often. ``on_refused`` receives the limit's name."""
 
     def __init__(
-        self, *, policy: Policy, limits: Sequence[RateLimit], buckets: TokenBuckets, **parts: Any
+        self,
+        *,
+        policy: Policy,
+        limits: Sequence[RateLimit],
+        buckets: TokenBuckets,
+        on_refused: Callable[[str], None],
+        **parts: Any,
     ) -> None:
         super().__init__(**parts)
         self._policy = policy
         self._limits = limits
         self._buckets = buckets
+        self._on_refused = on_refused
 
     def lookup(self, admission: Admission, inputs: Inputs, record: RequestRecord) -> Authorized | None:
         """Return what is known, and count the request if that is enough to sign it.
@@ -68,9 +75,9 @@ class RateLimitedAuthorization(Authorization):
         )
         if refused is not None:
             place, wait = refused
-            raise Denied(
-                Reason.RATE_LIMITED, f"rate limit {limits[place].name}", retry_after=-(-wait // SECOND)
-            )
+            name = limits[place].name
+            self._on_refused(name)
+            raise Denied(Reason.RATE_LIMITED, f"rate limit {name}", retry_after=-(-wait // SECOND))
         record.is_counted = True
 
     def limits_of(self, identity: Identity, inputs: Inputs, target: str) -> list[RateLimit]:

@@ -177,6 +177,12 @@ class MetricsCollector(Collector):
             labels=["mapping"],
         )
         yield _counter(
+            "rate_limited",
+            "Requests that a rate limit refused, by limit.",
+            [({"limit": limit}, count) for limit, count in counts.rate_limited.items()],
+            labels=["limit"],
+        )
+        yield _counter(
             "config_reloads",
             "Attempts to reload the configuration.",
             [

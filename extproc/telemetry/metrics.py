@@ -64,17 +64,23 @@ class Metrics:
         issuers: Iterable[str],
         token_exchanges: Iterable[str] = (),
         break_glass: Iterable[str] = (),
+        rate_limits: Iterable[str] = (),
     ) -> None:
         """Expose all series that these targets and issuers can have, at 0 until something is counted.
 
         ``token_exchanges``: the issuers whose tokens are exchanged. ``break_glass``: mappings.
+        ``rate_limits``: names of limits.
         """
         exchanges = [
             (issuer, *outcome) for issuer in token_exchanges for outcome in self._token_exchange_outcomes
         ]
         with self._lock:
             self._counts.expect(
-                targets=targets, issuers=issuers, token_exchanges=exchanges, break_glass=break_glass
+                targets=targets,
+                issuers=issuers,
+                token_exchanges=exchanges,
+                break_glass=break_glass,
+                rate_limits=rate_limits,
             )
 
     def follow_certificate(
@@ -155,6 +161,11 @@ class Metrics:
         """Count a new decision for a break-glass mapping."""
         with self._lock:
             self._counts.break_glass[mapping] += 1
+
+    def rate_limited(self, limit: str) -> None:
+        """Count a request that a rate limit refused."""
+        with self._lock:
+            self._counts.rate_limited[limit] += 1
 
     def evaluated(self, cost: int) -> None:
         """Count an evaluation of the policy, by its cost."""

@@ -66,6 +66,7 @@ class MetricsState:
     fetches: Counter[tuple[str, str]] = field(default_factory=Counter)  # issuer, outcome
     reloads: Counter[str] = field(default_factory=Counter)
     break_glass: Counter[str] = field(default_factory=Counter)  # by mapping
+    rate_limited: Counter[str] = field(default_factory=Counter)  # by limit
     shadow: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(SHADOW_OUTCOMES, 0)))
     durations: dict[str, Histogram] = field(
         default_factory=lambda: {stage: Histogram(SECONDS) for stage in STAGES}
@@ -83,6 +84,7 @@ class MetricsState:
         exchange_outcomes: Iterable[tuple[str, str]] = (),
         token_exchanges: Iterable[tuple[str, str, str]] = (),
         break_glass: Iterable[str] = (),
+        rate_limits: Iterable[str] = (),
     ) -> None:
         """Start series at 0.
 
@@ -105,8 +107,8 @@ class MetricsState:
             self.token_exchanges[exchange] += 0
             for cause in EXCHANGE_REFUSALS:
                 self.token_exchanges_refused[exchange[0], cause] += 0
-        for mapping in break_glass:
-            self.break_glass[mapping] += 0
+        self.break_glass.update(dict.fromkeys(break_glass, 0))
+        self.rate_limited.update(dict.fromkeys(rate_limits, 0))
 
 
 @dataclass(frozen=True, slots=True)

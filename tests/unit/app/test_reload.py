@@ -400,8 +400,11 @@ async def test_series_are_exposed_at_0_before_anything_is_counted(running):
     running.document["issuers"].append(
         {"issuer": "https://third.example", "audiences": [AUDIENCE], "jwks_file": str(running.keys)}
     )
+    running.document["rate_limits"] = [{"name": "scripts", "rate": "1/minute"}, {"preset": "aws-mcp"}]
     await running.reloader.reload()
     assert shown("extproc_requests_total", refused) == 0
+    for limit in ("scripts", "rate_limits[1] per subject", "rate_limits[1] per account"):
+        assert shown("extproc_rate_limited_total", {"limit": limit}) == 0
     assert shown("extproc_jwks_fetches_total", {"issuer": "https://third.example", "outcome": "failed"}) == 0
 
 

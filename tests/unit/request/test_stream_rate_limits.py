@@ -58,6 +58,14 @@ async def test_a_request_too_many_is_429_with_the_time_to_wait():
     assert parts.exchange.calls == 1
 
 
+async def test_refused_requests_are_counted_by_the_name_of_the_limit():
+    parts = parts_with(RateLimit("few", TWO), RateLimit("many", Rate(100, 1, 100)))
+    assert await signed(parts, *"tttt") == [True, True, False, False]
+    value = parts.metrics.registry.get_sample_value
+    assert value("extproc_rate_limited_total", {"limit": "few"}) == 2
+    assert value("extproc_rate_limited_total", {"limit": "many"}) is None
+
+
 async def test_requests_known_and_unknown_count_once_each():
     parts = parts_with(RateLimit("few", Rate(1, 60, 3)))
     assert await signed(parts, *"tttt") == [True, True, True, False]

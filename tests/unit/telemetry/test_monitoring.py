@@ -28,7 +28,13 @@ def existing():
     metrics = Metrics(exchange_outcomes=EXCHANGE_OUTCOMES, token_exchange_outcomes=TOKEN_EXCHANGE_OUTCOMES)
     metrics.follow(SOURCES)
     issuers = ["https://idp.example"]
-    metrics.expect(targets=["aws-mcp"], issuers=issuers, token_exchanges=issuers, break_glass=["incident"])
+    metrics.expect(
+        targets=["aws-mcp"],
+        issuers=issuers,
+        token_exchanges=issuers,
+        break_glass=["incident"],
+        rate_limits=["scripts"],
+    )
     metrics.follow_certificate(valid_between=lambda: (1.0, 2.0), broken=lambda: False)
     workers = CollectorRegistry()
     WorkerHealth(workers).follow(1, lambda: True)
