@@ -36,8 +36,11 @@ def check(source: str, settings: Settings | None) -> int:
     """
     try:
         document = _read(source)
-    except (UnreadableError, KeyDocumentError) as error:
+    except UnreadableError as error:
         print(f"{source}: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return UNREADABLE
+    except KeyDocumentError as error:
+        print(f"{source}: {error}; the address of Envoy's admin interface is expected", file=sys.stderr)  # noqa: T201
         return UNREADABLE
     found = findings(document, expectations_of(settings) if settings else Expectations())
     for finding in found:
