@@ -13,7 +13,8 @@ from rich.table import Table
 
 from extproc.commands import health
 from extproc.demo.driver import Row, drive
-from extproc.demo.settings import FIXED
+from extproc.demo.ports import free_ports
+from extproc.demo.settings import FIXED, FIXED_CONSOLE
 from extproc.demo.snippets import snippets
 from extproc.demo.stack import Stack, StackError
 
@@ -33,6 +34,7 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True)
             progress=lambda line: console.print(f"  {line}"),
             addresses=FIXED if fixed_ports else None,
             client_documents=client_documents,
+            console=_console_address(fixed=fixed_ports) if keep else None,
         )
         try:
             with stack:
@@ -66,6 +68,10 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True)
     return as_expected
 
 
+def _console_address(*, fixed: bool) -> str:
+    return FIXED_CONSOLE if fixed else f"127.0.0.1:{free_ports(1)[0]}"
+
+
 def _table() -> Table:
     table = Table(title="What came of it")
     for column in ("account", "how", "role seen by the upstream"):
@@ -89,6 +95,9 @@ def _keep(console: Console, stack: Stack) -> None:
     at = stack.addresses
     lines = f"""
 The stack stays up until Ctrl-C or SIGTERM.
+
+The console: http://{at.host}:{(stack.console or "").rpartition(":")[2]}
+  Log in as demo-admin, who may act, or as demo-developer, who may look. It shows what you have just seen.
 
 {snippets(at.resource)}
 To try by hand, paste:

@@ -1,6 +1,7 @@
 """The demo's configuration: one provider, one target, two roles. The addresses depend on where it runs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -10,6 +11,7 @@ DEVELOPER_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/DemoDeveloper"
 SIGNING_HOST = "aws-mcp.us-east-1.api.aws"
 REGION = "us-east-1"
 SERVICE = "aws-mcp"
+CONSOLE_CLIENT = "demo-client"  # any program of this machine may use it
 # The origins of MCP Inspector's page, whose "direct" connections come from a browser.
 WEB_CLIENTS = ["http://127.0.0.1:6274", "http://localhost:6274"]
 
@@ -53,18 +55,27 @@ class Addresses:
         return [self.resource, self.resource_alias]
 
 
-def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: str = "-") -> str:
+def extproc_yaml(
+    addresses: Addresses,
+    *,
+    listen_on_all: bool = False,
+    audit: str = "-",
+    console: str | None = None,
+    admin_socket: str = "",
+) -> str:
     """Return the server's configuration.
 
     Args:
         addresses: those of the stack.
         listen_on_all: listen on all interfaces, for containers: their published ports are not on loopback.
         audit: the output of the audit log.
+        console: the address of the web console; None for none. It needs ``admin_socket``.
+        admin_socket: the path of the admin API's socket.
     """
     grpc, admin = addresses.extproc, addresses.extproc_admin
     if listen_on_all:
         grpc, admin = f"0.0.0.0:{_port(grpc)}", f"0.0.0.0:{_port(admin)}"
-    settings = {
+    settings: dict[str, Any] = {
         "listen": {"grpc": grpc, "admin": admin, "insecure_plaintext": listen_on_all},
         "resource": {"url": addresses.resource, "aliases": [addresses.resource_alias]},
         "allowed_origins": WEB_CLIENTS,
@@ -90,7 +101,24 @@ def extproc_yaml(addresses: Addresses, *, listen_on_all: bool = False, audit: st
             },
         ],
     }
+    if console is not None:
+        settings |= _console(addresses, console)
+        settings["listen"] |= {"admin_grpc": f"unix:{admin_socket}", "console": console}
     return yaml.safe_dump(settings, sort_keys=False, width=110)
+
+
+def _console(addresses: Addresses, console: str) -> dict[str, Any]:
+    """Return the section ``console``: developers may look, administrators may do everything."""
+    admins = '"admins" in claims.groups'
+    section = {
+        "url": f"http://{addresses.host}:{_port(console)}",
+        "oidc": {"client_id": CONSOLE_CLIENT},
+        "matcher": f'{admins} || "developers" in claims.groups',
+        "act_matcher": admins,
+        "claims_matcher": admins,
+        "envoy_admin": addresses.envoy_admin,
+    }
+    return {"console": section}
 
 
 def service_arguments(name: str, addresses: Addresses, *, listen_on_all: bool = False) -> list[str]:
@@ -114,6 +142,7 @@ def _port(address: str) -> str:
     return address.rpartition(":")[2]
 
 
+FIXED_CONSOLE = "127.0.0.1:9466"
 FIXED = Addresses(
     idp="127.0.0.1:9000",
     sts="127.0.0.1:9001",

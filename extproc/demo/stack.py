@@ -51,6 +51,7 @@ class Stack:
         envoy_options: for rendering Envoy's configuration.
         addresses: free ports by default.
         client_documents: as in ``IdpSettings``.
+        console: where to serve the web console, ``HOST:PORT``; None for none.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class Stack:
         envoy_options: EnvoyOptions | None = None,
         addresses: Addresses | None = None,
         client_documents: bool = True,
+        console: str | None = None,
     ) -> None:
+        self.console = console
         self.directory = directory
         self._progress = progress
         self._adjust = adjust
@@ -94,7 +97,12 @@ class Stack:
         at = self.addresses
         self._check_ports()
         extproc_config = self.directory / "extproc.yaml"
-        settings = extproc_yaml(at, audit=str(self.directory / "audit.log"))
+        settings = extproc_yaml(
+            at,
+            audit=str(self.directory / "audit.log"),
+            console=self.console,
+            admin_socket=str(self.directory / "admin.sock"),
+        )
         extproc_config.write_text(self._adjust(settings), encoding="utf-8")
         envoy_config = self.directory / "envoy.yaml"
         options = dataclasses.replace(self._envoy_options, listen=at.envoy, admin=at.envoy_admin)
