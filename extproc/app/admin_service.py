@@ -151,6 +151,7 @@ class AdminService:
             running.verifier,
             self._state.deny_list,
             self._state.clock,
+            why_not=request.why_not or None,
         )
         answer = admin_pb2.ExplainResponse()
         try:

@@ -6,7 +6,7 @@ The ID token passes the server's own verifier, with the console's client id as i
 import base64
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,22 @@ class Attempt:
 
 
 class OidcLogin:
-    """Logs people in at one issuer. Belongs to one event loop."""
+    """Logs people in at one issuer. Belongs to one event loop.
 
-    def __init__(self, settings: Settings, *, redirect_uri: str, clock: Clock) -> None:
+    Args:
+        documents: fetches the issuer's metadata and keys.
+        post: sends a form to the token endpoint.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        redirect_uri: str,
+        clock: Clock,
+        documents: HttpDocuments | None = None,
+        post: Callable[..., Awaitable[Mapping[str, Any]]] = post_form,
+    ) -> None:
         oidc = settings.console.oidc
         assert oidc is not None  # noqa: S101 - the caller has looked
         issuer = settings.console_issuer
@@ -86,7 +99,8 @@ class OidcLogin:
         self._redirect_uri = redirect_uri
         self._allow_http = issuer.allow_insecure_http or is_loopback_url(issuer.issuer)
         self._clock = clock
-        self._documents = HttpDocuments()
+        self._documents = documents or HttpDocuments()
+        self._post = post
         self._metadata: tuple[float, Mapping[str, Any]] | None = None
         keys = KeyStore(
             issuer=issuer.issuer,
@@ -149,7 +163,7 @@ class OidcLogin:
         }
         endpoint = await self._endpoint("token_endpoint")
         try:
-            tokens = await post_form(
+            tokens = await self._post(
                 endpoint, form, secret=self._secret(), client_id=self._client_id, allow_http=self._allow_http
             )
         except TokenRequestError as error:

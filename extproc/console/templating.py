@@ -1,6 +1,7 @@
 """Templates, with every value escaped, and how values are shown."""
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,26 +14,31 @@ class Templates:
     """Renders the templates of this package."""
 
     def __init__(self, *, version: str) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("extproc.console"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters |= {
-            "when": when,
-            "role": short_role,
-            "shown": shown,
-            "duration": duration,
-            "digest": lambda text: text[:_SHORT_DIGEST],
-            "micros": micros,
-        }
-        self._environment.globals["version"] = version
+        self._version = version
 
     def render(self, template: str, **values: Any) -> str:
         """Return a template with its values."""
-        return self._environment.get_template(template).render(values)
+        return _environment().get_template(template).render(version=self._version, **values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("extproc.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "when": when,
+        "role": short_role,
+        "shown": shown,
+        "duration": duration,
+        "digest": lambda text: text[:_SHORT_DIGEST],
+        "micros": micros,
+    }
+    return environment
 
 
 def when(value: str | float | None) -> str:

@@ -158,16 +158,18 @@ class Credentials(_message.Message):
     def __init__(self, mapping: _Optional[str] = ..., role_arn: _Optional[str] = ..., chained_role_arn: _Optional[str] = ..., session_name: _Optional[str] = ..., access_key_id: _Optional[str] = ..., obtained_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("claims", "request", "session", "unverified_token")
+    __slots__ = ("claims", "request", "session", "unverified_token", "why_not")
     CLAIMS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     UNVERIFIED_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    WHY_NOT_FIELD_NUMBER: _ClassVar[int]
     claims: _struct_pb2.Struct
     request: _struct_pb2.Struct
     session: SessionReference
     unverified_token: str
-    def __init__(self, claims: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., request: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., session: _Optional[_Union[SessionReference, _Mapping]] = ..., unverified_token: _Optional[str] = ...) -> None: ...
+    why_not: str
+    def __init__(self, claims: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., request: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., session: _Optional[_Union[SessionReference, _Mapping]] = ..., unverified_token: _Optional[str] = ..., why_not: _Optional[str] = ...) -> None: ...
 
 class SessionReference(_message.Message):
     __slots__ = ("id", "worker")

@@ -40,6 +40,7 @@ async def policy(visit: Visit) -> Response:
         cost=review.cost(parts.policy),
         same=await _is_running(visit),
         any=bool(oldest),
+        shadow=await _shadow(visit),
     )
 
 
@@ -74,6 +75,16 @@ def _findings(visit: Visit) -> list[tuple[str, str]]:
         yield from (("note", text) for text in (*notes(settings), *review.notes(policy)))
 
     return list(found())
+
+
+async def _shadow(visit: Visit) -> dict[str, Any] | None:
+    """Return how decisions would differ under the candidate of ``shadow``; None without one."""
+    if visit.parts.settings.shadow is None:
+        return None
+    try:
+        return await visit.parts.api.call("GetShadow")
+    except CallError as error:
+        return {"path": "", "problems": [str(error)], "decisions": {}, "differences": []}
 
 
 async def _is_running(visit: Visit) -> bool | None:

@@ -22,7 +22,8 @@ MCP_METHODS = (
     "prompts/get",
     "ping",
 )
-_FIELDS = ("http_method", "path", "target", "mcp_method", "tool", "session", "arguments")
+_FIELDS = ("http_method", "path", "target", "mcp_method", "tool", "session", "arguments", "why_not")
+_MAX_TEXT = 2048
 
 
 async def form(visit: Visit) -> Response:
@@ -35,7 +36,8 @@ async def explain(visit: Visit) -> Response:
     """Return the explanation. Claims and tokens are passed on to the server, and kept nowhere."""
     explanation, problem = None, ""
     try:
-        fields = {**_subject(visit.form), "request": _request(visit.form)}
+        hoped = visit.form.get("why_not", "").strip()[:_MAX_TEXT] or None
+        fields = {**_subject(visit.form), "request": _request(visit.form), "why_not": hoped}
         explanation = (await visit.parts.api.call("Explain", fields))["explanation"]
     except RefusedError as error:
         problem = str(error)
@@ -53,6 +55,7 @@ def _choices(visit: Visit) -> dict[str, Any]:
     return {
         "mcp_methods": MCP_METHODS,
         "targets": [target.name for target in targets],
+        "hoped": [rule.name for rule in visit.parts.policy.rules if rule.role_arn],
         "path_hint": f"{targets[0].prefix or ''}/mcp",
     }
 

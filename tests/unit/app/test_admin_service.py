@@ -335,3 +335,9 @@ async def test_decisions_that_are_not_kept_or_not_asked_for_well_are_refused(aud
         await admin_service(Parts(), audit=audit).ListDecisions(
             admin_pb2.ListDecisionsRequest(**fields), None
         )
+
+
+async def test_an_explanation_says_what_would_have_to_be_different_for_a_role():
+    request = ParseDict({"claims": {"sub": "x", "groups": []}, "why_not": ROLE}, admin_pb2.ExplainRequest())
+    answer = await admin_service(Parts()).Explain(request, Context())
+    assert struct_values.plain(answer.explanation)["why_not"]["role"] == ROLE
