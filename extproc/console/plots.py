@@ -8,6 +8,7 @@ WIDTH, HEIGHT = 600, 120
 """Units of the view box; the page stretches it."""
 
 _STEPS = (1, 2, 5, 10)
+_LEAST = 1e-9  # a nanosecond; less is nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def plot(
 
 def rounded_up(value: float) -> float:
     """Return the next 1, 2, 5 or 10 times a power of ten: a scale that people can read."""
-    if value <= 0:
+    if value < _LEAST:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in _STEPS if step * power >= value * (1 - 1e-9))
