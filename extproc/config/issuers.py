@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from extproc.authn.claims import ClaimValue
 from extproc.authn.jwks import SUPPORTED_ALGORITHMS
 from extproc.authn.trusted_issuer import NEVER_ACCEPTED_TYPES
-from extproc.config.fields import ScopeName, Section, TokenHeader, Url
+from extproc.config.fields import ScopeName, Section, TokenHeader, Url, is_plaintext
 from extproc.config.token_exchange import TokenExchangeSettings
 from extproc.loopback import is_loopback_url
 
@@ -86,10 +86,6 @@ class Issuer(Section):
             raise ValueError("verified_by: envoy needs jwks_uri or jwks_file: jwt_authn does no discovery")
         if self.verified_by == "envoy" and self.sts_token_header:
             raise ValueError("verified_by: envoy and sts_token_header exclude each other")
-        if self.token_exchange and self.sts_token_header:
-            raise ValueError("token_exchange and sts_token_header exclude each other")
-        if self.token_exchange and not self.token_exchange.token_endpoint and self.verified_by == "envoy":
-            raise ValueError("token_exchange: verified_by: envoy needs token_endpoint: there is no discovery")
         if self.jwks_uri and self.jwks_file:
             raise ValueError("jwks_uri and jwks_file exclude each other")
         url = self.jwks_uri or self.issuer
@@ -99,6 +95,24 @@ class Issuer(Section):
             and not (is_loopback_url(url) or self.allow_insecure_http)
         ):
             raise ValueError("keys are fetched over HTTPS only; allow_insecure_http: true is for tests")
+        return self
+
+    @model_validator(mode="after")
+    def _can_exchange(self) -> "Issuer":
+        exchange = self.token_exchange
+        if exchange is None:
+            return self
+        if self.sts_token_header:
+            raise ValueError("token_exchange and sts_token_header exclude each other")
+        if exchange.token_endpoint is not None:
+            return self
+        if self.verified_by == "envoy":
+            raise ValueError("token_exchange: verified_by: envoy needs token_endpoint: there is no discovery")
+        if is_plaintext(self.issuer) and not exchange.insecure_plaintext:
+            raise ValueError(
+                "token_exchange: the token endpoint would come from metadata that is fetched in clear text, "
+                "and whoever changes it gets users' tokens; set token_endpoint"
+            )
         return self
 
 

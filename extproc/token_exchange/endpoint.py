@@ -4,6 +4,7 @@
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -23,6 +24,7 @@ from extproc.token_exchange.form import RequestForm
 
 _ATTEMPTS = 2  # an idle connection may break as it is used; the second attempt has a new one
 _PAUSES = (0.05, 0.15)  # seconds between them, the shortest and the longest
+_URL = re.compile(r"https?://[A-Za-z0-9\-._~:/\[\]!$&'()*+,;=%]+")  # without user, query and fragment
 _DISCOVERED_FOR = 3600.0  # seconds until the metadata is read again
 
 
@@ -84,6 +86,17 @@ class TokenEndpoint:
             Denied: with a reason of the token exchange; the detail quotes nothing that was received.
         """
         url, origin = self._endpoint(until)
+        try:
+            answer = self._patiently(lambda by: self._post(origin, url, unverified_token, by), until)
+        except HttpError as error:
+            self._found = None  # the provider may have moved it
+            raise Denied(Reason.TOKEN_EXCHANGE_UNAVAILABLE, f"{url}: {error}") from None
+        if answer.status != HTTPStatus.OK:
+            raise errors.denied(answer.status, answer.body, answer.headers)
+        return _token(answer.body)
+
+    def _post(self, origin: Origin, url: str, unverified_token: str, until: float) -> HttpAnswer:
+        """Send one attempt. The provider may have read an earlier one: assertions are used once."""
         proof = self._authentication.proof(url)
         headers = {
             "accept": "application/json",
@@ -92,16 +105,7 @@ class TokenEndpoint:
             **proof.headers,
         }
         body = self._form.body(unverified_token, proof)
-        try:
-            answer = self._patiently(
-                lambda by: origin.post(urlsplit(url).path or "/", headers, body, until=by), until
-            )
-        except HttpError as error:
-            self._found = None  # the provider may have moved it
-            raise Denied(Reason.TOKEN_EXCHANGE_UNAVAILABLE, f"{url}: {error}") from None
-        if answer.status != HTTPStatus.OK:
-            raise errors.denied(answer.status, answer.body)
-        return _token(answer.body)
+        return origin.post(urlsplit(url).path or "/", headers, body, until=until)
 
     def find(self, until: float) -> str:
         """Return the endpoint's URL: the configured one, or that of the provider's metadata.
@@ -137,7 +141,7 @@ class TokenEndpoint:
         try:
             url = metadata_member(answer.body, "token_endpoint", issuer=self._issuer)
             parts = urlsplit(url)
-            usable = bool(parts.hostname) and parts.username is None and not parts.query and parts.port != 0
+            usable = bool(_URL.fullmatch(url) and parts.hostname) and parts.port != 0
         except KeyDocumentError as error:
             raise Denied(Reason.TOKEN_EXCHANGE_MISCONFIGURED, f"{error}; set token_endpoint") from None
         except ValueError:
@@ -150,9 +154,7 @@ class TokenEndpoint:
         return url
 
     def _is_safe(self, url: str) -> bool:
-        return url.startswith("https:") or (
-            url.startswith("http:") and (self._allow_http or is_loopback_url(url))
-        )
+        return url.startswith("https:") or self._allow_http or is_loopback_url(url)
 
     def _patiently(self, attempt: Callable[[float], HttpAnswer], until: float) -> HttpAnswer:
         for number in range(1, _ATTEMPTS + 1):

@@ -5,7 +5,7 @@ passed on: some quote the token, or tell an attacker about the user.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from extproc import strictjson
@@ -78,6 +78,8 @@ _OTHER = "other"
 UNUSABLE_TOKEN = "unusable_token"  # noqa: S105 - a code
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
+_LONGEST_RETRY_AFTER = 300  # seconds: a provider must not send clients away for long
+_SECONDS = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 TOKEN_EXCHANGE_OUTCOMES = (
     ("ok", ""),
@@ -93,7 +95,7 @@ TOKEN_EXCHANGE_OUTCOMES = (
 """Every usual pair of outcome and error code; no code if the provider did not answer."""
 
 
-def denied(status: int, body: bytes) -> Denied:
+def denied(status: int, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> Denied:
     """Return the denial for an answer that is not a success."""
     try:
         members: Mapping[str, object] = strictjson.loads_object(body)
@@ -104,7 +106,7 @@ def denied(status: int, body: bytes) -> Denied:
     detail = f"the token endpoint answered {status} {code if error else 'without an error code'}"
     if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS:
         known = code if (_UNAVAILABLE.value, code) in TOKEN_EXCHANGE_OUTCOMES else _OTHER
-        return Denied(_UNAVAILABLE, detail, code=known)
+        return Denied(_UNAVAILABLE, detail, code=known, retry_after=_retry_after(headers))
     meaning = _MEANINGS.get(
         code, _Meaning(_MISCONFIGURED, "is token_endpoint the provider's token endpoint?")
     )
@@ -113,3 +115,11 @@ def denied(status: int, body: bytes) -> Denied:
     if isinstance(suberror, str):
         meaning = _SUBERRORS.get(suberror, meaning)
     return Denied(meaning.reason, f"{detail}; {meaning.advice}" if meaning.advice else detail, code=code)
+
+
+def _retry_after(headers: Iterable[tuple[str, str]]) -> int | None:
+    """Return the seconds of ``Retry-After`` (RFC 9110 10.2.3), limited; None without it, or for a date."""
+    for name, value in headers:
+        if name.lower() == "retry-after" and _SECONDS.fullmatch(value):
+            return min(int(value), _LONGEST_RETRY_AFTER) or None
+    return None

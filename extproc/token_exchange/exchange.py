@@ -108,10 +108,11 @@ class TokenExchanges:
         """Exchange a user's token at the provider, and verify what comes back.
 
         Raises:
-            Denied: with a reason of the token exchange, or ``KEYS_UNAVAILABLE``.
+            Denied: with a reason of the token exchange, ``KEYS_UNAVAILABLE`` or ``CONFIGURATION_CHANGED``.
         """
-        exchange, verifier = self._exchanges[identity.issuer], self._verifier
-        assert verifier is not None  # noqa: S101 - it comes with the exchanges
+        exchange, verifier = self._exchanges.get(identity.issuer), self._verifier
+        if exchange is None or verifier is None:
+            raise Denied(Reason.CONFIGURATION_CHANGED, "the issuer's tokens are not exchanged any more")
         answer = await exchange.calls.call(
             identity.owner,
             lambda until: exchange.endpoint.exchange(unverified_token, until),

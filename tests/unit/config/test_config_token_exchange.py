@@ -83,6 +83,15 @@ def test_clear_text_must_be_allowed_unless_it_stays_on_this_machine():
     assert _exchange({"token_endpoint": "http://idp.example/token", "insecure_plaintext": True})
 
 
+def test_metadata_that_names_the_endpoint_comes_over_https_or_from_this_machine():
+    plain = {"issuer": "http://idp.example", "allow_insecure_http": True}
+    with pytest.raises(config.ConfigError, match="fetched in clear text"):
+        _parse(issuer=plain)
+    assert _exchange({"token_endpoint": "https://idp.example/token"}, issuer=plain)
+    assert _exchange({"insecure_plaintext": True}, issuer=plain)
+    assert _exchange(issuer={"issuer": "http://127.0.0.1:8080"})
+
+
 def test_only_one_setting_says_what_sts_gets():
     with pytest.raises(config.ConfigError, match="exclude each other"):
         _parse(issuer={"sts_token_header": "x-id-token"})

@@ -54,8 +54,12 @@ class Host:
 
 
 class Secret:
+    def __init__(self):
+        self.proofs = 0
+
     def proof(self, token_endpoint):
-        return Proof({"authorization": "Basic canary"}, {"for": token_endpoint})
+        self.proofs += 1
+        return Proof({"authorization": "Basic canary"}, {"for": token_endpoint, "jti": str(self.proofs)})
 
 
 @pytest.fixture
@@ -143,7 +147,8 @@ def test_metadata_that_is_old_is_read_again_and_the_connections_stay(host, monke
             (answer({"issuer": ISSUER, "token_endpoint": url}), Reason.TOKEN_EXCHANGE_MISCONFIGURED)
             for url in (
                 "http://idp.example/token", "token", "https://u:p@idp.example/token", "https://[x/token",
-                "https://idp.example/token?a=b", "file:///etc/passwd", "https://idp.example:x/token",
+                "https://idp.example/token?a=b", "https://idp.example/to ken", "https://idp.example/t\u00f6ken",
+                "https://idp.example/token\n", "https://", "file:///etc/passwd", "https://idp.example:x/token",
             )
         ),
     ],
@@ -169,6 +174,29 @@ def test_a_broken_connection_is_tried_once_more(host):
     assert denial(host).reason is Reason.TOKEN_EXCHANGE_UNAVAILABLE
 
 
+def test_a_second_attempt_proves_the_client_anew(host):
+    host.answers = [HttpError("timed out"), answer({"access_token": "n.e.w"})]
+    assert exchange(host) == "n.e.w"
+    assert [form["jti"] for _, _, form in host.asked] == [["1"], ["2"]]  # the first may have been read
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7),
+        ("86400", 300),
+        ("0", None),
+        ("-1", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_a_provider_says_when_to_try_again(host, value, seconds):
+    host.answers = [HttpAnswer(429, (("Retry-After", value),), b"")]
+    denied = denial(host)
+    assert (denied.reason, denied.retry_after) == (Reason.TOKEN_EXCHANGE_UNAVAILABLE, seconds)
+
+
 def test_there_is_no_second_attempt_after_the_deadline(host):
     host.answers = [HttpError("timed out")]
     assert denial(host, within=0.01).reason is Reason.TOKEN_EXCHANGE_UNAVAILABLE
@@ -180,6 +208,9 @@ def test_there_is_no_second_attempt_after_the_deadline(host):
     [
         (answer(b"<html>login</html>"), Reason.TOKEN_EXCHANGE_UNAVAILABLE),
         (answer(b"[]"), Reason.TOKEN_EXCHANGE_UNAVAILABLE),
+        (answer(b'{"access_token": "n.e.w", "access_token": "o.l.d"}'), Reason.TOKEN_EXCHANGE_UNAVAILABLE),
+        (answer(b'{"access_token": "n.e.w", "expires_in": NaN}'), Reason.TOKEN_EXCHANGE_UNAVAILABLE),
+        (answer(b'{"a":' * 5000 + b"1" + b"}" * 5000), Reason.TOKEN_EXCHANGE_UNAVAILABLE),
         *(
             (answer({"access_token": token}), Reason.TOKEN_EXCHANGE_MISCONFIGURED)
             for token in ("", 7, None, "x" * 20_001, "t\u00f6ken")

@@ -199,6 +199,12 @@ async def test_only_issuers_that_have_an_exchange_exchange(make):
     assert not parts.exchanges.applies_to(user)
 
 
+async def test_a_request_that_a_reload_overtakes_is_denied(make):
+    parts = make()
+    parts.exchanges.apply({}, parts.verifier)
+    assert (await parts.denial(exchanged())).reason is Reason.CONFIGURATION_CHANGED
+
+
 async def test_an_exchange_that_is_not_configured_any_more_ends_when_no_request_waits(make, monkeypatch):
     monkeypatch.setattr(module, "CLOSE_AFTER", 0.0)
     parts = make()
