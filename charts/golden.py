@@ -13,9 +13,14 @@ CHART = HERE / "extproc"
 
 def rendered(helm: str, values: Path, release: str = "extproc") -> str:
     """Return what Helm renders; the chart must pass its linter too."""
-    subprocess.run(
-        [helm, "lint", "--quiet", "--strict", CHART, "--values", values], check=True, stdout=sys.stderr
+    lint = subprocess.run(
+        [helm, "lint", "--quiet", "--strict", CHART, "--values", values],
+        check=False,
+        capture_output=True,
+        text=True,
     )
+    if lint.returncode:
+        sys.exit(lint.stdout + lint.stderr)
     command = [helm, "template", release, CHART, "--namespace", "mcp", "--values", values]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""Write what the chart has from elsewhere: its README, alert rules, dashboard and admission policy.
+"""Write what the chart has from elsewhere: its README and the admission policy.
 
 Run by ``make reference``; tests fail where a file is out of date.
 """
@@ -12,7 +12,7 @@ from extproc.envoy_gateway.admission import admission_policy
 from extproc.envoy_gateway.options import GatewayOptions
 
 HERE = Path(__file__).parent
-CHART, MONITORING = HERE / "extproc", HERE.parent / "docs" / "monitoring"
+CHART = HERE / "extproc"
 _README = """\
 # Helm chart
 
@@ -84,12 +84,7 @@ def admission() -> str:
 
 def written() -> dict[Path, str]:
     """Return the content of each file that is made from something else."""
-    monitoring = {name: (MONITORING / name).read_text("utf-8") for name in ("alerts.yaml", "dashboard.json")}
-    return {
-        CHART / "README.md": readme(),
-        CHART / "templates" / "admission.yaml": admission(),
-        **{CHART / "files" / name: text for name, text in monitoring.items()},
-    }
+    return {CHART / "README.md": readme(), CHART / "templates" / "admission.yaml": admission()}
 
 
 if __name__ == "__main__":
