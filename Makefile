@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart aws-templates examples idp-docs protos aws-commands clean
+.PHONY: help reference docs diagrams instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart aws-templates examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -39,6 +39,7 @@ help:
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make instructions  of a warm request of the real server, by callgrind, beside those committed (needs valgrind)"
 	@echo "make reference  writes what the docs have from code: docs/commands.md, tables of settings, the JSON Schema"
+	@echo "make docs   the documentation as a site, in site/ (make diagrams: draws its diagrams anew, needs npm and Chromium)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 
 # $(call environment,folder): a new one, with pip only.
@@ -77,6 +78,23 @@ test: $(STAMP)
 reference: $(STAMP)
 	@$(BIN)/python docs/reference.py
 	@$(BIN)/python charts/reference.py
+
+# The documentation as a site, for a server or to be opened as files. Its environment is its own; building needs no network.
+SITE := .venv-docs
+docs: $(SITE)/.installed
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/python -m mkdocs build --strict --clean && echo "site/index.html"
+
+$(SITE)/.installed: requirements/docs.txt
+	$(call environment,$(SITE))
+	@$(SITE)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+# The pictures are committed: only whoever changes a diagram needs these.
+MERMAID := @mermaid-js/tiny@11.17.2
+diagrams:
+	@test -f .diagrams/package/dist/mermaid.tiny.js || { mkdir -p .diagrams && cd .diagrams \
+	  && npm pack --silent $(MERMAID) && tar xzf *.tgz; }
+	@$(PYTHON) website/diagrams.py .diagrams/package/dist/mermaid.tiny.js
 
 # With those that take their own time (the marker "long").
 test-all: $(STAMP)
@@ -204,6 +222,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra otel --extra valkey --extra console -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
+	$(COMPILE) requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) requirements/validators.in -o requirements/validators.txt
 	$(COMPILE) requirements/mutants.in -c requirements/dev.txt -o requirements/mutants.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --resolution lowest-direct -o requirements/oldest.txt
@@ -271,4 +290,4 @@ aws-commands: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m support.aws_cli record
 
 clean:
-	rm -rf $(STORES) $(KUBERNETES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(STORES) site .diagrams $(KUBERNETES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -433,13 +433,16 @@ def sign(*, as_json: bool, error_body: str | None, example: bool) -> None:
 @click.option(
     "--no-cimd", is_flag=True, help="Do not accept client id metadata documents, which are on the internet."
 )
-def demo(*, keep: bool, ports: str, no_cimd: bool) -> None:
+@click.option("--services", is_flag=True, help="Run only what a gateway stands between, at fixed ports.")
+def demo(*, keep: bool, ports: str, no_cimd: bool, services: bool) -> None:
     """Run the embedded stack and drive it with a real MCP client. Needs the extra "demo"."""
     try:
-        from extproc.demo.command import run
+        from extproc.demo.command import run, run_services
     except ModuleNotFoundError as error:
         from extproc.extras import how_to_install
 
         click.echo(f"extproc demo needs {error.name}: {how_to_install('demo')}", err=True)
         sys.exit(1)
+    if services:
+        sys.exit(0 if run_services() else 1)
     sys.exit(0 if run(keep=keep, fixed_ports=ports == "fixed", client_documents=not no_cimd) else 1)

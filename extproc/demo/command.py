@@ -18,6 +18,18 @@ from extproc.demo.settings import FIXED, FIXED_CONSOLE
 from extproc.demo.snippets import snippets
 from extproc.demo.stack import Stack, StackError
 
+_SERVICES = """\
+identity provider  {at.issuer}   (users demo-admin, demo-developer, demo-guest)
+STS                http://{at.sts}
+MCP server         http://{at.mcp}   (its SigV4 check refuses what is not signed)
+
+They stay up until Ctrl-C. In another terminal, a gateway between them (docs/quickstart.md):
+
+extproc init --idp generic --issuer {at.issuer} --resource {at.resource} \\
+  --role arn:aws:iam::123456789012:role/DemoDeveloper --group developers \\
+  --target-url http://{at.mcp} --sts-url http://{at.sts} --output extproc.yaml
+extproc run --config extproc.yaml"""
+
 
 def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True) -> bool:
     """Run the demo; return whether everything was as expected."""
@@ -66,6 +78,26 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True)
     verdict = "[green]Everything was as expected.[/green]" if as_expected else "[red]Not as expected.[/red]"
     console.print(verdict)
     return as_expected
+
+
+def run_services() -> bool:
+    """Run the demo's services without a gateway, at fixed addresses, until Ctrl-C; return success."""
+    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="extproc-demo-") as directory:
+        stack = Stack(Path(directory), addresses=FIXED)
+        try:
+            stack.start_services()
+            console.print(_SERVICES.format(at=FIXED), highlight=False, markup=False, soft_wrap=True)
+            threading.Event().wait()
+        except StackError as error:
+            console.print(f"[red]extproc demo:[/red] {error}", highlight=False)
+            return False
+        except KeyboardInterrupt:
+            console.print("Stopped.")
+        finally:
+            stack.stop()
+    return True
 
 
 def _console_address(*, fixed: bool) -> str:

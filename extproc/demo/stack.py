@@ -21,6 +21,7 @@ from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.options import EnvoyOptions
 from extproc.extras import how_to_install
 
+SERVICES = ("idp", "sts", "mcp")
 READY_WITHIN = 60.0  # seconds
 STOPPED_WITHIN = 10.0
 _POLL = 0.05
@@ -95,7 +96,7 @@ class Stack:
     def start(self) -> None:
         """Start every part and wait until each is ready."""
         at = self.addresses
-        self._check_ports()
+        self._check_ports(tuple(f.name for f in dataclasses.fields(at) if f.name != "host"))
         extproc_config = self.directory / "extproc.yaml"
         settings = extproc_yaml(
             at,
@@ -108,11 +109,19 @@ class Stack:
         options = dataclasses.replace(self._envoy_options, listen=at.envoy, admin=at.envoy_admin)
         rendered = render(config.load(extproc_config), options)
         envoy_config.write_text(self._adjust_envoy(rendered), encoding="utf-8")
-        for parts in (("idp", "sts", "mcp"), ("extproc", "envoy")):
-            for name in parts:
-                self.start_part(name)
-            for name in parts:
-                self.wait_ready(name)
+        self._start(SERVICES)
+        self._start(("extproc", "envoy"))
+
+    def start_services(self) -> None:
+        """Start what the gateway stands between, without the gateway, and wait until each part is ready."""
+        self._check_ports(SERVICES)
+        self._start(SERVICES)
+
+    def _start(self, parts: tuple[str, ...]) -> None:
+        for name in parts:
+            self.start_part(name)
+        for name in parts:
+            self.wait_ready(name)
 
     def start_part(self, name: str) -> None:
         """Start one part, without waiting for it."""
@@ -199,9 +208,8 @@ class Stack:
         options = self._idp_options if name == "idp" else ()
         return [sys.executable, *service_arguments(name, self.addresses), *options]
 
-    def _check_ports(self) -> None:
+    def _check_ports(self, parts: tuple[str, ...]) -> None:
         """Raise an error that names all ports in use, before any part fails because of one of them."""
-        parts = [field.name for field in dataclasses.fields(self.addresses) if field.name != "host"]
         taken = [
             f"{getattr(self.addresses, part)} ({part})"
             for part in parts
