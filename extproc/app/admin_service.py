@@ -215,8 +215,8 @@ class AdminService:
         if selector == Selector():
             raise RefusedError("at least one of issuer, subject, jti and role_arn is required")
         shared = self._state.shared_store
-        if request.repeats and shared is not None and shared.revocations.table.get(selector) is not None:
-            return admin_pb2.RevokeResponse()  # the store says what holds now
+        if request.repeats and shared is not None and shared.revocations.table.get(selector).is_lifted:
+            return admin_pb2.RevokeResponse()  # by another replica, since it was made
         seconds = messages.refuse_for(request)
         until = self._state.clock() + seconds if seconds > 0 else None
         try:

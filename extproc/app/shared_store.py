@@ -45,7 +45,7 @@ def build_shared_store(
             role_arn=revoked.selector.role_arn,
             refused_until=revoked.deny_until,
         )
-        if revoked.deny_until is None and revoked.selector.role_arn is None:
+        if revoked.is_lifted:
             deny_list.remove(revoked.selector)
         try:
             revocation.revoke(revoked.selector, deny_until=revoked.deny_until)

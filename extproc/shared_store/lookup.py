@@ -12,6 +12,7 @@ from extproc.shared_store.calls import Client, Reply
 from extproc.shared_store.entries import Entry
 from extproc.shared_store.patience import Patience, UnavailableError
 from extproc.shared_store.scripts import FIND
+from extproc.shared_store.sealing import MAX_SEALED
 
 LEASE = 2.0
 """Seconds of a lease, and the most that other replicas wait: what a dead replica costs at most."""
@@ -100,14 +101,14 @@ class Lookup:
         """Return what was found, and whether there was a value that is not usable."""
         value_key, lease_key = self.keys
         reply = await self._client.evaluate(
-            FIND, [value_key, lease_key], self.fence, round(LEASE * _MILLISECONDS)
+            FIND, [value_key, lease_key], self.fence, round(LEASE * _MILLISECONDS), MAX_SEALED
         )
         found, is_odd = self._opened(self._entry.names[0], reply), isinstance(reply, bytes)
         if found is not None:
             return found, False
         if reply != 0:
             for name in self._entry.names[1:]:  # while the secret is being rotated
-                reply_by_old_name = await self._client.call("GET", self._keys(name)[0])
+                reply_by_old_name = await self._client.call("GETRANGE", self._keys(name)[0], 0, MAX_SEALED)
                 found = self._opened(name, reply_by_old_name)
                 if found is not None:
                     self.by_old_name = True

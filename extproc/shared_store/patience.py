@@ -107,6 +107,7 @@ class Patience:
         except CallError as error:
             if not error.answered:
                 raise self._failed(Outcome.FAILED, str(error)) from None
+            self.failure = str(error)
             self._breaker.succeeded()
             raise self._given_up(Outcome.REFUSED, str(error)) from None
         except BaseException:

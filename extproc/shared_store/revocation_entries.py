@@ -1,11 +1,12 @@
 """Revocations as replicas share them: sealed with the server secret, and found by what they select.
 
-Whoever can write to the store can make replicas that start forget a revocation, by removing it. It cannot
-make one up, change one, or bring back an older one: replicas keep the newest that they have seen.
+Whoever can write to the store can remove a revocation, or put an older form of it back. No replica that knows
+it forgets it for that, and each puts it back. Without the server secret none can be made up or changed.
 """
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,23 +22,63 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentit
 
 @dataclass(frozen=True, slots=True)
 class SharedRevocation:
-    """A revocation, or that one was taken back. Times in seconds since the epoch.
+    """All that happened to the users and credentials of one selector. Times in seconds since the epoch.
+
+    Two replicas may change one at the same time. So none replaces another: they are merged, and what refuses
+    more is kept.
 
     Attributes:
-        revoked_at: credentials obtained until then are not taken from the store.
-        deny_until: until when the selected users are refused; None if they are not.
-        changed_at: when it was made or taken back: of two with equal selectors the later one counts.
+        revoked_at: credentials obtained until then are not taken from the store; 0.0 if none were revoked.
+        kept_until: until then it is kept: an older one that is put back into the store changes nothing.
+        denied_at: when the users were last refused; 0.0 if never.
+        denied_until: until when, unless that was lifted.
+        lifted_at: when refusals from before were last taken back; 0.0 if never.
     """
 
     selector: Selector
     revoked_at: float
-    deny_until: float | None
-    changed_at: float
+    kept_until: float
+    denied_at: float = 0.0
+    denied_until: float = 0.0
+    lifted_at: float = 0.0
 
     @property
-    def over_at(self) -> float:
-        """When it makes no difference any more."""
-        return max(self.deny_until or 0.0, self.revoked_at + LONGEST_SESSION)
+    def deny_until(self) -> float | None:
+        """Until when the selected users are refused; None if they are not."""
+        return self.denied_until if self.denied_at > self.lifted_at else None
+
+    @property
+    def is_lifted(self) -> bool:
+        """Whether a refusal was taken back, and there was none since."""
+        return self.lifted_at > 0 and self.deny_until is None
+
+    def revoked(self, now: float, *, deny_until: float | None) -> "SharedRevocation":
+        """Return what it is after a revocation now; None for ``deny_until`` leaves an earlier refusal."""
+        kept_until = now + LONGEST_SESSION
+        if deny_until is None:
+            return self.merged(SharedRevocation(self.selector, now, kept_until))
+        # The clock of the replica that lifted the last refusal may be ahead.
+        denied_at = max(now, math.nextafter(self.lifted_at, math.inf))
+        kept_until = max(kept_until, deny_until)
+        return self.merged(SharedRevocation(self.selector, now, kept_until, denied_at, deny_until))
+
+    def lifted(self, now: float) -> "SharedRevocation":
+        """Return what it is after refusals were taken back now. Credentials stay revoked."""
+        lifted_at = max(now, self.denied_at)
+        return self.merged(SharedRevocation(self.selector, 0.0, now + LONGEST_SESSION, lifted_at=lifted_at))
+
+    def merged(self, other: "SharedRevocation") -> "SharedRevocation":
+        """Return what both say together."""
+        lifted_at = max(self.lifted_at, other.lifted_at)
+        refusals = [each for each in (self, other) if each.denied_at > lifted_at]
+        return SharedRevocation(
+            self.selector,
+            max(self.revoked_at, other.revoked_at),
+            max(self.kept_until, other.kept_until),
+            max((each.denied_at for each in refusals), default=0.0),
+            max((each.denied_until for each in refusals), default=0.0),
+            lifted_at,
+        )
 
     def name(self, keys: ServerKeys) -> str:
         """Return its name in the store: equal selectors have equal names."""
@@ -60,13 +101,14 @@ def unseal(keys: Sequence[ServerKeys], name: str, sealed: bytes) -> SharedRevoca
         if each.key_id == key_id:
             content = sealing.unseal(sealed, key=each.revocations, key_id=key_id, name=name)
             if content is not None:
+                # Whoever wrote it has the server secret, so its form needs no check.
                 selector, *times = json.loads(content)
                 return SharedRevocation(Selector(*selector), *times)
     return None
 
 
 class RevocationTable:
-    """The newest revocation of each selector."""
+    """The revocations that are known, by their selectors."""
 
     def __init__(self) -> None:
         self._by_place: dict[tuple[str, str], dict[Selector, SharedRevocation]] = {}
@@ -74,17 +116,14 @@ class RevocationTable:
     def __iter__(self) -> Iterator[SharedRevocation]:
         return (each for place in self._by_place.values() for each in list(place.values()))
 
-    def get(self, selector: Selector) -> SharedRevocation | None:
-        """Return the revocation with exactly these conditions."""
-        return self._by_place.get(_place(selector), {}).get(selector)
+    def get(self, selector: Selector) -> SharedRevocation:
+        """Return the revocation with exactly these conditions; one of nothing if there is none."""
+        known = self._by_place.get(_place(selector), {}).get(selector)
+        return known if known is not None else SharedRevocation(selector, 0.0, 0.0)
 
-    def add(self, revocation: SharedRevocation) -> bool:
-        """Keep a revocation; return False if an equal or later one of its selector is known."""
-        known = self.get(revocation.selector)
-        if known is not None and known.changed_at >= revocation.changed_at:
-            return False
+    def put(self, revocation: SharedRevocation) -> None:
+        """Replace what is known of its selector."""
         self._by_place.setdefault(_place(revocation.selector), {})[revocation.selector] = revocation
-        return True
 
     def remove(self, revocation: SharedRevocation) -> None:
         """Forget a revocation that is over."""

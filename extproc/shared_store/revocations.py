@@ -19,11 +19,13 @@ from extproc.clock import Clock
 from extproc.sessions.revocation import Selector
 from extproc.shared_store.calls import CallError, Client
 from extproc.shared_store.keys import ServerKeys
-from extproc.shared_store.patience import Patience, UnavailableError
+from extproc.shared_store.patience import Outcome, Patience, UnavailableError
 from extproc.shared_store.revocation_entries import RevocationTable, SharedRevocation, unseal
-from extproc.shared_store.scripts import ANNOUNCE, POLL, REPLICAS
+from extproc.shared_store.scripts import ANNOUNCE, ASK, POLL, REPLICAS, REVOCATIONS
+from extproc.shared_store.sealing import MAX_SEALED, TooLargeError
 
 POLL_EVERY = 0.5  # seconds
+_POLLS_APART = 0.05  # seconds
 CONFIRMED_WITHIN = 2.0  # seconds that a revocation waits for the other replicas
 _LOOK_AGAIN = 0.05  # seconds: between two looks at who has confirmed
 _SUBSCRIBE_AGAIN = 1.0  # seconds: after a failure
@@ -74,7 +76,8 @@ class SharedRevocations:
             f"{prefix}:{{revocations}}:{name}" for name in ("entries", "revision", "replicas", "changed")
         )
         self._replica = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._revision: bytes | None = None
+        self._state = b""  # of the store, when it was last read
+        self._opened: dict[tuple[bytes, bytes], SharedRevocation | None] = {}  # by names and sealed values
         self._is_behind = True  # the store may lack what is known here, and the other way round
         self._changed = asyncio.Event()
         self.table = RevocationTable()
@@ -87,20 +90,21 @@ class SharedRevocations:
         Raises:
             UnavailableError: the store did not take it. It gets it when it is back.
         """
-        now = self._clock()
-        return await self._announce(SharedRevocation(selector, now, deny_until, now))
+        return await self._announce(self.table.get(selector).revoked(self._clock(), deny_until=deny_until))
 
     async def take_back(self, selector: Selector) -> Confirmation:
         """Share that a revocation refuses no user any more.
 
         Credentials from before it stay revoked. Waits and raises as ``announce``.
         """
-        known, now = self.table.get(selector), self._clock()
-        revoked_at = known.revoked_at if known is not None else now
-        return await self._announce(SharedRevocation(selector, revoked_at, None, now))
+        return await self._announce(self.table.get(selector).lifted(self._clock()))
 
     async def _announce(self, revocation: SharedRevocation) -> Confirmation:
-        self.table.add(revocation)
+        try:
+            revocation.seal(self._keys[0])
+        except TooLargeError:
+            raise UnavailableError(Outcome.REFUSED, "the conditions are too long") from None
+        self.table.put(revocation)
         self._is_behind = True  # until the store has it
         revision = await self._put(revocation)
         until = time.monotonic() + CONFIRMED_WITHIN
@@ -112,9 +116,15 @@ class SharedRevocations:
             await asyncio.sleep(_LOOK_AGAIN)
 
     async def load(self) -> bool:
-        """Read all revocations before the process serves; return False if the store does not answer."""
+        """Read all revocations before the process serves; return False if the store does not answer.
+
+        The store may have lost some, or have been set back. So other replicas are asked to put them back.
+        """
         try:
             await self._poll()
+            await self._patience.probe(
+                lambda: self._client.evaluate(ASK, [self._revision_key], secrets.token_hex(8), self._channel)
+            )
         except UnavailableError as error:
             _log.warning("shared_store_not_available", why=str(error))
             return False
@@ -125,13 +135,14 @@ class SharedRevocations:
         listening = asyncio.ensure_future(self._listen())
         try:
             while True:
+                await asyncio.sleep(_POLLS_APART)  # however many messages come
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), POLL_EVERY)
+                    await asyncio.wait_for(self._changed.wait(), POLL_EVERY - _POLLS_APART)
                 self._changed.clear()
                 try:
                     await self._poll()
                 except UnavailableError:
-                    self._revision = None  # what came back may have lost something
+                    self._is_behind = True  # what comes back may have lost something
                 except Exception as error:  # noqa: BLE001 - whatever the store answered: it is asked again
                     _log.error("shared_store_poll_failed", kind=type(error).__name__)
         finally:
@@ -142,53 +153,57 @@ class SharedRevocations:
     async def _poll(self) -> None:
         now = self._clock()
         for revocation in list(self.table):
-            if revocation.over_at <= now:
+            if revocation.kept_until <= now:
                 self.table.remove(revocation)
-        revision = await self._say(self._revision)
-        if revision != self._revision or revision is None or self._is_behind:
+        state = await self._say(self._state)
+        if state != self._state or self._is_behind:
             self._is_behind = False
             try:
                 await self._read()
-            except UnavailableError:
+            except BaseException:
                 self._is_behind = True
                 raise
-            self._revision = revision
-            await self._say(revision)
+            self._state = state
+            await self._say(state)
         self.polled_at = time.monotonic()
 
-    async def _say(self, revision: bytes | None) -> bytes | None:
-        found: bytes | None = await self._patience.probe(
+    async def _say(self, state: bytes) -> bytes:
+        found: bytes = await self._patience.probe(
             lambda: self._client.evaluate(
-                POLL, [self._revision_key, self._replicas], self._replica, revision or b"0"
+                POLL, [self._revision_key, self._replicas, self._entries], self._replica, state
             ),
         )
         return found
 
     async def _read(self) -> None:
         """Take over what the store has, and put there what it lacks."""
-        found = await self._patience.probe(
-            lambda: self._client.call("HGETALL", self._entries), seconds=_READ_WITHIN
+        size, found = await self._patience.probe(
+            lambda: self._client.evaluate(REVOCATIONS, [self._entries], MAX_SEALED), seconds=_READ_WITHIN
         )
-        if isinstance(found, list):  # a client of the older protocol
-            found = dict(zip(found[::2], found[1::2], strict=True))
-        now, stored, over, unusable = self._clock(), RevocationTable(), [], 0
-        for field, sealed in found.items():
-            revocation = unseal(self._keys, field.decode(errors="replace"), sealed)
-            if revocation is None:
-                unusable += 1
-            elif revocation.over_at <= now:
-                over.append(field)
-            else:
-                stored.add(revocation)
-        self.unusable = unusable
+        items = list(zip(found[::2], found[1::2], strict=True))
+        before, self._opened = self._opened, {}
+        now, stored, over = self._clock(), RevocationTable(), []
+        for item in items:
+            revocation = self._opened[item] = before[item] if item in before else self._unsealed(*item)
+            if revocation is not None and revocation.kept_until <= now:
+                over.append(item[0])
+            elif revocation is not None:
+                stored.put(stored.get(revocation.selector).merged(revocation))
+        self.unusable = size - sum(each is not None for each in self._opened.values())
         for revocation in stored:
-            if self.table.add(revocation):
-                self._apply(revocation)
+            known = self.table.get(revocation.selector)
+            merged = known.merged(revocation)
+            if merged != known:
+                self._apply(merged)  # first: what fails is tried again with the next poll
+                self.table.put(merged)
         for revocation in list(self.table):
-            if stored.add(revocation):
+            if stored.get(revocation.selector) != revocation:
                 await self._put(revocation)
         if over:
             await self._patience.probe(lambda: self._client.call("HDEL", self._entries, *over))
+
+    def _unsealed(self, name: bytes, sealed: bytes) -> SharedRevocation | None:
+        return unseal(self._keys, name.decode(errors="replace"), sealed)
 
     async def _put(self, revocation: SharedRevocation) -> bytes:
         name, *other_names = (revocation.name(keys) for keys in self._keys)
@@ -208,11 +223,9 @@ class SharedRevocations:
 
     async def _confirmed(self, number: int) -> Confirmation:
         now, said = await self._patience.probe(lambda: self._client.evaluate(REPLICAS, [self._replicas]))
-        if isinstance(said, list):
-            said = dict(zip(said[::2], said[1::2], strict=True))
         living: list[tuple[bytes, bytes]] = []
         gone: list[tuple[bytes, bytes]] = []
-        for replica, last in said.items():
+        for replica, last in zip(said[::2], said[1::2], strict=True):
             seen_at, _, revision = last.partition(b" ")
             (living if int(now) - _number(seen_at) <= _GONE_AFTER else gone).append((replica, revision))
         if gone:

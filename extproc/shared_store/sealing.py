@@ -25,6 +25,10 @@ _LENGTH_BYTES = 4
 _HEADER_BYTES = len(VERSION) + KEY_ID_BYTES
 
 
+MAX_SEALED = _HEADER_BYTES + _NONCE_BYTES + SIZES[-1] + 16
+"""Bytes of the longest sealed value: a longer one opens for no one, and is not read."""
+
+
 class TooLargeError(ValueError):
     """The content is larger than any value may be."""
 

@@ -109,14 +109,13 @@ class StoreSharing:
             if lookup.by_old_name:
                 self._share(session, entry, found, lookup.keys, lookup.fence)
             return found
-        fence = lookup.fence if found is Turn.LEADS else b""
+        # The lease may be ours even without an answer that says so. If it is another's, the fence differs.
         try:
             obtained = await exchange()
         except BaseException:
-            if fence:
-                self._writer.put(Write(lookup.keys, fence=fence))
+            self._writer.put(Write(lookup.keys, fence=lookup.fence))
             raise
-        self._share(session, entry, obtained, lookup.keys, fence)
+        self._share(session, entry, obtained, lookup.keys, lookup.fence)
         return obtained
 
     def _share(

@@ -86,10 +86,11 @@ async def test_a_thousand_users_at_five_instances_are_a_thousand_exchanges(store
 
             await asyncio.gather(*(load() for _ in range(16)))
         exchanges = stack.exchanges()["ok"]
+        shown = stack.store_metrics()
         with capsys.disabled():
             print(
                 f"\n5 instances, killed: {killed}: {dict(statuses)} in {time.monotonic() - began:.0f} s, "
-                f"{exchanges} exchanges of {len(users)} users"
+                f"{exchanges} exchanges of {len(users)} users; {shown}"
             )
         assert exchanges <= (1.02 if killed else 1.0) * len(users)
         assert statuses[200] >= len(requests) - (16 if killed else 0)  # those that were under way

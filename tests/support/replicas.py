@@ -1,5 +1,7 @@
 """Several instances of the server behind one Envoy without affinity, which share a store."""
 
+import collections
+
 import yaml
 
 from extproc.demo.ports import free_ports
@@ -81,6 +83,20 @@ class Replicas(Stack):
     def exchanges(self):
         """How often STS was asked for a role."""
         return self.control("sts", "stats")
+
+    def store_metrics(self):
+        """Sums over the living instances of what their metrics say about the store; zeros are left out."""
+        sums = collections.Counter()
+        for number, process in self.running.items():
+            if process.poll() is None:
+                port = self._ports[len(self._ports) // 2 + number]
+                address = self.addresses.extproc_admin if number == 0 else f"127.0.0.1:{port}"
+                answer = self.http.request("GET", f"http://{address}/metrics").data.decode()
+                for line in answer.splitlines():
+                    if line.startswith("extproc_shared_store_") and "_total" in line:
+                        name, _, value = line.removeprefix("extproc_shared_store_").rpartition(" ")
+                        sums[name] += float(value)
+        return dict(+sums)
 
     def call_admin(self, number, *arguments):
         """Run ``extproc admin`` against one of them."""

@@ -208,7 +208,7 @@ class Replica:
 
     def _apply(self, revoked):
         self.applied.append(revoked)
-        if revoked.deny_until is None and revoked.selector.role_arn is None:
+        if revoked.is_lifted:
             self.deny_list.remove(revoked.selector)
         self.revocation.revoke(revoked.selector, deny_until=revoked.deny_until)
 

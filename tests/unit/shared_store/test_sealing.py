@@ -60,7 +60,11 @@ def shared(**fields):
     )
 
 
-@given(content=st.binary(max_size=33_000), key=st.binary(min_size=32, max_size=32), name=texts)
+@given(
+    content=st.builds(bytes.ljust, st.binary(max_size=100), st.integers(0, 33_000)),
+    key=st.binary(min_size=32, max_size=32),
+    name=texts,
+)
 def test_what_was_sealed_opens_and_has_one_of_a_few_sizes(content, key, name):
     try:
         sealed = sealing.seal(content, key=key, key_id=b"1234", name=name)
@@ -159,8 +163,28 @@ def test_two_secrets_are_read_in_their_order(tmp_path):
     assert read_keys(file) == (OTHER_KEYS, KEYS)
 
 
-def revocation(changed_at=5.0, revoked_at=5.0, deny_until=None, **conditions):
-    return SharedRevocation(Selector(**conditions), revoked_at, deny_until, changed_at)
+HOUR = 3600.0
+
+
+def revocation(now=5.0, deny_until=None, **conditions):
+    return SharedRevocation(Selector(**conditions), 0.0, 0.0).revoked(now, deny_until=deny_until)
+
+
+events = st.lists(
+    st.tuples(st.sampled_from(["revoke", "refuse", "lift"]), st.integers(1, 9), st.integers(0, 9)), max_size=6
+)
+
+
+def after(happened, start=None):
+    state = start or SharedRevocation(Selector(subject="alice"), 0.0, 0.0)
+    for kind, now, length in happened:
+        if kind == "lift":
+            state = state.lifted(float(now))
+        else:
+            state = state.revoked(
+                float(now), deny_until=None if kind == "revoke" else float(now + length) * HOUR
+            )
+    return state
 
 
 @given(
@@ -171,20 +195,55 @@ def revocation(changed_at=5.0, revoked_at=5.0, deny_until=None, **conditions):
     at=times,
 )
 def test_a_revocation_comes_back_as_it_was_and_under_no_other_name(conditions, deny_until, at):
-    made = SharedRevocation(Selector(**conditions), at, deny_until, at)
+    made = revocation(at, deny_until, **conditions)
     sealed, name = made.seal(KEYS), made.name(KEYS)
     assert revocation_entries.unseal((OTHER_KEYS, KEYS), name, sealed) == made
     assert revocation_entries.unseal((OTHER_KEYS, KEYS), name + "0", sealed) is None
     assert revocation_entries.unseal((OTHER_KEYS,), name, sealed) is None
 
 
-def test_of_two_revocations_the_later_one_counts():
+def test_a_revocation_without_a_refusal_leaves_an_earlier_refusal():
+    refused = revocation(5.0, 1000.0, subject="alice")
+    again = refused.revoked(6.0, deny_until=None)
+    assert (again.revoked_at, again.deny_until) == (6.0, 1000.0)
+
+
+def test_of_two_refusals_the_longer_one_counts():
+    assert revocation(5.0, 1000.0, subject="alice").revoked(6.0, deny_until=100.0).deny_until == 1000.0
+
+
+def test_a_refusal_is_lifted_and_made_again_whatever_the_clocks_of_two_replicas_say():
+    refused = revocation(5.0, 1000.0, subject="alice")
+    lifted = refused.lifted(4.0)
+    assert (lifted.deny_until, lifted.is_lifted, lifted.revoked_at) == (None, True, 5.0)
+    again = lifted.revoked(3.0, deny_until=900.0)
+    assert (again.deny_until, again.is_lifted) == (900.0, False)
+
+
+@given(before=events, later=events)
+def test_an_older_form_that_is_put_back_changes_nothing(before, later):
+    old = after(before)
+    new = after(later, old)
+    assert new.merged(old) == old.merged(new) == new
+    assert new.kept_until >= max(old.kept_until, old.deny_until or 0.0)
+
+
+@given(one=events, other=events)
+def test_replicas_that_changed_one_at_the_same_time_agree_and_refuse_what_either_refuses(one, other):
+    first, second = after(one), after(other)
+    both = first.merged(second)
+    assert both == second.merged(first) == both.merged(first) == both.merged(second)
+    if not any(kind == "lift" for kind, _, _ in one + other):
+        assert (both.deny_until or 0.0) == max(first.deny_until or 0.0, second.deny_until or 0.0)
+    assert both.revoked_at == max(first.revoked_at, second.revoked_at)
+
+
+def test_a_table_has_one_of_each_selector():
     table = RevocationTable()
-    assert table.add(revocation(5.0, subject="alice"))
-    assert not table.add(revocation(5.0, subject="alice"))
-    assert not table.add(revocation(4.0, subject="alice"))
-    assert table.add(revocation(6.0, subject="alice"))
-    assert [each.changed_at for each in table] == [6.0]
+    table.put(revocation(5.0, subject="alice"))
+    table.put(revocation(6.0, subject="alice"))
+    assert [each.revoked_at for each in table] == [6.0]
+    assert table.get(Selector(subject="bob")).revoked_at == 0.0
     table.remove(revocation(subject="alice"))
     assert list(table) == []
 
@@ -207,15 +266,16 @@ def test_credentials_are_revoked_by_what_a_revocation_selects(conditions, hits):
     identity = Identity("https://idp.example", "alice", 9e9, {"jti": "7"}, b"k")
     table = RevocationTable()
     assert table.revoked_at(identity, grant()) == 0.0
-    table.add(revocation(revoked_at=3.0, **conditions))
+    table.put(revocation(3.0, **conditions))
     assert table.revoked_at(identity, grant()) == (3.0 if hits else 0.0)
 
 
 def test_a_revocation_without_conditions_is_refused():
     with pytest.raises(ValueError, match="one condition"):
-        RevocationTable().add(revocation())
+        RevocationTable().put(revocation())
 
 
-def test_a_revocation_is_over_when_neither_its_refusal_nor_credentials_from_before_it_are_left():
-    assert revocation(revoked_at=100.0, subject="a").over_at == 100.0 + 12 * 3600
-    assert revocation(revoked_at=100.0, deny_until=1e6, subject="a").over_at == 1e6
+def test_a_revocation_is_kept_until_neither_its_refusal_nor_credentials_from_before_it_are_left():
+    assert revocation(100.0, subject="a").kept_until == 100.0 + 12 * HOUR
+    assert revocation(100.0, 1e6, subject="a").kept_until == 1e6
+    assert revocation(100.0, 1e6, subject="a").lifted(200.0).kept_until == 1e6
