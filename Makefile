@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference docs diagrams instructions demo test test-all coverage mutants alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart aws-templates examples idp-docs protos aws-commands clean
+.PHONY: help reference docs diagrams instructions demo test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart aws-templates examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,6 +29,7 @@ help:
 	@echo "make test-all  those of minutes too: chaos, load, the benchmark, other programs' suites"
 	@echo "make coverage  lines and branches of the request path: fails below 100 %"
 	@echo "make mutants ROOM=signing  changes of a room that its unit tests do not notice (a quarter of an hour)"
+	@echo "make console-test  the console in Chromium: pages, acts, attacks, screenshots (needs chromium; five minutes)"
 	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
 	@echo "make object-stores  the real MinIO and versitygw behind the gateway (needs go; two minutes to build)"
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
@@ -137,6 +138,14 @@ $(VENV)/.installed-mutants: requirements/mutants.txt $(STAMP)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
+# The console in Chromium: pages, acts, attacks, screenshots (CONSOLE_SHOTS=1 writes images/console anew).
+console-test: $(VENV)/.installed-console-test
+	@$(BIN)/python -m pytest -m long tests/e2e/test_console.py $(ARGS)
+
+$(VENV)/.installed-console-test: requirements/console-test.txt $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
 # The figure that commits about speed quote: the same on a busy machine (ARGS="--users 1 1000", ARGS=--write).
 instructions: $(STAMP)
 	@command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind" >&2; exit 1; }
@@ -225,6 +234,7 @@ lock:
 	$(COMPILE) requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) requirements/validators.in -o requirements/validators.txt
 	$(COMPILE) requirements/mutants.in -c requirements/dev.txt -o requirements/mutants.txt
+	$(COMPILE) requirements/console-test.in -c requirements/dev.txt -o requirements/console-test.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --resolution lowest-direct -o requirements/oldest.txt
 
 # The same bytes whenever and wherever they are built from one commit.

@@ -69,6 +69,8 @@ class Docs:
         for position, token in enumerate(tokens):
             if token.type == "heading_open":
                 token.attrSet("id", _slug(tokens[position + 1].content))
+            elif token.type in ("table_open", "fence", "code_block"):
+                token.attrSet("tabindex", "0")  # wide ones scroll, by the keyboard too
             for child in token.children or ():
                 if child.type == "link_open":
                     self._relink(child, name)

@@ -111,6 +111,8 @@ class Stack:
         envoy_config.write_text(self._adjust_envoy(rendered), encoding="utf-8")
         self._start(SERVICES)
         self._start(("extproc", "envoy"))
+        if self.console is not None:
+            self._wait("extproc", f"http://{self.console}/assets/icon.svg", shown="console")
 
     def start_services(self) -> None:
         """Start what the gateway stands between, without the gateway, and wait until each part is ready."""
@@ -137,7 +139,10 @@ class Stack:
         Raises:
             StackError: it ended, or took longer than ``READY_WITHIN``.
         """
-        url = self._ready_url(name)
+        self._wait(name, self._ready_url(name), shown=name)
+
+    def _wait(self, name: str, url: str, *, shown: str) -> None:
+        """Wait until a URL of a part answers; ``shown``: its name for people."""
         started = time.monotonic()
         while time.monotonic() - started < READY_WITHIN:
             if self.processes[name].poll() is not None:
@@ -146,10 +151,10 @@ class Stack:
                 )
             with contextlib.suppress(urllib3.exceptions.HTTPError):
                 if self.http.request("GET", url, timeout=1.0).status == 200:  # noqa: PLR2004
-                    self._progress(f"{name} is ready at {url.split('/')[2]}")
+                    self._progress(f"{shown} is ready at {url.split('/')[2]}")
                     return
             time.sleep(_POLL)
-        raise StackError(f"{name} was not ready within {READY_WITHIN} s:\n{self._log_end(name)}")
+        raise StackError(f"{shown} was not ready within {READY_WITHIN} s:\n{self._log_end(name)}")
 
     def stop_part(self, name: str, *, with_signal: int = signal.SIGTERM) -> int:
         """Stop one part, wait for its end, and return its exit status."""

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
@@ -18,7 +19,9 @@ ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads((ROOT / "docs/monitoring/dashboard.json").read_text())
 ALERTS = yaml.safe_load((ROOT / "docs/monitoring/alerts.yaml").read_text())
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
-FROM_PROMETHEUS = {"instance"}  # a label that the scrape adds
+# Labels that the scrape and the supervisor add, and a variable whose value is any target.
+FROM_PROMETHEUS = {"instance", "worker"}
+VARIABLES = ("$instance", "$worker", "$target")
 _SELECTOR = re.compile(r"\b((?:extproc|process|python)_\w+)\s*(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(=~|=)\s*"([^"]*)"')
 
@@ -49,7 +52,9 @@ def existing():
 
 def problems(expression):
     """Return what an expression uses that does not exist."""
-    expression = expression.replace("$instance", "all")
+    expression = expression.replace(',target=~"$target"', "")
+    for variable in VARIABLES:
+        expression = expression.replace(variable, "all")
     # Prometheus itself makes `up` for each target it scrapes; the product has no such series.
     expression, own = re.subn(r"\bup\{[^}]*\}", "", expression)
     selectors = _SELECTOR.findall(expression)
@@ -154,6 +159,101 @@ def test_every_important_metric_is_on_the_dashboard():
         "extproc_certificate_start_timestamp_seconds",
         "extproc_config_last_reload_timestamp_seconds",
     }
+
+
+STEP = {
+    "type": "object",
+    "required": ["color", "value"],
+    "properties": {"color": {"type": "string"}, "value": {"type": ["number", "null"]}},
+}
+# What Grafana reads of a dashboard (schemaVersion 39), as far as this one uses it.
+SCHEMA = {
+    "type": "object",
+    "required": ["title", "uid", "schemaVersion", "panels", "templating", "time", "description"],
+    "properties": {
+        "uid": {"type": "string", "maxLength": 40},
+        "schemaVersion": {"const": 39},
+        "templating": {
+            "type": "object",
+            "properties": {
+                "list": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["name", "label", "type", "query"],
+                        "properties": {
+                            "type": {"enum": ["datasource", "query"]},
+                            "refresh": {"enum": [1, 2]},
+                            "sort": {"type": "integer", "minimum": 0, "maximum": 8},
+                        },
+                    },
+                }
+            },
+        },
+        "panels": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["id", "title", "type", "description", "gridPos", "fieldConfig", "targets"],
+                "properties": {
+                    "type": {"const": "timeseries"},
+                    "description": {"type": "string", "minLength": 20},
+                    "gridPos": {
+                        "type": "object",
+                        "required": ["x", "y", "w", "h"],
+                        "properties": {"x": {"maximum": 23}, "w": {"minimum": 1, "maximum": 24}},
+                    },
+                    "fieldConfig": {
+                        "type": "object",
+                        "required": ["defaults", "overrides"],
+                        "properties": {
+                            "defaults": {
+                                "type": "object",
+                                "required": ["unit", "thresholds"],
+                                "properties": {
+                                    "thresholds": {
+                                        "type": "object",
+                                        "required": ["mode", "steps"],
+                                        "properties": {
+                                            "mode": {"enum": ["absolute", "percentage"]},
+                                            "steps": {"type": "array", "minItems": 1, "items": STEP},
+                                        },
+                                    }
+                                },
+                            }
+                        },
+                    },
+                    "targets": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "object", "required": ["refId", "expr", "legendFormat"]},
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+def test_the_dashboard_is_what_grafana_reads():
+    jsonschema.validate(DASHBOARD, SCHEMA)
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+    for panel in DASHBOARD["panels"]:
+        values = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+        assert values[0] is None, panel["title"]
+        assert values[1:] == sorted(values[1:]), panel["title"]
+
+
+def test_every_panel_follows_the_chosen_replicas_and_workers_and_those_of_targets_the_targets():
+    names = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
+    assert names == ["datasource", "instance", "worker", "target"]
+    for name, target in PANELS.items():
+        for metric, matchers in _SELECTOR.findall(target["expr"]):
+            assert 'instance=~"$instance"' in matchers, name
+            assert 'worker=~"$worker"' in matchers, name
+            has_target = "target" in existing().get(metric, ())
+            assert ('target=~"$target"' in matchers) is has_target, (name, metric)
 
 
 def test_panels_do_not_overlap():
