@@ -1,6 +1,7 @@
 """Compares a role's trust policy, or an OIDC provider, that exists with what the configuration needs.
 
-Not evaluated: ``Deny`` statements, permission boundaries, service control policies. They only narrow.
+Not evaluated: ``Deny`` statements with conditions, permission boundaries, service control policies. They only
+narrow.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,11 +28,12 @@ def check_role(
         found += _check_provider(role, provider, allowing, subject)
     for first in role.first_roles:
         found += _check_first_role(first, allowing)
-    if max_session_duration is not None and max_session_duration < role.max_session_duration:
-        asked = role.max_session_duration
+    asked = role.max_session_duration
+    if max_session_duration is not None and max_session_duration < asked:
         found.append((MISSING, f"the maximum session duration is {max_session_duration} s, not {asked} s"))
-    if any(entry.effect == "Deny" for entry in statements):
-        found.append((NOTE, "Deny statements are not compared"))
+    if max_session_duration is not None and max_session_duration > asked:
+        found.append((NOTE, f"the maximum session duration is {max_session_duration} s; {asked} s would do"))
+    found += _denials(role, [entry for entry in statements if entry.effect == "Deny"])
     return list(dict.fromkeys(found))
 
 
@@ -72,6 +74,24 @@ def _strangers(role: Role, statements: Sequence[Statement]) -> Iterator[Finding]
                 yield MISSING, f"principal {name} is not the provider of the tokens, which is {twin}"
             else:
                 yield TOO_WIDE, f"also trusts {name}"
+
+
+def _denials(role: Role, statements: Sequence[Statement]) -> Iterator[Finding]:
+    wanted = [
+        *(("Federated", role.provider_arn(entry), WEB_IDENTITY) for entry in role.providers),
+        *(("AWS", entry.arn, ASSUME_ROLE) for entry in role.first_roles),
+    ]
+    for statement in statements:
+        denied = [
+            (name, action)
+            for kind, name, action in wanted
+            if statement.grants(action) and {(kind, name), ("AWS", "*")} & set(statement.principals)
+        ]
+        if statement.conditions or statement.inverted or not denied:
+            yield NOTE, "Deny statements are not compared"
+            continue
+        for name, action in denied:
+            yield MISSING, f"a Deny statement refuses {action} to {name}"
 
 
 def _check_provider(

@@ -20,11 +20,11 @@ class Condition:
 
     @property
     def compares(self) -> bool:
-        """Return whether the operator admits only the listed strings or patterns."""
-        return self.operator.removeprefix("ForAnyValue:").removesuffix("IfExists") in (
-            "StringEquals",
-            "StringLike",
-        )
+        """Return whether the operator admits only the listed strings or patterns.
+
+        Those that end in ``IfExists`` also admit requests without the key.
+        """
+        return self.operator.removeprefix("ForAnyValue:") in ("StringEquals", "StringLike")
 
     def admits(self, value: str) -> bool:
         """Return whether a value is among the strings, or matches a pattern of ``StringLike``."""

@@ -87,6 +87,14 @@ FAULTS = {
         ),
         ("too wide", f"no condition limits {KEY}:aud"),
     ),
+    "an audience only if the token has one": (
+        lambda web, _: web.update(Condition={"StringEqualsIfExists": equal(web)}),
+        ("too wide", f"no condition limits {KEY}:aud"),
+    ),
+    "an external id only if one is sent": (
+        lambda _, chain: chain.update(Condition={"StringEqualsIfExists": equal(chain)}),
+        ("too wide", "no condition limits sts:externalid"),
+    ),
     "no session tags": (
         lambda web, _: web.update(Action="sts:AssumeRoleWithWebIdentity"),
         ("missing", f"sts:TagSession for {ARN}"),
@@ -141,6 +149,11 @@ def test_a_duration_that_is_too_short_is_missing():
     assert check_role(ROLE, trust_policy(ROLE), max_session_duration=3600) == [finding]
 
 
+def test_a_duration_that_is_longer_than_asked_is_a_note():
+    finding = ("note", "the maximum session duration is 43200 s; 7200 s would do")
+    assert check_role(ROLE, trust_policy(ROLE), max_session_duration=43_200) == [finding]
+
+
 def test_a_subject_that_no_condition_asks_for_is_too_wide():
     finding = ("too wide", f"no condition limits {KEY}:sub")
     assert check_role(ROLE, trust_policy(ROLE), subject="staff-*") == [finding]
@@ -151,9 +164,30 @@ def test_conditions_and_denials_that_may_refuse_users_are_notes():
         web["Condition"]["IpAddress"] = {"aws:SourceIp": "192.0.2.0/24"}
 
     assert [kind for kind, _ in checked(change)] == ["note"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"Principal": "*", "Action": "sts:*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+        {"NotPrincipal": {"AWS": FIRST.arn}, "Action": "sts:*"},
+        {"Principal": {"AWS": "arn:aws:iam::123456789012:role/Other"}, "Action": "sts:*"},
+        {"Principal": "*", "Action": "sts:TagSession"},
+    ],
+)
+def test_a_denial_of_some_is_not_compared(statement):
+    denying = trust_policy(ROLE)
+    denying["Statement"].append({"Effect": "Deny", **statement})
+    assert check_role(ROLE, denying) == [("note", "Deny statements are not compared")]
+
+
+def test_a_denial_of_all_that_is_needed_is_named():
     denying = trust_policy(ROLE)
     denying["Statement"].append({"Effect": "Deny", "Principal": "*", "Action": "sts:*"})
-    assert check_role(ROLE, denying) == [("note", "Deny statements are not compared")]
+    assert check_role(ROLE, denying) == [
+        ("missing", f"a Deny statement refuses sts:AssumeRoleWithWebIdentity to {ARN}"),
+        ("missing", f"a Deny statement refuses sts:AssumeRole to {FIRST.arn}"),
+    ]
 
 
 def test_an_external_id_that_the_chain_does_not_send_is_missing():
