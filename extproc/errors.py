@@ -84,6 +84,7 @@ class Reason(StrEnum):
     TARGET_BUSY = "target_busy"
     USER_STREAMS = "user_streams"
     RATE_LIMITED = "rate_limited"
+    TOOLS_LIST_UNREADABLE = "tools_list_unreadable"
     # The server and Envoy.
     CONFIGURATION_CHANGED = "configuration_changed"
     BODY_MODE_WRONG = "body_mode_wrong"
@@ -315,6 +316,9 @@ _OUTCOMES = {
     ),
     Reason.RATE_LIMITED: Outcome(  # RFC 6585 4
         429, "temporarily_unavailable", "Too many requests. Wait before you try again.", 1
+    ),
+    Reason.TOOLS_LIST_UNREADABLE: Outcome(  # RFC 9110 15.6.3
+        502, "server_error", "The gateway cannot read the server's list of tools."
     ),
     Reason.CONFIGURATION_CHANGED: Outcome(503, "temporarily_unavailable", "The request took too long.", 1),
     Reason.BODY_MODE_WRONG: _OUR_FAULT,

@@ -306,6 +306,7 @@ def build_target(target: TargetSettings, *, withhold: Sequence[str] = ()) -> Tar
         default_aws_region=target.default_aws_region,
         aws_chunked=target.aws_chunked_mode,
         mcp=target.mcp,
+        filter_tools_list=target.filter_tools_list,
     )
 
 

@@ -84,7 +84,7 @@ class Reloader:
         """Stop fetching keys and making decisions."""
         self._keep_fresh(())
         self._state.shadow.close()
-        self._current.pipeline.authorization.close()
+        self._current.pipeline.close()
 
     async def reload(self) -> list[str]:
         """Read the configuration file and apply it; return the problems with it, as ``path: message`` lines.

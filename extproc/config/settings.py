@@ -121,6 +121,11 @@ class Settings(Section):
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0  # for requests in flight
 
     @property
+    def reads_responses(self) -> bool:
+        """Return whether extproc reads responses of upstreams."""
+        return self.observe_upstream != "never" or any(target.filter_tools_list for target in self.targets)
+
+    @property
     def break_glass_mappings(self) -> list[str]:
         """Return the names of the mappings that need a reason."""
         named = zip(self.mapping_names, self.role_mappings, strict=True)

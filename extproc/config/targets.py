@@ -29,6 +29,7 @@ class TargetSettings(Section):
     withhold_headers: list[WithholdableHeader] = []
     aws_chunked: AwsChunked | None = None  # default: what the service requires
     mcp: bool | None = None  # whether bodies are MCP messages that rules may read; default: except for S3
+    filter_tools_list: bool = False  # leave out tools that the caller may not call
     endpoint_url: Url | None = None  # where Envoy connects; default: https://HOST
     insecure_plaintext: bool = False  # for an endpoint_url of http:// on another machine
     default_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None

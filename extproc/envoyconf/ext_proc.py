@@ -58,7 +58,7 @@ def ext_proc_filter(
     settings: Settings, options: EnvoyOptions, *, target: TargetSettings | None = None
 ) -> HttpFilter:
     """Return the entry of ``http_filters``. In a cluster, the filter itself has the name of its target."""
-    observes = settings.observe_upstream != "never"
+    observes = settings.reads_responses
     processor = ExternalProcessor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=EXTPROC_CLUSTER),
@@ -71,7 +71,8 @@ def ext_proc_filter(
         message_timeout=timedelta(seconds=longest_answer(settings)),
         failure_mode_allow=False,
         processing_mode=_mode(counts=target is not None and target.counts_streams),
-        # Lets extproc ask for a response's head and the body of a short error. Requests are not affected.
+        # Lets extproc ask for a response's head, and the body of a short error or a list of tools. Requests
+        # are not affected.
         allow_mode_override=observes,
         allowed_override_modes=[
             _mode(counts=counts, response_body=mode)

@@ -15,6 +15,11 @@ def shows_ends(mode: object) -> bool:
     return isinstance(mode, dict) and mode.get("response_trailer_mode") in _SENT
 
 
+def shows_heads(mode: object) -> bool:
+    """Return whether a mode, which extproc may ask for, has the response's head."""
+    return isinstance(mode, dict) and mode.get("response_header_mode") in _SENT
+
+
 def asks_for_trailers(mode: object) -> bool:
     """Return whether a mode, which extproc may ask for, has the request's trailers."""
     return isinstance(mode, dict) and mode.get("request_trailer_mode") in _SENT

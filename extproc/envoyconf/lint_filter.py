@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE as JWT_NAMESPACE
-from extproc.envoyconf.lint_counted import allows, asks_for_trailers, shows_ends
+from extproc.envoyconf.lint_counted import allows, asks_for_trailers, shows_ends, shows_heads
 from extproc.envoyconf.lint_document import Node
 from extproc.envoyconf.lint_values import Expectations, Finding, is_true, seconds
 from extproc.ext_proc.encoding import DECISION_NAMESPACE
 from extproc.header_names import ALWAYS_REPLACED, CARRIERS
 
+_BUFFERED = ("BUFFERED", 2)
 _CHANGED = (*sorted({*ALWAYS_REPLACED, "content-length", "www-authenticate", CARRIERS[0]}), ":path")
 """Headers that extproc sets or removes; one example of those in patterns and long lists."""
 
@@ -42,6 +43,8 @@ def filter_findings(entry: Node, expectations: Expectations) -> Iterator[Finding
             f"{path}.allow_mode_override",
             "not true: extproc sees no answer of AWS, and a wrong region or host goes unnoticed",
         )
+    if expectations.filtered:
+        yield from _filtered_answers(config, path, expectations)
     if expectations.counted and expectations.shows_answers:
         yield from _counted_answers(config, path)
     rules = config.get("mutation_rules")
@@ -82,6 +85,18 @@ def _counted_answers(config: dict[str, Any], path: str) -> Iterator[Finding]:
         yield Finding(
             f"{path}.allowed_override_modes",
             "none with response_trailer_mode SEND: extproc sees no answers of targets that have limits",
+        )
+
+
+def _filtered_answers(config: dict[str, Any], path: str, expectations: Expectations) -> Iterator[Finding]:
+    """Yield the finding if Envoy ignores the mode with which extproc asks for lists of tools."""
+    allowed = [mode for mode in config.get("allowed_override_modes") or [] if isinstance(mode, dict)]
+    bodies = [mode for mode in allowed if mode.get("response_body_mode") in _BUFFERED]
+    if not is_true(config.get("allow_mode_override")) or (allowed and not any(map(shows_heads, bodies))):
+        yield Finding(
+            f"{path}.allowed_override_modes",
+            "none with response_header_mode SEND and response_body_mode BUFFERED: lists of tools of "
+            f"{', '.join(expectations.filtered)} reach clients unfiltered; render this configuration again",
         )
 
 

@@ -31,6 +31,7 @@ class Expectations:
         server_tls: whether extproc's listener has TLS; None if that is not known.
         client_certificate: whether Envoy needs a certificate for extproc.
         verified_by_envoy: whether extproc relies on the jwt_authn filter for an issuer.
+        filtered: names of targets whose lists of tools are filtered.
         counted: hosts of targets whose open requests are counted, by the target's name.
     """
 
@@ -42,6 +43,7 @@ class Expectations:
     server_tls: bool | None = None
     client_certificate: bool = False
     verified_by_envoy: bool = False
+    filtered: tuple[str, ...] = ()
     counted: Mapping[str, str] = field(default_factory=dict)
 
     def is_target(self, cluster: Node) -> bool:

@@ -129,6 +129,31 @@ def encode_response_body_continue() -> bytes:
     return bytes(response.SerializeToString())
 
 
+def encode_response_body(body: bytes) -> bytes:
+    """Replace the upstream's body, which Envoy holds back as a whole."""
+    mutation = BodyMutation(body=body)
+    response = ProcessingResponse(
+        response_body=BodyResponse(
+            response=CommonResponse(
+                header_mutation=HeaderMutation(set_headers=[_set("content-length", str(len(body)))]),
+                body_mutation=mutation,
+            )
+        )
+    )
+    return bytes(response.SerializeToString())
+
+
+def encode_identity_coding() -> bytes:
+    """Ask the upstream for a body without a coding. To be added to the answer to the request's body."""
+    mutation = HeaderMutation(
+        remove_headers=["accept-encoding"], set_headers=[_set("accept-encoding", "identity")]
+    )
+    response = ProcessingResponse(
+        request_body=BodyResponse(response=CommonResponse(header_mutation=mutation))
+    )
+    return bytes(response.SerializeToString())
+
+
 def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     """Encode the mutation as the answer to the head or to the body. A new body fits the latter only.
 

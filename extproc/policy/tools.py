@@ -45,6 +45,12 @@ def variables(name: str, arguments: Any) -> dict[str, Any]:
     return found
 
 
+def listed(name: str) -> dict[str, Any]:
+    """Return ``MEMBERS`` for a call of a tool with unknown arguments: null where they determine a member."""
+    found = variables(name, None)
+    return {**found, "aws": None} if "command" in _tools().get(name, {}) else found
+
+
 def _aws(line: Any) -> dict[str, Any]:
     command: AwsCommand | None = parse(line) if isinstance(line, str) else None
     if command is None:

@@ -160,6 +160,11 @@ def _switch(before: Any, after: Any) -> Kind:
     return Kind.WIDENED if (after or 0) > (before or 0) else Kind.NARROWED
 
 
+def _filter(_before: Any, after: Any) -> Kind:
+    """Judge a setting that shows less if it is true."""
+    return Kind.NARROWED if after else Kind.WIDENED
+
+
 def _schema(before: Any, after: Any) -> Kind:
     return Kind.WIDENED if after is None else Kind.NARROWED if before is None else Kind.WIDENED
 
@@ -201,6 +206,7 @@ _TARGET: Mapping[str, Judge] = {
     "sign_headers": _set,
     "withhold_headers": _needed,
     "insecure_plaintext": _switch,
+    "filter_tools_list": _filter,
     "max_connections": _neutral,
     "max_connections_per_subject": _neutral,
     "max_waiting": _neutral,

@@ -36,6 +36,8 @@ PASS_RESPONSE = Answer(encoding.encode_response_continue(), last=True)
 PASS_PART = Answer(encoding.encode_response_body_continue(), last=False, may_end=True)
 PASS_REST = Answer(encoding.encode_response_body_continue(), last=True)
 PASS_END = Answer(encoding.encode_response_trailers_continue(), last=True)
+IDENTITY_CODING = encoding.encode_identity_coding()
+"""Appended to the answer to the body of a request for a list of tools."""
 
 # By whether the target's open requests are counted. Then the stream stays to the response's end, so the
 # trailers are asked for, and a second mode override must ask for them again.

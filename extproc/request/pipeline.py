@@ -20,6 +20,7 @@ from extproc.request.rate_limited import RateLimitedAuthorization
 from extproc.request.refusal import Refusals
 from extproc.request.responses import Observe, ResponseWatch
 from extproc.request.signature import Signature
+from extproc.request.tools_lists import ListingAdmission, ListingWatch, ToolsLists
 from extproc.request.waiting_denials import WaitingDenials
 from extproc.sessions.credentials import CredentialStore
 from extproc.sessions.decisions import Decisions, OnDecision
@@ -40,6 +41,7 @@ class Pipeline:
         heads: admissions of heads that came before.
         slots: open requests by target. They outlive every configuration.
         observer: receives each decision before the response is sent.
+        tools_lists: filters lists of tools; None if no target wants that.
         reads_jwt_payload: whether ``RequestHead.jwt_payload`` is decoded, which takes time.
     """
 
@@ -52,6 +54,13 @@ class Pipeline:
     refusals: Refusals
     observer: Observer
     reads_jwt_payload: bool
+    tools_lists: ToolsLists | None = None
+
+    def close(self) -> None:
+        """End the threads of this configuration."""
+        self.authorization.close()
+        if self.tools_lists is not None:
+            self.tools_lists.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +99,9 @@ def build(
 ) -> Pipeline:
     """Build the parts for one configuration."""
     metrics = lasting.metrics
-    admission = AdmissionControl(
+    # Rules that do not read messages decide about all tools alike.
+    filters = policy.reads_mcp and targets.filter_tools_list
+    admission = (ListingAdmission if filters else AdmissionControl)(
         resource=resource,
         origins=origins,
         targets=targets,
@@ -142,7 +153,7 @@ def build(
         signature=Signature(
             signer=lasting.signer, deny_list=lasting.deny_list, max_body_bytes=max_body_bytes
         ),
-        responses=ResponseWatch(
+        responses=(ListingWatch if filters else ResponseWatch)(
             observe_upstream, credentials=lasting.credentials, on_response=metrics.answered
         ),
         refusals=Refusals(
@@ -154,4 +165,5 @@ def build(
         ),
         observer=lasting.observer,
         reads_jwt_payload=verifier.reads_jwt_payload,
+        tools_lists=ToolsLists(policy) if filters else None,
     )

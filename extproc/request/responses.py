@@ -72,13 +72,16 @@ class ResponseWatch:
             number = next(signed)
             if number > _ALL_OF_THE_FIRST and number & (number - 1):
                 return False
-        with self._lock:
-            if self.waiting >= self._at_once:
-                return False
-            self.waiting += 1
+        if self.waiting >= self._at_once:
+            return False
+        self._await()
         return True
 
-    def not_shown(self, admission: Admission) -> None:
+    def _await(self) -> None:
+        with self._lock:
+            self.waiting += 1
+
+    def not_shown(self, admission: Admission, _record: RequestRecord | None = None) -> None:
         """Count a stream that Envoy ended before it showed the response."""
         self._end(admission, "not_shown")
 

@@ -54,6 +54,7 @@ from extproc.request.answers import (
 )
 from extproc.request.phases import OUT_OF_TURN, EnvoyReplied, Phase, Progress, receive
 from extproc.request.pipeline import Pipeline
+from extproc.request.tools_lists import held
 from extproc.sessions.session import Authorized
 from extproc.signing.rejections import LONGEST_BODY, UpstreamResponse, body_tells
 from extproc.telemetry.observer import Verdict
@@ -220,13 +221,11 @@ def _signed(
 ) -> Way:
     """Let what follows a signed request pass, and learn from the response."""
     progress.phase = Phase.SIGNED
-    is_kept = progress.slot is not None
     # A counted request without a body: Envoy is to show the response's end, whatever its configuration says.
-    answer.message += b"" if progress.is_watched or admission.needs_body else REQUEST_MODE
-
-    def last(passed: Answer) -> Answer:
-        """Return the stream's last answer, unless the stream is still to be counted."""
-        return Answer(passed.message, last=False, may_end=True) if is_kept else passed
+    if not (progress.is_watched or admission.needs_body):
+        answer.message += REQUEST_MODE
+    if progress.is_watched and progress.record.listing is not None:
+        answer = yield from _listed(pipeline, progress, admission, authorized, answer)
 
     while not answer.last:
         received = receive(progress, (yield answer))
@@ -235,24 +234,51 @@ def _signed(
         elif isinstance(received, decoding.TrailersMessage):
             answer = PASS_TRAILERS
         elif isinstance(received, UpstreamResponse):
-            if body_tells(received):
-                progress.response = received
-                answer = (SHOW_PARTS if received.content_length is None else SHOW_BODY)[is_kept]
-            else:
-                _look_at(pipeline, progress, admission, authorized, received)
-                answer = last(PASS_RESPONSE)
+            answer = _shown(pipeline, progress, admission, authorized, received)
         elif isinstance(received, decoding.ResponseTrailersMessage):
-            answer = last(PASS_END)
+            answer = _last(progress, PASS_END)
         elif progress.response is None:
             raise Denied(*OUT_OF_TURN[decoding.ResponseBodyMessage])
         else:
             progress.response_body += received.body[:LONGEST_BODY]
             if received.is_last or len(progress.response_body) >= LONGEST_BODY:
                 _look_at(pipeline, progress, admission, authorized, progress.response)
-                answer = last(PASS_REST)
+                answer = _last(progress, PASS_REST)
             else:
                 answer = PASS_PART
     yield answer
+
+
+def _listed(
+    pipeline: Pipeline, progress: Progress, admission: Admission, authorized: Authorized, answer: Answer
+) -> Generator[Answer | Wait, Any, Answer]:
+    """Filter a list of tools, and return the answer with which the response goes on."""
+    assert pipeline.tools_lists is not None  # noqa: S101 - or no request for a list is recorded
+    response, passed = yield from held(pipeline.tools_lists, progress, authorized, answer)
+    if passed is None:
+        return _shown(pipeline, progress, admission, authorized, response)
+    _look_at(pipeline, progress, admission, authorized, response)
+    return passed
+
+
+def _shown(
+    pipeline: Pipeline,
+    progress: Progress,
+    admission: Admission,
+    authorized: Authorized,
+    response: UpstreamResponse,
+) -> Answer:
+    """Return the answer to the head of a response."""
+    if body_tells(response):
+        progress.response = response
+        return (SHOW_PARTS if response.content_length is None else SHOW_BODY)[progress.slot is not None]
+    _look_at(pipeline, progress, admission, authorized, response)
+    return _last(progress, PASS_RESPONSE)
+
+
+def _last(progress: Progress, passed: Answer) -> Answer:
+    """Return the stream's last answer, unless the stream is still to be counted."""
+    return passed if progress.slot is None else Answer(passed.message, last=False, may_end=True)
 
 
 def _refused(pipeline: Pipeline, progress: Progress, error: Exception) -> Way:
@@ -314,6 +340,6 @@ def _conclude(pipeline: Pipeline, progress: Progress, authorized: Authorized | N
                 pipeline, progress, progress.admission, authorized, progress.response
             )  # with as much of its body as came
         else:
-            pipeline.responses.not_shown(progress.admission)
+            pipeline.responses.not_shown(progress.admission, progress.record)
     if not progress.is_decided:
         pipeline.refusals.abandon(progress.record, progress.admission, progress.phase.label)

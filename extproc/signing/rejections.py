@@ -106,6 +106,11 @@ class UpstreamResponse:
     has_body: bool = True
 
 
+def is_success(response: UpstreamResponse) -> bool:
+    """Return whether the response has a body and a status of success (RFC 9110 15.3)."""
+    return response.has_body and 200 <= response.status < 300  # noqa: PLR2004
+
+
 def body_tells(response: UpstreamResponse) -> bool:
     """Return whether the body is needed to know whether the response is a rejection, and its cause."""
     return (

@@ -29,6 +29,7 @@ class Target:
         default_aws_region: added to JSON-RPC bodies without a region (``signing.payload``).
         aws_chunked: whether bodies in that coding are decoded or refused.
         mcp: whether bodies are MCP messages that rules may read; None: yes, except for S3.
+        filter_tools_list: whether answers to ``tools/list`` are filtered.
         takes_mcp: the effective value of ``mcp``.
         s3_style: whether the path is signed as sent, neither normalised nor encoded again.
         sends_payload_hash: whether ``x-amz-content-sha256`` is part of the request.
@@ -45,6 +46,7 @@ class Target:
     default_aws_region: str | None = None
     aws_chunked: AwsChunked = "decode"
     mcp: bool | None = None
+    filter_tools_list: bool = False
     takes_mcp: bool = field(init=False)
     s3_style: bool = field(init=False)
     sends_payload_hash: bool = field(init=False)
@@ -95,6 +97,11 @@ class TargetTable:
             (target for target in targets if target.prefix), key=lambda t: len(t.prefix or ""), reverse=True
         )
         self._plain = [target for target in targets if not target.prefix]
+
+    @property
+    def filter_tools_list(self) -> bool:
+        """Return whether any target's lists of tools are filtered."""
+        return any(target.filter_tools_list for target in self._by_name.values())
 
     def sign_any(self, names: Iterable[str]) -> bool:
         """Return whether any target signs one of these headers of clients."""

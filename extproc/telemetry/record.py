@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from extproc.values import Credentials, Grant, Identity, RequestHead
 
@@ -24,6 +25,7 @@ class RequestRecord:
         sign: seconds for the signature.
         withheld: how many of the client's headers were removed.
         is_counted: whether rate limits have counted the request.
+        listing: the request for a list of tools, if its response is to be filtered (``request.tools_lists``).
         stages: when each stage of the request's own work began and ended, in seconds of
             ``time.perf_counter``. A request that waited for the work of another one has no such stage.
     """
@@ -46,6 +48,7 @@ class RequestRecord:
     sign: float | None = None
     withheld = 0
     is_counted = False
+    listing: Any = None
     stages: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
 """The official MCP conformance suite: what a server does directly, it does through the gateway.
 
 https://www.npmjs.com/package/@modelcontextprotocol/conformance against the Python SDK's server. Each check has the same
-outcome in the three forms: direct, through the gateway with rules on claims, and with rules that read the MCP message.
+outcome in the three forms: direct, through the gateway with rules on claims, and with rules that read the MCP message, by
+which lists of tools are filtered too.
 """
 
 import contextlib
@@ -83,6 +84,7 @@ def endpoints(request, server, tmp_path_factory):
             f"http://{host}:{ports['gateway']}" for host in ("127.0.0.1", "localhost")
         ]
         settings["role_mappings"] += RULES[request.param]
+        settings["targets"][0]["filter_tools_list"] = bool(RULES[request.param])
         return yaml.safe_dump(settings)
 
     def with_token(text):

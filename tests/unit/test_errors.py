@@ -37,6 +37,7 @@ def test_the_error_code_fits_the_status(reason):
         404: {"invalid_request"},
         413: {None},
         500: {"server_error"},
+        502: {"server_error"},
         429: {"temporarily_unavailable"},
         431: {"invalid_request"},
         503: {"temporarily_unavailable"},

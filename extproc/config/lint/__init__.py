@@ -12,16 +12,16 @@ from extproc.config.lint.aws import account_warnings, partition_warnings, sts_wa
 from extproc.config.lint.issuers import issuer_warnings, scope_warnings
 from extproc.config.lint.network import listen_warnings, resource_warnings
 from extproc.config.lint.rules import comparison_warnings, message_warnings, name_warnings, validity_warnings
-from extproc.config.lint.targets import target_warnings
+from extproc.config.lint.targets import filter_warnings, target_warnings
 from extproc.config.settings import Settings
 
 
 def warnings(settings: Settings) -> list[str]:
     """Return what is likely wrong, in the order of the sections."""
     checks: tuple[Callable[[Settings], Iterator[str]], ...] = (
-        listen_warnings, resource_warnings, issuer_warnings, scope_warnings, target_warnings, sts_warnings,
-        partition_warnings, name_warnings, account_warnings, comparison_warnings, message_warnings,
-        validity_warnings, _others,
+        listen_warnings, resource_warnings, issuer_warnings, scope_warnings, target_warnings, filter_warnings,
+        sts_warnings, partition_warnings, name_warnings, account_warnings, comparison_warnings,
+        message_warnings, validity_warnings, _others,
     )  # fmt: skip
     return [warning for check in checks for warning in check(settings)]
 

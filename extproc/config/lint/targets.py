@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from urllib.parse import urlsplit
 
+from extproc.config.expressions import expressions
 from extproc.config.fields import repetitions
 from extproc.config.settings import Settings
 from extproc.config.targets import TargetSettings
@@ -23,6 +24,16 @@ def target_warnings(settings: Settings) -> Iterator[str]:
         for outer, inner, place in ((one, other, second), (other, one, first)):
             if outer.prefix and inner.prefix and inner.prefix.startswith(outer.prefix + "/"):
                 yield f"targets[{place}].prefix: {inner.prefix} hides a part of target {outer.name}"
+
+
+def filter_warnings(settings: Settings) -> Iterator[str]:
+    """Yield targets whose lists of tools lose nothing."""
+    reads = {path[0] for _, expression in expressions(settings) for path in expression.reads}
+    for position, target in enumerate(settings.targets):
+        if target.filter_tools_list and target.mcp is False:
+            yield f"targets[{position}].filter_tools_list: rules read no messages with mcp: false"
+        elif target.filter_tools_list and "mcp" not in reads:
+            yield f"targets[{position}].filter_tools_list: no rule reads mcp, so that no tool is left out"
 
 
 def _same_but_name(target: TargetSettings) -> object:

@@ -132,6 +132,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
                 "withhold_headers": [],
                 "aws_chunked": None,
                 "mcp": None,
+                "filter_tools_list": False,
                 "endpoint_url": None,
                 "insecure_plaintext": False,
                 "default_aws_region": None,

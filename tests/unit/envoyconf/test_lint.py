@@ -378,6 +378,33 @@ def test_responses_that_extproc_observes_and_envoy_would_not_show_are_found():
     assert found(broken.document) == []
 
 
+def no_buffered_bodies(config):
+    config["allowed_override_modes"] = config["allowed_override_modes"][:1]
+
+
+def no_heads(config):
+    for mode in config["allowed_override_modes"]:
+        mode["response_header_mode"] = "SKIP"
+
+
+@pytest.mark.parametrize(
+    "seed", [no_buffered_bodies, no_heads, lambda c: c.update(allow_mode_override=False)]
+)
+def test_lists_of_tools_that_envoy_would_not_show_are_found_where_a_target_filters_them(seed):
+    broken = Config()
+    assert found(broken.document, filtered=("aws-mcp",)) == []
+    seed(broken.filter)
+    (only,) = found(broken.document, filtered=("aws-mcp",))
+    assert "lists of tools of aws-mcp reach clients unfiltered" in only
+    assert found(broken.document) == []
+
+
+def test_lists_of_tools_are_shown_by_a_filter_that_allows_any_mode():
+    broken = Config()
+    del broken.filter["allowed_override_modes"]
+    assert found(broken.document, filtered=("aws-mcp",)) == []
+
+
 COUNTED = {"aws-mcp": "aws-mcp.us-east-1.api.aws"}
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from extproc import config
 from extproc.cli import main
 from extproc.envoyconf.bootstrap import render
+from extproc.envoyconf.expectations import expectations_of
 from extproc.envoyconf.options import EnvoyOptions, OptionsError
 
 ROOT = Path(__file__).parents[3]
@@ -63,6 +64,17 @@ def test_overrides_are_allowed_only_where_responses_are_observed_and_for_respons
     bodies = [mode.pop("response_body_mode", "NONE") for mode in ext_proc["allowed_override_modes"]]
     assert bodies == ["NONE", "BUFFERED", "STREAMED"]
     assert all(mode == shown for mode in ext_proc["allowed_override_modes"])
+
+
+def test_overrides_are_allowed_where_lists_of_tools_are_filtered_and_the_lint_expects_them():
+    settings = config.load(Path(SETTINGS)).model_copy(update={"observe_upstream": "never"})
+    target = settings.targets[0].model_copy(update={"filter_tools_list": True})
+    settings = settings.model_copy(update={"targets": [target]})
+    assert settings.reads_responses
+    ext_proc = manager(read(render(settings, EnvoyOptions())))["http_filters"][1]["typed_config"]
+    assert ext_proc["allow_mode_override"] is True
+    expected = expectations_of(settings)
+    assert (expected.shows_answers, expected.filtered) == (True, (target.name,))
 
 
 def test_internal_headers_stay_from_aws_and_the_request_id_goes_on():
