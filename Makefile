@@ -138,7 +138,7 @@ $(VENV)/.installed-mutants: requirements/mutants.txt $(STAMP)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
-# The console in Chromium: pages, acts, attacks, screenshots (CONSOLE_SHOTS=1 writes images/console anew).
+# The console in Chromium: pages, acts, attacks, screenshots (CONSOLE_SHOTS=1 writes tests/screenshots anew).
 console-test: $(VENV)/.installed-console-test
 	@$(BIN)/python -m pytest -m long tests/e2e/test_console.py $(ARGS)
 

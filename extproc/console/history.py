@@ -23,10 +23,19 @@ PAGE = 50
 _ID_BYTES = 8
 _COLUMNS = ("time", "decision", "reason", "issuer", "subject", "role_arn", "tool", "target", "mapping")
 _SCHEMA = f"""
-CREATE TABLE decisions (seq INTEGER PRIMARY KEY, id TEXT UNIQUE, at REAL, line TEXT,
+CREATE TABLE decisions (seq INTEGER PRIMARY KEY, allowed INTEGER, id TEXT UNIQUE, at REAL, line TEXT,
   {", ".join(f"{name} TEXT" for name in _COLUMNS)});
-CREATE INDEX by_decision ON decisions (decision, seq);
+CREATE INDEX by_outcome ON decisions (allowed, seq);
 """
+
+
+_INSERT = (
+    f"INSERT OR IGNORE INTO decisions (allowed, id, at, line, {', '.join(_COLUMNS)})"  # noqa: S608 - columns, and no value
+    f" VALUES ({', '.join('?' * (4 + len(_COLUMNS)))})"
+)
+_FORGET = (
+    "DELETE FROM decisions WHERE seq IN (SELECT seq FROM decisions WHERE allowed = ? ORDER BY seq LIMIT ?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,9 @@ class Filter:
             if value := getattr(self, name):
                 conditions.append(f"{column} = ?")
                 parameters.append(value)
+        if self.outcome:  # for the index
+            conditions.append("allowed = ?")
+            parameters.append(self.outcome == "allow")
         for operator, bound in ((">=", self.since), ("<", self.until)):
             if bound is not None:
                 conditions.append(f"at {operator} ?")
@@ -86,7 +98,8 @@ class History:
     """The decisions, in the order in which they came. For any thread."""
 
     def __init__(self, *, max_allowed: int = MAX_ALLOWED, max_others: int = MAX_OTHERS) -> None:
-        self._limits = {"=": max_allowed, "!=": max_others}
+        self._limits = {True: max_allowed, False: max_others}
+        self._kept = {True: 0, False: 0}
         self._lock = threading.Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._database.executescript(_SCHEMA)
@@ -94,20 +107,19 @@ class History:
     def add(self, lines: Iterable[str]) -> int:
         """Add events of the audit log; return how many are new. One that is there already is ignored."""
         rows = [row for line in lines if (row := _row(line)) is not None]
-        marks = ", ".join("?" * (3 + len(_COLUMNS)))
-        insert = f"INSERT OR IGNORE INTO decisions (id, at, line, {', '.join(_COLUMNS)}) VALUES ({marks})"  # noqa: S608 - no value is in it
+        added = 0
         with self._locked() as database:
-            before = database.total_changes
             database.execute("BEGIN")
-            database.executemany(insert, rows)
+            for row in rows:  # in their order, which is that of the pages
+                new = database.execute(_INSERT, row).rowcount
+                self._kept[bool(row[0])] += new
+                added += new
+            for allowed, limit in self._limits.items():
+                excess = self._kept[allowed] - limit
+                if excess > 0:
+                    database.execute(_FORGET, (allowed, excess))
+                    self._kept[allowed] = limit
             database.execute("COMMIT")
-            added = database.total_changes - before
-            for operator, limit in self._limits.items():
-                database.execute(
-                    f"DELETE FROM decisions WHERE decision {operator} 'allow' AND seq <= (SELECT seq FROM"  # noqa: S608
-                    f" decisions WHERE decision {operator} 'allow' ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-                    (limit,),
-                )
         return added
 
     def latest(self) -> int:
@@ -176,7 +188,7 @@ def _row(line: str) -> tuple[object, ...] | None:
     values = {**event, "tool": event.get("mcp_tool")}
     columns = (values.get(name) for name in _COLUMNS)
     digest = hashlib.blake2b(line.encode(errors="replace"), digest_size=_ID_BYTES).hexdigest()
-    return digest, at, line, *(_storable(value) for value in columns)
+    return event["decision"] == "allow", digest, at, line, *(_storable(value) for value in columns)
 
 
 def _storable(value: object) -> str | None:

@@ -20,7 +20,8 @@ image, image_chops, image_stat = (
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 SIZES = [("light", 1400), ("dark", 1400), ("light", 400), ("dark", 400)]
-IMAGES = Path(__file__).parents[2] / "images/console"
+IMAGES = Path(__file__).parents[1] / "screenshots"
+IN_DOCS = Path(__file__).parents[2] / "docs/images/console"
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.eyJ")
 _SERIOUS = ("serious", "critical")
 
