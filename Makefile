@@ -284,6 +284,8 @@ examples: $(STAMP)
 	$(BIN)/extproc envoy --config envoy/jwt-authn/extproc.yaml --listen 0.0.0.0:10000 > envoy/jwt-authn/envoy.yaml
 	$(BIN)/extproc envoy --config envoy/demo/extproc.yaml --listen 0.0.0.0:10000 \
 	  --extproc 127.0.0.1:50051 > envoy/demo/envoy.yaml
+	$(BIN)/extproc envoy --config envoy/valkey/extproc.yaml --listen 0.0.0.0:10000 --no-affinity \
+	  --extproc 127.0.0.1:50051 --extproc 127.0.0.1:50052 > envoy/valkey/envoy.yaml
 
 # docs/idp is made from extproc/idp/recipes; a test compares it.
 idp-docs: $(STAMP)

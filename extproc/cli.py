@@ -434,7 +434,14 @@ def sign(*, as_json: bool, error_body: str | None, example: bool) -> None:
     "--no-cimd", is_flag=True, help="Do not accept client id metadata documents, which are on the internet."
 )
 @click.option("--services", is_flag=True, help="Run only what a gateway stands between, at fixed ports.")
-def demo(*, keep: bool, ports: str, no_cimd: bool, services: bool) -> None:
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 8),
+    default=1,
+    show_default=True,
+    help="Instances of extproc behind Envoy; one exchange of a token serves all.",
+)
+def demo(*, keep: bool, ports: str, no_cimd: bool, services: bool, replicas: int) -> None:
     """Run the embedded stack and drive it with a real MCP client. Needs the extra "demo"."""
     try:
         from extproc.demo.command import run, run_services
@@ -445,4 +452,8 @@ def demo(*, keep: bool, ports: str, no_cimd: bool, services: bool) -> None:
         sys.exit(1)
     if services:
         sys.exit(0 if run_services() else 1)
-    sys.exit(0 if run(keep=keep, fixed_ports=ports == "fixed", client_documents=not no_cimd) else 1)
+    sys.exit(
+        0
+        if run(keep=keep, fixed_ports=ports == "fixed", client_documents=not no_cimd, replicas=replicas)
+        else 1
+    )

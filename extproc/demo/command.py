@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from rich.table import Table
 from extproc.commands import health
 from extproc.demo.driver import Row, drive
 from extproc.demo.ports import free_ports
+from extproc.demo.replicas import ReplicatedStack, find_store, how_to_share, shared_row
 from extproc.demo.settings import FIXED, FIXED_CONSOLE
 from extproc.demo.snippets import snippets
 from extproc.demo.stack import Stack, StackError
@@ -31,8 +33,8 @@ extproc init --idp generic --issuer {at.issuer} --resource {at.resource} \\
 extproc run --config extproc.yaml"""
 
 
-def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True) -> bool:
-    """Run the demo; return whether everything was as expected."""
+def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True, replicas: int = 1) -> bool:
+    """Run the demo with replicas of extproc; return whether everything was as expected."""
     console = Console()
     if not console.is_terminal:
         console.width = 120  # a log file has no width
@@ -41,12 +43,16 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="extproc-demo-") as directory:
         console.print("Starting identity provider, STS emulator, MCP server, extproc and Envoy ...")
-        stack = Stack(
-            Path(directory),
-            progress=lambda line: console.print(f"  {line}"),
-            addresses=FIXED if fixed_ports else None,
-            client_documents=client_documents,
-            console=_console_address(fixed=fixed_ports) if keep else None,
+        options: dict[str, Any] = {
+            "progress": lambda line: console.print(f"  {line}"),
+            "addresses": FIXED if fixed_ports else None,
+            "client_documents": client_documents,
+            "console": _console_address(fixed=fixed_ports) if keep else None,
+        }
+        stack = (
+            Stack(Path(directory), **options)
+            if replicas == 1
+            else ReplicatedStack(Path(directory), count=replicas, store=find_store(), **options)
         )
         try:
             with stack:
@@ -58,7 +64,13 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True)
                         table.add_row(*_cells(row))
 
                     as_expected = asyncio.run(drive(stack, show))
+                    if isinstance(stack, ReplicatedStack):
+                        row = shared_row(stack)
+                        show(row)
+                        as_expected = as_expected and row.expected
                 console.print(table)
+                if isinstance(stack, ReplicatedStack) and stack.store is None:
+                    console.print(how_to_share(), highlight=False)
                 at = stack.addresses.extproc
                 console.print(f"extproc health --address {at}:", end=" ", highlight=False)
                 health.run(None, at, None)

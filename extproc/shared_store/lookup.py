@@ -10,7 +10,7 @@ from enum import Enum
 from extproc.sessions.sharing import Obtained
 from extproc.shared_store.calls import Client, Reply
 from extproc.shared_store.entries import Entry
-from extproc.shared_store.patience import Patience, UnavailableError
+from extproc.shared_store.patience import Outcome, Patience, UnavailableError
 from extproc.shared_store.scripts import FIND
 from extproc.shared_store.sealing import MAX_SEALED
 
@@ -91,7 +91,9 @@ class Lookup:
             pause = min(2 * pause, _LONGEST_WAIT)
             try:
                 found, _ = await self._patience.call(self._find)
-            except UnavailableError:
+            except UnavailableError as error:
+                if error.outcome in (Outcome.SLOW, Outcome.BUSY):
+                    continue  # the other replica exchanges all the same
                 return Turn.ALONE
             if found is not Turn.FOLLOWS:
                 return found

@@ -46,6 +46,21 @@ def test_the_demo_succeeds_and_leaves_no_process_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("store", ["found", "absent"])
+def test_one_exchange_serves_two_replicas(tmp_path, store):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [*COMMAND, "--replicas", "2"]
+    if store == "absent":
+        program = "from extproc.demo import command as c; c.find_store = lambda: None; c.run(keep=False, replicas=2)"
+        command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert "Everything was as expected." in done.stdout, done.stdout + done.stderr
+    assert ("2 replicas: shared store" if store == "found" else "2 replicas: affinity") in done.stdout
+    assert ("no shared store: that needs" in done.stdout) == (store == "absent")
+    assert running_with(str(tmp_path)) == []
+
+
 @contextlib.contextmanager
 def kept_demo(tmp_path, *options):
     """A demo that stays up, and what it printed; it must end cleanly on SIGTERM."""

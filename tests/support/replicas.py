@@ -24,6 +24,7 @@ class Replicas(Stack):
         settings = yaml.safe_load(text)
         listen = settings.pop("listen")
         settings = {**settings, "cache": {"shared": self._shared}, "drain_delay_seconds": 1.0}
+        settings["sts"]["timeout"] = 20.0  # on a busy machine: an attempt that is made again counts twice
         half = len(self._ports) // 2
         addresses = [f"127.0.0.1:{port}" for port in self._ports[:half]]
         for number, port in enumerate(self._ports[half:]):

@@ -26,6 +26,10 @@ EXAMPLES = {
     ],
     "jwt-authn": ["--listen", "0.0.0.0:10000"],
     "demo": ["--listen", "0.0.0.0:10000", "--extproc", "127.0.0.1:50051"],
+    "valkey": [
+        *("--listen", "0.0.0.0:10000", "--no-affinity"),
+        *("--extproc", "127.0.0.1:50051", "--extproc", "127.0.0.1:50052"),
+    ],
 }
 
 
@@ -108,8 +112,30 @@ def test_compose_publishes_on_loopback_only_and_mounts_our_configurations(compos
     ports = [port for service in compose.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert compose["envoy"]["volumes"] == ["./envoy/demo/envoy.yaml:/etc/envoy/envoy.yaml:ro"]
-    assert compose["extproc"]["volumes"] == ["./envoy/demo/extproc.yaml:/etc/extproc/extproc.yaml:ro"]
+    assert compose["envoy"]["volumes"] == [
+        "./envoy/${COMPOSE_PROFILES:-demo}/envoy.yaml:/etc/envoy/envoy.yaml:ro"
+    ]
+    assert compose["extproc"]["volumes"] == [
+        "./envoy/${COMPOSE_PROFILES:-demo}/extproc.yaml:/etc/extproc/extproc.yaml:ro",
+        "store:/run/store:ro",
+    ]
+
+
+def test_the_profile_valkey_adds_a_store_and_a_replica_that_differs_in_its_ports(compose):
+    demo, first, second = (
+        yaml.safe_load((ROOT / "envoy" / name).read_text())
+        for name in ("demo/extproc.yaml", "valkey/extproc.yaml", "valkey/extproc-2.yaml")
+    )
+    shared = {"url": "valkey://127.0.0.1:6379", "secret_file": "/run/store/secret"}
+    assert first == {**demo, "cache": {"shared": shared}}
+    listen = {**first["listen"], "grpc": "0.0.0.0:50052", "admin": "0.0.0.0:9465"}
+    assert second == {**first, "listen": listen}
+    config.load(ROOT / "envoy" / "valkey" / "extproc-2.yaml")
+    assert {name for name, service in compose.items() if "profiles" in service} == {"store", "extproc-2"}
+    assert {*compose["store"]["profiles"], *compose["extproc-2"]["profiles"]} == {"valkey"}
+    assert "--bind 127.0.0.1 " in compose["store"]["command"][0]
+    # Without the profile there is no store to wait for.
+    assert compose["extproc"]["depends_on"]["store"] == {"condition": "service_healthy", "required": False}
 
 
 def test_the_issuer_is_the_same_to_containers_and_to_browsers_on_the_host(compose):
