@@ -70,7 +70,7 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True,
                         as_expected = as_expected and row.expected
                 console.print(table)
                 if isinstance(stack, ReplicatedStack) and stack.store is None:
-                    console.print(how_to_share(), highlight=False)
+                    console.print(how_to_share(), highlight=False, markup=False)
                 at = stack.addresses.extproc
                 console.print(f"extproc health --address {at}:", end=" ", highlight=False)
                 health.run(None, at, None)

@@ -58,6 +58,7 @@ def test_one_exchange_serves_two_replicas(tmp_path, store):
     assert "Everything was as expected." in done.stdout, done.stdout + done.stderr
     assert ("2 replicas: shared store" if store == "found" else "2 replicas: affinity") in done.stdout
     assert ("no shared store: that needs" in done.stdout) == (store == "absent")
+    assert store == "found" or "[valkey]" in done.stdout
     assert running_with(str(tmp_path)) == []
 
 
