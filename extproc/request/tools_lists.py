@@ -8,27 +8,22 @@ and before the client gets any of it. What cannot be filtered becomes a JSON-RPC
 """
 
 import json
-from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import structlog
 
 from extproc.errors import Denied, Reason
-from extproc.ext_proc import decoding, encoding
 from extproc.fairness.pool import Busy, BusyError, FairPool
 from extproc.policy.inputs import Inputs
 from extproc.policy.listed_tools import ListedTools
 from extproc.policy.mcp import JsonRpcId
 from extproc.policy.rules import Policy
 from extproc.request.admission import Admission, AdmissionControl
-from extproc.request.answers import IDENTITY_CODING, PASS_REST, PASS_TRAILERS, SHOW_BODY, Answer
-from extproc.request.phases import Progress, receive
 from extproc.request.responses import ResponseWatch
-from extproc.request.tools_list_body import TYPES, Keeps, UnreadableError, filtered
-from extproc.sessions.session import Authorized, Session
-from extproc.signing.rejections import UpstreamResponse, is_success
+from extproc.request.tools_list_body import Keeps, UnreadableError, filtered
+from extproc.sessions.session import Session
+from extproc.signing.rejections import UpstreamResponse
 from extproc.telemetry.record import RequestRecord
 from extproc.values import Identity
 
@@ -135,11 +130,11 @@ class ToolsLists:
 
     def _filter(self, listing: Listing, identity: Identity, content_type: str, body: bytes) -> bytes | None:
         if len(body) > LONGEST_BODY:
-            raise _unreadable(f"more than {LONGEST_BODY} bytes")
+            raise unreadable(f"more than {LONGEST_BODY} bytes")
         try:
             return filtered(body, content_type, listing.id, self._keeps(listing, identity))
         except UnreadableError as error:
-            raise _unreadable(str(error)) from None
+            raise unreadable(str(error)) from None
 
     def _keeps(self, listing: Listing, identity: Identity) -> Keeps:
         left = self._tools.cost_limit * _COSTS
@@ -155,46 +150,6 @@ class ToolsLists:
         return keeps
 
 
-def _unreadable(detail: str) -> Denied:
+def unreadable(detail: str) -> Denied:
+    """Return the denial of a list that cannot be filtered."""
     return Denied(Reason.TOOLS_LIST_UNREADABLE, f"answer to tools/list: {detail}")
-
-
-def held(
-    lists: ToolsLists, progress: Progress, authorized: Authorized, answer: Answer
-) -> Generator[Any, Any, tuple[UpstreamResponse, Answer | None]]:
-    """Have Envoy hold back a list of tools. Return the response's head, and the answer with which it goes on.
-
-    ``answer`` is the one that signs the request. A response without success is no list, and is not answered.
-
-    Raises:
-        Denied: the list cannot be filtered.
-    """
-    listing: Listing = progress.record.listing
-    progress.body = listing.envelope()
-    message = answer.message + (IDENTITY_CODING if listing.accepts_any else b"")
-    # No answer may end the stream: Envoy would forward the list as it came.
-    received = receive(progress, (yield Answer(message, last=False)))
-    while isinstance(received, decoding.TrailersMessage):
-        received = receive(progress, (yield Answer(PASS_TRAILERS.message, last=False)))
-    if not isinstance(received, UpstreamResponse):
-        raise Denied(Reason.PROTOCOL_VIOLATION, "no head came of a response to tools/list")
-    if not is_success(received):
-        return received, None
-    progress.response = received
-    _check(received)
-    is_kept = progress.slot is not None
-    body = receive(progress, (yield Answer(SHOW_BODY[is_kept].message, last=False)))
-    if not isinstance(body, decoding.ResponseBodyMessage):
-        raise Denied(Reason.PROTOCOL_VIOLATION, "no body came of a response to tools/list")
-    changed = yield partial(lists.filter, listing, authorized.session, received, body.body)
-    passed = PASS_REST.message if changed is None else encoding.encode_response_body(changed)
-    return received, Answer(passed, last=not is_kept, may_end=True)
-
-
-def _check(response: UpstreamResponse) -> None:
-    if response.content_type not in TYPES:
-        raise _unreadable("neither JSON nor events")
-    if response.encoded:
-        raise _unreadable("has a content coding")
-    if (response.content_length or 0) > LONGEST_BODY:
-        raise _unreadable(f"more than {LONGEST_BODY} bytes")

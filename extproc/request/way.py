@@ -52,9 +52,9 @@ from extproc.request.answers import (
     Answer,
     proceed,
 )
+from extproc.request.held_list import held
 from extproc.request.phases import OUT_OF_TURN, EnvoyReplied, Phase, Progress, receive
 from extproc.request.pipeline import Pipeline
-from extproc.request.tools_lists import held
 from extproc.sessions.session import Authorized
 from extproc.signing.rejections import LONGEST_BODY, UpstreamResponse, body_tells
 from extproc.telemetry.observer import Verdict
