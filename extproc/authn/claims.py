@@ -55,6 +55,8 @@ def check_audience(claims: Mapping[str, Any], accepted: Audiences) -> None:
     audiences = [audience] if isinstance(audience, str) else audience
     if not isinstance(audiences, list) or not all(isinstance(entry, str) for entry in audiences):
         raise Denied(Reason.AUDIENCE_WRONG, f"aud is missing or not a string, which STS refuses too; {_ASK}")
+    if not audiences:
+        raise Denied(Reason.AUDIENCE_WRONG, f"aud is an empty list, which STS refuses too; {_ASK}")
     if not any(entry in accepted for entry in audiences):
         raise Denied(
             Reason.AUDIENCE_WRONG,
@@ -66,7 +68,7 @@ def check_subject(claims: Mapping[str, Any]) -> str:
     """Return ``sub``, a string that STS could return as the subject."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
-        raise Denied(Reason.CLAIM_INVALID, "sub is not a string of 1 to 255 characters")
+        raise Denied(Reason.CLAIM_INVALID, f"sub is not a string of 1 to 255 characters; {_PROVIDER}")
     return subject
 
 

@@ -459,6 +459,11 @@ async def test_7_any_other_audience_is_wrong(aud):
     assert (await _refusal(mint(claims(aud=aud)))).reason is Reason.AUDIENCE_WRONG
 
 
+async def test_7_and_8_a_claim_that_sts_would_not_take_either_is_the_providers_to_correct():
+    assert "STS refuses too" in (await _refusal(mint(claims(aud=[])))).detail
+    assert "the provider has to be corrected" in (await _refusal(mint(claims(sub=12345)))).detail
+
+
 async def test_7_another_issuers_audience_does_not_count():
     verifier = make_verifier(
         trusted_issuer(), trusted_issuer(issuer="https://other.example", audiences=frozenset({"theirs"}))

@@ -6,6 +6,7 @@ import inspect
 from extproc.errors import Denied, Reason
 from extproc.request.stream import Stream
 from extproc.values import Credentials
+from support.driven import answers_to
 from support.envoy_messages import Seen, headers_message
 from support.pipelines import NOW, Parts
 
@@ -59,3 +60,11 @@ async def test_the_number_of_pausing_requests_is_bounded():
     assert Seen((await asyncio.ensure_future(step)).message).status == 429
     assert exchange.calls == 1
     assert parts.pipeline.authorization._pausing == 2048
+
+
+async def test_a_thousand_first_requests_are_one_exchange_and_all_signed():
+    parts = Parts()
+    requests = (answers_to(parts, headers_message(end_of_stream=True)) for _ in range(1000))
+    found = await asyncio.gather(*requests)
+    assert all(Seen(answers[-1].message).is_signed for answers in found)
+    assert (parts.verifier.calls, parts.exchange.calls) == (1, 1)
