@@ -19,6 +19,14 @@ BUILT_IN: Final = frozenset({"accounts.google.com"})
 ids: only the trust policy's condition on ``aud`` does. With an IAM OIDC provider of that URL it fails.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html
 """
+_PRIVATE: Final = (
+    ".local",
+    ".internal",
+    ".lan",
+    ".localhost",
+    ".svc",
+    ".home.arpa",
+)  # RFC 6761, RFC 6762, RFC 8375
 SHORTEST_MAXIMUM: Final = 3600  # seconds; IAM takes no lower MaxSessionDuration
 
 _ROLE_ARN: Final = re.compile(r"arn:(aws[a-z-]*):iam::([0-9]{12}):role(/(?:.+/)?)([^/]+)", re.ASCII)
@@ -207,6 +215,11 @@ def warnings(settings: Settings) -> Iterator[str]:
         parts = urlsplit(provider.issuer)
         if parts.scheme != "https" or parts.port is not None:
             yield f"{provider.issuer}: IAM takes only https:// issuers without port"
+        elif "." not in (parts.hostname or "") or str(parts.hostname).endswith(_PRIVATE):
+            yield (
+                f"{provider.issuer}: STS fetches the issuer's metadata and keys over the internet, where "
+                "this name is not known: it needs a public one"
+            )
         if len(provider.client_ids) > MAX_CLIENT_IDS:
             yield f"{entry.issuer}: more than {MAX_CLIENT_IDS} client ids, IAM's limit for a provider"
     for path, arn in settings.role_arns():

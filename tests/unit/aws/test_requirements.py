@@ -281,6 +281,15 @@ def test_an_issuer_that_iam_does_not_take_is_a_warning(issuer):
     assert warning == f"{issuer}: IAM takes only https:// issuers without port"
 
 
+@pytest.mark.parametrize(
+    "issuer",
+    ["https://kubernetes.default.svc.cluster.local", "https://kubernetes", "https://idp.corp.internal/x"],
+)
+def test_an_issuer_that_sts_cannot_reach_is_a_warning(issuer):
+    (warning,) = warnings(settings(issuer=issuer))
+    assert warning.startswith(f"{issuer}: STS fetches the issuer's metadata and keys over the internet")
+
+
 def test_more_client_ids_than_iam_takes_are_a_warning():
     issuer = {"issuer": "https://idp.example.com", "audiences": [f"client-{number}" for number in range(101)]}
     (warning,) = warnings(settings(issuers=[issuer]))
