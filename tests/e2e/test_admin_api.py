@@ -129,7 +129,7 @@ async def test_a_request_whose_body_is_held_up_is_not_signed_after_a_revocation(
 
 async def test_an_exchange_under_way_at_a_revocation_lets_nothing_out(stack):
     token = stack.token("demo-admin")
-    stack.control("sts", "faults", {"mode": "slow", "delay": 1.5})
+    stack.control("sts", "faults", {"mode": "slow", "delay": 5.0})
     async with client(token=token) as http:
         waiting = [asyncio.create_task(http.post(url(stack), content=b"{}")) for _ in range(5)]
         await until(lambda: stack.admin("GetStatus")["workers"][0].get("exchanges_waiting"))

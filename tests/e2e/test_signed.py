@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("engine", ["completion_queue", "aio"])
 async def test_a_real_mcp_client_gets_its_roles_in_both_protocol_modes(stack):
     rows = []
     assert await drive(stack, rows.append), rows
-    assert len(rows) == 9
+    assert len(rows) == 10
 
 
 async def test_200_concurrent_first_requests_of_one_user_are_one_exchange(stack):

@@ -170,7 +170,7 @@ async def test_changes_are_logged_with_their_caller(tmp_path):
         ("Revoke", {"subject": "a", "duration": "-5s"}, "duration: must not be negative"),
         ("ListSessions", {"page_size": -1}, "page_size: must not be negative"),
         ("ListSessions", {"page_token": "../x"}, "page_token: is none of an earlier answer"),
-        ("Explain", {}, "claims: required"),
+        ("Explain", {}, "exactly one of claims, session and unverified_token is required"),
         ("Explain", {"claims": {"n": 2**60}}, "claims: a number is too large"),
         ("Explain", {"claims": {}, "request": {"verb": "x"}}, "request: unknown member 'verb'"),
     ],

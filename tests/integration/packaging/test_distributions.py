@@ -87,15 +87,19 @@ def test_two_builds_are_the_same_bytes(built, tmp_path):
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in built]
 
 
+def _files(folder):
+    """Return the files of a folder, without what Python compiled of them."""
+    return [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+
+
 def test_the_wheel_is_extproc_and_nothing_else(built):
     with zipfile.ZipFile(built[0]) as wheel:
         names = set(wheel.namelist())
     assert {name.split("/")[0].split("-")[0] for name in names} == {"extproc", "extproc_sigv4"}
-    files = [path for path in (ROOT / "extproc").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = _files("extproc")
     sources = {str(path.relative_to(ROOT)) for path in files}
     # The console shows the documentation where there is no network.
-    documents = [path for path in (ROOT / "docs").rglob("*") if path.is_file()]
-    sources |= {f"extproc/console/{path.relative_to(ROOT)}" for path in documents}
+    sources |= {f"extproc/console/{path.relative_to(ROOT)}" for path in _files("docs")}
     assert sources == {name for name in names if name.startswith("extproc/")}
 
 
