@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference docs diagrams instructions demo test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart aws-templates examples idp-docs protos aws-commands clean
+.PHONY: help reference docs diagrams instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart aws-templates examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -71,6 +71,10 @@ $(STAMP): $(DEV_LOCK) pyproject.toml | $(BIN)/python
 
 demo: $(DEMO)
 	@$(BIN)/extproc demo $(ARGS)
+
+# The picture in the README.
+demo-recording: $(DEMO)
+	@$(BIN)/extproc demo --ports fixed --record docs/demo.svg
 
 test: $(STAMP)
 	@$(PYTEST) $(ARGS)

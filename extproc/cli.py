@@ -441,7 +441,10 @@ def sign(*, as_json: bool, error_body: str | None, example: bool) -> None:
     show_default=True,
     help="Instances of extproc behind Envoy; one exchange of a token serves all.",
 )
-def demo(*, keep: bool, ports: str, no_cimd: bool, services: bool, replicas: int) -> None:
+@click.option("--record", type=FILE, help="Write what is shown to this file, as an SVG.")
+def demo(
+    *, keep: bool, ports: str, no_cimd: bool, services: bool, replicas: int, record: Path | None
+) -> None:
     """Run the embedded stack and drive it with a real MCP client. Needs the extra "demo"."""
     try:
         from extproc.demo.command import run, run_services
@@ -452,8 +455,11 @@ def demo(*, keep: bool, ports: str, no_cimd: bool, services: bool, replicas: int
         sys.exit(1)
     if services:
         sys.exit(0 if run_services() else 1)
-    sys.exit(
-        0
-        if run(keep=keep, fixed_ports=ports == "fixed", client_documents=not no_cimd, replicas=replicas)
-        else 1
+    as_expected = run(
+        keep=keep,
+        fixed_ports=ports == "fixed",
+        client_documents=not no_cimd,
+        replicas=replicas,
+        record=record,
     )
+    sys.exit(0 if as_expected else 1)

@@ -1,6 +1,8 @@
 """``extproc demo``: start the stack, drive it, show a table, stop it (or keep it)."""
 
 import asyncio
+import contextlib
+import io
 import signal
 import sys
 import tempfile
@@ -10,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from extproc.commands import health
+from extproc.demo import story
 from extproc.demo.driver import Row, drive
 from extproc.demo.ports import free_ports
 from extproc.demo.replicas import ReplicatedStack, find_store, how_to_share, shared_row
@@ -33,9 +35,26 @@ extproc init --idp generic --issuer {at.issuer} --resource {at.resource} \\
 extproc run --config extproc.yaml"""
 
 
-def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True, replicas: int = 1) -> bool:
-    """Run the demo with replicas of extproc; return whether everything was as expected."""
+def run(
+    *,
+    keep: bool,
+    fixed_ports: bool = False,
+    client_documents: bool = True,
+    replicas: int = 1,
+    record: Path | None = None,
+) -> bool:
+    """Run the demo; return whether everything was as expected.
+
+    Args:
+        keep: keep running until Ctrl-C.
+        fixed_ports: use the same addresses each time.
+        client_documents: whether the provider accepts client id metadata documents.
+        replicas: the number of instances of extproc.
+        record: an SVG file for what is shown, as a terminal of 80 columns.
+    """
     console = Console()
+    if record is not None:
+        console = Console(record=True, force_terminal=True, color_system="truecolor", width=story.WIDTH)
     if not console.is_terminal:
         console.width = 120  # a log file has no width
     started = time.monotonic()
@@ -56,12 +75,13 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True,
         )
         try:
             with stack:
-                table = _table()
-                with console.status("Calling tools through Envoy ...") as status:
+                console.print(story.beginning(stack.addresses), highlight=False)
+                table = story.table()
+                with Console(stderr=True).status("Calling tools through Envoy ...") as status:
 
                     def show(row: Row) -> None:
                         status.update(f"Calling tools through Envoy: {row.who}, {row.how}")
-                        table.add_row(*_cells(row))
+                        table.add_row(*story.cells(row))
 
                     as_expected = asyncio.run(drive(stack, show))
                     if isinstance(stack, ReplicatedStack):
@@ -72,13 +92,9 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True,
                 if isinstance(stack, ReplicatedStack) and stack.store is None:
                     console.print(how_to_share(), highlight=False, markup=False)
                 at = stack.addresses.extproc
-                console.print(f"extproc health --address {at}:", end=" ", highlight=False)
-                health.run(None, at, None)
+                console.print(f"extproc health --address {at}: {_health(at)}", highlight=False)
                 exchanges = stack.control("sts", "stats")["calls"]
-                console.print(
-                    f"STS was called {exchanges} times; "
-                    f"the whole demo took {time.monotonic() - started:.1f} s."
-                )
+                story.ending(console, exchanges=exchanges, seconds=time.monotonic() - started)
                 if keep:
                     _keep(console, stack)
         except StackError as error:
@@ -89,7 +105,16 @@ def run(*, keep: bool, fixed_ports: bool = False, client_documents: bool = True,
             return keep
     verdict = "[green]Everything was as expected.[/green]" if as_expected else "[red]Not as expected.[/red]"
     console.print(verdict)
+    if record is not None:
+        record.write_text(story.picture(console), encoding="utf-8")
     return as_expected
+
+
+def _health(address: str) -> str:
+    """Return what ``extproc health`` prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        health.run(None, address, None)
+    return printed.getvalue().strip()
 
 
 def run_services() -> bool:
@@ -114,25 +139,6 @@ def run_services() -> bool:
 
 def _console_address(*, fixed: bool) -> str:
     return FIXED_CONSOLE if fixed else f"127.0.0.1:{free_ports(1)[0]}"
-
-
-def _table() -> Table:
-    table = Table(title="What came of it")
-    for column in ("account", "how", "role seen by the upstream"):
-        table.add_column(column, overflow="fold")
-    table.add_column("cold", justify="right")
-    table.add_column("warm", justify="right")
-    table.add_column("ok")
-    return table
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    verdict = "[green]yes[/green]" if row.expected else "[red]NO[/red]"
-    return (row.who, row.how, row.outcome, _milliseconds(row.cold), _milliseconds(row.warm), verdict)
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * 1000:.1f} ms"
 
 
 def _keep(console: Console, stack: Stack) -> None:

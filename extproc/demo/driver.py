@@ -1,6 +1,7 @@
 """Calls the stack as users would: with the official MCP client in both protocol modes, and without a role."""
 
 import asyncio
+import dataclasses
 import json
 import statistics
 import time
@@ -14,6 +15,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
+from extproc.demo.decisions import DIRECT, Decisions
 from extproc.demo.settings import ADMIN_ROLE, DEVELOPER_ROLE
 from extproc.demo.stack import Stack
 
@@ -22,12 +24,20 @@ MODES = {"2026-07-28": "2026-07-28", "2025-11-25 (sessions)": "legacy"}
 
 ROLES = {"demo-admin": ADMIN_ROLE, "demo-developer": DEVELOPER_ROLE}
 _TIMEOUT = 20.0  # seconds, for one call
+_REFUSED = "refused with "
 _EXPIRED = {"lifetime": "-300"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the result: what was tried, its outcome, and whether that is right. Times in seconds."""
+    """One line of the result: what was tried, its outcome, and whether that is right.
+
+    Attributes:
+        outcome: what the target saw, or the status of the refusal.
+        cold: seconds of the first call of a session, or None.
+        warm: seconds of a later one, or None.
+        decided: what extproc decided and why, by its audit log.
+    """
 
     who: str
     how: str
@@ -35,6 +45,12 @@ class Row:
     expected: bool
     cold: float | None = None
     warm: float | None = None
+    decided: str = ""
+
+    @property
+    def denied(self) -> bool:
+        """Return whether the call was refused."""
+        return self.outcome.startswith(_REFUSED)
 
 
 @asynccontextmanager
@@ -51,7 +67,9 @@ async def mcp_client(url: str, token: str, *, mode: str) -> AsyncIterator[Client
 async def drive(stack: Stack, done: Callable[[Row], None]) -> bool:
     """Try everything; call ``done`` with each row. Return whether all was as expected."""
     rows = []
+    decisions = Decisions(stack.directory)
     async for row in _rows(stack):
+        row = dataclasses.replace(row, decided=await decisions.latest(row.how, denied=row.denied))  # noqa: PLW2901
         done(row)
         rows.append(row)
     return bool(rows) and all(row.expected for row in rows)
@@ -74,9 +92,7 @@ async def _rows(stack: Stack) -> AsyncIterator[Row]:
             http, "demo-azp", "azp, which STS compares, is unknown there", url=url, token=other, status=500
         )
         direct = f"http://{stack.addresses.mcp}/mcp"
-        yield await _refused(
-            http, "anybody", "unsigned, to the upstream itself", url=direct, token=None, status=401
-        )
+        yield await _refused(http, "anybody", DIRECT, url=direct, token=None, status=401)
 
 
 async def _allowed(stack: Stack, account: str, role: str, label: str, mode: str) -> Row:
@@ -137,7 +153,7 @@ async def _refused(
     if token is not None:
         headers["authorization"] = f"Bearer {token}"
     answer = await http.post(url, json=request, headers=headers)
-    return Row(who, how, f"refused with {answer.status_code}", expected=answer.status_code == status)
+    return Row(who, how, f"{_REFUSED}{answer.status_code}", expected=answer.status_code == status)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -37,6 +37,7 @@ from extproc.policy.matchers import OF_THE_TOKEN, ClaimContains, cel_matcher
 from extproc.policy.search import Evaluated, Subject, by_priority, first_match, is_for, why_inactive
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
 from extproc.policy.session_policy import UNRESTRICTED
+from extproc.policy.unmatched import unmatched
 from extproc.policy.validity import Periods, ReasonSource
 from extproc.scopes import granted_scopes, missing_text
 from extproc.values import ChainedRole, Grant, Identity
@@ -175,7 +176,7 @@ class Policy:
             return Decision(denied, evaluated, (), rule)
         if rule is None and not found.but_for_scopes:
             if self.fallback_role_arn is None:
-                return Decision(Denied(Reason.NO_ROLE, "no mapping matched"), evaluated)
+                return Decision(Denied(Reason.NO_ROLE, unmatched(evaluated)), evaluated)
         elif rule is None:
             # Before the fallback role, which is for tokens that no mapping matches.
             rule = found.but_for_scopes[0]

@@ -268,3 +268,15 @@ def test_a_member_that_does_not_exist_is_an_error(source, misspelt):
 )
 def test_below_what_clients_choose_any_member_may_be_read(source):
     assert cel_matcher(source).reads
+
+
+def test_a_denial_because_nothing_matched_names_what_was_asked_for_and_what_the_token_lacks():
+    rules = [rule("a", in_groups("admin")), rule("b", 'claims.email == "x"')]
+    assert denial(policy(*rules), identity(email="secret-value")).detail == (
+        "no mapping matched; they ask for claims.email, claims.groups (not in the token)"
+    )
+    assert denial(policy(), identity()).detail == "no mapping matched"
+    many = [rule(f"r{n}", f'claims.c{n} == "x"') for n in range(10)]
+    detail = denial(policy(*many), identity()).detail
+    assert detail.count("(not in the token)") == 8
+    assert detail.endswith(", 2 more")
