@@ -20,14 +20,18 @@ from extproc.app.factories import build_policy
 from extproc.clock import Clock
 from extproc.config import ConfigError, Settings
 from extproc.errors import Reason
+from extproc.policy import tools
+from extproc.policy.cel import Path as Member
 from extproc.policy.inputs import Inputs, read_members
 from extproc.policy.rules import Decision, Policy
+from extproc.policy.validity import ReasonSource, clean
 from extproc.policy_diff.outcome import Comparison, Outcome, compare, outcome_of
 from extproc.values import Identity
 
 MAX_WAITING = 128  # decisions
 MAX_DIFFERENCES = 256  # pairs of outcomes that are kept
 CPU_SHARE = 0.1  # of one core
+_OF_TOOLS: frozenset[Member] = frozenset({("tool",), ("arguments",)})  # what ``tools.variables`` needs
 
 _log = structlog.get_logger(__name__)
 
@@ -87,19 +91,47 @@ def nameless(outcome: Outcome) -> Outcome:
 
 def _sees(running: Policy, candidate: Policy) -> bool:
     """Return whether the running policy has everything of a request read that the candidate needs."""
-    return running.reads_mcp >= candidate.reads_mcp and running.reads_request >= candidate.reads_request
+    return (
+        running.reads_mcp >= candidate.reads_mcp
+        and running.reads_request >= candidate.reads_request
+        # A reason is in a header, so it is known if headers are, or the running policy reads it too.
+        and (candidate.reason_source in (None, running.reason_source) or running.reads_request)
+    )
 
 
-def _read_by(policy: Policy, inputs: Inputs, now: float) -> Inputs:
+def _read_by(policy: Policy, running: Policy, inputs: Inputs, now: float) -> Inputs:
     """Return only what a policy reads: a message may be large, and many may wait."""
-    paths = policy.request_reads
+    of_request, of_mcp = (
+        {path[1:] for path in policy.request_reads if path[0] == variable} for variable in ("request", "mcp")
+    )
+    if policy.reads_tool:
+        of_mcp |= _OF_TOOLS
     return replace(
         inputs,
         message=None,
         now=now if inputs.now is None else inputs.now,
-        request=read_members(inputs.request, {path[1:] for path in paths if path[0] == "request"}),
-        mcp=read_members(inputs.mcp, {path[1:] for path in paths if path[0] == "mcp"}),
+        reason=_reason(policy.reason_source, running, inputs),
+        request=read_members(inputs.request, of_request),
+        mcp=read_members(inputs.mcp, of_mcp),
     )
+
+
+def _reason(source: ReasonSource | None, running: Policy, inputs: Inputs) -> str | None:
+    """Return the reason in a request as the candidate finds it."""
+    if source is None or source == running.reason_source:
+        return inputs.reason
+    headers = inputs.request.get("headers", {})
+    sent = [headers[source.header]] if source.header in headers else []
+    found = source.choose(sent, inputs.mcp.get("arguments"))
+    return None if found is None else clean(found)
+
+
+def _with_tool(policy: Policy, inputs: Inputs) -> Inputs:
+    """Add what is known of the tool, unless the running policy has it read already."""
+    name = inputs.mcp.get("tool")
+    if not policy.reads_tool or name is None:
+        return inputs
+    return replace(inputs, mcp={**tools.variables(name, inputs.mcp.get("arguments")), **inputs.mcp})
 
 
 _Waiting = tuple[Candidate, Identity, Inputs, Outcome]
@@ -155,12 +187,10 @@ class Shadow:
             return
         try:
             wanted = candidate.policy
-            if (wanted.reads_mcp and not policy.reads_mcp) or (
-                wanted.reads_request and not policy.reads_request
-            ):
+            if not _sees(policy, wanted):
                 self._count("unseen")  # the running policy has the request read only as far as it needs
                 return
-            read = _read_by(wanted, inputs, self._clock())
+            read = _read_by(wanted, policy, inputs, self._clock())
             self._start()
             self._waiting.put_nowait((candidate, identity, read, decided(decision)))
         except queue.Full:
@@ -201,7 +231,7 @@ class Shadow:
             self._closed.wait((time.thread_time() - began) * (1 / CPU_SHARE - 1))
 
     def _decide(self, candidate: Candidate, identity: Identity, inputs: Inputs, before: Outcome) -> None:
-        after = candidate.decide(identity, inputs)
+        after = candidate.decide(identity, _with_tool(candidate.policy, inputs))
         comparison = compare(before, after)
         self._count("same" if comparison is None else comparison.kind.value)
         if comparison is None:

@@ -5,7 +5,7 @@ deny rule applies.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,11 @@ class ReasonSource:
 
     def find(self, head: RequestHead, arguments: Any) -> str | None:
         """Return the reason in a request as it came; None if there is none, a long one, or several."""
-        values: list[Any] = list(head.values(self.header))
+        return self.choose(head.values(self.header), arguments)
+
+    def choose(self, sent: Sequence[Any], arguments: Any) -> str | None:
+        """Return the reason, given the values of the header; None as ``find`` does."""
+        values = list(sent)
         if not values and self.argument is not None and isinstance(arguments, Mapping):
             values = [arguments.get(self.argument)]
         if len(values) != 1 or not isinstance(values[0], str) or len(values[0]) > _LONGEST_GIVEN:

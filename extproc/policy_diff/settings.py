@@ -10,9 +10,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from extproc.config import Settings
+from extproc.config import Issuer, Settings
+from extproc.policy_diff import limits
 from extproc.policy_diff.outcome import Kind
 from extproc.scopes import ScopeHierarchy
+
+_CREDENTIALS = (
+    *("client_secret_file", "private_key_file", "key_id", "signing_algorithm", "certificate_file"),
+    *("client_assertion_file", "client_authentication", "assertion_audience"),
+)
+"""How the gateway authenticates to the token endpoint."""
 
 Judge = Callable[[Any, Any], Kind]
 """Returns whether a value, after another one, widens, narrows or only changes what is given."""
@@ -26,10 +33,19 @@ _OF_RULES = frozenset(
         "session_name",
         "session_name_claim",
     }
-    | {"role_claim", "scopes", "issuers", "targets", "shadow"}
+    | {"role_claim", "scopes", "issuers", "targets", "rate_limits"}
 )
 _OF_THE_SERVER = frozenset(
-    {"listen", "cache", "audit", "tracing", "head_memory", "observe_upstream", "drain_delay_seconds"}
+    {
+        "listen",
+        "cache",
+        "audit",
+        "tracing",
+        "head_memory",
+        "observe_upstream",
+        "drain_delay_seconds",
+        "shadow",
+    }
     | {"drain_seconds", "support", "mcp", "refresh", "limits"}
 )
 
@@ -53,6 +69,7 @@ def settings_differences(before: Settings, after: Settings) -> Iterator[SettingD
     """Yield the differences of all settings that are not rules."""
     yield from _named("issuers", _issuers(before), _issuers(after), _ISSUER)
     yield from _named("targets", _targets(before), _targets(after), _TARGET)
+    yield from _named("rate_limits", *limits.rate_limits(before, after), _LIMIT, restricts=True)
     for name in type(before).model_fields.keys() - _OF_RULES:
         one, other = getattr(before, name), getattr(after, name)
         if _plain(one) != _plain(other):
@@ -65,24 +82,27 @@ def _named(
     before: Mapping[str, Mapping[str, Any]],
     after: Mapping[str, Mapping[str, Any]],
     judges: Mapping[str, Judge],
+    *,
+    restricts: bool = False,
 ) -> Iterator[SettingDifference]:
+    """Yield the differences of entries with names; ``restricts``: an entry less gives more."""
     for name in before.keys() | after.keys():
         path = f"{section}[{name}]"
-        if name not in before:
-            yield SettingDifference(path, Kind.WIDENED, gives_more=True, text="added")
-        elif name not in after:
-            yield SettingDifference(path, Kind.NARROWED, gives_more=False, text="removed")
-        else:
-            one, other = before[name], after[name]
-            for member in one:
-                if one[member] != other[member]:
-                    judge = judges.get(member, _unknown)
-                    yield from _difference(f"{path}.{member}", one[member], other[member], judge)
+        if name not in before or name not in after:
+            added = name not in before
+            kind = Kind.WIDENED if added is not restricts else Kind.NARROWED
+            yield SettingDifference(path, kind, kind is Kind.WIDENED, "added" if added else "removed")
+            continue
+        one, other = before[name], after[name]
+        for member in one.keys() & other.keys():
+            if one[member] != other[member]:
+                judge = judges.get(member, _unknown)
+                yield from _difference(f"{path}.{member}", one[member], other[member], judge)
 
 
 def _difference(path: str, before: Any, after: Any, judge: Judge) -> Iterator[SettingDifference]:
     kind = judge(before, after)
-    gives_more = kind is Kind.WIDENED or judge in (_unknown, _other)
+    gives_more = kind is Kind.WIDENED or (kind is Kind.CHANGED and judge is not _neutral)
     yield SettingDifference(path, kind, gives_more, _text(before, after))
 
 
@@ -109,14 +129,36 @@ def _issuers(settings: Settings) -> dict[str, dict[str, Any]]:
         members["required_scopes"] = frozenset(
             " or ".join(sorted(enough)) for enough in hierarchy.require(issuer.required_scopes).sufficient
         )
-        members["required_claims"] = frozenset(
-            f"{name} {sorted(map(repr, value)) if isinstance(value, list) else [repr(value)]}"
-            for name, value in issuer.required_claims.items()
-        )
+        members["required_claims"] = _claims(issuer.required_claims)
         for name in ("audiences", "algorithms", "token_types", "sts_token_audiences"):
             members[name] = frozenset(members[name])
+        members |= _exchange(issuer)
         found[issuer.issuer] = members
     return found
+
+
+def _exchange(issuer: Issuer) -> dict[str, Any]:
+    """Return the members of ``token_exchange`` as members of the issuer; itself: whether there is one."""
+    exchange = issuer.token_exchange
+    if exchange is None:
+        return {"token_exchange": None}
+    found = {f"token_exchange.{name}": _plain(value) for name, value in exchange}
+    found |= {
+        "token_exchange": "set",
+        "token_exchange.token_audiences": frozenset(exchange.token_audiences),
+        "token_exchange.audience": frozenset(exchange.audiences),
+        "token_exchange.resource": frozenset(exchange.resources),
+        "token_exchange.scope": frozenset(exchange.scopes.split()),
+        "token_exchange.token_required_claims": _claims(exchange.token_required_claims),
+    }
+    return found
+
+
+def _claims(required: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(
+        f"{name} {sorted(map(repr, value)) if isinstance(value, list) else [repr(value)]}"
+        for name, value in required.items()
+    )
 
 
 def _targets(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -201,6 +243,20 @@ _ISSUER: Mapping[str, Judge] = {
     "verified_by": _other,
     "sts_token_header": _other,
     "sts_token_audiences": _set,
+    "token_exchange.token_audiences": _set,
+    "token_exchange.token_required_claims": _needed,
+    "token_exchange.scope": _set,
+    "token_exchange.audience": _set,
+    "token_exchange.resource": _set,
+    "token_exchange.insecure_plaintext": _switch,
+    **dict.fromkeys((f"token_exchange.{name}" for name in _CREDENTIALS), _neutral),
+}
+_LIMIT: Mapping[str, Judge] = {
+    "targets": limits.targets,
+    "matcher": limits.matcher,
+    "per": limits.per,
+    "rate": limits.rate,
+    "burst": limits.burst,
 }
 _TARGET: Mapping[str, Judge] = {
     "sign_headers": _set,

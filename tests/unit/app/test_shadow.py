@@ -112,6 +112,55 @@ def test_what_the_running_policy_does_not_have_read_is_not_compared(trial):
     assert trial.wait(2)[1] == "same"
 
 
+def running_with(matcher, **more):
+    mapping = {"name": "r", "matcher": matcher, "role_arn": ROLE + "R"}
+    return build_policy(validate({**copy.deepcopy(BASE), "role_mappings": [mapping], **more}))
+
+
+def candidate_with(trial, matcher, **more):
+    trial.load(role_mappings=[{"name": "r", "matcher": matcher, "role_arn": ROLE + "R", **more}])
+
+
+COMMAND = {"tool": "aws___call_aws", "arguments": {"cli_command": "aws s3 ls"}}
+
+
+@pytest.mark.parametrize(
+    "matcher", ["mcp.aws.service == 's3'", "mcp.tool_annotations.known", "mcp.aws.known && has(mcp.tool)"]
+)
+def test_a_candidate_alone_may_read_what_is_known_of_a_tool(trial, matcher):
+    candidate_with(trial, matcher)
+    trial.submit(ADMIN, Inputs(mcp=COMMAND), policy=running_with("mcp.tool != 'x'"))
+    trial.submit(ADMIN, Inputs(mcp={}), policy=running_with("!has(mcp.tool)"))
+    assert trial.wait(2) == ["same", "narrowed"]
+
+
+def test_a_candidate_alone_may_have_roles_for_a_time(trial):
+    candidate_with(trial, "true", valid={"until": "2100-01-01T00:00:00Z"})
+    trial.submit(ADMIN, policy=running_with("true"))
+    assert trial.wait(1) == ["same"]
+    candidate_with(trial, "true", valid={"until": "2001-01-01T00:00:00Z"})
+    trial.submit(ADMIN, policy=running_with("true"))
+    assert trial.wait(2)[1] == "narrowed"
+
+
+def test_the_reason_of_a_candidate_alone_is_found_where_the_running_rules_have_headers_read(trial):
+    candidate_with(trial, "true", break_glass=True)
+    trial.submit(ADMIN, policy=running_with("true"))
+    assert trial.wait(1) == ["unseen"]
+    reads = running_with("request.method != 'x'")
+    for headers in ({"x-break-glass-reason": "ticket"}, {}):
+        trial.submit(ADMIN, Inputs(request={"method": "POST", "headers": headers}), policy=reads)
+    assert trial.wait(3)[1:] == ["same", "narrowed"]
+
+
+def test_the_reason_that_the_running_rules_read_is_the_candidates_too(trial):
+    candidate_with(trial, "true", break_glass=True)
+    mapping = {"name": "r", "matcher": "true", "role_arn": ROLE + "R", "break_glass": True}
+    reads = build_policy(validate({**copy.deepcopy(BASE), "role_mappings": [mapping]}))
+    trial.submit(ADMIN, Inputs(now=NOW, reason="ticket"), policy=reads)
+    assert trial.wait(1) == ["same"]
+
+
 def test_a_broken_candidate_is_said_and_shadows_nothing(trial):
     trial.path.write_text("resource: [")
     trial.load()
