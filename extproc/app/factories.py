@@ -311,7 +311,13 @@ def build_target(target: TargetSettings, *, withhold: Sequence[str] = ()) -> Tar
 
 
 def build_pipeline(
-    settings: Settings, lasting: Lasting, *, verifier: Verifier, policy: Policy, targets: TargetTable
+    settings: Settings,
+    lasting: Lasting,
+    *,
+    verifier: Verifier,
+    policy: Policy,
+    targets: TargetTable,
+    filters_lists: bool = True,
 ) -> Pipeline:
     """Build the pipeline of a configuration: the server's, and that of ``extproc explain``."""
     resource, origins = build_resource(settings), build_origins(settings, verifier)
@@ -333,6 +339,7 @@ def build_pipeline(
         observe_upstream=settings.observe_upstream,
         denials=build_denials(settings, resource, origins),
         rate_limits=build_rate_limits(settings),
+        filters_lists=filters_lists,
     )
 
 

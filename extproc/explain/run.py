@@ -197,6 +197,7 @@ async def _of_request(environment: Environment, watcher: Watcher, request: Asked
         verifier=watcher,
         policy=environment.policy,
         targets=environment.targets,
+        filters_lists=False,  # no response comes
     )
     try:
         reply = await _drive(pipeline, request)

@@ -96,11 +96,12 @@ def build(
     remember_heads: bool = True,
     check_one_head_in: int = 1000,
     rate_limits: Sequence[RateLimit] = (),
+    filters_lists: bool = True,
 ) -> Pipeline:
-    """Build the parts for one configuration."""
+    """Build the parts for one configuration; ``filters_lists``: responses come, so lists can be filtered."""
     metrics = lasting.metrics
     # Rules that do not read messages decide about all tools alike.
-    filters = policy.reads_mcp and targets.filter_tools_list
+    filters = filters_lists and policy.reads_mcp and targets.filter_tools_list
     admission = (ListingAdmission if filters else AdmissionControl)(
         resource=resource,
         origins=origins,
