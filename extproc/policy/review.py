@@ -9,7 +9,7 @@ from extproc.policy.mappings import Rule
 from extproc.policy.matchers import Matcher
 from extproc.policy.reach.findings import ending, hiding, never_matches
 from extproc.policy.rules import Policy
-from extproc.policy.search import counts_always, restricts
+from extproc.policy.search import counts_always, counts_whenever, restricts
 
 
 def warnings(policy: Policy, *, issuers: Collection[str] = ()) -> Iterator[str]:
@@ -208,7 +208,7 @@ def _unreachable(
 
 def _hides(earlier: Rule | Ceiling, later: Rule | Ceiling) -> bool:
     """Return whether ``later`` is never reached since ``earlier`` applies to all its tokens."""
-    if not counts_always(earlier):
+    if not counts_whenever(earlier, later):
         return False
     if earlier.issuers is not None and not (later.issuers and later.issuers <= earlier.issuers):
         return False

@@ -126,6 +126,13 @@ def counts_always(entry: Rule | Ceiling) -> bool:
     return isinstance(entry, Ceiling) or entry.counts_always
 
 
+def counts_whenever(entry: Rule | Ceiling, other: Rule | Ceiling) -> bool:
+    """Return whether the entry counts at any time and with any reason with which the other one does."""
+    if isinstance(entry, Ceiling) or isinstance(other, Ceiling):
+        return counts_always(entry)
+    return entry.validity.contains(other.validity) and (other.break_glass or not entry.break_glass)
+
+
 def why_inactive(entry: Rule | Ceiling, subject: Subject) -> str:
     """Return why a mapping does not count now; empty if it does."""
     if isinstance(entry, Ceiling) or entry.counts_always:  # as ``counts_always``; the type is needed below

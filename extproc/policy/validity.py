@@ -35,6 +35,13 @@ class Validity:
             self.ends_at is None or now < self.ends_at
         )
 
+    def contains(self, other: "Validity") -> bool:
+        """Return whether the other period is within this one."""
+        begun = self.begins_at is None or (other.begins_at is not None and self.begins_at <= other.begins_at)
+        return begun and (
+            self.ends_at is None or (other.ends_at is not None and other.ends_at <= self.ends_at)
+        )
+
 
 ALWAYS = Validity()
 

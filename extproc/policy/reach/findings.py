@@ -6,7 +6,7 @@ from extproc.policy.ceilings import Ceiling
 from extproc.policy.mappings import Rule
 from extproc.policy.reach.conditions import TRUE, formula_of
 from extproc.policy.reach.solver import Condition, UndecidedError, is_possible
-from extproc.policy.search import counts_always, is_for, restricts
+from extproc.policy.search import counts_always, counts_whenever, is_for, restricts
 
 Entry = Rule | Ceiling
 
@@ -37,17 +37,18 @@ def hiding(entry: Entry, earlier: Sequence[Entry], issuers: Collection[str]) -> 
         earlier: those before it, in the order in which they are tried.
         issuers: all issuers of the configuration; empty for any.
     """
-    return _covering(_condition(entry), entry.issuers or issuers, earlier)
+    counting = [other for other in earlier if counts_whenever(other, entry)]
+    return _covering(_condition(entry), entry.issuers or issuers, counting)
 
 
 def ending(entries: Sequence[Entry], issuers: Collection[str]) -> list[Entry]:
     """Return the entries that together take every token, so that none gets past them; empty if some may."""
-    return _covering(_EVERY_TOKEN, issuers, entries)
+    return _covering(_EVERY_TOKEN, issuers, [entry for entry in entries if counts_always(entry)])
 
 
 def _covering(wanted: Condition, issuers: Collection[str], entries: Sequence[Entry]) -> list[Entry]:
     # With scopes a mapping takes some of its tokens only, and a deny rule does not end the search.
-    needed = [entry for entry in entries if not entry.require_scopes and counts_always(entry)]
+    needed = [entry for entry in entries if not entry.require_scopes]
     try:
         if not _covers(wanted, issuers, needed):
             return []

@@ -165,3 +165,31 @@ def test_periods_change_at_each_moment():
     assert [periods.number(now) for now in (None, 99.0, 100.0, 149.0, 150.0, 200.0)] == [-1, 0, 1, 1, 2, 3]
     assert periods
     assert not Periods([Validity()])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "is_hidden"),
+    [
+        ({"break_glass": True}, {"break_glass": True}, True),
+        ({"break_glass": True}, {}, False),
+        ({}, {"break_glass": True}, True),
+        ({"validity": Validity(ends_at=9.0)}, {"validity": Validity(ends_at=8.0)}, True),
+        ({"validity": Validity(ends_at=9.0)}, {"validity": Validity(ends_at=9.5)}, False),
+        ({"validity": Validity(ends_at=9.0)}, {}, False),
+        ({"validity": Validity(begins_at=1.0)}, {"validity": Validity(begins_at=1.0, ends_at=2.0)}, True),
+        ({"validity": Validity(begins_at=1.0)}, {"validity": Validity(begins_at=0.5)}, False),
+        ({"validity": Validity(begins_at=1.0)}, {"validity": Validity(ends_at=0.5)}, False),
+        (
+            {"validity": Validity(ends_at=9.0), "break_glass": True},
+            {"validity": Validity(ends_at=8.0)},
+            False,
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "matchers", [("claims.x == 'y'",) * 2, ("claims.x == 'y' || claims.z", "claims.x == 'y'")]
+)
+def test_a_mapping_hides_a_later_one_that_counts_only_where_it_counts(earlier, later, is_hidden, matchers):
+    first, second = matchers
+    made = policy(rule("a", matcher=first, **earlier), rule("b", matcher=second, **later), rule("c"))
+    assert any("mapping b: never reached" in warning for warning in warnings(made)) is is_hidden
