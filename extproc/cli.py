@@ -17,11 +17,15 @@ from extproc.commands.schema import schema
 
 _SECTIONS = {
     "Begin": ("init", "import-toolhive", "run", "connect", "demo"),
-    "Serve": ("serve", "envoy", "envoy-gateway", "health"),
+    "Serve": ("serve", "envoy", "envoy-gateway", "controller", "health"),
     "Examine a configuration": ("check", "schema", "explain", "test", "diff", "aws", "doctor"),
     "Operate": ("admin", "console", "sign"),
 }
 _LATER = {
+    "controller": Later(
+        "extproc.commands.controller",
+        "Write configurations in Kubernetes from the resources of its users.",
+    ),
     "diff": Later(
         "extproc.commands.diff",
         "Show who would get another role or denial under another configuration.",

@@ -1,7 +1,7 @@
-"""Read what ToolHive's ``MCPRemoteProxy`` and its ``MCPOIDCConfig`` say: issuer, audience, resource, target.
+"""Read issuer, audience, resource and target from ToolHive's ``MCPRemoteProxy`` or ``MCPServer``.
 
-Both are of the same namespace, as ToolHive demands. Settings of a proxy that restrict its users are refused:
-an import without them would allow more than the proxy does.
+It and its ``MCPOIDCConfig`` are of the same namespace, as ToolHive demands. Settings of a proxy that
+restrict its users are refused: an import without them would allow more than the proxy does.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from extproc.config.errors import ConfigError
 
-KIND, _OIDC_KIND = "MCPRemoteProxy", "MCPOIDCConfig"
+KINDS, _OIDC_KIND = ("MCPRemoteProxy", "MCPServer"), "MCPOIDCConfig"
 _RESTRICTS = {
     "authzConfig": "write its rules as deny_rules",
     "authzConfigRef": "write its rules as deny_rules",
@@ -21,7 +21,7 @@ _RESTRICTS = {
 def proxies(objects: list[Any]) -> list[dict[str, Any]]:
     """Return the proxies that refer to an ``MCPExternalAuthConfig``."""
     return [
-        each for each in objects if isinstance(each, dict) and each.get("kind") == KIND and reference(each)
+        each for each in objects if isinstance(each, dict) and each.get("kind") in KINDS and reference(each)
     ]
 
 
@@ -45,7 +45,7 @@ def settings_of(proxy: dict[str, Any], objects: list[Any], region: str, service:
         ConfigError: the proxy restricts its users in another way, or refers to what is not there.
     """
     spec = _mapping(proxy.get("spec"))
-    place = f"{KIND} {identity(proxy)[1]}: spec"
+    place = f"{proxy['kind']} {identity(proxy)[1]}: spec"
     found = [
         f"{place}.{key}: is not imported: {step}, and remove it"
         for key, step in _RESTRICTS.items()
@@ -53,7 +53,7 @@ def settings_of(proxy: dict[str, Any], objects: list[Any], region: str, service:
     ]
     if found:
         raise ConfigError(found)
-    settings: dict[str, Any] = {"targets": [_target(str(spec.get("remoteUrl")), place, region, service)]}
+    settings = _targets(proxy, place, region, service)
     if spec.get("oidcConfigRef"):
         ref = _mapping(spec["oidcConfigRef"])
         wanted = (identity(proxy)[0], str(ref.get("name")))
@@ -81,6 +81,12 @@ def settings_of(proxy: dict[str, Any], objects: list[Any], region: str, service:
     if urlsplit(url).scheme not in ("http", "https"):
         raise ConfigError([f"{place}: resourceUrl is missing, the URL that clients connect to"])
     return {"issuers": [issuer], "resource": {"url": url}, **settings}
+
+
+def _targets(proxy: dict[str, Any], place: str, region: str, service: str) -> dict[str, Any]:
+    if proxy["kind"] == "MCPServer":  # names no URL
+        return {}
+    return {"targets": [_target(str(_mapping(proxy.get("spec")).get("remoteUrl")), place, region, service)]}
 
 
 def _target(url: str, place: str, region: str, service: str) -> dict[str, Any]:

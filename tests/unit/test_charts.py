@@ -147,3 +147,8 @@ def test_the_base_has_no_namespace_and_nothing_of_helm():
     assert yaml.safe_load((CHARTS / "kustomize" / "kustomization.yaml").read_text())["resources"] == [
         "extproc.yaml"
     ]
+
+
+def test_the_capacity_page_has_the_figures_of_the_last_benchmark():
+    page = CHARTS.parent / "docs" / "kubernetes" / "capacity.md"
+    assert script("capacity").page() in page.read_text()

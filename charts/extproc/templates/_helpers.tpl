@@ -59,6 +59,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (not .Values.config.existingConfigMap) (not .Values.config.settings) -}}
 {{- fail "config: set config.settings (docs/configuration.md) or config.existingConfigMap" -}}
 {{- end -}}
+{{- if hasKey .Values.controller.settings "listen" -}}
+{{- fail "controller.settings.listen: the chart writes it, from mode, tls, service and metrics" -}}
+{{- end -}}
 {{- if and .Values.config.existingConfigMap .Values.config.settings -}}
 {{- fail "config: config.settings and config.existingConfigMap exclude each other" -}}
 {{- end -}}
@@ -118,8 +121,14 @@ secret_file: /etc/extproc/store/secret
 {{- end -}}
 {{- end -}}
 
+{{/* Settings with the chart's own sections. */}}
 {{- define "extproc.settings" -}}
-{{- $settings := deepCopy .Values.config.settings -}}
+{{ include "extproc.completed" (dict "root" . "settings" .Values.config.settings) }}
+{{- end -}}
+
+{{- define "extproc.completed" -}}
+{{- $settings := deepCopy .settings -}}
+{{- with .root -}}
 {{- $_ := set $settings "listen" (include "extproc.listen" . | fromYaml) -}}
 {{- $store := .Values.sharedStore.settings -}}
 {{- if .Values.valkey.enabled -}}
@@ -129,6 +138,7 @@ secret_file: /etc/extproc/store/secret
 {{- $cache := default (dict) $settings.cache -}}
 {{- $_ := set $cache "shared" $store -}}
 {{- $_ := set $settings "cache" $cache -}}
+{{- end -}}
 {{- end -}}
 {{ toYaml $settings }}
 {{- end -}}

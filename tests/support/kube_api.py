@@ -1,0 +1,110 @@
+"""The controller's seam to Kubernetes in memory: objects with versions, failures on demand."""
+
+import asyncio
+import copy
+import itertools
+
+from extproc.controller.api import CONFLICT, NOT_FOUND, ApiError
+from extproc.controller.kinds import name_of
+
+
+class FakeApi:
+    """Attributes: ``calls``: (verb, kind, name) of each change; ``failing``: code with which all calls fail."""
+
+    def __init__(self):
+        self.objects, self.calls, self.failing = {}, [], None
+        self._versions, self._watches = itertools.count(1), []
+
+    def put(self, kind, item):
+        """Store an object as a user does, and show it to watches."""
+        stored = copy.deepcopy(item)
+        key = (kind.plural, item["metadata"]["namespace"], name_of(item))
+        before = self.objects.get(key)
+        stored["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.objects[key] = stored
+        self._show(kind, "MODIFIED" if before else "ADDED", stored)
+        return stored
+
+    def remove(self, kind, namespace, name):
+        item = self.objects.pop((kind.plural, namespace, name), None)
+        if item is None:
+            return
+        self._show(kind, "DELETED", item)
+
+    def end_watches(self, code):
+        """End all watches with a failure."""
+        for _, queue in self._watches:
+            queue.put_nowait(ApiError(code, "ended"))
+
+    def _show(self, kind, change, item):
+        for watched, queue in self._watches:
+            if watched.plural == kind.plural and _matches(watched, item):
+                queue.put_nowait((change, copy.deepcopy(item)))
+
+    def _check(self):
+        if self.failing:
+            raise ApiError(self.failing, "failing")
+
+    async def list(self, kind, version, namespace):
+        self._check()
+        found = [
+            copy.deepcopy(item)
+            for (plural, place, _), item in self.objects.items()
+            if plural == kind.plural and place == namespace and _matches(kind, item)
+        ]
+        return found, str(next(self._versions))
+
+    async def watch(self, kind, version, namespace, since):
+        self._check()
+        queue = asyncio.Queue()
+        self._watches.append((kind, queue))
+        try:
+            while True:
+                found = await queue.get()
+                if isinstance(found, ApiError):
+                    raise found
+                yield found
+        finally:
+            self._watches.remove((kind, queue))
+
+    async def get(self, kind, namespace, name):
+        self._check()
+        found = self.objects.get((kind.plural, namespace, name))
+        if found is None:
+            raise ApiError(NOT_FOUND, "not found")
+        return copy.deepcopy(found)
+
+    async def apply(self, kind, item, *, force=True):
+        self._check()
+        self.calls.append(("apply", kind.name, name_of(item)))
+        return copy.deepcopy(self.put(kind, item))
+
+    async def apply_status(self, kind, version, item):
+        self._check()
+        self.calls.append(("status", kind.name, name_of(item)))
+        found = copy.deepcopy(self.objects[kind.plural, item["metadata"]["namespace"], name_of(item)])
+        self.put(kind, {**found, "status": item["status"]})
+
+    async def create(self, kind, item):
+        self._check()
+        if (kind.plural, item["metadata"]["namespace"], name_of(item)) in self.objects:
+            raise ApiError(CONFLICT, "exists")
+        self.calls.append(("create", kind.name, name_of(item)))
+        return self.put(kind, item)
+
+    async def replace(self, kind, item):
+        self._check()
+        found = await self.get(kind, item["metadata"]["namespace"], name_of(item))
+        if found["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
+            raise ApiError(CONFLICT, "changed")
+        return self.put(kind, item)
+
+    async def delete(self, kind, namespace, name):
+        self._check()
+        self.calls.append(("delete", kind.name, name))
+        self.remove(kind, namespace, name)
+
+
+def _matches(kind, item):
+    labels = item["metadata"].get("labels") or {}
+    return all(labels.get(name) == value for name, value in kind.labels)
