@@ -3,10 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
+_ABBREVIATION = 3  # characters
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint at the known name that is most like ``name``; empty if none is."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not matches and len(name) >= _ABBREVIATION:  # unlike its word: `cert` for `certificate`
+        matches = [each for each in names if name in each]
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 

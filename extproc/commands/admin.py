@@ -119,7 +119,10 @@ def _configured(path: Path | None) -> str:
     except config.ConfigError as error:
         _fail("\n".join(error.problems), _BAD_INPUT)
     if address is None:
-        _fail(f"{path}: listen.admin_grpc is not set", _BAD_INPUT)
+        _fail(
+            f"{path}: listen.admin_grpc is not set; set it, as to unix:/run/extproc/admin.sock",
+            _BAD_INPUT,
+        )
     return address
 
 

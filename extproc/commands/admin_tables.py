@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from extproc.spelling import counted
+
 _WIDE = 400  # columns
 
 
@@ -84,7 +86,7 @@ def show_sessions(sessions: list[dict[str, Any]], *, more: bool) -> None:
         for what in held or [["", "", "", _time(session["token_expires_at"]), ""]]:
             table.add_row(*map(_text, whose + what))
     console.print(table)
-    console.print(f"{len(sessions)} sessions{', and there are more' if more else ''}")
+    console.print(f"{counted(len(sessions), 'session')}{', and there are more' if more else ''}")
 
 
 def _held(credentials: dict[str, Any]) -> list[str]:
@@ -101,7 +103,8 @@ def _held(credentials: dict[str, Any]) -> list[str]:
 def show_revoked(answer: dict[str, Any]) -> None:
     """Print what was dropped, until when tokens are refused, and how to end credentials at AWS."""
     console = _console()
-    console.print(f"dropped: {answer['sessions']} sessions, {answer['credentials']} credentials")
+    sessions = counted(int(answer["sessions"]), "session")
+    console.print(f"dropped: {sessions}, {counted(int(answer['credentials']), 'credential')}")
     console.print(f"refused until: {answer.get('refused_until', 'nobody is refused')}")
     show_shared(answer)
     if not answer["sessions"] and not answer["credentials"]:

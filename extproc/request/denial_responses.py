@@ -78,7 +78,9 @@ class DenialResponses:
         """
         outcome = denied.reason.outcome
         text = self.text(denied)
-        plain = {"error": outcome.error, "error_description": text, "request_id": request_id}
+        plain: dict[str, Any] = {"error_description": text, "request_id": request_id}
+        if outcome.error is not None:
+            plain = {"error": outcome.error, **plain}
         headers = [*_BASE, *self._origins.response_headers(head)]
         if outcome.status == _UNAUTHENTICATED or denied.reason is Reason.SCOPE_MISSING:
             authority = head.authority if head is not None else ""
@@ -92,7 +94,7 @@ class DenialResponses:
         if message is not None:
             shown = self._with_request_id(outcome, text, request_id)
             status, body = self._of_mcp(denied, message, shown, plain)
-        return ImmediateResponse(status, tuple(headers), json.dumps(body).encode(), denied.reason)
+        return ImmediateResponse(status, tuple(headers), f"{json.dumps(body)}\n".encode(), denied.reason)
 
     def text(self, denied: Denied) -> str:
         """Return the text for clients: by reason, with who to ask where nothing else helps."""

@@ -188,7 +188,8 @@ def _admitted(
             )
         if admission.needs_body:
             raise Denied(
-                Reason.BODY_MODE_WRONG, "request_body_mode is not BUFFERED: the body would never come"
+                Reason.BODY_MODE_WRONG,
+                "request_body_mode is not BUFFERED: the body would not come (extproc envoy --check)",
             )
     return admission
 

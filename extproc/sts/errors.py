@@ -63,7 +63,7 @@ only bring another token that is refused."""
 _HINTS = (
     _Hint(
         "No OpenIDConnect provider found",
-        "create the IAM OIDC provider of this issuer in the account",
+        "create the IAM OIDC provider of this issuer in the account, as `extproc aws` prints it",
         _MISCONFIGURED,
     ),
     _Hint(
@@ -94,6 +94,10 @@ _HINTS = (
         "sts:SetSourceIdentity",
         "the token sets a source identity: allow sts:SetSourceIdentity",
         _MISCONFIGURED,
+    ),
+    _Hint(
+        "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+        "no such role, or its trust policy does not allow this token; `extproc aws` prints one that does",
     ),
     _Hint("MaxSessionDuration", "session_duration exceeds the role's maximum session duration"),
     _Hint(

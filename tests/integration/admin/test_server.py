@@ -268,12 +268,12 @@ async def test_the_command_shows_and_revokes(tmp_path):
         assert "worker 0: ready" in await caller.command("status")
         listed = await caller.command("sessions", "--subject", "alice")
         assert "123456789012:role/Admin" in listed
-        assert "1 sessions" in listed
+        assert "1 session\n" in listed
         assert "allowed" in await caller.command("explain", "--claims", str(claims))
         facts = json.loads(await caller.command("explain", "--claims", str(claims), "--json"))
         assert facts == await explanation(admin_service(parts), json.loads(claims.read_text()))
         assert isinstance(facts["session_duration"], int)
-        assert "dropped: 1 sessions, 1 credentials" in await caller.command("revoke", "--subject", "alice")
+        assert "dropped: 1 session, 1 credential\n" in await caller.command("revoke", "--subject", "alice")
         assert "0 sessions" in await caller.command("sessions")
         assert json.loads(await caller.command("sessions", "--json")) == {"sessions": [], "more": False}
         assert "reloaded" in await caller.command("reload")

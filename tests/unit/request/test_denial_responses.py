@@ -43,7 +43,8 @@ def test_a_posted_message_gets_a_json_rpc_answer_with_its_id_or_none(reason, mes
 def test_others_get_the_oauth_members_alone(reason):
     status, body = told(reason, None, tell_with_200=True)
     assert status == reason.outcome.status
-    assert body.keys() == {"error", "error_description", "request_id"}
+    named = {"error"} if reason.outcome.error is not None else set()
+    assert body.keys() == named | {"error_description", "request_id"}
     assert told(reason)[1]["error"]["data"] == body
 
 
@@ -92,3 +93,7 @@ def test_what_a_person_reads_of_a_denial_is_the_same_in_every_form(message, with
     denied = Denied(Reason.POLICY_DENIED, client_text="Not this tool.")
     reply = denials(tell_with_200=with_200).reply(denied, HEAD, request_id=None, message=message)
     assert shown_text(reply.body) == "Not this tool; ask the operator of this gateway."
+
+
+def test_a_body_ends_with_a_line_feed_for_whoever_reads_it_in_a_terminal():
+    assert denials().reply(Denied(Reason.NO_ROLE), None).body.endswith(b"}\n")

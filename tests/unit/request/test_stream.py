@@ -201,7 +201,6 @@ async def test_no_token_is_a_401_with_the_way_to_get_one_before_any_body_is_read
         'Bearer resource_metadata="https://mcp.example/.well-known/oauth-protected-resource/mcp"'
     )
     assert only.told == {
-        "error": None,
         "error_description": "A bearer token is required.",
         "request_id": "r-1",
     }
