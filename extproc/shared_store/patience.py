@@ -95,9 +95,13 @@ class Patience:
                 if task.done():
                     return self._ended(task)
         except asyncio.CancelledError:
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             task.cancel()
             self._breaker.abandoned()
             raise
+        task.add_done_callback(
+            lambda ended: ended.cancelled() or ended.exception()
+        )  # no one else asks for it
         task.cancel()
         raise self._failed(Outcome.SLOW, f"no answer within {seconds:g} s")
 

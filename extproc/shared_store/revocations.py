@@ -26,6 +26,7 @@ from extproc.shared_store.sealing import MAX_SEALED, TooLargeError
 
 POLL_EVERY = 0.5  # seconds
 _POLLS_APART = 0.05  # seconds
+_LAST_MOMENT = 0.2  # seconds that the connection for messages has to close
 CONFIRMED_WITHIN = 2.0  # seconds that a revocation waits for the other replicas
 _LOOK_AGAIN = 0.05  # seconds: between two looks at who has confirmed
 _SUBSCRIBE_AGAIN = 1.0  # seconds: after a failure
@@ -122,12 +123,13 @@ class SharedRevocations:
         """
         try:
             await self._poll()
-            await self._patience.probe(
-                lambda: self._client.evaluate(ASK, [self._revision_key], secrets.token_hex(8), self._channel)
-            )
         except UnavailableError as error:
             _log.warning("shared_store_not_available", why=str(error))
             return False
+        with contextlib.suppress(UnavailableError):  # its memory may be full
+            await self._patience.probe(
+                lambda: self._client.evaluate(ASK, [self._revision_key], secrets.token_hex(8), self._channel)
+            )
         return True
 
     async def run(self) -> None:
@@ -136,8 +138,10 @@ class SharedRevocations:
         try:
             while True:
                 await asyncio.sleep(_POLLS_APART)  # however many messages come
+                # Not wait_for: in Python 3.11 it may lose a cancellation, and the process would not end.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), POLL_EVERY - _POLLS_APART)
+                    async with asyncio.timeout(POLL_EVERY - _POLLS_APART):
+                        await self._changed.wait()
                 self._changed.clear()
                 try:
                     await self._poll()
@@ -147,6 +151,7 @@ class SharedRevocations:
                     _log.error("shared_store_poll_failed", kind=type(error).__name__)
         finally:
             listening.cancel()
+            await asyncio.wait({listening}, timeout=_LAST_MOMENT)  # it closes its connection
             with contextlib.suppress(UnavailableError):
                 await self._patience.probe(lambda: self._client.call("HDEL", self._replicas, self._replica))
 

@@ -130,7 +130,7 @@ async def test_what_was_removed_or_set_back_holds_at_a_replica_that_starts_if_on
 
 async def test_whatever_others_write_to_the_store_is_not_read_if_it_is_large_and_holds_nothing_up(server):
     sts = CountedSts()
-    large = 50_000_000
+    large = 8_000_000
     server.call("HSET", ENTRIES, "large", b"x" * large)
     server.call("HSET", ENTRIES, b"n" * large, b"x")
     server.call("HSET", REPLICAS, "large", b"9" * large)
