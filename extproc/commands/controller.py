@@ -12,6 +12,7 @@ import click
 
 from extproc import config
 from extproc.commands.options import FILE, or_exit
+from extproc.envoy_gateway.options import GatewayOptions, NameRefusedError
 from extproc.extras import how_to_install
 from extproc.telemetry import logs
 
@@ -65,6 +66,7 @@ def controller(
     from extproc.controller.manager import Manager
     from extproc.controller.probes import serve
 
+    _refuse_bad_names(namespaces, service, probes)
     logs.configure(log_level)
     base = _base(settings_path)
     identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -89,6 +91,18 @@ def controller(
     except (ApiError, OSError) as error:
         click.echo(f"extproc: {error}", err=True)
         sys.exit(FAILED)
+
+
+def _refuse_bad_names(namespaces: tuple[str, ...], service: str, probes: str) -> None:
+    """Raise ``click.UsageError`` for names that Kubernetes would refuse with each request."""
+    try:
+        for namespace in namespaces:
+            GatewayOptions(gateway="gateway", service=service, namespace=namespace)
+        config.host_port(probes)
+    except NameRefusedError as error:
+        raise click.UsageError(str(error)) from None
+    except ValueError as error:
+        raise click.UsageError(f"--probes: {error}") from None
 
 
 def _base(path: Path | None) -> dict[str, Any]:

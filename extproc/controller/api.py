@@ -15,6 +15,7 @@ from lightkube.types import PatchType
 from extproc.controller.kinds import MANAGER, Kind, Object, metadata, name_of
 
 NOT_FOUND, FORBIDDEN, CONFLICT, GONE = 404, 403, 409, 410
+FIRST_REFUSAL, LAST_REFUSAL, TOO_MANY = 400, 499, 429
 WATCH_SECONDS = 240  # the API server ends a watch then, and the next one begins where it ended
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from extproc.controller.kinds import Object
 
 ACCEPTED, RESOLVED, PROGRAMMED = "Accepted", "ResolvedRefs", "Programmed"
+NOT_WRITTEN = "NotWritten"
 _LONGEST = 32_768  # of a condition's message
 _KEPT = "the last good configuration stays in use"
 

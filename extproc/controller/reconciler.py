@@ -18,8 +18,8 @@ import structlog
 
 from extproc.config import ConfigError, Settings
 from extproc.controller import bundles, conditions, desired
-from extproc.controller.api import CONFLICT, Api, ApiError
-from extproc.controller.conditions import Finding
+from extproc.controller.api import CONFLICT, FIRST_REFUSAL, LAST_REFUSAL, TOO_MANY, Api, ApiError
+from extproc.controller.conditions import NOT_WRITTEN, Finding
 from extproc.controller.informer import Informer
 from extproc.controller.kinds import (
     AUTH_CONFIG,
@@ -89,7 +89,10 @@ class Reconciler:
             return
         items = {kind: copy.items for kind, copy in copies.items()}
         found = bundles.bundle(key.kind, source, items)
-        await self._reports.write(key, copies[key.kind], source, await self._bring(key, source, found))
+        findings = await self._bring(key, source, found)
+        await self._reports.write(key, copies[key.kind], source, findings)
+        if any(each.reason == NOT_WRITTEN for each in findings):
+            raise ApiError(0, "not written: tried again, as permissions and kinds may come later")
 
     async def _bring(self, key: Key, source: Object, found: bundles.Bundle) -> list[Finding]:
         copies = self._copies[key.namespace]
@@ -133,9 +136,10 @@ class Reconciler:
             try:
                 await self._apply(key, kind, item)
             except ApiError as error:
-                if error.code != CONFLICT:
-                    raise
-                return [], ("Conflict", f"{kind.name} {name_of(item)} is somebody else's: {error}")
+                if not FIRST_REFUSAL <= error.code <= LAST_REFUSAL or error.code == TOO_MANY:
+                    raise  # no answer to this request: users need not read of it
+                reason = "Conflict" if error.code == CONFLICT else NOT_WRITTEN
+                return [], (reason, f"{kind.name} {name_of(item)}: {error}")
         await self._prune(key, keep={(kind.name, name_of(item)) for kind, item in wanted})
         return [f"{kind.name} {name_of(item)}" for kind, item in wanted], failure
 

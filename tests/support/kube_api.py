@@ -9,10 +9,11 @@ from extproc.controller.kinds import name_of
 
 
 class FakeApi:
-    """Attributes: ``calls``: (verb, kind, name) of each change; ``failing``: code with which all calls fail."""
+    """Attributes: ``calls``: (verb, kind, name) of each change; ``failing``: code with which all calls fail;
+    ``refused``: codes with which applying a kind fails."""
 
     def __init__(self):
-        self.objects, self.calls, self.failing = {}, [], None
+        self.objects, self.calls, self.failing, self.refused = {}, [], None, {}
         self._versions, self._watches = itertools.count(1), []
 
     def put(self, kind, item):
@@ -76,6 +77,8 @@ class FakeApi:
 
     async def apply(self, kind, item, *, force=True):
         self._check()
+        if kind.name in self.refused:
+            raise ApiError(self.refused[kind.name], "refused")
         self.calls.append(("apply", kind.name, name_of(item)))
         return copy.deepcopy(self.put(kind, item))
 

@@ -257,3 +257,17 @@ async def test_a_queue_holds_a_key_once_and_brings_failed_ones_back():
     queue.add(key)
     assert await queue.next() == key
     assert len(queue) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(403, "NotWritten"), (404, "NotWritten"), (422, "NotWritten"), (409, "Conflict")]
+)
+async def test_users_read_what_the_api_server_refused_and_it_is_tried_again(api, code, reason):
+    api.refused = {"HTTPRoute": code}
+    api.put(PROXY, proxy(gateway="mcp"))
+    async with running(api):
+        await until(lambda: conditions(api).get("Programmed") == ("False", reason))
+        assert not there(api, ROUTE, "extproc")
+        api.refused = {}
+        api.put(AUTH_CONFIG, auth_config(GOOD, GOOD))
+        await until(lambda: conditions(api).get("Programmed") == ("True", "Programmed"))
