@@ -90,6 +90,11 @@ def test_no_other_bytes_open(sealed):
         assert sealing.unseal(value, key=b"k" * 32, key_id=b"1234", name="n") is None
 
 
+def test_what_fits_no_size_is_not_sealed():
+    with pytest.raises(sealing.TooLargeError):
+        sealing.seal(bytes(sealing.SIZES[-1]), key=b"k" * 32, key_id=b"1234", name="n")
+
+
 def test_a_seal_opens_with_its_own_key_name_and_key_id_only():
     sealed = sealing.seal(b"c", key=b"k" * 32, key_id=b"1234", name="n")
     assert sealing.unseal(sealed, key=b"l" * 32, key_id=b"1234", name="n") is None
@@ -242,6 +247,8 @@ def test_a_table_has_one_of_each_selector():
     table = RevocationTable()
     table.put(revocation(5.0, subject="alice"))
     table.put(revocation(6.0, subject="alice"))
+    table.put(revocation(7.0, subject="alice", issuer="https://idp.example"))
+    table.remove(revocation(subject="alice", issuer="https://idp.example"))
     assert [each.revoked_at for each in table] == [6.0]
     assert table.get(Selector(subject="bob")).revoked_at == 0.0
     table.remove(revocation(subject="alice"))
