@@ -76,7 +76,7 @@ def run(
         try:
             with stack:
                 console.print(story.beginning(stack.addresses), highlight=False)
-                table = story.table()
+                table = story.table(console.width)
                 with Console(stderr=True).status("Calling tools through Envoy ...") as status:
 
                     def show(row: Row) -> None:

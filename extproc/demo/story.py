@@ -12,6 +12,7 @@ from extproc.demo.settings import Addresses
 
 WIDTH = 80
 """Columns of the narrowest terminal in which everything is readable."""
+_WIDE = 100
 
 
 def beginning(addresses: Addresses) -> RenderableType:
@@ -27,12 +28,12 @@ def beginning(addresses: Addresses) -> RenderableType:
     return Group(Text("\nWho logs in where", style="bold cyan"), parts)
 
 
-def table() -> Table:
-    """Return the empty table of calls."""
+def table(columns: int = WIDTH) -> Table:
+    """Return the empty table of calls, for a console of so many columns."""
     rows = Table(title="What was called, and what came of it", title_style="bold cyan", show_lines=True)
     rows.add_column("who calls, how", width=20, overflow="fold")
     rows.add_column("extproc decided, because", ratio=1, overflow="fold")
-    rows.add_column("AWS saw", width=23, overflow="fold")
+    rows.add_column("AWS saw", width=23 if columns < _WIDE else 31, overflow="fold")
     rows.add_column("ok", width=3)
     return rows
 

@@ -41,7 +41,7 @@ def test_the_demo_succeeds_and_leaves_no_process_behind(tmp_path):
     assert re.search(r" 127\.0\.0\.1:[0-9]+ SERVING$", done.stdout, re.MULTILINE)
     assert "DemoAdmin as demo-admin" in done.stdout
     assert "DemoDeveloper as demo-developer" in done.stdout
-    assert done.stdout.count(" yes ") == 9
+    assert done.stdout.count(" yes ") == 10
     assert running_with(str(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
 

@@ -46,7 +46,7 @@ def test_a_stack_whose_audit_log_is_elsewhere_has_no_decisions(tmp_path):
 def test_everything_is_readable_at_80_columns_and_the_recording_loads_nothing():
     console = Console(record=True, force_terminal=True, width=story.WIDTH, file=io.StringIO())
     console.print(story.beginning(FIXED))
-    table = story.table()
+    table = story.table(console.width)
     rows = [
         Row(
             "demo-admin",
