@@ -127,7 +127,7 @@ def test_an_objection_names_what_sts_refuses_and_the_next_step(name):
 DENIED = {
     "no aud": ({}, {"aud": None}, None),  # claims alone may lack it; a token may not
     "aud that is a number": ({}, {"aud": 7}, "which STS refuses too; clients must ask"),
-    "an empty list": ({}, {"aud": []}, "names none of the issuer's audiences; clients must ask"),
+    "an empty list": ({}, {"aud": []}, "aud is an empty list, which STS refuses too; clients must ask"),
     "another resource": ({}, {"aud": "other"}, "or audiences must have the token's aud"),
     "exp as a numeric string": (
         {},
