@@ -28,8 +28,8 @@ def problems(error: ValidationError, model: type[BaseModel] | None = None) -> li
     return lines
 
 
-def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
-    """Return the keys of the section at a place."""
+def section_at(model: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel] | None:
+    """Return the model of the section at a place; None if there is none."""
     for part in place:
         if isinstance(part, int):
             continue
@@ -38,9 +38,15 @@ def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
         )
         inner = next(_models(field.annotation), None) if field is not None else None
         if inner is None:
-            return []
+            return None
         model = inner
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return model
+
+
+def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Return the keys of the section at a place."""
+    section = section_at(model, place)
+    return [field.alias or name for name, field in section.model_fields.items()] if section else []
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -9,6 +9,7 @@ from rich.text import Text
 from extproc.spelling import counted
 
 _WIDE = 400  # columns
+_ROOM_FOR_SESSIONS = 180  # columns: what all nine of a session need
 
 
 def _text(value: object) -> Text:
@@ -65,8 +66,13 @@ def _keys(key_set: dict[str, Any]) -> str:
 
 
 def show_sessions(sessions: list[dict[str, Any]], *, more: bool) -> None:
-    """Print one row for each of a session's credentials."""
+    """Print one row for each of a session's credentials; on a narrow terminal one of two lines."""
     console = _console()
+    (_sessions_narrow if console.width < _ROOM_FOR_SESSIONS else _sessions_wide)(console, sessions)
+    console.print(f"{counted(len(sessions), 'session')}{', and there are more' if more else ''}")
+
+
+def _sessions_wide(console: Console, sessions: list[dict[str, Any]]) -> None:
     table = Table()
     for column in (
         "id",
@@ -82,11 +88,29 @@ def show_sessions(sessions: list[dict[str, Any]], *, more: bool) -> None:
         table.add_column(column, overflow="fold")
     for session in sessions:
         whose = [session["id"], session["subject"], session["issuer"], session["jti"]]
-        held = [_held(credentials) for credentials in session["credentials"]]
-        for what in held or [["", "", "", _time(session["token_expires_at"]), ""]]:
+        for what in _all_held(session):
             table.add_row(*map(_text, whose + what))
     console.print(table)
-    console.print(f"{counted(len(sessions), 'session')}{', and there are more' if more else ''}")
+
+
+def _sessions_narrow(console: Console, sessions: list[dict[str, Any]]) -> None:
+    table = Table(
+        show_lines=True, caption="--json prints issuer, jti and access key id too", caption_justify="left"
+    )
+    for column in ("id\nsubject", "role\nsession name"):
+        table.add_column(column, overflow="fold")
+    table.add_column("until\nused", no_wrap=True)
+    for session in sessions:
+        for role, name, _, until, used in _all_held(session):
+            cells = ((session["id"], session["subject"]), (role, name), (until, used))
+            table.add_row(*(Text("\n").join(map(_text, cell)) for cell in cells))
+    console.print(table)
+
+
+def _all_held(session: dict[str, Any]) -> list[list[str]]:
+    """Return what is shown of each of a session's credentials, or of its token if it has none."""
+    held = [_held(credentials) for credentials in session["credentials"]]
+    return held or [["", "", "", _time(session["token_expires_at"]), ""]]
 
 
 def _held(credentials: dict[str, Any]) -> list[str]:

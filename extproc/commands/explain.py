@@ -78,7 +78,7 @@ def read_token(source: Path) -> str:
     # Latin-1 decodes every byte, so that the verifier refuses what is not a token.
     unverified_token = _read(source, _MAX_CLAIMS_BYTES).decode("latin-1").strip()
     if not unverified_token:
-        raise BadInputError("the token file is empty")
+        raise BadInputError("the token file is empty; write one token into it")
     return unverified_token
 
 
@@ -87,7 +87,7 @@ def _read(source: Path, limit: int) -> bytes:
         with contextlib.nullcontext(sys.stdin.buffer) if str(source) == "-" else source.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
-        raise BadInputError(f"{source}: {error.strerror}") from None
+        raise BadInputError(f"{source}: {error.strerror}; name a file, or - for standard input") from None
     if len(content) > limit:
         raise BadInputError(f"{source}: larger than {limit} bytes; a token has at most {MAX_TOKEN_BYTES}")
     return content

@@ -7,9 +7,10 @@ import click
 from extproc.config import Listen
 from extproc.grpc_server.certificates import CertificateError
 from extproc.grpc_server.channel import ClientTls
-from extproc.grpc_server.probe import SERVING, own_tls, status_of
+from extproc.grpc_server.probe import NO_ANSWER, SERVING, own_tls, status_of
 
 HEALTHY, UNHEALTHY = 0, 1
+_NEXT_STEP = "is `extproc serve` running there? Start it, or correct --address (--ca, if it has TLS)"
 
 
 def run(listen: Listen | None, address: str | None, ca: Path | None) -> int:
@@ -23,4 +24,6 @@ def run(listen: Listen | None, address: str | None, ca: Path | None) -> int:
         return UNHEALTHY
     for each, status in statuses.items():
         click.echo(f"{each} {status}")
+    if any(status.startswith(NO_ANSWER) for status in statuses.values()):
+        click.echo(f"extproc: {_NEXT_STEP}", err=True)
     return HEALTHY if all(status == SERVING for status in statuses.values()) else UNHEALTHY

@@ -78,5 +78,7 @@ def or_exit(work: Callable[[], _Loaded]) -> _Loaded:
     try:
         return work()
     except config.ConfigError as error:
-        click.echo("\n".join(error.problems), err=True)
+        from extproc.schema.missing import with_example
+
+        click.echo("\n".join(map(with_example, error.problems)), err=True)
         sys.exit(2)

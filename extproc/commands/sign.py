@@ -15,6 +15,7 @@ from extproc.commands.sign_request import BadRequestError, parse, sign
 from extproc.signing.sigv4 import Signature
 
 SAME, DIFFERENT, BAD_INPUT = 0, 1, 2
+_NEXT_STEP = "; `extproc sign --example` prints a request to begin with"
 
 EXAMPLE = """\
 {
@@ -42,7 +43,7 @@ def run(document: bytes, *, as_json: bool, error_body: str | None) -> int:
         signature, headers = sign(parse(document), now=time.time())
         difference = first_difference(signature, error_body) if error_body is not None else None
     except BadRequestError as error:
-        print("\n".join(error.problems), file=sys.stderr)  # noqa: T201 - a command's answer
+        print("\n".join(error.problems) + _NEXT_STEP, file=sys.stderr)  # noqa: T201 - a command's answer
         return BAD_INPUT
     except NothingToCompareError:
         print("compare: no canonical string and no string to sign in this text", file=sys.stderr)  # noqa: T201

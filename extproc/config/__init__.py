@@ -5,7 +5,7 @@ Unknown and duplicate keys are refused. Errors are ``path: message`` lines.
 """
 
 from extproc.config.console import Console
-from extproc.config.document import load, load_listen, parse, read_documents, read_text, validate
+from extproc.config.document import WRITE_ONE, load, load_listen, parse, read_documents, read_text, validate
 from extproc.config.errors import ConfigError
 from extproc.config.fields import grpc_address, host_port
 from extproc.config.issuers import Issuer, Refresh
@@ -17,6 +17,7 @@ from extproc.config.targets import TargetSettings
 from extproc.config.token_exchange import TokenExchangeSettings
 
 __all__ = [
+    "WRITE_ONE",
     "ConfigError",
     "Console",
     "Issuer",

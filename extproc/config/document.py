@@ -13,6 +13,12 @@ from extproc.config.locations import located
 from extproc.config.settings import Settings
 from extproc.validation import problems
 
+WRITE_ONE = "correct the path, or write a configuration with `extproc init`"
+_NEXT_STEPS: dict[type[OSError], str] = {
+    IsADirectoryError: "name a file in it",
+    PermissionError: "let this user read it",
+}
+
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 that refuses duplicate keys, of which PyYAML would silently keep the last.
@@ -59,8 +65,10 @@ def read_documents(text: str) -> list[Any]:
 
 def validate(document: Any) -> Settings:
     """Return the settings in a YAML document; raises ``ConfigError``."""
+    if document is None:
+        raise ConfigError(["document: must be a mapping, but is empty; `extproc init` writes one"])
     if not isinstance(document, dict):
-        raise ConfigError(["document: must be a mapping"])
+        raise ConfigError(["document: must be a mapping, as `extproc init` writes it"])
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
@@ -83,19 +91,20 @@ def parse(text: str) -> Settings:
     return validate(documents[0] if documents else None)
 
 
-def read_text(path: Path) -> str:
-    """Return the content of a configuration file; raises ``ConfigError``."""
+def read_text(path: Path, *, if_absent: str = "correct the path") -> str:
+    """Return the content of a file; raises ``ConfigError``, with ``if_absent`` as the next step."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from None
+        next_step = _NEXT_STEPS.get(type(error)) or if_absent
+        raise ConfigError([f"{path}: {error.strerror}; {next_step}"]) from None
     except UnicodeDecodeError:
-        raise ConfigError([f"{path}: not UTF-8"]) from None
+        raise ConfigError([f"{path}: not UTF-8; save it as YAML in UTF-8"]) from None
 
 
 def load(path: Path) -> Settings:
     """Read a configuration file; raises ``ConfigError`` with the places of its problems."""
-    text = read_text(path)
+    text = read_text(path, if_absent=WRITE_ONE)
     with located(path, text):
         return parse(text)
 
@@ -105,7 +114,7 @@ def load_listen(path: Path) -> Listen:
 
     The rest may be invalid: a health check must not fail because of settings that a reload has refused.
     """
-    text = read_text(path)
+    text = read_text(path, if_absent=WRITE_ONE)
     with located(path, text):
         documents = read_documents(text)
         document = documents[0] if documents and isinstance(documents[0], dict) else {}

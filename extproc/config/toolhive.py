@@ -48,7 +48,7 @@ def load(path: Path, supplement: Supplement) -> Settings:
     Raises:
         ConfigError: an invalid configuration, with one line for each problem.
     """
-    text = config.read_text(path)
+    text = config.read_text(path, if_absent=config.WRITE_ONE)
     with located(path, text):
         documents = _objects(config.read_documents(text))
     if any(_is_resource(document) for document in documents):

@@ -7,6 +7,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from extproc.spelling import counted
+
 _SHORT_DIGEST = 12
 
 
@@ -37,6 +39,7 @@ def _environment() -> Environment:
         "duration": duration,
         "digest": lambda text: text[:_SHORT_DIGEST],
         "micros": micros,
+        "counted": lambda number, singular: counted(int(number), singular),
     }
     return environment
 

@@ -40,6 +40,11 @@ CHECKED = (
 )
 """What ``findings`` looks at, for people."""
 
+_NO_FILTER = (
+    "no ext_proc filter: nothing is signed, and bearer tokens go upstream; "
+    "`extproc envoy --config FILE --filter-only` prints it, if this is Envoy's configuration"
+)
+
 # Filters that change nothing that is signed. Any other filter after extproc's may.
 _HARMLESS_AFTER_OURS = frozenset(
     f"envoy.extensions.filters.http.{name}"
@@ -61,7 +66,7 @@ def findings(document: Any, expectations: Expectations) -> list[Finding]:
     tree = list(nodes(document))
     all_chains = list(chains(tree))
     if not all_chains:
-        return [Finding("document", "no ext_proc filter: nothing is signed, and bearer tokens go upstream")]
+        return [Finding("document", _NO_FILTER)]
     found: list[Finding] = []
     configurations = {node.value.get("name") for node in tree if "virtual_hosts" in node.value}
     for chain in all_chains:

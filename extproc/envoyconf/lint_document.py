@@ -10,6 +10,7 @@ import yaml
 
 # libyaml is many times as fast, where PyYAML has it. Envoy configurations may be large.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_EXPECTED = "a bootstrap or a /config_dump is expected, as `extproc envoy --config` prints one"
 _CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _IDENTIFIER = re.compile(r"[a-z]+[A-Za-z0-9]*")
 
@@ -41,7 +42,8 @@ def load(path: Path) -> Any:
     try:
         return parse(path.read_bytes())
     except OSError as error:
-        raise UnreadableError(error.strerror or "cannot be read") from None
+        cause = error.strerror or "cannot be read"
+        raise UnreadableError(f"{cause}; name a file, or the URL of Envoy's admin interface") from None
 
 
 def parse(content: bytes) -> Any:
@@ -54,10 +56,10 @@ def parse(content: bytes) -> Any:
         # JSON is nearly a subset of YAML: tabs between tokens are the exception that occurs.
         documents = list(yaml.load_all(content.decode().replace("\t", " "), _Loader))
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise UnreadableError("not valid YAML or JSON") from None
+        raise UnreadableError(f"not valid YAML or JSON; {_EXPECTED}") from None
     document = documents[0] if len(documents) == 1 else documents
     if not isinstance(document, dict | list) or not document:
-        raise UnreadableError("not an Envoy configuration")
+        raise UnreadableError(f"not an Envoy configuration; {_EXPECTED}")
     return _snake(document)
 
 

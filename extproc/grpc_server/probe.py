@@ -10,6 +10,7 @@ from extproc.grpc_server.channel import ClientTls, connect, tls_to_own_server
 
 TIMEOUT = 2.0  # seconds
 SERVING = "SERVING"
+NO_ANSWER = "no answer"
 
 
 class TlsPaths(Protocol):
@@ -48,5 +49,5 @@ def status_of(address: str, tls: ClientTls | None) -> str:
                 health_pb2.HealthCheckRequest(), timeout=TIMEOUT
             )
         except grpc.RpcError as error:
-            return f"no answer: {error.code().name}"
+            return f"{NO_ANSWER}: {error.code().name}"
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

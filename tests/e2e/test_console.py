@@ -246,7 +246,7 @@ def test_sessions_are_ended_after_a_question_refused_and_taken_back(page, site):
     page.goto(f"{site.url}/revoke?subject=grace")
     page.get_by_label("And refuse new requests for").select_option("3600")
     page.get_by_role("button", name="End sessions").click()
-    assert "1 sessions and 1 credentials were dropped" in page.locator("main").inner_text()
+    assert "Dropped: 1 session and 1 credential." in page.locator("main").inner_text()
     assert not site.signs(token)
     page.goto(f"{site.url}/sessions")
     row = page.locator("#revocations tr", has_text="grace")

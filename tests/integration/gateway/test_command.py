@@ -51,7 +51,7 @@ def test_an_envoy_that_is_no_program_is_named(path):
         path, "--listen", f"127.0.0.1:{listen}", "--admin", f"127.0.0.1:{admin}", "--envoy", str(path)
     )
     assert result.exit_code == 1
-    assert result.stderr == f"run     | --envoy {path}: no program that can be run\n"
+    assert result.stderr.startswith(f"run     | --envoy {path}: no program that can be run; name an Envoy")
 
 
 def test_a_configuration_that_is_no_good_is_exit_2(path):

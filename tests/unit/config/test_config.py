@@ -640,9 +640,9 @@ def test_names_of_issuers_and_mappings_are_unique():
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        ("", ["document: must be a mapping"]),
-        ("- a", ["document: must be a mapping"]),
-        ("text", ["document: must be a mapping"]),
+        ("", ["document: must be a mapping, but is empty; `extproc init` writes one"]),
+        ("- a", ["document: must be a mapping, as `extproc init` writes it"]),
+        ("text", ["document: must be a mapping, as `extproc init` writes it"]),
         ("a: 1\na: 2", ["line 2: 'a' is set twice"]),
         ("{a: {b: 1, b: 1}}", ["line 1: 'b' is set twice"]),
         ("a:\n  - b: 1\n    'b': 2", ["line 3: 'b' is set twice"]),
@@ -751,12 +751,13 @@ def test_check_refuses_a_bad_file_with_exit_2_and_one_line_a_problem_with_its_pl
 
 def test_check_says_what_is_wrong_with_a_file_it_cannot_read(run, tmp_path):
     path, result = run(b"\xff\xfe\x00")
-    assert (result.exit_code, result.stderr) == (2, f"{path}: not UTF-8\n")
+    assert (result.exit_code, result.stderr) == (2, f"{path}: not UTF-8; save it as YAML in UTF-8\n")
     missing = tmp_path / "missing.yaml"
     result = CliRunner().invoke(main, ["check", "--config", str(missing)])
-    assert (result.exit_code, result.stderr) == (2, f"{missing}: No such file or directory\n")
+    write_one = "correct the path, or write a configuration with `extproc init`"
+    assert (result.exit_code, result.stderr) == (2, f"{missing}: No such file or directory; {write_one}\n")
     result = CliRunner().invoke(main, ["check", "--config", str(tmp_path)])
-    assert (result.exit_code, result.stderr) == (2, f"{tmp_path}: Is a directory\n")
+    assert (result.exit_code, result.stderr) == (2, f"{tmp_path}: Is a directory; name a file in it\n")
 
 
 def test_the_listen_section_can_be_read_from_a_file_that_is_otherwise_invalid(tmp_path):

@@ -120,7 +120,7 @@ def test_a_second_document_has_the_settings_that_the_resource_lacks(run):
         ([{**resource(), "spec": {"type": "bearerToken"}}], OPTIONS, "spec: must be of type awsSts, with awsSts"),
         ([resource(), resource()], OPTIONS, "document: one MCPExternalAuthConfig is expected; choose by --name one of: aws, aws"),
         ([resource()], OPTIONS[:2], "--audience: is needed with --issuer"),
-        ([resource()], [], "resource: Field required"),
+        ([resource()], [], "resource: Field required; write it, as resource: {url: 'https://mcp.example.com/mcp'}"),
         ([resource(), {"session_duration": 900}], OPTIONS, "session_duration: is set by the MCPExternalAuthConfig already"),
         ([{"resource": {}}], OPTIONS, "document: --issuer, --audience, --target and --name are for a MCPExternalAuthConfig only"),
     ],

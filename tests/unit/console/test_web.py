@@ -71,7 +71,7 @@ async def test_ending_sessions_needs_a_confirmation_and_is_in_the_audit_log_with
     assert "<b>1</b> session meets this" in question.text
     assert len(site.parts.sessions) == 1
     done = await site.post("/revoke", {"subject": "alice", "seconds": "3600"})
-    assert "1 sessions and 1 credentials were dropped" in done.text
+    assert "Dropped: 1 session and 1 credential." in done.text
     assert "aws:TokenIssueTime" in done.text
     assert (len(site.parts.sessions), len(site.parts.deny_list)) == (0, 1)
     begun, ended = site.audited()
