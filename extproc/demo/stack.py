@@ -112,7 +112,9 @@ class Stack:
         self._start(SERVICES)
         self._start(("extproc", "envoy"))
         if self.console is not None:
-            self._wait("extproc", f"http://{self.console}/assets/icon.svg", shown="console")
+            # By its name: it refuses requests for another host.
+            port = self.console.rpartition(":")[2]
+            self._wait("extproc", f"http://{at.host}:{port}/assets/icon.svg", shown="console")
 
     def start_services(self) -> None:
         """Start what the gateway stands between, without the gateway, and wait until each part is ready."""

@@ -34,7 +34,14 @@ class Administered(Stack):
 def running(tmp_path_factory):
     directory = tmp_path_factory.mktemp("administered")
     address = f"listen:\n  admin_grpc: unix:{directory}/admin.sock\n"
-    with Administered(directory, adjust=lambda text: text.replace("listen:\n", address, 1)) as stack:
+
+    def adjust(text):
+        # STS may take longer than a test takes on a busy machine.
+        return text.replace("listen:\n", address, 1).replace(
+            "sts:\n", "sts:\n  timeout: 20\n  deadline: 30\n", 1
+        )
+
+    with Administered(directory, adjust=adjust) as stack:
         yield stack
 
 

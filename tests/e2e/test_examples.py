@@ -1,5 +1,6 @@
 """Every configuration in ``envoy/``: accepted by the real Envoy, and one real request through it."""
 
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,10 @@ def example_stack(request, tmp_path, tls_directories):
     def adjust(text):
         stacks = yaml.safe_load(text)
         ours = {**example, **{key: stacks[key] for key in stacks if key != "targets"}}
+        if "shared" in example.get("cache", {}):  # without a store: then nothing is shared
+            secret = tmp_path / "secret"
+            secret.write_text(secrets.token_hex(32))
+            ours["cache"]["shared"]["secret_file"] = str(secret)
         if "tls" in example["listen"]:
             ours["listen"]["tls"] = _with_files(folder / "extproc.yaml", tls_directories)["listen"]["tls"]
         if example["listen"]["grpc"].startswith("unix:"):
@@ -117,7 +122,9 @@ def example_stack(request, tmp_path, tls_directories):
         _move(document["admin"]["address"], at.envoy_admin)
         _move(document["static_resources"]["listeners"][0]["address"], at.envoy)
         for cluster in document["static_resources"]["clusters"]:
-            (place,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+            places = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+            place = places[0]
+            del places[1:]  # the stack has one instance
             if cluster["name"].startswith("jwks_"):
                 cluster.pop("transport_socket", None)
                 _move(place["endpoint"]["address"], at.idp)
