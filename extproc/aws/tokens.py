@@ -47,20 +47,21 @@ def _objections(
     issuer: Issuer, claims: Mapping[str, Any], *, required: str, audiences: str
 ) -> Iterator[Objection]:
     """``required``, ``audiences``: the names of settings."""
-    client_ids = provider_of(issuer).client_ids
-    if claims.get("azp") is not None:
-        if claims["azp"] not in client_ids:
-            yield Objection(
-                "the token has azp, the client in which the user logged in: STS compares that, not aud, with "
-                "the client ids in IAM",
-                f"list the clients in {required}.azp, and in IAM as `extproc aws` prints it; for clients "
-                "that register themselves, set token_exchange or choose another way in docs/idp",
-            )
-    elif "aud" in claims:
+    provider = provider_of(issuer)
+    azp = claims.get("azp")
+    compared = provider.client_ids if azp is None else provider.original_audiences
+    if azp is not None and azp not in provider.client_ids:
+        yield Objection(
+            "the token has azp, the client in which the user logged in: STS compares that, not aud, with "
+            "the client ids in IAM",
+            f"list the clients in {required}.azp, and in IAM as `extproc aws` prints it; for clients "
+            "that register themselves, set token_exchange or choose another way in docs/idp",
+        )
+    elif "aud" in claims and compared:
         stated = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        if not set(stated) & set(client_ids):
+        if not set(stated) & set(compared):
             yield Objection(
-                f"aud is spelled otherwise than {audiences}, and STS compares it exactly with those in IAM",
+                f"aud is spelled otherwise than {audiences}, and AWS compares it exactly with those in IAM",
                 f"write the token's spelling into {audiences}, and into IAM as `extproc aws` prints it",
             )
     if "iat" not in claims and "exp" in claims:

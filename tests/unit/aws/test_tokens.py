@@ -189,6 +189,7 @@ def test_whatever_passes_here_is_objected_to_exactly_if_sts_refuses_it(entry):
 
         @hypothesis.settings(max_examples=60, deadline=None)
         @hypothesis.given(SHAPES)
+        @hypothesis.example({"aud": "HTTPS://mcp.example.com/mcp", "azp": "cli"})
         def compare(changes):
             claims = token(**changes)
             if explained(settings, claims).allowed:
