@@ -7,9 +7,13 @@ milliseconds, is served whatever other clients hold open.
 
 import asyncio
 import logging
+import socket
+from functools import partial
 from typing import Any, cast
 
 import structlog
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 256
@@ -23,6 +27,9 @@ RESPONSE_TIMEOUT = 30.0
 
 IDLE_TIMEOUT = 75.0
 """Seconds that a connection may wait for its next request: longer than a scrape interval of a minute."""
+
+BACKLOG = 128
+"""Connections that wait to be accepted."""
 
 _log = structlog.get_logger(__name__)
 # uvicorn logs a line for each bad request, so an attacker could fill the log. Our own lines are limited.
@@ -124,3 +131,35 @@ class Connection(H11Protocol):
             self.transport.abort()  # not logged: keeping a connection open is not a fault
         else:
             self.refuse("too_slow")
+
+
+def http_config(application: ASGIApp, *, connection: type[Connection], longest_head: int) -> uvicorn.Config:
+    """Return the configuration of a listener with connections of this class.
+
+    ``longest_head``: bytes of a request's line and headers.
+    """
+    return uvicorn.Config(
+        application,
+        # uvicorn calls this for each connection; its type asks for a class, a function will do.
+        http=cast("type[asyncio.Protocol]", partial(connection, open_connections=OpenConnections())),
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        interface="asgi3",
+        log_config=None,
+        log_level=logging.CRITICAL,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        h11_max_incomplete_event_size=longest_head,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def listen_tcp(address: str) -> socket.socket:
+    """Listen at HOST:PORT, port 0 for a free one; raises ``OSError``."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port)), family=family, backlog=BACKLOG)

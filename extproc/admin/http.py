@@ -2,13 +2,10 @@
 
 import asyncio
 import gzip
-import logging
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import structlog
 import uvicorn
@@ -18,11 +15,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from extproc.admin.connections import Connection, OpenConnections
+from extproc.admin.connections import Connection, http_config, listen_tcp
 
 _MAX_COLLECTIONS = 2  # of metrics at a time; those of a supervisor wait for its workers
 _MAX_HEAD = 16 * 1024  # bytes of a request's line and headers
-_BACKLOG = 128
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +31,7 @@ class AdminServer:
         registry: the metrics; collected in threads of the listener, at most two at a time.
         unready: returns why this instance should get no traffic; an empty list if it should.
         degraded: returns what is wrong although it is ready.
+        setting: what names the address, for the message.
 
     Raises:
         OSError: cannot listen there; the message names the setting and the address.
@@ -47,33 +44,18 @@ class AdminServer:
         registry: CollectorRegistry,
         unready: Callable[[], list[str]],
         degraded: Callable[[], list[str]] = list,
+        setting: str = "listen.admin",
     ) -> None:
         self._registry = registry
         self._unready = unready
         self._degraded = degraded
-        self._socket = _listen(address)
+        try:
+            self._socket = listen_tcp(address)
+        except OSError as error:
+            raise OSError(f"{setting} {address}: {error.strerror}") from None
         self.port: int = self._socket.getsockname()[1]
         self._collectors = ThreadPoolExecutor(_MAX_COLLECTIONS, thread_name_prefix="admin-metrics")
-        self._open = OpenConnections()
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._serve,
-                # uvicorn calls this for each connection; its type asks for a class, a function will do.
-                http=cast("type[asyncio.Protocol]", partial(Connection, open_connections=self._open)),
-                ws="none",
-                lifespan="off",
-                loop="asyncio",
-                interface="asgi3",
-                log_config=None,
-                log_level=logging.CRITICAL,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                backlog=_BACKLOG,
-                h11_max_incomplete_event_size=_MAX_HEAD,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        self._server = uvicorn.Server(http_config(self._serve, connection=Connection, longest_head=_MAX_HEAD))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="admin", daemon=True
         )
@@ -131,16 +113,6 @@ class AdminServer:
             body = gzip.compress(body, compresslevel=1)
             headers["content-encoding"] = "gzip"
         return Response(body, headers=headers)
-
-
-def _listen(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise OSError(f"listen.admin {address}: {error.strerror}") from None
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:

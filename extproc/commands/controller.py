@@ -62,9 +62,11 @@ def controller(
     except ImportError:
         click.echo(f"extproc controller needs the extra kubernetes: {how_to_install('kubernetes')}", err=True)
         sys.exit(BAD_INPUT)
+    from prometheus_client import CollectorRegistry
+
+    from extproc.admin.http import AdminServer
     from extproc.controller.lease import Lease, LostLeadershipError
     from extproc.controller.manager import Manager
-    from extproc.controller.probes import serve
 
     _refuse_bad_names(namespaces, service, probes)
     logs.configure(log_level)
@@ -80,8 +82,14 @@ def controller(
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        async with await serve(probes, manager.unsynced):
+        server = AdminServer(
+            probes, registry=CollectorRegistry(), unready=manager.unsynced, setting="--probes"
+        )
+        server.start()
+        try:
             await manager.run(stopped)
+        finally:
+            await asyncio.to_thread(server.stop)
 
     try:
         asyncio.run(work())

@@ -2,24 +2,20 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
-from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from extproc.admin.connections import Connection, OpenConnections
+from extproc.admin.connections import BACKLOG, Connection, http_config, listen_tcp
 from extproc.config import Settings, Tls
 from extproc.grpc_server.certificates import CertificateFiles
 from extproc.grpc_server.sockets import SocketRights, bind_socket
 
 _MAX_HEAD = 32 * 1024  # bytes of a request's line and headers
-_BACKLOG = 128
 _LOOK_EVERY = 10.0  # seconds between two looks at the files of the certificate
 
 
@@ -59,22 +55,7 @@ class Listener:
         address, tls = settings.listen.console or "", settings.console.tls
         self._socket = _listen(address)
         self._path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
-        config = uvicorn.Config(
-            application,
-            http=cast("type[asyncio.Protocol]", partial(NamedConnection, open_connections=OpenConnections())),
-            ws="none",
-            lifespan="off",
-            loop="asyncio",
-            interface="asgi3",
-            log_config=None,
-            log_level=logging.CRITICAL,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=_BACKLOG,
-            h11_max_incomplete_event_size=_MAX_HEAD,
-            timeout_graceful_shutdown=1,
-        )
+        config = http_config(application, connection=NamedConnection, longest_head=_MAX_HEAD)
         config.load()
         self._files = _certificates(tls) if tls else None
         if self._files is not None:
@@ -110,17 +91,14 @@ class Listener:
 def _listen(address: str) -> socket.socket:
     try:
         if not address.startswith("unix:"):
-            host, _, port = address.rpartition(":")
-            host = host.strip("[]")
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+            return listen_tcp(address)
         listening = socket.socket(socket.AF_UNIX)
         path = Path(address.removeprefix("unix:"))
 
         def bind() -> int:
             path.unlink(missing_ok=True)  # bind_socket has found that no process listens there
             listening.bind(str(path))
-            listening.listen(_BACKLOG)
+            listening.listen(BACKLOG)
             return 1
 
         bind_socket(path, SocketRights(mode=0o600), bind)
