@@ -11,7 +11,16 @@ from extproc.commands.aws import aws
 from extproc.commands.connect import connect
 from extproc.commands.envoy_options import rendering_options
 from extproc.commands.groups import CommandGroup, Later
-from extproc.commands.options import FILE, config_options, load, loader, or_exit, supplement
+from extproc.commands.options import (
+    FILE,
+    config_options,
+    load,
+    loader,
+    log_level_option,
+    or_exit,
+    supplement,
+    workers_option,
+)
 from extproc.commands.run import run
 from extproc.commands.schema import schema
 
@@ -54,13 +63,7 @@ main.add_command(schema)
 
 @main.command()
 @config_options
-@click.option(
-    "--log-level",
-    default="info",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    show_default=True,
-    help="The lowest level to log, on standard error.",
-)
+@log_level_option("The lowest level to log, on standard error.")
 @click.option(
     "--engine",
     envvar="EXTPROC_ENGINE",
@@ -68,13 +71,7 @@ main.add_command(schema)
     type=click.Choice(["auto", "completion_queue", "aio"]),
     help="The engine that serves the streams [default: listen.engine].",
 )
-@click.option(
-    "--workers",
-    default=1,
-    type=click.IntRange(1, 64),
-    show_default=True,
-    help="The number of processes; more than one run under a supervisor.",
-)
+@workers_option("The number of processes; more than one run under a supervisor.")
 @click.option("--as-worker", hidden=True, help="What a supervisor assigns to its worker (JSON).")
 def serve(config_path: Path, log_level: str, engine: str | None, workers: int, as_worker: str | None) -> None:
     """Run the gRPC server until SIGTERM. SIGHUP, or a change of the file, reloads the configuration."""
@@ -107,13 +104,7 @@ def serve(config_path: Path, log_level: str, engine: str | None, workers: int, a
 
 @main.command()
 @config_options
-@click.option(
-    "--log-level",
-    default="info",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    show_default=True,
-    help="The lowest level to log, on standard error.",
-)
+@log_level_option("The lowest level to log, on standard error.")
 @click.option("--lifeline", hidden=True, type=int, help="A pipe that closes when the server ends.")
 def console(config_path: Path, log_level: str, lifeline: int | None) -> None:
     """Run the web console of a running server until SIGTERM. `extproc serve` starts it by itself.

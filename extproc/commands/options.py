@@ -45,6 +45,19 @@ def config_options(command: _Command) -> _Command:
     )(command)
 
 
+def log_level_option(
+    text: str, *, name: str = "--log-level", default: str = "info"
+) -> Callable[[_Command], _Command]:
+    """Return what adds the option for the lowest level to log."""
+    levels = click.Choice(["debug", "info", "warning", "error"])
+    return click.option(name, default=default, type=levels, show_default=True, help=text)
+
+
+def workers_option(text: str) -> Callable[[_Command], _Command]:
+    """Return what adds the option for the number of server processes."""
+    return click.option("--workers", default=1, type=click.IntRange(1, 64), show_default=True, help=text)
+
+
 def supplement() -> toolhive.Supplement:
     """Return what this command's options add to a ToolHive resource."""
     from extproc.config import toolhive

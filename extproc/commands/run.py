@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from extproc.commands.envoy_options import rendering_options
-from extproc.commands.options import FILE, config_options, load
+from extproc.commands.options import FILE, config_options, load, log_level_option, workers_option
 
 
 @click.command()
@@ -21,27 +21,9 @@ from extproc.commands.options import FILE, config_options, load
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="Envoy's admin address.")
 @click.option("--ca-file", help="The CA bundle that Envoy trusts [default: the system's].")
 @rendering_options
-@click.option(
-    "--workers",
-    default=1,
-    type=click.IntRange(1, 64),
-    show_default=True,
-    help="The number of server processes.",
-)
-@click.option(
-    "--log-level",
-    default="info",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    show_default=True,
-    help="The lowest level that the server logs.",
-)
-@click.option(
-    "--envoy-log-level",
-    default="warning",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    show_default=True,
-    help="The lowest level that Envoy logs.",
-)
+@workers_option("The number of server processes.")
+@log_level_option("The lowest level that the server logs.")
+@log_level_option("The lowest level that Envoy logs.", name="--envoy-log-level", default="warning")
 def run(*, config_path: Path, **options: Any) -> None:
     """Run the server and its Envoy together until SIGTERM or Ctrl-C.
 

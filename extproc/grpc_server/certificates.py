@@ -12,9 +12,11 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from extproc.file_stamp import FileStamp, file_stamp
+
 _log = structlog.get_logger(__name__)
 
-_Stamp = tuple[tuple[int, ...] | None, ...]
+_Stamp = tuple[FileStamp, ...]
 
 
 class CertificateError(RuntimeError):
@@ -88,15 +90,7 @@ class CertificateFiles:
 
 
 def _stamp(paths: Sequence[Path]) -> _Stamp:
-    return tuple(_file_stamp(path) for path in paths)
-
-
-def _file_stamp(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+    return tuple(file_stamp(path) for path in paths)
 
 
 def _read(paths: Sequence[Path]) -> Certificates:

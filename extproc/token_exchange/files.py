@@ -6,10 +6,11 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from extproc.file_stamp import FileStamp, file_stamp
+
 MAX_BYTES = 64 * 1024
 
 _Content = TypeVar("_Content")
-_Stamp = tuple[int, ...]
 
 _log = structlog.get_logger(__name__)
 
@@ -38,12 +39,12 @@ class WatchedFile(Generic[_Content]):
     def __init__(self, path: Path, parse: Callable[[bytes], _Content]) -> None:
         self._path = path
         self._parse = parse
-        self._read: tuple[_Stamp | None, _Content] = self._stamp(), self._load()
+        self._read: tuple[FileStamp, _Content] = file_stamp(path), self._load()
 
     def content(self) -> _Content:
         """Return the present content; reads the file only if it changed."""
         stamp, content = self._read
-        now = self._stamp()
+        now = file_stamp(self._path)
         if now != stamp:
             try:
                 content = self._load()
@@ -52,13 +53,6 @@ class WatchedFile(Generic[_Content]):
                 _log.error("client_file_not_reloaded", problem=str(error))
             self._read = now, content
         return content
-
-    def _stamp(self) -> _Stamp | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
 
     def _load(self) -> _Content:
         try:
