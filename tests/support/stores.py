@@ -252,6 +252,7 @@ class Proxy:
 
     async def __aexit__(self, *_error):
         self._listener.close()
+        await asyncio.sleep(0)  # a connection that was just accepted is known after that
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -263,7 +264,7 @@ class Proxy:
     async def _connected(self, reader, writer):
         self._tasks.add(asyncio.current_task())
         # Python 3.11 reports a cancelled connection as an error of its callback.
-        with contextlib.suppress(OSError, asyncio.CancelledError):
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
             await asyncio.gather(self._pass(reader, there_writer), self._pass(there_reader, writer))
 
