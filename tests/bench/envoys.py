@@ -13,6 +13,7 @@ import yaml
 
 from extproc import config
 from extproc.envoyconf.bootstrap import render
+from extproc.envoyconf.ext_proc import EXT_PROC_FILTER
 from extproc.envoyconf.options import EnvoyOptions
 
 SIGNED_PATH = "/mcp"
@@ -59,18 +60,21 @@ def _listener(rendered: dict[str, Any], wanted: Listener) -> dict[str, Any]:
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     manager["stat_prefix"] = wanted.name
     manager.pop("access_log")
-    extproc = manager["http_filters"].pop(0)
+    filters = manager["http_filters"]
+    extproc = next(found for found in filters if found["name"] == EXT_PROC_FILTER)
+    place = filters.index(extproc)
+    filters.remove(extproc)
     (host,) = manager["route_config"]["virtual_hosts"]
     (route,) = host["routes"]
     route["route"]["cluster"] = f"upstream_{wanted.name}"
     if wanted.extproc is not None:
         service = extproc["typed_config"]["grpc_service"]["envoy_grpc"]
         service["cluster_name"] = f"extproc_{wanted.name}"
-        manager["http_filters"].insert(0, extproc)
+        filters.insert(place, extproc)
     else:
         route.pop("typed_per_filter_config")
     if wanted.native is not None:
-        manager["http_filters"].insert(0, _native(wanted.native, host=route["route"]["host_rewrite_literal"]))
+        filters.insert(place, _native(wanted.native, host=route["route"]["host_rewrite_literal"]))
     checked = copy.deepcopy(route)
     checked["name"], checked["match"] = "checked", {"prefix": CHECKED_PATH}
     checked["route"]["cluster"] = "checked"
