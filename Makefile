@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference docs diagrams instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands clean
+.PHONY: help reference docs diagrams instructions envoy-instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -40,6 +40,7 @@ help:
 	@echo "make live-alerts  a real Prometheus, and the server broken in each way (ten minutes)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make instructions  of a warm request of the real server, by callgrind, beside those committed (needs valgrind)"
+	@echo "make envoy-instructions  of Envoy, by what it is answered (needs valgrind; three minutes)"
 	@echo "make reference  writes what the docs have from code: docs/commands.md, tables of settings, the JSON Schema"
 	@echo "make docs   the documentation as a site, in site/ (make diagrams: draws its diagrams anew, needs npm and Chromium)"
 	@echo "make lint   ruff, mypy --strict, import contracts"
@@ -155,6 +156,11 @@ $(VENV)/.installed-console-test: requirements/console-test.txt $(STAMP)
 instructions: $(STAMP)
 	@command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind" >&2; exit 1; }
 	@cd tests && ../$(BIN)/python -m bench.instructions $(ARGS)
+
+# What Envoy spends on a request, against what it is answered.
+envoy-instructions: $(STAMP)
+	@command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind" >&2; exit 1; }
+	@cd tests && ../$(BIN)/python -m bench.envoy_instructions
 
 # The specification's cases are not ours to ship: the Go module that has them is fetched beside the project.
 cel-spec: $(STAMP)

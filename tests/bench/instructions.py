@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 import grpc
 
+from bench import callgrind
 from bench.messages import BODY_MESSAGE, head_message
 from bench.rig import COUNTED, Rig
 from extproc.commands.serve import tune_interpreter
@@ -34,9 +34,7 @@ _UNCOUNTED = {
 }
 """A target whose open requests are not counted: its streams end with the answer."""
 _WARM_UP = 150  # requests before those that are counted
-_READY_WITHIN = 180.0  # seconds; valgrind makes everything some 50 times slower
 _COMMITTED = Path(__file__).parents[2] / "bench" / "instructions.json"
-_LIBRARY = re.compile(r"^(c?)ob=\((\d+)\)\s*(.*)$")
 
 
 async def _serve(directory: Path, users: int, *, uncounted: bool) -> None:
@@ -58,14 +56,10 @@ class _Server:
     def __init__(self, directory: Path, users: int, kind: str) -> None:
         self._kind = kind
         self._counts = directory / "callgrind.out"
-        command = [
-            "valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", "--dump-line=no",
-            f"--callgrind-out-file={self._counts}",
-            sys.executable, "-m", "bench.instructions", "serve", str(directory), str(users), kind,
-        ]  # fmt: skip
-        self._process = subprocess.Popen(command)
+        serve = [sys.executable, "-m", "bench.instructions", "serve", str(directory), str(users), kind]
+        self._process = subprocess.Popen(callgrind.command(self._counts, serve))
         self._channel = grpc.insecure_channel(f"unix:{directory}/grpc.sock")
-        grpc.channel_ready_future(self._channel).result(timeout=_READY_WITHIN)
+        grpc.channel_ready_future(self._channel).result(timeout=callgrind.READY_WITHIN)
         self.tokens: list[str] = json.loads((directory / "tokens.json").read_text())
         self._call = self._channel.stream_stream(_METHOD)
 
@@ -89,38 +83,14 @@ class _Server:
 
     def counting(self, *, on: bool) -> None:
         """Count from now on, or no longer."""
-        subprocess.run(
-            ["callgrind_control", "-i", "on" if on else "off", str(self._process.pid)],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        callgrind.control(self._process.pid, "-i", "on" if on else "off")
 
     def stop(self) -> Counter[str]:
         """End it; return the instructions by library, which are written then."""
         self._channel.close()
         self._process.terminate()
-        self._process.wait(_READY_WITHIN)
-        return _by_library(self._counts.read_text(errors="replace"))
-
-
-def _by_library(text: str) -> Counter[str]:
-    """Sum the self costs of a callgrind profile (its manual, "Callgrind Format Specification")."""
-    names: dict[str, str] = {}
-    found: Counter[str] = Counter()
-    library, is_call = "", False
-    for line in text.splitlines():
-        if named := _LIBRARY.match(line):
-            callee, number, name = named.groups()
-            name = names.setdefault(number, name)  # given in full the first time only
-            library = library if callee else name
-        elif line.startswith("calls="):
-            is_call = True  # the next line is what the callee cost, which is counted there
-        elif line[:1].isdigit() or line[:1] in "+-*":
-            cost = line.split()
-            if not is_call and len(cost) > 1:
-                found[Path(library).name] += int(cost[1])
-            is_call = False
-    return found
+        self._process.wait(callgrind.READY_WITHIN)
+        return callgrind.by_library(self._counts.read_text(errors="replace"))
 
 
 def count(users: int, requests: int, kind: str) -> dict[str, Any]:

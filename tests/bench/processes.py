@@ -33,24 +33,25 @@ class Processes:
             self.stop(name)
         self._http.clear()
 
-    def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None) -> None:
-        """Start a process; its output goes to a log."""
+    def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+        """Start a process and return its id; its output goes to a log."""
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env
             )
+        return self._running[name].pid
 
     def start_module(self, name: str, module: str, *arguments: str) -> None:
         """Start ``python -m module``."""
         self.start(name, [sys.executable, "-m", module, *arguments])
 
-    def wait_ready(self, name: str, url: str) -> None:
-        """Wait until a URL answers with 200.
+    def wait_ready(self, name: str, url: str, *, within: float = READY_WITHIN) -> None:
+        """Wait until a URL answers with 200, for at most ``within`` seconds.
 
         Raises:
             RuntimeError: the process ended or took too long; quotes the end of its log.
         """
-        until = time.monotonic() + READY_WITHIN
+        until = time.monotonic() + within
         while time.monotonic() < until and self._running[name].poll() is None:
             with contextlib.suppress(urllib3.exceptions.HTTPError):
                 if self._http.request("GET", url).status == 200:
