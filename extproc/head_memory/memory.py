@@ -9,13 +9,14 @@ import random
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields, replace
-from typing import Any, NoReturn, cast
+from typing import Any
 
 import structlog
 
 from extproc.caching.two_generations import TwoGenerationCache
 from extproc.errors import Denied, Reason
 from extproc.head_memory.fingerprint import LONGEST, RequestFingerprint, fingerprint
+from extproc.head_memory.forgotten import FORGOTTEN
 from extproc.request.admission import Admission
 from extproc.values import VOLATILE_HEADERS, ImmediateResponse
 
@@ -24,25 +25,6 @@ KEPT_FOR = 60.0
 """Seconds. Heads hold tokens, so they are kept no longer than clients usually pause between two calls."""
 
 _log = structlog.get_logger(__name__)
-
-
-class _Forgotten:
-    """Stands for a header's value that is not kept. Reading it raises, so no stale value can be used."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "<forgotten>"
-
-    def _refuse(self, *_: object) -> NoReturn:
-        raise LookupError("a header's value was read that is not remembered")
-
-    __getattr__ = __str__ = __format__ = __bool__ = __len__ = __iter__ = __contains__ = _refuse
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _refuse
-    __getitem__ = __add__ = __radd__ = __mul__ = __mod__ = _refuse
-
-
-FORGOTTEN = cast("str", _Forgotten())
 
 
 class HeadMemory:

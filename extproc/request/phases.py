@@ -1,8 +1,8 @@
 """The phases of a stream, what Envoy may send in each, and how far one request has come."""
 
 from collections.abc import Mapping
-from enum import Enum
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from extproc.errors import Denied, Reason
 from extproc.ext_proc import decoding, encoding
@@ -17,7 +17,8 @@ _TOO_LARGE = 413
 _ERROR = 400  # RFC 9110 15.5, 15.6: from here on
 
 
-class Phase(Enum):
+@dataclass(frozen=True, slots=True, eq=False)
+class Phase:
     """A phase of a stream.
 
     Attributes:
@@ -25,24 +26,23 @@ class Phase(Enum):
         may_come: the messages that Envoy may send in it.
     """
 
-    OPENED = "opened", (decoding.HeadersMessage,)
-    DECIDING = "deciding", ()
-    BODY = "body", (decoding.BodyMessage,)
-    SIGNED = (
-        "signed",
-        (
-            decoding.BodyMessage,
-            decoding.TrailersMessage,
-            UpstreamResponse,
-            decoding.ResponseBodyMessage,
-            decoding.ResponseTrailersMessage,
-        ),
-    )
+    label: str
+    may_come: tuple[type, ...]
 
-    def __init__(self, label: str, may_come: tuple[type, ...]) -> None:
-        self.label = label
-        self.may_come = may_come
 
+OPENED: Final = Phase("opened", (decoding.HeadersMessage,))
+DECIDING: Final = Phase("deciding", ())
+BODY: Final = Phase("body", (decoding.BodyMessage,))
+SIGNED: Final = Phase(
+    "signed",
+    (
+        decoding.BodyMessage,
+        decoding.TrailersMessage,
+        UpstreamResponse,
+        decoding.ResponseBodyMessage,
+        decoding.ResponseTrailersMessage,
+    ),
+)
 
 _EARLY_RESPONSE = Reason.PROTOCOL_VIOLATION, "a response came before its request was signed"
 OUT_OF_TURN: Mapping[type, tuple[Reason, str]] = {
@@ -81,7 +81,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.record = RequestRecord()
-        self.phase = Phase.OPENED
+        self.phase = OPENED
         self.fingerprint: RequestFingerprint | None = None
         self.admission: Admission | None = None
         self.body_is_buffered = False
@@ -114,6 +114,6 @@ def receive(
         # No upstream was asked yet, so the answer is Envoy's own. It is no reason to let anything pass.
         if received.status == _TOO_LARGE:
             raise Denied(Reason.BODY_TOO_LARGE, "over Envoy's buffer")
-        if progress.phase is Phase.BODY and received.status >= _ERROR:
+        if progress.phase is BODY and received.status >= _ERROR:
             raise EnvoyReplied
     raise Denied(*OUT_OF_TURN[type(received)])

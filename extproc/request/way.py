@@ -53,7 +53,7 @@ from extproc.request.answers import (
     proceed,
 )
 from extproc.request.held_list import held
-from extproc.request.phases import OUT_OF_TURN, EnvoyReplied, Phase, Progress, receive
+from extproc.request.phases import BODY, DECIDING, OUT_OF_TURN, SIGNED, EnvoyReplied, Progress, receive
 from extproc.request.pipeline import Pipeline
 from extproc.sessions.session import Authorized
 from extproc.signing.rejections import LONGEST_BODY, UpstreamResponse, body_tells
@@ -173,13 +173,13 @@ def _admitted(
             )
     else:
         received = receive(progress, message, target_name, with_jwt_payload=pipeline.reads_jwt_payload)
-        progress.phase, record.head = Phase.DECIDING, received.head
+        progress.phase, record.head = DECIDING, received.head
         progress.body_is_buffered = received.body_is_buffered
         admitted = pipeline.admission.admit(received.head)
         if isinstance(admitted, ImmediateResponse):
             return admitted
         admission = admitted
-    progress.phase, progress.admission, record.target = Phase.DECIDING, admission, admission.target.name
+    progress.phase, progress.admission, record.target = DECIDING, admission, admission.target.name
     if not progress.body_is_buffered:
         progress.fingerprint = None
         if admission.needs_body and admission.chunked and admission.target.payload == "unsigned":
@@ -209,19 +209,19 @@ def _body(progress: Progress, answer: Answer) -> Way:
         Denied: something else came in its place.
         EnvoyReplied: the body came too late, and Envoy answered the client.
     """
-    progress.phase, progress.body_is_buffered = Phase.BODY, False
+    progress.phase, progress.body_is_buffered = BODY, False
     progress.record.pause()
     message = yield answer
     progress.record.resume()
     progress.body = receive(progress, message).body
-    progress.phase = Phase.DECIDING
+    progress.phase = DECIDING
 
 
 def _signed(
     pipeline: Pipeline, progress: Progress, admission: Admission, authorized: Authorized, answer: Answer
 ) -> Way:
     """Let what follows a signed request pass, and learn from the response."""
-    progress.phase = Phase.SIGNED
+    progress.phase = SIGNED
     # A counted request without a body: Envoy is to show the response's end, whatever its configuration says.
     if not (progress.is_watched or admission.needs_body):
         answer.message += REQUEST_MODE

@@ -57,7 +57,7 @@ class AuditLog:
         self._failed = 0
         self._written = 0
         self._warned_at = float("-inf")
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._writer = threading.Thread(target=self._run, name="audit", daemon=True)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -79,16 +79,16 @@ class AuditLog:
 
     def start(self) -> None:
         """Start writing."""
-        self._thread.start()
+        self._writer.start()
 
     def close(self, *, within: float = 2.0) -> None:
         """Write what is queued, for at most ``within`` seconds. Events left then are lost, and logged so."""
         self._closing = True
         self._wake.set()
-        self._thread.join(within)
+        self._writer.join(within)
         if self._queue:
             _log.error("audit_events_lost", events=len(self._queue))
-        if not self._thread.is_alive():
+        if not self._writer.is_alive():
             self._sink.close()
 
     def _run(self) -> None:

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from extproc.telemetry.audit import AuditLog
 from extproc.telemetry.event import event_of
@@ -14,10 +14,10 @@ from extproc.telemetry.record import RequestRecord
 class Verdict:
     """The end of a request, as metrics and audit log name it. Plain strings, cheaper than an enum's."""
 
-    ALLOW = "allow"
-    DENY = "deny"
-    REPLY = "reply"  # answered here: resource metadata, CORS preflights
-    ABANDONED = "abandoned"  # Envoy closed the stream before an answer; nothing was forwarded
+    ALLOW: Final = "allow"
+    DENY: Final = "deny"
+    REPLY: Final = "reply"  # answered here: resource metadata, CORS preflights
+    ABANDONED: Final = "abandoned"  # Envoy closed the stream before an answer; nothing was forwarded
 
 
 class Tracer(Protocol):

@@ -4,10 +4,11 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from extproc.values import Credentials, Grant, Identity, RequestHead
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _MAX_REQUEST_ID = 128  # characters; clients may choose it
 
 HIT, SESSION, MISS = "hit", "session", "miss"
@@ -32,7 +33,7 @@ class RequestRecord:
 
     # Defaults are attributes of the class: a record is made for each request, and most set only a few.
     head: RequestHead | None = None
-    own_values: Mapping[str, str] = MappingProxyType({})
+    own_values: Mapping[str, str] = _NOTHING
     target = ""
     mcp_method: str | None = None
     mcp_name: str | None = None
@@ -49,7 +50,7 @@ class RequestRecord:
     withheld = 0
     is_counted = False
     listing: Any = None
-    stages: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    stages: Mapping[str, tuple[float, float]] = _NOTHING
 
     def __init__(self) -> None:
         self.arrived = self._resumed = time.perf_counter()

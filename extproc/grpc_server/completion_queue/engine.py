@@ -56,7 +56,7 @@ class CompletionQueueEngine:
         self.ports = transport.bind(self._add_port)
         # Reflection finds the service's descriptor in the default pool, where this import put it.
         assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
-        self._thread = threading.Thread(target=self._poll, name="grpc", daemon=True)
+        self._poller = threading.Thread(target=self._poll, name="grpc", daemon=True)
         self._signed_calls = SignedCalls()
         self._waiting: dict[ProcessCall, asyncio.Task[None]] = {}
         # Not ``is_alive``: the thread lives on for a moment after it has failed.
@@ -74,7 +74,7 @@ class CompletionQueueEngine:
         for _ in range(_CALLS_ASKED_FOR):
             self._request_call()
         self._polling = True
-        self._thread.start()
+        self._poller.start()
 
     async def set_serving(self, *, serving: bool) -> None:
         """Report health to clients of the health service, such as Envoy."""
@@ -116,7 +116,7 @@ class CompletionQueueEngine:
         # In the thread that cancels, too: a destroyed server must not get ``cancel_all_calls``.
         self._server.destroy()
         self._queue.shutdown()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._poller.join)
         self._stopped.set()
 
     async def _ended_or_hurried(self) -> None:

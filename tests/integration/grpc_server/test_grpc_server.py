@@ -340,7 +340,7 @@ async def test_an_engine_whose_thread_ends_has_failed_and_can_be_stopped():
             await server.failed()
             await server.stop(grace=60)
             await server.stop(grace=60)
-        assert server._thread.is_alive()  # it was stopped while the thread was ending
+        assert server._poller.is_alive()  # it was stopped while the thread was ending
         lives_on.set()
         left.cancel()
 
