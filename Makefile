@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference docs diagrams instructions envoy-instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands clean
+.PHONY: help reference docs diagrams instructions envoy-instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands cel-tables clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -326,6 +326,10 @@ protos: $(STAMP)
 aws-commands: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m support.aws_cli commands > extproc/policy/aws_cli/commands.txt
 	PYTHONPATH=tests $(BIN)/python -m support.aws_cli record
+
+# The tables of CEL's parser, which take longer to build than all else at a start. For the locked lark and cel-python.
+cel-tables: $(STAMP)
+	PYTHONHASHSEED=0 PYTHONPATH=tests $(BIN)/python -m support.cel_tables
 
 clean:
 	rm -rf $(STORES) site .diagrams $(KUBERNETES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from extproc.commands import lean_start
 from extproc.commands.admin import admin
 from extproc.commands.aws import aws
 from extproc.commands.connect import connect
@@ -75,6 +76,7 @@ main.add_command(schema)
 @click.option("--as-worker", hidden=True, help="What a supervisor assigns to its worker (JSON).")
 def serve(config_path: Path, log_level: str, engine: str | None, workers: int, as_worker: str | None) -> None:
     """Run the gRPC server until SIGTERM. SIGHUP, or a change of the file, reloads the configuration."""
+    lean_start.prepare()
     from extproc import config
     from extproc.commands.serve import console_command
     from extproc.commands.serve import run as serve_until_stopped
@@ -111,6 +113,7 @@ def console(config_path: Path, log_level: str, lifeline: int | None) -> None:
 
     It needs listen.console, listen.admin_grpc and the extra "console".
     """
+    lean_start.prepare()
     from extproc.commands.console import run
     from extproc.telemetry import logs
 

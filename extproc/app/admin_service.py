@@ -26,9 +26,6 @@ from extproc.app.reload import Reloader
 from extproc.app.shadow import Candidate, SeenDifference, candidate_of
 from extproc.authn.keys import KeyStore
 from extproc.config import ConfigError, Settings
-from extproc.explain.errors import BadInputError
-from extproc.explain.facts import facts
-from extproc.explain.run import Environment, explain_claims, explain_token
 from extproc.grpc_server import clients
 from extproc.policy_diff.outcome import Outcome
 from extproc.sessions.revocation import Selector
@@ -139,6 +136,11 @@ class AdminService:
 
     async def Explain(self, request: admin_pb2.ExplainRequest, _context: Any) -> admin_pb2.ExplainResponse:
         """Decide claims, a session's claims or a token, by the policy and the deny list that are running."""
+        # Imported when it is first asked for: a start need not wait for it.
+        from extproc.explain.errors import BadInputError  # noqa: PLC0415
+        from extproc.explain.facts import facts  # noqa: PLC0415
+        from extproc.explain.run import Environment, explain_claims, explain_token  # noqa: PLC0415
+
         given = [request.HasField("claims"), request.HasField("session"), bool(request.unverified_token)]
         if sum(given) != 1:
             raise RefusedError("exactly one of claims, session and unverified_token is required")

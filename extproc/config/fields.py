@@ -194,4 +194,11 @@ def repetitions(path: str, values: Iterable[str]) -> list[str]:
 class Section(BaseModel):
     """A mapping with known keys only. It is immutable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        hide_input_in_errors=True,
+        # A section's validator is built when it is first used: within that of the whole document, once.
+        defer_build=True,
+    )

@@ -3,9 +3,9 @@
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
 
 The call is not signed; the token is the proof. An optional second call, AssumeRole with the credentials
-of the first, leads into another account. This is the only module that imports botocore, which knows the
-endpoints, builds the requests and parses the answers. ``https`` sends them, since botocore's own timeouts
-limit single reads only. All calls block; ``exchange`` runs them in threads.
+of the first, leads into another account. Only this module and ``botocore_data`` import botocore, which
+knows the endpoints, builds the requests and parses the answers. ``https`` sends them, since botocore's own
+timeouts limit single reads only. All calls block; ``exchange`` runs them in threads.
 """
 
 import os
@@ -28,6 +28,7 @@ from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.sts import answer as sts_answer
 from extproc.sts import errors as sts_errors
+from extproc.sts.botocore_data import StsData
 from extproc.sts.https import HttpError, HttpOrigin
 from extproc.values import MAX_CHAINED_DURATION, MIN_DURATION, ChainedRole, Credentials, Grant
 
@@ -76,6 +77,7 @@ class StsClient:
         # The session ignores the machine's profiles and credentials. Endpoints come from this program's
         # configuration alone, never from AWS_ENDPOINT_URL* or AWS_USE_*_ENDPOINT.
         self._session = botocore.session.Session(session_vars=_NO_MACHINE_CONFIG)
+        self._session.register_component("data_loader", StsData())
         self._on_date = on_date
         self._timeout = timeout
         self._clock = clock
@@ -97,9 +99,9 @@ class StsClient:
         config = Config(signature_version=UNSIGNED, **self._settings)
         self._client = self._session.create_client("sts", config=config, **self._options)
         self._origin = HttpOrigin(
-            self._client.meta.endpoint_url,
+            self.endpoint_url,
             max_idle=connections,
-            tls=_tls(ca_file or self._session.get_config_variable("ca_bundle")),
+            tls=_tls(self.endpoint_url, ca_file or self._session.get_config_variable("ca_bundle")),
         )
 
     def assume(self, unverified_web_identity_token: str, grant: Grant, until: float) -> Credentials:
@@ -247,7 +249,9 @@ def _duration(grant: Grant) -> int:
     return min(grant.duration, max(MIN_DURATION, int(grant.ends_at - time.time())))
 
 
-def _tls(ca_file: str | None) -> ssl.SSLContext:
+def _tls(url: str, ca_file: str | None) -> ssl.SSLContext:
+    if not url.startswith("https:"):  # of use to nobody; reading the authorities takes 30 ms
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context(cafile=ca_file)
     if ca_file is None and not context.get_ca_certs():  # the machine has no CA certificates
         context.load_verify_locations(get_cert_path(verify=True))

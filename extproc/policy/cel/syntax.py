@@ -1,17 +1,17 @@
-"""Parse source to a syntax tree with cel-python's parser. No other module uses cel-python.
+"""Parse source to a syntax tree with cel-python's grammar.
 
-Only its grammar is used. Of its two evaluators the compiled one of 0.5.0 is wrong for
+Only the grammar is used. Of cel-python's two evaluators the compiled one of 0.5.0 is wrong for
 ``!has(...)`` and mixes threads up, and the interpreted one is more forgiving than CEL in
 conversions, arithmetic, equality and escapes.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
-import celpy
 import lark
-from celpy.celparser import CELParser
 
+from extproc.policy.cel import grammar
 from extproc.policy.cel.errors import ExpressionError, Path
 from extproc.policy.cel.literals import literal
 from extproc.policy.cel.values import MAX_INT
@@ -47,14 +47,20 @@ def parse(source: str) -> Tree:
     if len(source) > MAX_EXPRESSION_LENGTH:
         raise ExpressionError(f"longer than {MAX_EXPRESSION_LENGTH} characters")
     try:
-        tree = CELParser().parse(source)
-    except celpy.CELParseError as error:
-        where = f"line {error.line}, column {error.column}: " if error.line and error.line > 0 else ""
+        tree = _parser().parse(source)
+    except lark.exceptions.LarkError as error:
+        line, column = getattr(error, "line", 0), getattr(error, "column", 0)
+        where = f"line {line}, column {column}: " if line and line > 0 else ""
         raise ExpressionError(f"{where}not a CEL expression") from None
     tree = _collapsed(tree)
     if _nested_too_deeply(tree):
         raise ExpressionError("nested too deeply")
     return tree
+
+
+@functools.cache
+def _parser() -> lark.Lark:
+    return grammar.parser()
 
 
 def is_tree(node: Any) -> bool:
