@@ -77,10 +77,14 @@ Outcome = Granted | Denied
 """A decision: what is granted, or why nothing is."""
 
 
-class Siblings(OrderedDict[TokenDigest, "Session"]):
+class Siblings:
     """One user's sessions, the least recently used first. ``entries``: how many of the table's they take."""
 
-    entries = 0
+    __slots__ = ("entries", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: OrderedDict[TokenDigest, Session] = OrderedDict()
+        self.entries = 0
 
 
 class Session(InMemoryOnly):
