@@ -46,6 +46,10 @@ _GROUPS = (
 )
 
 
+FIRST = "index"
+"""The page that leads to the others."""
+
+
 class Docs:
     """The Markdown files of a folder, rendered once."""
 
@@ -54,6 +58,24 @@ class Docs:
         # Without HTML: the files are ours, and need none.
         self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
         self.page = cache(self._page)
+        self.contents = cache(self._contents)
+
+    def _contents(self) -> list[tuple[str, str, list[tuple[str, str]]]]:
+        """Return name and title of each folder's first page, and those of its other pages."""
+        folders: dict[str, list[str]] = {}
+        for name in self.names:
+            folders.setdefault(posixpath.dirname(name), []).append(name)
+        return [
+            (first, self._title(first), [(name, self._title(name)) for name in names if name != first])
+            for folder, names in folders.items()
+            if (first := posixpath.join(folder, "README" if folder else FIRST))
+        ]
+
+    def _title(self, name: str) -> str:
+        """Return the first heading of a page; its name if it has none."""
+        with (self._folder / f"{name}.md").open(encoding="utf-8") as lines:
+            line = next((line for line in lines if line.startswith("# ")), "")
+        return line.removeprefix("# ").replace("`", "").strip() or name
 
     @property
     def names(self) -> list[str]:

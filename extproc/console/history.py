@@ -73,8 +73,8 @@ class Filter:
         parameters: list[object] = []
         for name, column in (("user", "subject"), ("role", "role_arn"), ("tool", "tool")):
             if value := getattr(self, name):
-                conditions.append(f"instr(lower({column}), ?)")
-                parameters.append(value.lower())
+                conditions.append(f"instr(lower({column}), lower(?))")  # SQLite's lower is for ASCII only
+                parameters.append(value)
         for name, column in (
             ("target", "target"),
             ("mapping", "mapping"),
@@ -126,6 +126,12 @@ class History:
         """Return the number of the last decision; 0 without any."""
         with self._locked() as database:
             return int(database.execute("SELECT coalesce(max(seq), 0) FROM decisions").fetchone()[0])
+
+    def begins(self) -> float | None:
+        """Return the time of the oldest decision, in seconds since the epoch; None without any."""
+        with self._locked() as database:
+            row = database.execute("SELECT at FROM decisions ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else float(row[0])
 
     def page(self, wanted: Filter, *, before: int | None = None, size: int = PAGE) -> list[dict[str, Any]]:
         """Return the newest decisions that meet the filter, before a number; ``seq`` and ``id`` are added."""

@@ -1,5 +1,7 @@
 """The pages of a login by OpenID Connect: to the issuer, and back."""
 
+from collections.abc import Awaitable, Callable
+
 import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -52,7 +54,9 @@ class Login:
         )
         return response
 
-    async def finish(self, request: Request, access: Access) -> tuple[User, str]:
+    async def finish(
+        self, request: Request, access: Access, *, refuses: Callable[[User], Awaitable[bool]]
+    ) -> tuple[User, str]:
         """Return the user who has logged in, and the page to go to.
 
         Raises:
@@ -73,6 +77,9 @@ class Login:
             subject = identity.subject[:256]
             self._acts.write("login", None, outcome="refused", peer=peer, subject=subject)
             raise RefusedError(403, "Your account may not look here: console.matcher decides who may.")
+        if await refuses(user):
+            self._acts.write("login", user, outcome="refused", peer=peer)
+            raise RefusedError(403, "The gateway refuses your account now, and so does the console.")
         self._acts.write("login", user, outcome="done", peer=peer)
         return user, attempt.then
 

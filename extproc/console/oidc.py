@@ -152,6 +152,9 @@ class OidcLogin:
             raise LoginError("The answer belongs to another login. Log in again.")
         if answer.get("iss", self.issuer) != self.issuer:  # RFC 9207 2.4: against mix-up
             raise LoginError("The answer comes from another issuer.")
+        announced = (await self._discovered()).get("authorization_response_iss_parameter_supported") is True
+        if announced and "iss" not in answer:  # RFC 9207 2.4
+            raise LoginError("The answer does not say which issuer it comes from.")
         if "error" in answer or not answer.get("code"):
             raise LoginError("The identity provider did not log you in.")
         form = {

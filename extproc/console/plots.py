@@ -19,6 +19,7 @@ class Line:
         style: a class of the style sheet.
         path: the SVG path of the line.
         area: the SVG path of the area under it.
+        dots: the SVG path of points without neighbours, which a line does not show.
         latest: the last value, formatted.
     """
 
@@ -26,6 +27,7 @@ class Line:
     style: str
     path: str
     area: str
+    dots: str
     latest: str
 
 
@@ -73,11 +75,12 @@ def plot(
     for name, style, values in lines:
         runs = _runs(times, values, end=end, span=span, top=top)
         path = " ".join(_path(run) for run in runs)
+        dots = " ".join(_path(run) for run in runs if len(run) == 1)
         area = " ".join(
             f"{_path(run)} L{run[-1][0]:.1f},{HEIGHT} L{run[0][0]:.1f},{HEIGHT} Z" for run in runs
         )
         latest = next((value for value in reversed(values) if value is not None), None)
-        drawn.append(Line(name, style, path, area, formatted(latest, unit)))
+        drawn.append(Line(name, style, path, area, dots, formatted(latest, unit)))
     summary = ", ".join(f"{line.name} {line.latest}" for line in drawn)
     return Plot(
         title,

@@ -133,6 +133,7 @@ async def run(
                 for each in (
                     web.parts.follower.follow_decisions(),
                     web.parts.follower.follow_rates(),
+                    web.deny_list.follow(),
                     _follow_file(web.parts, settings, load, files, stopped),
                 )
             ]

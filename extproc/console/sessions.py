@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from extproc.clock import Clock
@@ -85,6 +86,11 @@ class BrowserSessions:
         """Return whether a session that was found is still within its times."""
         now = self._clock()
         return now < session.began_at + self._lifetime and now < session.used_at + self._idle
+
+    def end_those(self, chosen: Callable[[User], bool]) -> None:
+        """End the sessions of the chosen users."""
+        for key in [key for key, session in self._sessions.items() if chosen(session.user)]:
+            self._sessions.pop(key).ended = True
 
     def end(self, cookie: str | None) -> None:
         """End the session of a cookie, if there is one."""

@@ -79,7 +79,7 @@ class Visit:
             template,
             user=self.session.user,
             csrf_token=self.session.csrf_token,
-            path=self.request.url.path,
+            path=self.request.scope["path"],
             **values,
         )
 

@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from extproc.console.access import CERTIFICATE, Access, User, of_socket
 from extproc.console.acts import NotLoggedError
+from extproc.console.deny_list import DenyList
 from extproc.console.guard import HSTS, SAFE, SECURITY_HEADERS, Guard, RefusedError, is_local_path
 from extproc.console.login import LOGIN_COOKIE_PATH, Login
 from extproc.console.pages import decisions, docs, envoy, overview, policy, sessions, tryit
@@ -24,6 +25,7 @@ from extproc.console.visit import Parts, Visit
 
 _MAX_FORM = 1024 * 1024  # bytes: an Envoy configuration to check
 _MAX_FIELDS = 50
+_REFUSED = "The gateway refuses your account now, and so does the console."
 _ASSET_TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -105,6 +107,7 @@ class Web:
         self._guard = guard
         self._access = access
         self._sessions = sessions
+        self.deny_list = DenyList(parts.api, sessions)
         self._login = login
         self._socket_user = socket_user
         self._cookie = cookie
@@ -124,7 +127,7 @@ class Web:
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - log the type only: the message may quote what was pasted
-            _log.error("console_request_failed", path=request.url.path[:100], error=type(error).__name__)
+            _log.error("console_request_failed", path=_path(request)[:100], error=type(error).__name__)
             response = self._error(500, "The console has failed. Its log says at what.")
 
         async def send_guarded(message: Message) -> None:
@@ -143,7 +146,7 @@ class Web:
 
     async def _respond(self, request: Request) -> Response:
         self._guard.check(request.method, request.headers)
-        path = request.url.path
+        path = _path(request)
         if path.startswith("/assets/"):
             return self._asset(request, path.removeprefix("/assets/"))
         if path.startswith("/login"):
@@ -164,7 +167,7 @@ class Web:
             response = await self._page(request, session)
             self._set_cookie(response, cookie)
             return response
-        if request.url.path == "/logout":
+        if _path(request) == "/logout":
             return await self._log_out(request, cookie, session)
         return await self._page(request, session)
 
@@ -176,12 +179,14 @@ class Web:
         form: Mapping[str, str] = {}
         if route.method == "POST":
             form = await _form(request, session)
+        if route.acts and await self.deny_list.refuses(session.user):
+            raise RefusedError(403, _REFUSED)
         return await route.page(Visit(self.parts, request, session, form))
 
     def _present(self, request: Request) -> tuple[str | None, BrowserSession | None]:
         """Return the session of the request's cookie, as long as its certificate still is the same user's."""
         cookie = request.cookies.get(self._cookie)
-        by_itself = request.url.path.startswith("/events/")
+        by_itself = _path(request).startswith("/events/")
         session = self._sessions.find(cookie, used=not by_itself)
         if (
             session is not None
@@ -211,11 +216,11 @@ class Web:
     async def _log_in(self, request: Request) -> Response:
         if self._login is None or request.method != "GET":
             raise RefusedError(404, "There is no such page.")
-        if request.url.path == "/login":
+        if _path(request) == "/login":
             return await self._login.begin(request)
-        if request.url.path != LOGIN_COOKIE_PATH:
+        if _path(request) != LOGIN_COOKIE_PATH:
             raise RefusedError(404, "There is no such page.")
-        user, then = await self._login.finish(request, self._access)
+        user, then = await self._login.finish(request, self._access, refuses=self.deny_list.refuses)
         # A new cookie for each login, whatever the browser had (session fixation).
         self._sessions.end(request.cookies.get(self._cookie))
         cookie, _ = self._sessions.begin(user)
@@ -262,9 +267,16 @@ class Web:
         return HTMLResponse(html, status_code=status)
 
 
+def _path(request: Request) -> str:
+    """Return the path as it came. That of ``request.url`` has no line breaks, and ends at a decoded "?"."""
+    path: str = request.scope["path"]
+    return path
+
+
 def _here(request: Request) -> str:
     """Return path and query of a request, or the overview's if a browser could take them for another site."""
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    query = request.scope["query_string"].decode("latin-1")
+    here = quote(_path(request)) + (f"?{query}" if query else "")
     return here if is_local_path(here) else "/"
 
 
@@ -276,7 +288,7 @@ def _found(request: Request) -> tuple[Route, dict[str, Any]]:
     method = "GET" if request.method == "HEAD" else request.method
     other_method = False
     for route, pattern, _, convertors in _COMPILED:
-        if match := pattern.match(request.url.path):
+        if match := pattern.match(_path(request)):
             if route.method == method:
                 return route, {
                     name: convertors[name].convert(text) for name, text in match.groupdict().items()

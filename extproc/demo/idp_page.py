@@ -17,10 +17,11 @@ def account_page(wanted: AuthorizationRequest, query: Mapping[str, str], account
     ]
     # A client can choose any name; the host of its document shows who chose it.
     host = f" ({wanted.client.host})" if wanted.client.host else ""
-    client, resource = html.escape(wanted.client.name + host), html.escape(wanted.resource or "")
+    wish = f"call {wanted.resource}" if wanted.resource else "know who you are"
+    sentence = html.escape(f"{wanted.client.name}{host} wants to {wish}.")
     page = (
         "<!doctype html><title>Demo login</title><h1>Demo login</h1>"
-        f"<p>{client} wants to call {resource}. Log in as:</p><ul>{''.join(links)}</ul>"
+        f"<p>{sentence} Log in as:</p><ul>{''.join(links)}</ul>"
     )
     headers = {
         "cache-control": "no-store",

@@ -245,7 +245,7 @@ def test_sessions_are_ended_after_a_question_refused_and_taken_back(page, site):
     assert site.signs(token)
     page.goto(f"{site.url}/revoke?subject=grace")
     page.get_by_label("And refuse new requests for").select_option("3600")
-    page.get_by_role("button", name="End sessions").click()
+    page.get_by_role("button", name="End 1 session").click()
     assert "Dropped: 1 session and 1 credential." in page.locator("main").inner_text()
     assert not site.signs(token)
     page.goto(f"{site.url}/sessions")

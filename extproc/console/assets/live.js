@@ -91,6 +91,8 @@ async function submit(form) {
     });
     if (!answer.ok) throw new Error();
     insert(target, "replace", await answer.text());
+    const card = target.closest(".card");
+    if (card.getBoundingClientRect().top < 0 || card.getBoundingClientRect().top > innerHeight / 2) card.scrollIntoView();
   } catch {
     stale();
   }
@@ -100,6 +102,13 @@ async function submit(form) {
 for (const form of document.querySelectorAll("form[data-fragment]")) {
   form.addEventListener("submit", (event) => { event.preventDefault(); submit(form); });
 }
+
+// A row leads where its link leads, unless somebody selects text.
+document.addEventListener("click", (event) => {
+  const row = event.target.closest(".rows tbody tr");
+  if (!row || event.target.closest("a, button, form") || String(getSelection())) return;
+  row.querySelector("a")?.dispatchEvent(new MouseEvent("click", { ctrlKey: event.ctrlKey, metaKey: event.metaKey, bubbles: false, cancelable: true }));
+});
 
 // A minute is asked for in the viewer's zone, and sent with its offset from UTC.
 for (const input of document.querySelectorAll("input[data-zoned]")) {

@@ -45,6 +45,7 @@ async def decisions(visit: Visit) -> Response:
         reasons=[name for name, _ in parts.history.counts("reason", Filter(outcome="deny"))],
         targets=[target.name for target in parts.settings.targets],
         outcomes=OUTCOMES,
+        begins=parts.history.begins(),
         problem=parts.follower.problem,
         missed=parts.follower.missed,
         sampled=parts.settings.audit.sample_allows,

@@ -18,6 +18,7 @@ from extproc.envoyconf.options import EnvoyOptions
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LARGEST = 64 * 1024 * 1024  # bytes of Envoy's dump
+_LONGEST_PLAIN = 4096  # characters of a scalar without quotes
 
 
 async def envoy(visit: Visit) -> Response:
@@ -51,7 +52,7 @@ async def check(visit: Visit) -> Response:
     found: Sequence[Finding] | None = None
     problem = ""
     try:
-        found = await _found(visit, _without_aliases(visit.form.get("configuration", "")))
+        found = await _found(visit, await asyncio.to_thread(_bounded, visit.form.get("configuration", "")))
     except UnreadableError as error:
         problem = str(error)
     if visit.wants_fragment:
@@ -59,15 +60,25 @@ async def check(visit: Visit) -> Response:
     return visit.html("envoy.html", filter_yaml="", whole_yaml="", address=None, found=found, problem=problem)
 
 
-def _without_aliases(text: str) -> bytes:
-    """Return a document that was pasted, unless it could grow without bound when it is walked.
+def _bounded(text: str) -> bytes:
+    """Return a document that was pasted, unless it could cost far more than its size when it is read.
 
     Raises:
-        UnreadableError: it has YAML aliases.
+        UnreadableError: it has YAML aliases, which multiply, or a plain scalar that is long enough to be a
+            number that takes minutes: YAML 1.1 has integers to base 60.
     """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)):
-            raise UnreadableError("YAML aliases are not supported here; `extproc envoy --check` reads them")
+        for event in yaml.parse(text, _Loader):
+            if isinstance(event, yaml.AliasEvent):
+                raise UnreadableError(
+                    "YAML aliases are not supported here; `extproc envoy --check` reads them"
+                )
+            if (
+                isinstance(event, yaml.ScalarEvent)
+                and event.implicit[0]
+                and len(event.value) > _LONGEST_PLAIN
+            ):
+                raise UnreadableError(f"a value of more than {_LONGEST_PLAIN:,} characters must be in quotes")
     except (yaml.YAMLError, RecursionError):
         raise UnreadableError("not valid YAML or JSON") from None
     return text.encode(errors="replace")

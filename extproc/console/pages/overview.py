@@ -86,7 +86,7 @@ def _plots(visit: Visit) -> list[Plot]:
             times,
             [
                 ("median", "allow", rates.values(points, "median")),
-                ("99th percentile", "accent", rates.values(points, "slowest")),
+                ("p99", "accent", rates.values(points, "slowest")),
             ],
             unit="s",
             span=span,

@@ -21,7 +21,6 @@ async def policy(visit: Visit) -> Response:
     """Return the page."""
     parts = visit.parts
     hits = dict(parts.history.counts("mapping", Filter(outcome="allow"), size=10_000))
-    oldest = parts.history.page(Filter(), size=1)
     allowed = sum(hits.values())
     reasons = dict(parts.history.counts("reason", Filter(outcome="deny"), size=1000))
     return visit.html(
@@ -39,7 +38,7 @@ async def policy(visit: Visit) -> Response:
         findings=_findings(visit),
         cost=review.cost(parts.policy),
         same=await _is_running(visit),
-        any=bool(oldest),
+        any=parts.history.begins() is not None,
         shadow=await _shadow(visit),
     )
 

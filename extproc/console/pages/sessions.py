@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from extproc.console.acts import conditions_of
+from extproc.console.deny_list import names
 from extproc.console.events import Update, stream
 from extproc.console.guard import RefusedError
 from extproc.console.history import Filter
@@ -20,6 +21,7 @@ _EVERY = 10.0  # seconds: a list of 10,000 sessions costs the server a tenth of 
 _CONDITIONS = ("issuer", "subject", "jti", "role_arn")
 _MAX_TEXT = 2048
 _COUNTED = 1000  # sessions that a revocation is said to end; more are "more than"
+_OFFERED, _SIMILAR = 100, 8  # users that the filter completes, and that it offers where there is none
 
 DURATIONS = {"0": "not at all", "3600": "1 hour", "28800": "8 hours", "86400": "24 hours", "604800": "7 days"}
 """For how many seconds a revocation may refuse, and how that is shown."""
@@ -33,6 +35,7 @@ async def sessions(visit: Visit) -> Response:
         **values,
         roles=sorted({role_arn for _, role_arn in visit.parts.settings.role_arns()}),
         issuers=[entry.issuer for entry in visit.parts.settings.issuers],
+        users=_users(visit, "", _OFFERED),
         events=f"/events/sessions?{visit.request.url.query}",
         acts=list(visit.parts.acts.recent)[:20],
     )
@@ -78,6 +81,7 @@ async def confirm(visit: Visit) -> Response:
         conditions=conditions,
         sessions=found["sessions"],
         more=bool(found["next_page_token"]),
+        names_you=names(conditions, visit.session.user),
         durations=DURATIONS,
     )
 
@@ -129,6 +133,7 @@ async def _listed(visit: Visit) -> dict[str, Any]:
         "query": conditions,
         "sessions": [],
         "revocations": [],
+        "similar": [],
         "total": 0,
         "next_page": None,
         "problem": "",
@@ -142,9 +147,16 @@ async def _listed(visit: Visit) -> dict[str, Any]:
     except CallError as error:
         values["problem"] = str(error)
         return values
+    if not answer["sessions"] and "subject" in conditions:
+        values["similar"] = _users(visit, conditions["subject"], _SIMILAR)
     if token := answer["next_page_token"]:
         values["next_page"] = f"/sessions?{urlencode({**conditions, 'page': token})}"
     return values
+
+
+def _users(visit: Visit, part: str, size: int) -> list[str]:
+    """Return the users of recent decisions whose name has this part: the server compares whole names only."""
+    return [name for name, _ in visit.parts.history.counts("subject", Filter(user=part), size=size) if name]
 
 
 def reference_of(text: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ MCP_METHODS = (
     "ping",
 )
 _FIELDS = ("http_method", "path", "target", "mcp_method", "tool", "session", "arguments", "why_not")
-_MAX_TEXT = 2048
+_MAX_TEXT = 8192
+_MAX_JSON = 64 * 1024  # characters; a token has at most 20,000
 
 
 async def form(visit: Visit) -> Response:
@@ -69,10 +70,32 @@ def _subject(form: Mapping[str, str]) -> dict[str, Any]:
         raise RefusedError(400, "Paste claims or a token, or start from a session.")
     if not pasted.startswith("{"):
         return {"unverified_token": pasted.removeprefix("Bearer ").strip()}
+    return {"claims": _json(pasted, "claims")}
+
+
+def _json(text: str, name: str) -> dict[str, Any]:
+    """Return a JSON object that was pasted.
+
+    Raises:
+        RefusedError: it is none, or larger than one that a request can have; the server has better to do.
+    """
+    if len(text) > _MAX_JSON:
+        raise RefusedError(400, f"{name}: at most {_MAX_JSON:,} characters.")
     try:
-        return {"claims": strictjson.loads_object(pasted.encode())}
+        return strictjson.loads_object(text.encode(errors="replace"))
     except strictjson.AmbiguousJSONError as error:
-        raise RefusedError(400, f"claims: {error}") from None
+        raise RefusedError(400, f"{name}: {error}{_place(text)}.") from None
+
+
+def _place(text: str) -> str:
+    """Return where JSON cannot be read; an empty string if it can. The message quotes nothing of it."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f" at line {error.lineno}, column {error.colno}: {error.msg}"
+    except (ValueError, RecursionError):
+        pass
+    return ""
 
 
 def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
@@ -81,15 +104,11 @@ def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
         return None
     request: dict[str, Any] = {}
     for field, member in (("http_method", "method"), ("path", "path"), ("target", "target")):
-        if value := form.get(field, "").strip():
+        if value := form.get(field, "").strip()[:_MAX_TEXT]:
             request[member] = value
-    method = form.get("mcp_method", "").strip()
+    method = form.get("mcp_method", "").strip()[:_MAX_TEXT]
     if method:
-        arguments = form.get("arguments", "").strip() or "{}"
-        try:
-            parsed = strictjson.loads_object(arguments.encode())
-        except strictjson.AmbiguousJSONError as error:
-            raise RefusedError(400, f"arguments: {error}") from None
-        request |= mcp_body(method, form.get("tool", "").strip(), parsed)
+        arguments = _json(form.get("arguments", "").strip() or "{}", "arguments")
+        request |= mcp_body(method, form.get("tool", "").strip()[:_MAX_TEXT], arguments)
         request["body"] = json.dumps(request["body"])  # a Struct would make doubles of integers
     return request or None

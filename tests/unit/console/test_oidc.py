@@ -210,3 +210,11 @@ async def test_a_confidential_client_shows_its_secret_and_never_names_it(tmp_pat
 async def test_a_token_is_never_asked_for_in_clear_text_of_another_machine():
     with pytest.raises(TokenRequestError, match="HTTPS"):
         await post_form("http://idp.example/token", {}, client_id="c", secret=None, allow_http=False)
+
+
+async def test_where_the_issuer_announces_that_it_names_itself_an_answer_without_its_name_is_refused():
+    provider = Provider(authorization_response_iss_parameter_supported=True)
+    login, attempt = login_at(provider), Attempt.new("/")
+    with pytest.raises(LoginError, match="does not say which issuer"):
+        await login.finish(attempt, {"state": attempt.state, "code": "the-code"})
+    assert provider.sent is None
