@@ -292,7 +292,14 @@ $(PROXY)/.installed:
 	@$(PROXY)/bin/python -m pip install --quiet --disable-pip-version-check 'mcp-proxy-for-aws>=1.7,<2' \
 	  && touch $@ || echo "mcp-proxy-for-aws cannot be installed, so it is not measured"
 
-bench: $(STAMP) $(PROXY)/.installed
+# A compiled server that does nothing, to compare with. Without Go the bench does without it.
+GO_NOOP := .go-noop
+$(GO_NOOP)/noop: $(wildcard tests/bench/go_noop/*)
+	@mkdir -p $(GO_NOOP)
+	@(cd tests/bench/go_noop && go build -o ../../../$@ .) \
+	  || echo "go is missing or cannot build, so no compiled server is compared with"
+
+bench: $(STAMP) $(PROXY)/.installed $(GO_NOOP)/noop
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 # The Envoy configurations in envoy/ are rendered, never edited; tests compare them.
@@ -332,4 +339,4 @@ cel-tables: $(STAMP)
 	PYTHONHASHSEED=0 PYTHONPATH=tests $(BIN)/python -m support.cel_tables
 
 clean:
-	rm -rf $(STORES) site .diagrams $(KUBERNETES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(STORES) $(GO_NOOP) site .diagrams $(KUBERNETES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,16 +12,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import mcp_calls, plots, report, through_envoy
+from bench import instructions, mcp_calls, plots, report, through_envoy
 from bench.idle_streams import idle_streams
 from bench.judge import judge
 from bench.load import find_generator
 from bench.machine import machine, stolen
 from bench.world import engines, running_world
+from extproc.request import way
 
-SECTIONS = ("throughput", "exchanges", "cold", "bodies", "mcp", "idle", "micro", "growth", "memory")
+SECTIONS = (
+    "throughput", "exchanges", "cold", "bodies", "mcp", "idle", "instructions", "micro", "growth", "memory",
+)  # fmt: skip
 _IN_WORLD = frozenset({"throughput", "exchanges", "cold", "bodies", "mcp", "idle"})
 _PROXY = Path(".venv-bench-proxy/bin/mcp-proxy-for-aws")
+_GO_NOOP = Path(".go-noop/noop")
+_COUNTED_REQUESTS = 300
 _INPROCESS_WITHIN = 600.0  # seconds
 
 
@@ -35,6 +41,7 @@ def main() -> None:
         "--out", type=Path, help="folder of the report (bench; bench/out for quick or partial runs)"
     )
     parser.add_argument("--proxy", type=Path, default=_PROXY, help="mcp-proxy-for-aws to compare with")
+    parser.add_argument("--go-noop", type=Path, default=_GO_NOOP, help="a compiled server that does nothing")
     parser.add_argument("--own-generator", action="store_true", help="do without wrk")
     arguments = parser.parse_args()
     wanted = set(arguments.only.split(","))
@@ -47,6 +54,7 @@ def main() -> None:
         wanted,
         quick=arguments.quick,
         proxy=arguments.proxy if arguments.proxy.exists() else None,
+        go_noop=arguments.go_noop if arguments.go_noop.exists() else None,
         own_generator=arguments.own_generator,
     )
     write(results, out)
@@ -61,6 +69,7 @@ def run(
     *,
     quick: bool,
     proxy: Path | None,
+    go_noop: Path | None = None,
     own_generator: bool = False,
 ) -> dict[str, Any]:
     """Measure; returns what ``report.render`` shows."""
@@ -70,13 +79,14 @@ def run(
         "quick": quick,
         "machine": machine(),
         "engines": engines(),
+        "is_compiled": not str(way.__file__).endswith(".py"),
         "generator": generator.name,
         "connections": through_envoy.CONNECTIONS,
         "seconds": plan.seconds,
         "proxy": _version(proxy),
     }
     if wanted & _IN_WORLD:
-        with tempfile.TemporaryDirectory() as directory, running_world(Path(directory)) as world:
+        with tempfile.TemporaryDirectory() as directory, running_world(Path(directory), go_noop) as world:
             sections = {
                 "throughput": lambda: through_envoy.throughput(world, generator, plan),
                 "exchanges": lambda: through_envoy.exchanges(world, generator, plan),
@@ -95,6 +105,13 @@ def run(
                 if name in wanted:
                     _say(name, started)
                     results[name] = measure()
+    if "instructions" in wanted and shutil.which("valgrind"):
+        _say("instructions", started)
+        results["instructions"] = {
+            instructions.name_of(users, kind): instructions.count(users, _COUNTED_REQUESTS, kind)
+            for kind in instructions.KINDS
+            for users in ((1,) if quick else (1, plan.users))
+        }
     if "micro" in wanted:
         _say("micro", started)
         results["micro"] = _inprocess("micro", plan.micro_seconds)

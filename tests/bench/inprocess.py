@@ -39,6 +39,8 @@ from extproc.values import Identity
 
 _ROUNDS = 7
 _USERS = (1, 10, 100, 1000, 10_000)
+_SESSIONS = (1000, 10_000, 100_000)
+_SESSIONS_FOR_EACH_USER = 10  # a session is cheaper to open than to keep at work
 _MAPPINGS = (0, 1, 10, 50, 200)
 _BODIES = (1 << 10, 16 << 10, 128 << 10)  # bytes; larger ones go to another thread
 _GROUPS = (20, 3000)
@@ -190,6 +192,11 @@ async def growth(directory: Path, seconds: float, *, most_users: int, most_mappi
             heads.append(head_message(token))
         turn = itertools.cycle(heads)
         users.append([count, _row(microseconds(lambda turn=turn: rig.request(next(turn)), seconds))])
+    held = []
+    for count in (n for n in _SESSIONS if n <= most_users * _SESSIONS_FOR_EACH_USER):
+        while len(rig.app._state.sessions) < count:
+            await rig.open(rig.token("ES256"))
+        held.append([count, _row(microseconds(lambda: rig.request(heads[0]), seconds))])
     for count in (n for n in _MAPPINGS if n <= most_mappings):
         mappings = [
             {
@@ -214,6 +221,7 @@ async def growth(directory: Path, seconds: float, *, most_users: int, most_mappi
         sizes.append([size, _row(microseconds(lambda body=body: rig.request(heads[0], body), seconds))])
     return {
         "users": users,
+        "sessions": held,
         "mappings": rules,
         "bodies": sizes,
         "forms": {"mappings": most_mappings, "rows": decisions(most_mappings, seconds)},

@@ -33,6 +33,7 @@ _UNCOUNTED = {
     "region": "us-east-1",
 }
 """A target whose open requests are not counted: its streams end with the answer."""
+KINDS = ("uncounted", "counted")
 _WARM_UP = 150  # requests before those that are counted
 _COMMITTED = Path(__file__).parents[2] / "bench" / "instructions.json"
 
@@ -117,6 +118,11 @@ def count(users: int, requests: int, kind: str) -> dict[str, Any]:
     }
 
 
+def name_of(users: int, kind: str) -> str:
+    """What a count is called."""
+    return f"{users} users, {kind} target"
+
+
 def main() -> None:
     """Count and print beside what is committed, or serve what is counted."""
     parser = argparse.ArgumentParser(prog="bench.instructions", description=__doc__)
@@ -130,9 +136,9 @@ def main() -> None:
         asyncio.run(_serve(Path(directory), int(users), uncounted=kind == "uncounted"))
         return
     committed = json.loads(_COMMITTED.read_text()) if _COMMITTED.exists() else {}
-    for kind, users in itertools.product(("uncounted", "counted"), given.users):
+    for kind, users in itertools.product(KINDS, given.users):
         row = count(users, given.requests, kind)
-        name = f"{users} users, {kind} target"
+        name = name_of(users, kind)
         before = committed.get(name, {}).get("instructions")
         compared = f" ({row['instructions'] / before:.3f} of {before:,})" if before else ""
         print(f"{name}: {row['instructions']:,} instructions a request{compared}")

@@ -107,10 +107,14 @@ def _cold(results: Result) -> Any:
 
 
 def _growth(results: Result) -> Any:
-    drawing, columns = plt.subplots(1, 3, figsize=(11, 3), sharey=True)
-    for axes, (key, label) in zip(
-        columns, (("users", "users"), ("mappings", "mappings"), ("bodies", "bytes of body")), strict=True
-    ):
+    shown = (
+        ("users", "users in turn"),
+        ("sessions", "open sessions"),
+        ("mappings", "mappings"),
+        ("bodies", "bytes of body"),
+    )
+    drawing, columns = plt.subplots(1, len(shown), figsize=(14, 3), sharey=True)
+    for axes, (key, label) in zip(columns, shown, strict=True):
         rows = results["growth"][key]
         seen = [Spread(*row[1], rounds=0) for row in rows]
         axes.errorbar(

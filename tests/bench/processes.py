@@ -11,7 +11,7 @@ from typing import Self
 import psutil
 import urllib3
 
-READY_WITHIN = 30.0  # seconds
+READY_WITHIN = 120.0  # seconds; a busy machine may need them
 STOPPED_WITHIN = 10.0
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.judge import KIB, MIB, fastest_noop, judge
+from bench.judge import KIB, MIB, judge, reference_noop
 from bench.stats import Spread, ratio, spread
 
 Result = dict[str, Any]
@@ -28,6 +28,7 @@ def render(results: Result, *, plots: Sequence[str] = ()) -> str:
         ("exchanges", _exchanges),
         ("cold", _cold),
         ("mcp", _mcp),
+        ("instructions", _instructions),
         ("micro", _micro),
         ("growth", _growth),
         ("bodies", _bodies),
@@ -63,7 +64,7 @@ def _head(results: Result) -> str:
 def _throughput(results: Result) -> str:
     measured = results["throughput"]
     cases = measured["cases"]
-    reference = fastest_noop(cases, results["engines"])
+    reference = reference_noop(cases, results["engines"])
     base = [row["rate"] for row in cases[reference]["loaded"]]
     rates, latencies, costs = [], [], []
     for name, case in cases.items():
@@ -84,6 +85,7 @@ def _throughput(results: Result) -> str:
             )
         )
         resident = measured["rss"].get(case["process"] or "")
+        both = [row["cpu"]["envoy"] + row["cpu"].get("server", 0.0) for row in rounds]
         costs.append(
             (
                 name,
@@ -91,6 +93,8 @@ def _throughput(results: Result) -> str:
                     figure(spread(row["cpu"][role] for row in rounds)) if role in rounds[0]["cpu"] else "-"
                     for role in ("envoy", "server", "upstream", "load")
                 ),
+                f"{1e6 / spread(both).median:,.0f}",
+                f"{spread(both).median:,.0f}",
                 f"{resident / MIB:.0f}" if resident else "-",
             )
         )
@@ -102,8 +106,21 @@ def _throughput(results: Result) -> str:
         + table(("", "requests/s", f"of the {reference}", "signed"), rates)
         + "\nLatency in milliseconds, medians of the rounds:\n\n"
         + table(("", "p50", "p99", "p99.9", "p50, one connection"), latencies)
-        + "\nProcessor time in microseconds a request, and resident memory of the server in MiB:\n\n"
-        + table(("", "Envoy", "server", "upstream", "load generator", "memory"), costs)
+        + "\nProcessor time in microseconds a request; what a core of Envoy and server together answers in a second, "
+        "and core-seconds of both for a million requests; resident memory of the server in MiB:\n\n"
+        + table(
+            (
+                "",
+                "Envoy",
+                "server",
+                "upstream",
+                "load generator",
+                "requests per core-second",
+                "core-seconds per million",
+                "memory",
+            ),
+            costs,
+        )
     )
 
 
@@ -196,11 +213,31 @@ def _micro(results: Result) -> str:
     )
 
 
+def _instructions(results: Result) -> str:
+    rows = [
+        (
+            name,
+            f"{row['instructions']:,}",
+            ", ".join(f"{library.partition('.')[0]} {cost:,}" for library, cost in row["libraries"].items()),
+        )
+        for name, row in results["instructions"].items()
+    ]
+    return (
+        "## Instructions of a warm request\n\nOf the real server, counted by callgrind (`make instructions`).\n\n"
+        + table(("", "instructions", "of them in"), rows)
+    )
+
+
 def _growth(results: Result) -> str:
     growth = results["growth"]
     return (
         "## How cost grows\n\nMicroseconds of our own work for a warm request (head and body), in one process.\n\n"
         + table(("users", "warm request"), [(f"{n:,}", _row(seen)) for n, seen in growth["users"]])
+        + "\n"
+        + table(
+            ("open sessions, one of them at work", "warm request"),
+            [(f"{n:,}", _row(seen)) for n, seen in growth["sessions"]],
+        )
         + "\n"
         + table(
             ("mappings (CEL, none matches)", "warm request", "a user's decision, once"),

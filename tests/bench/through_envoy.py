@@ -8,7 +8,7 @@ from typing import Any
 from bench.load import Generator, Load
 from bench.messages import body_of
 from bench.stats import spread
-from bench.world import ENVOY_ALONE, NATIVE, UNCACHED, Contender, World, engines, full, noop
+from bench.world import ENVOY_ALONE, GO_NOOP, NATIVE, UNCACHED, Contender, World, engines, full, noop
 
 CONNECTIONS = 32
 _BODY_CONNECTIONS = 8
@@ -78,8 +78,8 @@ def cases(world: World, plan: Plan) -> list[Case]:
     """All contenders with one user, the product also with many; every session is open then."""
     one, many = world.tokens(1), world.tokens(plan.users)
     found = []
-    names = [ENVOY_ALONE, NATIVE, *map(noop, engines()), *map(full, engines())]
-    for contender in (world.contenders[name] for name in names):
+    names = [ENVOY_ALONE, NATIVE, GO_NOOP, *map(noop, engines()), *map(full, engines())]
+    for contender in (world.contenders[name] for name in names if name in world.contenders):
         world.warm(contender, one)
         world.check_signature(contender, one[0])
         found.append(Case(contender.name, contender, world.requests(contender, one)))

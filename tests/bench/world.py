@@ -30,6 +30,8 @@ BODY = _CALL % (b"x" * (152 - len(_CALL)))
 """150 bytes: a small tool call."""
 
 ENVOY_ALONE, NATIVE, UNCACHED = "Envoy alone", "aws_request_signing", "exchange per request"
+GO_NOOP = "no-op, Go"
+"""A compiled server that does nothing, where Go is there to build it: the fairest transport to compare with."""
 MCP = "mcp"
 """The listener whose upstream is the demo's MCP server, behind the default engine."""
 
@@ -142,8 +144,8 @@ class World:
 
 
 @contextmanager
-def running_world(directory: Path) -> Iterator[World]:
-    """Start everything; stop everything."""
+def running_world(directory: Path, go_noop: Path | None = None) -> Iterator[World]:
+    """Start everything, and stop everything at the end. ``go_noop`` is the program behind ``GO_NOOP``."""
     ports = iter(free_ports(40))
     with contextlib.ExitStack() as cleanup:
         provider = cleanup.enter_context(IdentityProvider())
@@ -152,6 +154,10 @@ def running_world(directory: Path) -> Iterator[World]:
         _start_emulators(processes, provider, sts=sts, checked=checked)
         servers: dict[str, tuple[str, str]] = {}  # contender: process and gRPC address
         settings = directory / "extproc.yaml"
+        if go_noop is not None:
+            address = f"127.0.0.1:{next(ports)}"
+            processes.start(GO_NOOP, [str(go_noop), address])
+            servers[GO_NOOP] = (GO_NOOP, address)
         for engine in engines():
             address = f"127.0.0.1:{next(ports)}"
             processes.start_module(noop(engine), "bench.servers", "noop", engine, address)

@@ -8,7 +8,8 @@ from bench import through_envoy
 from bench.__main__ import run, write
 from bench.world import ENVOY_ALONE, NATIVE, UNCACHED, engines, full, noop
 
-pytestmark = pytest.mark.long  # every contender is started and loaded
+# Every contender is started and loaded.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 SHORTEST = dataclasses.replace(
     through_envoy.QUICK,

@@ -1,0 +1,60 @@
+// A server that does nothing, compiled: it looks at no message, and says "continue" to the head and to the body.
+// make bench compares with it, where Go is there to build it.
+package main
+
+import (
+	"fmt"
+	"log"
+	"net"
+	"os"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+)
+
+// Two ProcessingResponses: request_headers (1) and request_body (2), each with an empty CommonResponse (1).
+var answers = [][]byte{{0x0a, 0x02, 0x0a, 0x00}, {0x12, 0x02, 0x0a, 0x00}}
+
+// bytesCodec passes messages as they are.
+type bytesCodec struct{}
+
+func (bytesCodec) Name() string { return "proto" }
+
+func (bytesCodec) Marshal(message any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(*message.(*[]byte))}, nil
+}
+
+func (bytesCodec) Unmarshal(data mem.BufferSlice, into any) error {
+	*into.(*[]byte) = data.Materialize()
+	return nil
+}
+
+var _ encoding.CodecV2 = bytesCodec{}
+
+// process answers head and body, and ends the stream with that.
+func process(_ any, stream grpc.ServerStream) error {
+	for _, answer := range answers {
+		var message []byte
+		if err := stream.RecvMsg(&message); err != nil {
+			return err
+		}
+		if err := stream.SendMsg(&answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: noop HOST:PORT")
+		os.Exit(2)
+	}
+	listener, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.ForceServerCodecV2(bytesCodec{}), grpc.UnknownServiceHandler(process))
+	log.Fatal(server.Serve(listener))
+}
