@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from extproc.commands.options import supplement_arguments
+from extproc.commands.options import or_exit, supplement_arguments
 from extproc.config import Settings
 from extproc.grpc_server import engine_choice
 from extproc.telemetry import logs
 from extproc.workers import side_process
+from extproc.workers.processes import NewProcesses, name_process
 from extproc.workers.spec import ListenSlice, WorkerSpec, split
 
 _SWITCH_INTERVAL = 0.0005  # seconds after which a thread that computes lets another one run
@@ -48,7 +49,7 @@ def run(
         if as_worker is not None:
             asyncio.run(_serve(settings, load, files, WorkerSpec.from_json(as_worker)))
         elif workers > 1:
-            asyncio.run(_with_console(settings, console, _supervise(settings, slices)))
+            _run_workers(settings, load, files, slices, console)
         else:
             asyncio.run(_with_console(settings, console, _serve(settings, load, files, None)))
     except (OSError, RuntimeError) as error:
@@ -88,6 +89,7 @@ async def _serve(
 
     if worker is not None:
         logs.name_worker(worker.number)
+        name_process(f"extproc-w{worker.number}")
     app = App(settings, load=load, files=files, worker=worker)
     tune_interpreter()
     await app.run()
@@ -106,16 +108,32 @@ def tune_interpreter() -> None:
     gc.set_threshold(_COLLECTION_THRESHOLD, 20, 20)
 
 
-async def _supervise(settings: Settings, slices: list[ListenSlice]) -> None:
-    # Imported here: workers need neither.
-    from extproc.app.listeners import build_admin_transport  # noqa: PLC0415
+def _run_workers(
+    settings: Settings,
+    load: Callable[[], Settings],
+    files: Sequence[Path],
+    slices: list[ListenSlice],
+    console: Sequence[str],
+) -> None:
+    """Supervise workers until SIGTERM; in a worker that was forked, serve."""
+    engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
+    # What workers need is imported before they are forked, so that they share it. None of it uses gRPC yet.
+    from extproc.app import lifecycle, listeners  # noqa: F401, PLC0415
+    from extproc.workers import fork_server  # noqa: PLC0415
     from extproc.workers.supervisor import Supervisor  # noqa: PLC0415
 
-    # Workers get the command line of this process: the same interpreter, program and options.
-    command = [sys.executable, *sys.orig_argv[1:]]
-    await Supervisor(
-        settings=settings,
-        slices=slices,
-        command=command,
-        admin_transport=build_admin_transport(settings),
-    ).run()
+    # A new process gets the command line of this one: the same interpreter, program and options.
+    new_processes = NewProcesses([sys.executable, *sys.orig_argv[1:]])
+    begun = fork_server.begin(otherwise=new_processes)
+    if isinstance(begun, WorkerSpec):
+        asyncio.run(_serve(or_exit(load), load, files, begun))
+        return
+
+    async def supervise() -> None:
+        transport = listeners.build_admin_transport(settings)
+        await Supervisor(settings=settings, slices=slices, starter=begun, admin_transport=transport).run()
+
+    try:
+        asyncio.run(_with_console(settings, console, supervise()))
+    finally:
+        begun.close()

@@ -61,8 +61,8 @@ class WorkerSpec:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Parse what ``to_json`` returned."""
-        fields = json.loads(text)
+    def from_json(cls, text: str, **changes: int) -> Self:
+        """Parse what ``to_json`` returned; ``changes`` are other values of its numbers."""
+        fields = json.loads(text) | changes
         listen = fields.pop("listen")
         return cls(listen=ListenSlice(tuple(listen["addresses"]), listen["shares_port"]), **fields)

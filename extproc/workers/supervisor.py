@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from extproc.workers import control
 from extproc.workers.fanout import FanOut
 from extproc.workers.metrics import WorkerHealth, WorkerMetrics
 from extproc.workers.ports import refuse_ports_in_use
+from extproc.workers.processes import Starter
 from extproc.workers.revocations import RevocationLog
 from extproc.workers.spec import ListenSlice
 from extproc.workers.worker import Worker, describe
@@ -34,7 +34,7 @@ class Supervisor:
     """Supervises one worker for each slice. Build it inside the event loop that runs it.
 
     Args:
-        command: the command line of a worker, without its ``WorkerSpec``.
+        starter: starts the workers' processes.
         admin_transport: where to serve the admin API; None for no admin API.
     """
 
@@ -43,14 +43,14 @@ class Supervisor:
         *,
         settings: Settings,
         slices: list[ListenSlice],
-        command: Sequence[str],
+        starter: Starter,
         admin_transport: Transport | None = None,
         clock: Clock = system_clock,
     ) -> None:
         self._admin_transport = admin_transport
         self._settings = settings
         self._slices = slices
-        self._command = command
+        self._starter = starter
         self._revocations = RevocationLog(clock=clock)
         self._workers: list[Worker] = []
         self._stopped = asyncio.Event()
@@ -79,7 +79,7 @@ class Supervisor:
                     workers=len(self._slices),
                     listen=listen,
                     directory=directory,  # only its owner can read it; mkdtemp sees to that
-                    command=self._command,
+                    starter=self._starter,
                     revocations=self._revocations,
                     on_end=self._on_end,
                 )

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -15,6 +15,7 @@ from extproc.admin.v1 import admin_pb2
 from extproc.workers.backoff import BackOff
 from extproc.workers.control import Control
 from extproc.workers.lifeline import SERVE
+from extproc.workers.processes import Process, Starter
 from extproc.workers.revocations import RevocationLog
 from extproc.workers.spec import ListenSlice, WorkerSpec
 
@@ -34,8 +35,7 @@ class Worker:
 
     Args:
         workers: how many workers there are.
-        command: the command line to which the worker's ``WorkerSpec`` is added. The process is started by
-            fork and exec, so it inherits nothing of the supervisor's gRPC.
+        starter: starts the process.
         on_end: called whenever the process has ended.
 
     Attributes:
@@ -53,7 +53,7 @@ class Worker:
         workers: int,
         listen: ListenSlice,
         directory: Path,
-        command: Sequence[str],
+        starter: Starter,
         revocations: RevocationLog,
         on_end: Callable[["Worker"], None],
     ) -> None:
@@ -66,10 +66,10 @@ class Worker:
         self._workers = workers
         self._listen = listen
         self._socket = directory / f"{number}.sock"
-        self._command = command
+        self._starter = starter
         self._revocations = revocations
         self._on_end = on_end
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._reload_is_due = False
 
@@ -127,13 +127,7 @@ class Worker:
         )
         try:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    "--as-worker",
-                    spec.to_json(),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(reads,),
-                )
+                process = await self._starter.start(spec)
             except OSError as error:
                 _log.error("worker_cannot_start", worker=self.number, error=type(error).__name__)
                 return _CANNOT_START

@@ -146,15 +146,29 @@ def alive(pid: int) -> bool:
         return False
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the process ids of all that a process has started."""
+    try:
+        found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return found + [each for child in found for each in descendants(child)]
+
+
+def named(supervisor: int, prefix: str) -> dict[str, int]:
+    """Return the process ids of a supervisor's running processes, by the rest of their names."""
+    found = {}
+    for pid in descendants(supervisor):
+        with contextlib.suppress(OSError):
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            if name.startswith(prefix) and alive(pid):
+                found[name.removeprefix(prefix)] = pid
+    return found
+
+
 def children(supervisor: int) -> dict[int, int]:
     """Return the process ids of a supervisor's running workers, by their numbers."""
-    found = {}
-    for pid in map(int, Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()):
-        with contextlib.suppress(OSError):
-            arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            if "--as-worker" in arguments and alive(pid):
-                found[json.loads(arguments[arguments.index("--as-worker") + 1])["number"]] = pid
-    return found
+    return {int(number): pid for number, pid in named(supervisor, "extproc-w").items()}
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from extproc.admin.errors import RefusedError
 from extproc.admin.v1 import admin_pb2
 from extproc.demo.ports import free_ports
 from extproc.grpc_server.service_names import EXT_PROC_SERVICE
+from extproc.workers.processes import NewProcesses
 from extproc.workers.revocations import RevocationLog
 from extproc.workers.spec import ListenSlice
 from extproc.workers.worker import Worker
@@ -45,7 +46,7 @@ async def running(tmp_path):
         workers=1,
         listen=ListenSlice((address,)),
         directory=tmp_path,
-        command=[sys.executable, "-m", "extproc", "serve", "--config", str(path)],
+        starter=NewProcesses([sys.executable, "-m", "extproc", "serve", "--config", str(path)]),
         revocations=revocations,
         on_end=lambda _worker: None,
     )

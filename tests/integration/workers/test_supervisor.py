@@ -14,7 +14,7 @@ import pytest
 from extproc.demo.ports import free_ports
 from extproc.grpc_server.service_names import EXT_PROC_SERVICE
 from support.envoy_messages import Seen, headers_message
-from support.supervised import PATIENCE, alive, serving, settings, until
+from support.supervised import PATIENCE, alive, named, serving, settings, until
 
 
 def ask(address):
@@ -205,10 +205,64 @@ def test_addresses_that_cannot_be_split_are_refused(tmp_path, grpc_setting, mess
     assert done.stderr.startswith(message)
 
 
-def test_only_their_owner_can_use_the_control_sockets_and_they_are_removed(shared):
-    arguments = Path(f"/proc/{shared.pids()[1]}/cmdline").read_text()
-    directory = Path(arguments.partition('"control":"unix:')[2].partition('"')[0]).parent
-    assert directory.stat().st_mode & 0o777 == 0o700
-    shared.process.terminate()
-    shared.process.wait(PATIENCE)
-    assert not directory.exists()
+def test_only_their_owner_can_use_the_control_sockets_and_they_are_removed(tmp_path, addresses, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    path = settings(tmp_path, grpc=addresses[0], admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        served.wait_ready()
+        (directory,) = temporary.glob("extproc-*")
+        assert sorted(file.name for file in directory.iterdir()) == ["1.sock", "2.sock"]
+        assert directory.stat().st_mode & 0o777 == 0o700
+        served.process.terminate()
+        served.process.wait(PATIENCE)
+        assert not directory.exists()
+
+
+def fork_server(served):
+    return named(served.process.pid, "extproc-fork").get("")
+
+
+def test_workers_are_forks_of_one_process_that_ends_with_its_supervisor(shared):
+    server = fork_server(shared)
+    assert {parent(pid) for pid in shared.pids().values()} == {server}
+    assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1  # gRPC would have threads
+    shared.process.kill()
+    shared.process.wait()
+    until(lambda: not alive(server), "the fork server is still there")
+
+
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_workers_outlive_the_fork_server_and_are_restarted_without_it(tmp_path, addresses):
+    path = settings(tmp_path, grpc=addresses[:2], admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        served.wait_ready()
+        before = served.pids()
+        os.kill(fork_server(served), signal.SIGKILL)
+        os.kill(before[1], signal.SIGKILL)
+        assert ask(addresses[1]) == 401
+        until(lambda: served.metric("extproc_worker_restarts_total").get(1) == 1.0, served.log)
+        served.wait_ready()
+        restarted = served.pids()[1]
+        assert parent(restarted) == served.process.pid
+        assert ask(addresses[0]) == 401
+        assert served.log.count('"event": "fork_server_ended"') == 1
+        served.process.terminate()
+        assert served.process.wait(PATIENCE) == 0
+        assert not any(alive(pid) for pid in (before[2], restarted))
+
+
+def test_a_signal_to_all_processes_drains_them(tmp_path, addresses):
+    path = settings(tmp_path, grpc=addresses[0], admin=addresses[2])
+    with serving(path, admin=addresses[2]) as served:
+        served.wait_ready()
+        pids = [fork_server(served), *served.pids().values()]
+        for pid in (*pids, served.process.pid):  # as Ctrl-C does, and a service manager
+            os.kill(pid, signal.SIGINT)
+        assert served.process.wait(PATIENCE) == 0, served.log
+        assert not any(alive(pid) for pid in pids)
+        assert served.log.count('"event": "stopped"') == 3
