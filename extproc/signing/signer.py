@@ -1,6 +1,7 @@
 """From a request and credentials to the headers that make it a signed request for a target."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from weakref import ReferenceType, ref
 
 from extproc.clock import Clock
@@ -9,17 +10,26 @@ from extproc.signing.targets import Target
 from extproc.values import Credentials, SharedHeaders, SignedHeaders
 
 _SHORT = 256  # characters of clients' values
+_LONGEST_KEPT = 512  # characters of a path and query, which stay in memory as long as the credentials
 
 
 @dataclass(slots=True)
 class _Prepared:
-    """What requests of the same second with the same credentials have in common, if the rest fits too."""
+    """What requests of the same second with the same credentials have in common, if the rest fits too.
+
+    Attributes:
+        headers: to set, beside the signature.
+        begun: method, path and query of the last request, unless these are long, and the hash of its
+            canonical form up to the payload hash. Most requests of a second differ in their payloads only.
+            Replaced as a whole.
+    """
 
     target: Target
     clients: tuple[tuple[str, str], ...]
     sent_hash: str | None
     signing: sigv4.Prepared
-    headers: SharedHeaders  # to set, beside the signature
+    headers: SharedHeaders
+    begun: tuple[str, str, str, Any] | None = field(default=None, repr=False)
 
 
 class SigningMemo:
@@ -84,14 +94,12 @@ class Signer:
             prepared = _prepare(at, target, clients, sent_hash, credentials, key=key)
             if sum(len(value) for _, value in clients) <= _SHORT:
                 self._note(memo, at, prepared)
-        signature = sigv4.sign(
-            prepared.signing,
-            method=method,
-            uri=sigv4.canonical_uri(path, normalize=not target.s3_style, double_encode=not target.s3_style),
-            query=sigv4.canonical_query(query),
-            payload=payload,
-        )
-        return SignedHeaders(signature.authorization, prepared.headers)
+        begun = prepared.begun
+        if begun is None or begun[0] != method or begun[1] != path or begun[2] != query:
+            begun = method, path, query, _begin(prepared, method, path, query)
+            if len(path) + len(query) <= _LONGEST_KEPT:
+                prepared.begun = begun
+        return SignedHeaders(sigv4.authorization(prepared.signing, begun[3], payload), prepared.headers)
 
     def _note(self, memo: SigningMemo, at: str, prepared: _Prepared) -> None:
         """Keep what is prepared for the present second, and nothing of earlier ones: it takes 4 KiB each."""
@@ -105,6 +113,16 @@ class Signer:
                     other.present = None  # if another thread has prepared it anew, it is prepared once more
         memo.present = at, prepared
         memos.append(ref(memo))
+
+
+def _begin(prepared: _Prepared, method: str, path: str, query: str) -> Any:
+    encodes = not prepared.target.s3_style
+    return sigv4.begin(
+        prepared.signing,
+        method=method,
+        uri=sigv4.canonical_uri(path, normalize=encodes, double_encode=encodes),
+        query=sigv4.canonical_query(query),
+    )
 
 
 def _signing_key(credentials: Credentials, date: str, scope: sigv4.Scope, memo: SigningMemo) -> bytes:

@@ -18,8 +18,6 @@ from urllib.parse import quote, unquote_to_bytes
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
-_LONGEST_KEPT = 512  # characters of a path and query, which stay in memory as long as the credentials
-
 _UNRESERVED = "-_.~"  # RFC 3986 2.3, beside letters and digits
 # Fast path: most requests have such paths and queries, which are in canonical form already.
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?", re.ASCII)
@@ -180,18 +178,16 @@ class Prepared:
 
     Attributes:
         authorization: the header up to the signature.
-        keyed: HMAC with the key and no message; copying it is faster than a new one.
-        begun: method, path and query of the last request, unless these are long, and SHA-256 of its canonical
-            form up to the payload hash. Most requests of a second differ in their payloads only. Replaced as
-            a whole.
+        inner: the inner hash of HMAC, begun with the string to sign up to the hash of the request.
+        outer: the outer hash. Copies of both are cheaper than a new HMAC for each request.
     """
 
     headers: CanonicalHeaders = field(repr=False)
     at: str
     scope: str
     authorization: str
-    keyed: hmac.HMAC = field(repr=False)
-    begun: tuple[str, str, str, Any] | None = field(default=None, repr=False)
+    inner: Any = field(repr=False)
+    outer: Any = field(repr=False)
 
 
 def prepare(*, headers: CanonicalHeaders, at: str, scope: Scope, access_key_id: str, key: bytes) -> Prepared:
@@ -200,24 +196,50 @@ def prepare(*, headers: CanonicalHeaders, at: str, scope: Scope, access_key_id: 
     authorization = (
         f"{ALGORITHM} Credential={access_key_id}/{named}, SignedHeaders={headers.names}, Signature="
     )
-    return Prepared(headers, at, named, authorization, hmac.new(key, digestmod="sha256"))
+    inner, outer = _hmac_sha256(key, string_to_sign(at=at, scope=named, request_hash="").encode("utf-8"))
+    return Prepared(headers, at, named, authorization, inner, outer)
+
+
+_BLOCK = 64  # bytes of SHA-256
+_INNER_PAD, _OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
+def _hmac_sha256(key: bytes, beginning: bytes) -> tuple[Any, Any]:
+    """Return both hashes of HMAC (RFC 2104 2), the inner one begun; ``key`` has at most a block."""
+    block = key.ljust(_BLOCK, b"\0")
+    return (
+        hashlib.sha256(block.translate(_INNER_PAD) + beginning),
+        hashlib.sha256(block.translate(_OUTER_PAD)),
+    )
+
+
+def begin(prepared: Prepared, *, method: str, uri: str, query: str) -> Any:
+    """Return SHA-256 of the canonical request up to the payload hash, for ``authorization``."""
+    request = canonical_request(method=method, uri=uri, query=query, headers=prepared.headers, payload="")
+    return hashlib.sha256(request.encode("utf-8"))
+
+
+def authorization(prepared: Prepared, begun: Any, payload: str) -> str:
+    """Return the header ``authorization`` for one request; ``payload``: its payload hash."""
+    request = begun.copy()
+    request.update(payload.encode("ascii"))
+    inner, outer = prepared.inner.copy(), prepared.outer.copy()
+    inner.update(request.hexdigest().encode("ascii"))
+    outer.update(inner.digest())
+    return prepared.authorization + str(outer.hexdigest())
 
 
 def sign(prepared: Prepared, *, method: str, uri: str, query: str, payload: str) -> Signature:
-    """Sign one request; ``uri`` and ``query`` are in canonical form."""
+    """Sign one request, with the checkpoints; ``uri`` and ``query`` are in canonical form."""
     request = canonical_request(
         method=method, uri=uri, query=query, headers=prepared.headers, payload=payload
     )
-    begun = prepared.begun
-    if begun is None or begun[0] != method or begun[1] != uri or begun[2] != query:
-        before_payload = request[: len(request) - len(payload)].encode("utf-8")
-        begun = method, uri, query, hashlib.sha256(before_payload)
-        if len(uri) + len(query) <= _LONGEST_KEPT:
-            prepared.begun = begun
-    hashed = begun[3].copy()
-    hashed.update(payload.encode("ascii"))
-    to_sign = string_to_sign(at=prepared.at, scope=prepared.scope, request_hash=hashed.hexdigest())
-    keyed = prepared.keyed.copy()
-    keyed.update(to_sign.encode("utf-8"))
-    signature = keyed.hexdigest()
-    return Signature(request, to_sign, prepared.headers.names, signature, prepared.authorization + signature)
+    request_hash = hashlib.sha256(request.encode("utf-8")).hexdigest()
+    header = authorization(prepared, begin(prepared, method=method, uri=uri, query=query), payload)
+    return Signature(
+        request,
+        string_to_sign(at=prepared.at, scope=prepared.scope, request_hash=request_hash),
+        prepared.headers.names,
+        header.removeprefix(prepared.authorization),
+        header,
+    )

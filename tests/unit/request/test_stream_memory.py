@@ -33,11 +33,11 @@ async def test_long_paths_and_names_are_not_kept(message):
     assert first == again
     ((_, live),) = parts.sessions.values()[0].living()
     _, prepared = live.signing.present
-    kept = [prepared.signing.begun, prepared.headers.around]
+    kept = [prepared.begun, prepared.headers.around]
     assert len(repr(kept)) < 10_000
     await drive(parts, short)
     _, prepared = live.signing.present
-    assert prepared.signing.begun is not None
+    assert prepared.begun is not None
     assert prepared.headers.around is not None
 
 
