@@ -1,7 +1,8 @@
 """A bounded cache for values that are cheap to compute again, with expiry of idle entries.
 
 It keeps two generations instead of an order of use, so a lookup costs no more than that of a dictionary. For
-any thread: only the change of generations takes a lock, and a race loses one entry at most.
+any thread: only the change of generations takes a lock, and a race loses one entry at most. Its owner calls
+``age`` regularly.
 """
 
 import threading
@@ -14,10 +15,7 @@ _Value = TypeVar("_Value")
 
 
 class TwoGenerationCache(Generic[_Key, _Value]):
-    """Holds at most twice ``size`` entries. Entries expire after one to two times ``seconds`` without access.
-
-    They are evicted by the next ``get``, or by ``age``.
-    """
+    """Holds at most twice ``size`` entries. ``age`` evicts those that nobody asked for during ``seconds``."""
 
     def __init__(self, *, size: int, seconds: float, timer: Callable[[], float] = time.monotonic) -> None:
         self._size = size
@@ -33,7 +31,6 @@ class TwoGenerationCache(Generic[_Key, _Value]):
 
     def get(self, key: _Key) -> _Value | None:
         """Return the value, or None."""
-        self.age()
         value = self._young.get(key)
         if value is None:
             value = self._old.get(key)
@@ -50,7 +47,7 @@ class TwoGenerationCache(Generic[_Key, _Value]):
         self._young[key] = value
 
     def age(self) -> None:
-        """Evict what has expired."""
+        """Evict what has expired: after one to two times ``seconds``, and the time until this is called."""
         if self._timer() > self._until:
             with self._lock:
                 now = self._timer()

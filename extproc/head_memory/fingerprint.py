@@ -6,6 +6,7 @@ need not be decoded and admitted again: all other bytes are equal, the token's i
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from extproc.ext_proc import wire
 from extproc.ext_proc.envoy.base_pb2 import HeaderMap, HeaderValue
@@ -16,10 +17,7 @@ HeadKey = tuple[object, ...]
 """Cache key: the head without the volatile values. Equal keys mean equal admissions. It holds the token."""
 
 _NEEDLES = tuple(
-    (
-        wire.field(wire.tag(HeaderValue, "key"), name.encode()) + wire.tag(HeaderValue, "raw_value"),
-        name.encode(),
-    )
+    (wire.field(wire.tag(HeaderValue, "key"), name.encode()) + wire.tag(HeaderValue, "raw_value"), name)
     for name in VOLATILE_HEADERS
 )
 """What stands before the byte with a value's length, and the header's name."""
@@ -31,13 +29,15 @@ _REQUEST_HEADERS = wire.tag_number(ProcessingRequest, "request_headers")
 _HEADER_MAP = wire.tag_number(HttpHeaders, "headers")
 _HEADER = wire.tag_number(HeaderMap, "headers")
 _KEY, _RAW = wire.tag_number(HeaderValue, "key"), wire.tag_number(HeaderValue, "raw_value")
-_NAMES = frozenset(name.encode() for name in VOLATILE_HEADERS)
+_NAMES = {name.encode(): name for name in VOLATILE_HEADERS}
 
 LONGEST = 4096
 """Bytes of the longest head that is remembered; longer ones would take much memory."""
 
-Spot = tuple[int, int, bytes]
+Spot = tuple[int, int, str]
 """Where a value begins, where it ends, and its header's name."""
+Spots = tuple[Spot, ...]
+"""The places of a message's volatile values, in their order."""
 
 
 @dataclass(slots=True)
@@ -45,12 +45,8 @@ class RequestFingerprint:
     """A stream's first message, its key, and the places where volatile values seem to be."""
 
     message: bytes = field(repr=False)
-    spots: list[Spot]
+    spots: Spots
     key: HeadKey = field(repr=False)
-
-    def values(self) -> dict[str, str]:
-        """Return this head's volatile values by header name."""
-        return {name.decode(): self.message[start:end].decode("latin-1") for start, end, name in self.spots}
 
     def verify_layout(self) -> bool:
         """Return whether the spots are exactly the values of the volatile headers, each of which comes once.
@@ -63,28 +59,46 @@ class RequestFingerprint:
         an admission.
         """
         try:
-            return self.spots == list(_values(self.message))
+            return self.spots == tuple(_values(self.message))
         except (LookupError, ValueError):
             return False
 
 
 def fingerprint(message: bytes, target_name: str | None) -> RequestFingerprint:
     """Return the fingerprint of a stream's first message, which need not be a head."""
-    spots = []
+    found = []
     for needle, name in _NEEDLES:
         start = message.find(needle) + len(needle) + 1
         if len(needle) < start <= len(message) and message[start - 1] <= _LONGEST_VALUE:
-            spots.append((start, start + message[start - 1], name))
-    spots.sort()
+            found.append((start, start + message[start - 1], name))
+    found.sort()
+    if any(start < end for (_, end, _), (start, _, _) in pairwise(found)):
+        found = []  # one within another: no such head is remembered
+    spots = tuple(found)
+    return RequestFingerprint(message, spots, head_key(message, target_name, spots))
+
+
+def head_key(message: bytes, target_name: str | None, spots: Spots) -> HeadKey:
+    """Return the key of a message whose volatile values are at ``spots``.
+
+    The spots may be those of another message: they are part of the key, and so are all bytes between them.
+    So it equals the key of a head whose layout was verified only if this message has the same layout.
+    """
     at, rest = 0, []
     for start, end, _ in spots:
-        if start < at:  # within another value: no such head is remembered
-            return RequestFingerprint(message, [], (target_name, message))
         rest.append(message[at:start])
         at = end
     rest.append(message[at:])
     # With the length: in a truncated message the last value may seem to end beyond it.
-    return RequestFingerprint(message, spots, (target_name, b"".join(rest), len(message), *spots))
+    return target_name, b"".join(rest), len(message), spots
+
+
+def own_value(message: bytes, spots: Spots, name: str) -> str | None:
+    """Return a message's own value of a volatile header, or None."""
+    for start, end, found in spots:
+        if found == name:
+            return message[start:end].decode("latin-1")
+    return None
 
 
 def _values(message: bytes) -> Iterator[Spot]:
@@ -101,7 +115,7 @@ def _values(message: bytes) -> Iterator[Spot]:
             if name in seen:
                 raise ValueError("a header that comes twice")
             seen.add(name)
-            yield (*header[_RAW], name)
+            yield (*header[_RAW], _NAMES[name])
 
 
 def _once(message: bytes, start: int, end: int) -> dict[int, tuple[int, int]]:

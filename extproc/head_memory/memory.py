@@ -7,15 +7,23 @@ denied and the cache is switched off for good.
 
 import random
 import sys
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import structlog
 
 from extproc.caching.two_generations import TwoGenerationCache
 from extproc.errors import Denied, Reason
-from extproc.head_memory.fingerprint import LONGEST, RequestFingerprint, fingerprint
+from extproc.head_memory.fingerprint import (
+    LONGEST,
+    HeadKey,
+    RequestFingerprint,
+    Spots,
+    fingerprint,
+    head_key,
+    own_value,
+)
 from extproc.head_memory.forgotten import FORGOTTEN
 from extproc.request.admission import Admission
 from extproc.values import VOLATILE_HEADERS, ImmediateResponse
@@ -25,6 +33,14 @@ KEPT_FOR = 60.0
 """Seconds. Heads hold tokens, so they are kept no longer than clients usually pause between two calls."""
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class KnownHead:
+    """The admission of a head that came before, and the places of the values in which others may differ."""
+
+    admission: Admission
+    spots: Spots
 
 
 class HeadMemory:
@@ -51,22 +67,37 @@ class HeadMemory:
         self._checked = 1 / check_one_in
         self._on_check = on_check
         self._random_share = random_share
-        self._heads: TwoGenerationCache[Hashable, Admission] = TwoGenerationCache(
+        self._heads: TwoGenerationCache[HeadKey, KnownHead] = TwoGenerationCache(
             size=_MAX_HEADS, seconds=KEPT_FOR
         )
         # No larger: a head that comes so seldom would be evicted before its third time.
         self._seen: TwoGenerationCache[int, bool] = TwoGenerationCache(size=_MAX_HEADS, seconds=KEPT_FOR)
 
+        # By the length of a head, the spots of the last one that was known. A client's next head mostly has
+        # the same, so they need not be searched for. There are at most ``LONGEST`` of them.
+        self._spots: dict[int, Spots] = {}
+
     def __len__(self) -> int:
         return len(self._heads)
 
-    def fingerprint(self, message: bytes, target_name: str | None) -> RequestFingerprint | None:
-        """Return the fingerprint of a stream's first message, or None if it is not to be remembered."""
-        return fingerprint(message, target_name) if self.enabled and len(message) <= LONGEST else None
-
-    def find(self, known_by: RequestFingerprint | None) -> Admission | None:
-        """Return the admission of an earlier head with this key."""
-        return self._heads.get(known_by.key) if known_by is not None else None
+    def find(
+        self, message: bytes, target_name: str | None
+    ) -> tuple[KnownHead | None, RequestFingerprint | None]:
+        """Return what is known of a stream's first message; else its fingerprint, if it may be remembered."""
+        length = len(message)
+        if not self.enabled or length > LONGEST:
+            return None, None
+        spots = self._spots.get(length)
+        if spots is not None:
+            known = self._heads.get(head_key(message, target_name, spots))
+            if known is not None:
+                return known, None
+        looked = fingerprint(message, target_name)
+        known = self._heads.get(looked.key)
+        if known is None:
+            return None, looked
+        self._spots[length] = known.spots
+        return known, None
 
     def remember(self, known_by: RequestFingerprint | None, admission: Admission) -> None:
         """Keep the admission of a verified token's head when it comes for the second time.
@@ -85,7 +116,8 @@ class HeadMemory:
         headers = tuple(
             (sys.intern(name), FORGOTTEN if name in self._not_kept else value) for name, value in head.headers
         )
-        self._heads.put(known_by.key, replace(admission, head=replace(head, headers=headers)))
+        admission = replace(admission, head=replace(head, headers=headers))
+        self._heads.put(known_by.key, KnownHead(admission, known_by.spots))
 
     def forget_idle(self) -> None:
         """Evict idle heads. Called regularly, so that no token stays in memory when no request comes."""
@@ -98,15 +130,15 @@ class HeadMemory:
 
     def check(
         self,
-        known: Admission,
-        own: Mapping[str, str],
+        known: KnownHead,
+        message: bytes,
         admit: Callable[[], Admission | ImmediateResponse | None],
     ) -> None:
         """Compare a known head's admission with a new one.
 
         Args:
-            known: the remembered admission.
-            own: the volatile values of this head.
+            known: what is remembered.
+            message: this head.
             admit: admits the head anew; returns None if the head would not be remembered.
 
         Raises:
@@ -114,7 +146,7 @@ class HeadMemory:
 
         """
         try:
-            same = _same(known, own, admit())
+            same = _same(known, message, admit())
         except Exception:  # noqa: BLE001 - it was admitted before
             same = False
         self._on_check(same)
@@ -124,12 +156,13 @@ class HeadMemory:
             raise Denied(Reason.INTERNAL, "a remembered head does not mean what this one does")
 
 
-def _same(known: Admission, own: Mapping[str, str], now: Admission | ImmediateResponse | None) -> bool:
+def _same(known: KnownHead, message: bytes, now: Admission | ImmediateResponse | None) -> bool:
     if not isinstance(now, Admission):
         return False
-    ours, theirs = known.head, now.head
+    admission, ours, theirs = known.admission, known.admission.head, now.head
+    own = {name: own_value(message, known.spots, name) for _, _, name in known.spots}
     return (
-        _all_equal(known, now, without="head")
+        _all_equal(admission, now, without="head")
         and _all_equal(ours, theirs, without="headers")
         and len(ours.headers) == len(theirs.headers)
         and all(

@@ -36,6 +36,7 @@ import structlog
 
 from extproc.errors import Denied, Reason
 from extproc.ext_proc import decoding, encoding
+from extproc.head_memory.fingerprint import own_value
 from extproc.policy.inputs import NO_INPUTS
 from extproc.request.admission import Admission
 from extproc.request.answers import (
@@ -161,15 +162,14 @@ def _admitted(
     """
     record = progress.record
     record.resume()
-    progress.fingerprint = pipeline.heads.fingerprint(message, target_name)
-    admission = pipeline.heads.find(progress.fingerprint)
-    if admission is not None and progress.fingerprint is not None:
-        record.head, record.own_values = admission.head, progress.fingerprint.values()
+    known, progress.fingerprint = pipeline.heads.find(message, target_name)
+    if known is not None:
+        admission = known.admission
+        record.head, record.own_value = admission.head, partial(own_value, message, known.spots)
         progress.body_is_buffered = True  # no other head is remembered
-        progress.fingerprint = None  # and this one is already
         if pipeline.heads.is_due():
             pipeline.heads.check(
-                admission, record.own_values, lambda: _admitted_anew(pipeline, progress, message, target_name)
+                known, message, lambda: _admitted_anew(pipeline, progress, message, target_name)
             )
     else:
         received = receive(progress, message, target_name, with_jwt_payload=pipeline.reads_jwt_payload)

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ class RequestRecord:
     """One request.
 
     Attributes:
-        own_values: the request's own values of headers in which it differs from ``head``.
+        own_value: returns the request's own value of a header in which it differs from ``head``.
         remaining: seconds until the credentials expire.
         own: seconds in this process, with waiting, and without the time in which Envoy buffers a body.
         sign: seconds for the signature.
@@ -33,7 +33,7 @@ class RequestRecord:
 
     # Defaults are attributes of the class: a record is made for each request, and most set only a few.
     head: RequestHead | None = None
-    own_values: Mapping[str, str] = _NOTHING
+    own_value: Callable[[str], str | None] | None = None
     target = ""
     mcp_method: str | None = None
     mcp_name: str | None = None
@@ -57,8 +57,9 @@ class RequestRecord:
 
     def header(self, name: str) -> str | None:
         """Return the request's own value of a header, for logs; ``name`` is in lower case."""
-        if name in self.own_values:
-            return self.own_values[name]
+        own = self.own_value(name) if self.own_value is not None else None
+        if own is not None:
+            return own
         return self.head.get(name) if self.head is not None else None
 
     @property

@@ -29,7 +29,6 @@ from bench.rig import ROLE, Rig
 from bench.stats import Spread, spread
 from bench.world import BODY
 from extproc.ext_proc import decoding, encoding
-from extproc.head_memory.fingerprint import fingerprint
 from extproc.policy.inputs import NO_INPUTS
 from extproc.policy.matchers import ClaimContains, cel_matcher
 from extproc.policy.mcp import parse_message
@@ -95,7 +94,7 @@ async def micro(directory: Path, seconds: float) -> dict[str, Any]:
     )
 
     def know_the_head() -> None:
-        assert pipeline.heads.find(fingerprint(head, None)), "the head should be known"
+        assert pipeline.heads.find(head, None)[0], "the head should be known"
 
     steps: dict[str, Callable[[], object]] = {
         "know the head": know_the_head,

@@ -14,6 +14,7 @@ def test_what_is_asked_for_stays_and_what_is_not_goes():
     memory.put("unused", 2)
     for minute in range(1, 6):
         clock.now = 60.5 * minute
+        memory.age()
         assert memory.get("used") == 1
     assert memory.get("unused") is None
     assert len(memory) == 1
@@ -24,6 +25,7 @@ def test_after_a_long_silence_nothing_is_left():
     memory = TwoGenerationCache(size=10, seconds=60.0, timer=clock)
     memory.put("used", 1)
     clock.now = 200.0
+    memory.age()
     assert memory.get("used") is None
     assert len(memory) == 0
 
@@ -46,6 +48,7 @@ def test_it_is_bounded_and_gives_back_what_was_put(steps):
     memory = TwoGenerationCache(size=4, seconds=60.0, timer=clock)
     for key, seconds, put in steps:
         clock.now += seconds
+        memory.age()
         if put:
             memory.put(key, f"value of {key}")
             assert memory.get(key) == f"value of {key}"

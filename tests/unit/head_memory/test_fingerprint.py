@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from extproc.ext_proc import decoding, wire
 from extproc.ext_proc.envoy.base_pb2 import HeaderMap, HeaderValue
 from extproc.ext_proc.envoy.external_processor_pb2 import HttpHeaders, ProcessingRequest
-from extproc.head_memory.fingerprint import fingerprint
+from extproc.head_memory.fingerprint import fingerprint, head_key, own_value
 from extproc.values import VOLATILE_HEADERS
 from support.envoy_messages import headers_message, with_claim
 
@@ -30,6 +30,10 @@ def decode(message):
     return decoding.decode(message, target_name=None, with_jwt_payload=True)
 
 
+def own_values(looked):
+    return {name: own_value(looked.message, looked.spots, name) for _, _, name in looked.spots}
+
+
 def key(*headers, target_name=None, **more):
     return fingerprint(headers_message(headers=headers, **more), target_name).key
 
@@ -43,7 +47,7 @@ def test_heads_that_differ_in_their_own_values_only_have_one_key():
         ("traceparent", "00-c-d-01"),
     ]
     assert key(*first) == key(*second)
-    assert fingerprint(headers_message(headers=second), None).values() == dict(second[:2] + second[3:])
+    assert own_values(fingerprint(headers_message(headers=second), None)) == dict(second[:2] + second[3:])
 
 
 def test_whatever_else_differs_makes_another_key():
@@ -74,7 +78,7 @@ def same_but_for(own, head, other):
 def assert_one_meaning(message, other):
     """Of two messages with one key, of which the first is exact."""
     first, second = decode(message), decode(other)
-    own = fingerprint(other, None).values()
+    own = own_values(fingerprint(other, None))
     assert first.body_is_buffered == second.body_is_buffered
     assert same_but_for(own, first.head, second.head)
     assert all(second.head.get(name) == value for name, value in own.items())
@@ -104,12 +108,28 @@ def test_no_edit_of_a_message_keeps_its_key_and_changes_its_meaning(message, dat
         assert_one_meaning(message, other)
 
 
+@given(messages, messages, st.data())
+def test_spots_of_another_message_give_its_key_only_to_a_message_with_its_layout(message, other, data):
+    looked = fingerprint(message, None)
+    assume(looked.verify_layout())
+    if data.draw(st.booleans(), "an edit of the message"):
+        at = data.draw(st.integers(0, len(message)))
+        other = message[:at] + data.draw(st.binary(max_size=3)) + message[at + data.draw(st.integers(0, 3)) :]
+    if head_key(other, None, looked.spots) == looked.key:
+        first, second = decode(message), decode(other)
+        own = {name for _, _, name in looked.spots}
+        assert same_but_for(own, first.head, second.head)
+        assert {name: own_value(other, looked.spots, name) for name in own} == {
+            name: second.head.get(name) for name in own
+        }
+
+
 @given(messages)
 def test_what_verify_layout_is_what_the_runtime_reads(message):
     looked = fingerprint(message, None)
     if looked.verify_layout():
         headers = decode(message).head.headers
-        assert sorted(looked.values().items()) == sorted(
+        assert sorted(own_values(looked).items()) == sorted(
             (name, value) for name, value in headers if name in VOLATILE_HEADERS
         )
 
@@ -136,7 +156,7 @@ def test_a_claim_that_looks_like_such_a_header_hides_nothing(name, value):
 def test_any_bytes_may_be_looked_at(message):
     looked = fingerprint(message, None)
     assert all(0 <= start <= end for start, end, _ in looked.spots)
-    looked.values()
+    own_values(looked)
 
 
 @given(messages, st.data())

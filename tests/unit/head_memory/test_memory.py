@@ -7,9 +7,10 @@ import pytest
 from extproc.caching.two_generations import TwoGenerationCache
 from extproc.errors import Denied, Reason
 from extproc.head_memory import memory as memory_module
-from extproc.head_memory.memory import HeadMemory
+from extproc.head_memory.memory import HeadMemory, KnownHead
 from extproc.values import ImmediateResponse, RequestHead
 from support.clock import Clock
+from support.envoy_messages import headers_message
 from support.pipelines import TOKEN, Parts
 
 
@@ -26,6 +27,8 @@ def memory():
 
 class Known:
     """A fingerprint of a message whose layout is as expected."""
+
+    spots = ()
 
     def __init__(self, key):
         self.key = key
@@ -63,10 +66,13 @@ def test_a_head_that_does_not_come_again_is_gone_after_two_minutes(clock):
 
 def test_a_head_that_comes_each_minute_stays(clock):
     heads = memory()
-    remember(heads, "key", admission())
+    message = headers_message()
+    for _ in range(2):
+        heads.remember(heads.find(message, None)[1], admission())
     for minute in range(1, 5):
         clock.now = 59.0 * minute
-        assert heads.find(Known("key")) is not None
+        heads.forget_idle()
+        assert heads.find(message, None)[0] is not None
 
 
 def denied():
@@ -83,7 +89,7 @@ def test_a_known_head_that_is_not_admitted_again_ends_the_memory(clock, admit):
     heads._on_check = checks.append
     remember(heads, "key", admitted)
     with pytest.raises(Denied) as refused:
-        heads.check(admitted, {}, admit)
+        heads.check(KnownHead(admitted, ()), b"", admit)
     assert refused.value.reason is Reason.INTERNAL
     assert checks == [False]
     assert not heads.enabled

@@ -80,8 +80,8 @@ CHANGES = {
 async def test_a_difference_is_denied_counted_and_ends_the_memory(what):
     parts = await known()
     memory = parts.pipeline.heads
-    ((key, admission),) = memory._heads._young.items()
-    memory._heads.put(key, CHANGES[what](admission))
+    ((key, known_head),) = memory._heads._young.items()
+    memory._heads.put(key, replace(known_head, admission=CHANGES[what](known_head.admission)))
     (denied,) = await drive(parts, head("id-2"), body_message())
     assert denied.status == 500
     assert checks(parts) == {"same": 0, "different": 1}
@@ -121,8 +121,9 @@ def test_a_value_that_is_not_kept_cannot_be_read_by_mistake(read):
 async def test_a_message_that_is_wrongly_known_is_denied(message):
     parts = await known()
     memory = parts.pipeline.heads
-    ((_, admission),) = memory._heads._young.items()
-    memory._heads.put(fingerprint(message, None).key, admission)
+    (known_head,) = memory._heads._young.values()
+    looked = fingerprint(message, None)
+    memory._heads.put(looked.key, replace(known_head, spots=looked.spots))
     (denied,) = await drive(parts, message)
     assert denied.status == 500
     assert checks(parts) == {"same": 0, "different": 1}

@@ -100,8 +100,8 @@ async def test_heads_are_forgotten_where_no_request_comes(monkeypatch):
 async def test_what_is_remembered_is_nobodys_own():
     parts = Parts(max_body_bytes=20_000)
     await known(parts, token="token-of-alice", length=12345)
-    (admission,) = parts.pipeline.heads._heads._young.values()
-    values = dict(admission.head.headers)
+    (known_head,) = parts.pipeline.heads._heads._young.values()
+    values = dict(known_head.admission.head.headers)
     for name in ("authorization", *VOLATILE_HEADERS):
         assert values[name] is FORGOTTEN
 
