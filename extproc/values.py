@@ -173,13 +173,15 @@ class SharedHeaders(InMemoryOnly):
         pairs: names and values.
         around: what ``ext_proc.encoding`` last encoded with them: its shape, and the bytes before and after
             the signature. It holds a session token as they do, so it is kept here and ends with them.
+        metadata: what that last said of a decision: of whom and what, and the bytes but for the duration.
     """
 
-    __slots__ = ("around", "pairs")
+    __slots__ = ("around", "metadata", "pairs")
 
     def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
         self.pairs = pairs
         self.around: tuple[tuple[object, ...], bytes, bytes] | None = None
+        self.metadata: tuple[Identity, Grant, str, bytes] | None = None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 from extproc import struct_values
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
 from extproc.errors import Denied, Reason
-from extproc.ext_proc.envoy.external_processor_pb2 import ProcessingRequest
+from extproc.ext_proc import wire
+from extproc.ext_proc.envoy.external_processor_pb2 import HttpBody, ProcessingRequest
 from extproc.ext_proc.envoy.processing_mode_pb2 import ProcessingMode
 from extproc.signing.rejections import UpstreamResponse
 from extproc.values import RequestHead
@@ -91,6 +92,26 @@ def decode(message: bytes, *, target_name: str | None, with_jwt_payload: bool = 
     if kind == "response_trailers":
         return ResponseTrailersMessage()
     raise Denied(Reason.PROTOCOL_VIOLATION, f"unexpected message {kind}")
+
+
+_BODY_FIELD = wire.tag(ProcessingRequest, "request_body")
+_CONTENT_FIELD = wire.tag(HttpBody, "body")
+_END = HttpBody(end_of_stream=True).SerializeToString()
+_SHORTEST, _LONGEST = 128, 4000  # bytes of bodies whose length, and their messages', takes two bytes
+
+
+def plain_body(message: bytes) -> bytes | None:
+    """Return the body of a message that has nothing else, as Envoy writes most; None for any other message.
+
+    What stands around the body must be what it has to be for a body of this length, byte for byte. So
+    ``decode`` reads the same, with objects of protobuf's runtime for each message.
+    """
+    length = len(message) - 8
+    if _SHORTEST <= length <= _LONGEST and message.endswith(_END):
+        inner = _CONTENT_FIELD + wire.LENGTHS[length]
+        if message.startswith(_BODY_FIELD + wire.LENGTHS[length + 5] + inner):
+            return message[6:-2]
+    return None
 
 
 _RESPONSE_HEADERS_READ = frozenset(

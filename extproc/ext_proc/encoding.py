@@ -25,7 +25,7 @@ from extproc.ext_proc.envoy.external_processor_pb2 import (
 from extproc.ext_proc.envoy.external_processor_pb2 import ImmediateResponse as ImmediateResponseMessage
 from extproc.ext_proc.envoy.processing_mode_pb2 import ProcessingMode
 from extproc.telemetry.record import RequestRecord
-from extproc.values import Allow, ImmediateResponse
+from extproc.values import Allow, ImmediateResponse, SharedHeaders
 
 DECISION_NAMESPACE = "extproc"
 """The namespace of the dynamic metadata that comes with every decision."""
@@ -38,7 +38,7 @@ _FIELDS = wire.tag(Struct, "fields")
 _STRUCT_VALUE = wire.tag(Value, "struct_value")
 _MAP_KEY, _MAP_VALUE = b"\x0a", b"\x12"  # of a map's entries: fields 1 and 2
 _NUMBER = struct.Struct("<d")
-_METADATA_STRINGS = ("subject", "role_arn", "mapping", "access_key_id", "cache", "decision", "reason")
+_STRING_VALUE = wire.tag(Value, "string_value")
 _MAX_STRING = 1024  # characters of a string in metadata
 _REQUEST_BODY = wire.tag(ProcessingResponse, "request_body")
 _HEADERS_RESPONSE = wire.tag(HeadersResponse, "response")
@@ -222,32 +222,65 @@ def encode_immediate_response(response: ImmediateResponse) -> bytes:
 
 def encode_metadata(record: RequestRecord) -> bytes:
     """Encode a decision as dynamic metadata. Append it to any answer: fields may stand in any order."""
-    identity, grant = record.identity, record.grant
-    strings = (
-        identity.subject if identity else None,
-        grant.assumed_role_arn if grant else None,
-        grant.mapping if grant else None,
-        record.access_key_id,
-        record.cache,
-        record.decision,
-        record.reason,
-    )
-    return _metadata(strings) + _NUMBER.pack(round(record.own * 1_000_000))
+    if record.shared is None or record.reason:
+        encoded = _metadata(record)
+    else:
+        encoded = _metadata_of_signed(record, record.shared)
+    return encoded + _NUMBER.pack(round(record.own * 1_000_000))
 
 
-@lru_cache(maxsize=4096)
-def _metadata(strings: tuple[str | None, ...]) -> bytes:
+def _metadata_of_signed(record: RequestRecord, shared: SharedHeaders) -> bytes:
+    """Return what the signed requests of a second and session mostly have in common."""
+    known = shared.metadata
+    if (
+        known is not None
+        and known[0] is record.identity
+        and known[1] is record.grant
+        and known[2] == record.cache
+    ):
+        return known[3]
+    encoded = _metadata(record)
+    if record.identity is not None and record.grant is not None:  # pragma: no branch - it is signed
+        shared.metadata = record.identity, record.grant, record.cache, encoded
+    return encoded
+
+
+def _metadata(record: RequestRecord) -> bytes:
     """Encode all but the eight bytes of ``duration_us``, which stands last and always has eight bytes."""
-    members = Struct()
-    for name, string in zip(_METADATA_STRINGS, strings, strict=True):
-        if string:
-            # A claim may have a lone surrogate, which protobuf has no way to write.
-            members.fields[name].string_value = string[:_MAX_STRING].encode(errors="replace").decode()
-    number = Value(number_value=0.0).SerializeToString()
-    duration = wire.field(_FIELDS, wire.field(_MAP_KEY, b"duration_us") + wire.field(_MAP_VALUE, number))
-    ours = wire.field(_STRUCT_VALUE, members.SerializeToString() + duration)
+    identity, grant = record.identity, record.grant
+    members = (
+        (_member(b"subject", identity.subject) if identity and identity.subject else b"")
+        + (_member(b"access_key_id", record.access_key_id) if record.access_key_id else b"")
+        + _common_members(
+            (b"role_arn", grant.assumed_role_arn if grant else None),
+            (b"mapping", grant.mapping if grant else None),
+            (b"cache", record.cache),
+            (b"decision", record.decision),
+            (b"reason", record.reason),
+        )
+    )
+    ours = wire.field(_STRUCT_VALUE, members + _DURATION)
     namespace = wire.field(_MAP_KEY, DECISION_NAMESPACE.encode()) + wire.field(_MAP_VALUE, ours)
     return wire.field(_DYNAMIC_METADATA, wire.field(_FIELDS, namespace))[: -_NUMBER.size]
+
+
+@lru_cache(maxsize=256)
+def _common_members(*members: tuple[bytes, str | None]) -> bytes:
+    """Encode members that many users have in common."""
+    return b"".join(_member(name, string) for name, string in members if string)
+
+
+def _member(name: bytes, string: str) -> bytes:
+    # A claim may have a lone surrogate, which protobuf has no way to write.
+    value = wire.field(_STRING_VALUE, string[:_MAX_STRING].encode(errors="replace"))
+    return wire.field(_FIELDS, wire.field(_MAP_KEY, name) + wire.field(_MAP_VALUE, value))
+
+
+_DURATION = wire.field(
+    _FIELDS,
+    wire.field(_MAP_KEY, b"duration_us")
+    + wire.field(_MAP_VALUE, Value(number_value=0.0).SerializeToString()),
+)
 
 
 def _set(name: str, value: str) -> HeaderValueOption:

@@ -62,7 +62,7 @@ def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
 def field(tag_: bytes, content: bytes) -> bytes:
     """Encode one string, bytes or message field."""
     length = len(content)
-    return tag_ + (_LENGTHS[length] if length < _USUAL else varint(length)) + content
+    return tag_ + (LENGTHS[length] if length < _USUAL else varint(length)) + content
 
 
 def varint(number: int) -> bytes:
@@ -76,4 +76,5 @@ def varint(number: int) -> bytes:
 
 
 _USUAL = 4096
-_LENGTHS = tuple(varint(length) for length in range(_USUAL))
+LENGTHS = tuple(varint(length) for length in range(_USUAL))
+"""The encoding of small numbers, which most lengths are."""

@@ -67,6 +67,7 @@ class Progress:
         fingerprint: the head's fingerprint, if the head may be worth remembering.
         body_is_buffered: whether the body can be asked for: Envoy buffers it whole, and did not send it yet.
         body: the request's body, empty until it came.
+        waited: seconds that the body was waited for.
         slot: the request's slot, if the target's open requests are counted.
         is_watched: whether the upstream's response is still to be learned from.
         response: the head of a response whose body says whether AWS refused the signature.
@@ -76,7 +77,7 @@ class Progress:
 
     __slots__ = (
         "admission", "body", "body_is_buffered", "fingerprint", "is_decided", "is_watched", "phase", "record",
-        "response", "response_body", "slot",
+        "response", "response_body", "slot", "waited",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -86,11 +87,29 @@ class Progress:
         self.admission: Admission | None = None
         self.body_is_buffered = False
         self.body = b""
+        self.waited = 0.0
         self.slot: Slot | None = None
         self.is_watched = False
         self.response: UpstreamResponse | None = None
         self.response_body = b""
         self.is_decided = False
+
+    def ask_for_body(self) -> None:
+        """Wait for the whole body: "continue" is about to be said."""
+        self.phase, self.body_is_buffered = BODY, False
+        self.record.pause()
+
+    def take_body(self, message: bytes) -> None:
+        """Receive the whole body.
+
+        Raises:
+            Denied: something else came in its place.
+            EnvoyReplied: the body came too late, and Envoy answered the client.
+        """
+        self.waited = self.record.resume()
+        body = decoding.plain_body(message)
+        self.body = receive(self, message).body if body is None else body
+        self.phase = DECIDING
 
     def decide(self, message: bytes, *, last: bool) -> Answer:
         """Return the deciding answer, with what Envoy's access log is to say of it."""

@@ -61,6 +61,7 @@ class Signature:
             authorized.granted.grant,
             live.credentials,
             seconds=time.perf_counter() - began,
+            shared=signed.shared,
         )
         record.withheld = admission.withheld
         mutation = [("authorization", signed.authorization), *payload.headers]

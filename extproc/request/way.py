@@ -27,7 +27,6 @@ over or the client gone.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any
@@ -54,7 +53,7 @@ from extproc.request.answers import (
     proceed,
 )
 from extproc.request.held_list import held
-from extproc.request.phases import BODY, DECIDING, OUT_OF_TURN, SIGNED, EnvoyReplied, Progress, receive
+from extproc.request.phases import DECIDING, OUT_OF_TURN, SIGNED, EnvoyReplied, Progress, receive
 from extproc.request.pipeline import Pipeline
 from extproc.sessions.session import Authorized
 from extproc.signing.rejections import LONGEST_BODY, UpstreamResponse, body_tells
@@ -106,11 +105,11 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
             )
 
             # Body. One that comes late must not outlive its token, its credentials or a revocation.
-            found_at = time.monotonic()
             if admission.needs_body:
-                yield from _body(progress, proceed(admission.removed, mode_override))
+                progress.ask_for_body()
+                progress.take_body((yield proceed(admission.removed, mode_override)))
                 mode_override = b""
-            if authorized is None or time.monotonic() - found_at > RECHECK_AFTER:
+            if authorized is None or progress.waited > RECHECK_AFTER:
                 inputs = pipeline.admission.read(admission, progress.body, record)
                 authorized = pipeline.authorization.lookup(admission, inputs, record) or (
                     yield partial(pipeline.authorization.obtain, admission, inputs, record)
@@ -202,21 +201,6 @@ def _admitted_anew(
     return pipeline.admission.admit(received.head) if received.body_is_buffered else None
 
 
-def _body(progress: Progress, answer: Answer) -> Way:
-    """Say "continue", and receive the whole body.
-
-    Raises:
-        Denied: something else came in its place.
-        EnvoyReplied: the body came too late, and Envoy answered the client.
-    """
-    progress.phase, progress.body_is_buffered = BODY, False
-    progress.record.pause()
-    message = yield answer
-    progress.record.resume()
-    progress.body = receive(progress, message).body
-    progress.phase = DECIDING
-
-
 def _signed(
     pipeline: Pipeline, progress: Progress, admission: Admission, authorized: Authorized, answer: Answer
 ) -> Way:
@@ -300,7 +284,8 @@ def _refused(pipeline: Pipeline, progress: Progress, error: Exception) -> Way:
         token = pipeline.refusals.token_of(head, admission) if is_known_user else None
         if token is not None and pipeline.refusals.waiting.enter(token):
             try:
-                yield from _body(progress, proceed(pipeline.refusals.withheld_names(head, admission)))
+                progress.ask_for_body()
+                progress.take_body((yield proceed(pipeline.refusals.withheld_names(head, admission))))
             except EnvoyReplied:
                 yield PASS_RESPONSE
                 return  # pragma: no cover - after a last answer the generator is closed

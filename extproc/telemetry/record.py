@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from extproc.values import Credentials, Grant, Identity, RequestHead
+from extproc.values import Credentials, Grant, Identity, RequestHead, SharedHeaders
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _MAX_REQUEST_ID = 128  # characters; clients may choose it
@@ -26,6 +26,7 @@ class RequestRecord:
         sign: seconds for the signature.
         withheld: how many of the client's headers were removed.
         is_counted: whether rate limits have counted the request.
+        shared: what its signature shares with others, if it is signed.
         listing: the request for a list of tools, if its response is to be filtered (``request.tools_lists``).
         stages: when each stage of the request's own work began and ended, in seconds of
             ``time.perf_counter``. A request that waited for the work of another one has no such stage.
@@ -49,6 +50,7 @@ class RequestRecord:
     sign: float | None = None
     withheld = 0
     is_counted = False
+    shared: SharedHeaders | None = None
     listing: Any = None
     stages: Mapping[str, tuple[float, float]] = _NOTHING
 
@@ -68,9 +70,10 @@ class RequestRecord:
         value = self.header("x-request-id")
         return value[:_MAX_REQUEST_ID] if value else None
 
-    def resume(self) -> None:
-        """Start measuring own time: a message from Envoy has come."""
-        self._resumed = time.perf_counter()
+    def resume(self) -> float:
+        """Start measuring own time: a message from Envoy has come. Return the seconds since the pause."""
+        before, self._resumed = self._resumed, time.perf_counter()
+        return self._resumed - before
 
     def pause(self) -> None:
         """Add the time since the last message to ``own``: a response goes to Envoy."""
@@ -79,7 +82,13 @@ class RequestRecord:
         self._resumed = now
 
     def signed_for(
-        self, identity: Identity, grant: Grant, credentials: Credentials, *, seconds: float
+        self,
+        identity: Identity,
+        grant: Grant,
+        credentials: Credentials,
+        *,
+        seconds: float,
+        shared: SharedHeaders | None = None,
     ) -> None:
         """Record that the request was signed, and how many ``seconds`` that took."""
         self.identity = identity
@@ -87,6 +96,7 @@ class RequestRecord:
         self.access_key_id = credentials.access_key_id
         self.remaining = credentials.expires_at - time.time()
         self.sign = seconds
+        self.shared = shared
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

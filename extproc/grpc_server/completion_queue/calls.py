@@ -22,6 +22,11 @@ NO_ANSWER: Status = (cygrpc.StatusCode.aborted, b"no answer")
 
 _NO_FLAGS = 0
 
+# Operations that hold nothing of a call: all calls share them.
+_INITIAL_METADATA = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
+_END_OK = cygrpc.SendStatusFromServerOperation(None, *OK, _NO_FLAGS)
+_CLOSE_UNREAD = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -55,10 +60,16 @@ class Call:
         operations = self._initial()
         if last_message is not None:
             operations.append(cygrpc.SendMessageOperation(last_message, _NO_FLAGS))
-        operations.append(cygrpc.SendStatusFromServerOperation(None, *status, _NO_FLAGS))
+        operations.append(
+            _END_OK if status is OK else cygrpc.SendStatusFromServerOperation(None, *status, _NO_FLAGS)
+        )
         if not self._watched:
-            operations.append(cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
+            operations.append(_CLOSE_UNREAD)
         self._call.start_server_batch(operations, _done)
+        self.on_end()
+
+    def on_end(self) -> None:
+        """Release what the call holds: its status is sent."""
 
     def watch(self, closed: Callable[[Any], None]) -> None:
         """Call ``closed`` when the call is over, for whatever cause. Later calls do nothing."""
@@ -70,7 +81,7 @@ class Call:
         if self._started:
             return []
         self._started = True
-        return [cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)]
+        return [_INITIAL_METADATA]
 
     def _arrived(self, event: Any) -> None:
         """Handle a message; or none, if the client has half-closed or gone."""
@@ -177,10 +188,9 @@ class ProcessCall(Call):
             self.watch(self._closed)
             self._answer_later(self, answer)
 
-    def end(self, status: Status, last_message: bytes | None = None) -> None:
-        """End the call, then the stream: its slot and its record are released however it ended."""
+    def on_end(self) -> None:
+        """End the stream: its slot and its record are released however the call ended."""
         self._signed_calls.discard(self)
-        super().end(status, last_message)
         self._stream.close()
 
     def _closed(self, event: Any) -> None:

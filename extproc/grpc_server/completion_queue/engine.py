@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -30,7 +31,7 @@ from extproc.request.answers import Answer
 from extproc.request.pipeline import Pipeline
 from extproc.request.stream import Stream
 
-_PROCESS = f"/{EXT_PROC_SERVICE}/Process"
+_PROCESS = f"/{EXT_PROC_SERVICE}/Process".encode()
 _NOT_ALLOWED: Status = (cygrpc.StatusCode.permission_denied, b"client not allowed")
 _CALLS_ASKED_FOR = 16
 """New calls that gRPC may deliver at a time; for each that comes, another is requested."""
@@ -160,10 +161,10 @@ class CompletionQueueEngine:
         if not event.success:
             return  # stopping
         self._request_call()
-        method = event.call_details.method.decode("latin-1")
+        method = event.call_details.method
         if method != _PROCESS:
-            self._health_and_reflection.begin(method, event.call)
-        elif not self._transport.admits(lambda: _peer(event.call)):
+            self._health_and_reflection.begin(method.decode("latin-1"), event.call)
+        elif not self._transport.admits(partial(_peer, event.call)):
             RefusedCall(event.call, _NOT_ALLOWED).receive()
         else:
             self._begin_process(event)

@@ -1,5 +1,7 @@
 """What we write field by field is what the protobuf runtime would write from messages."""
 
+from dataclasses import replace
+
 from google.protobuf.internal.encoder import _VarintBytes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,8 @@ from extproc.ext_proc.envoy.external_processor_pb2 import (
     HeadersResponse,
     ProcessingResponse,
 )
-from extproc.values import Allow, SharedHeaders
+from extproc.telemetry.record import RequestRecord
+from extproc.values import Allow, Grant, Identity, SharedHeaders
 
 names = st.text("abcdefghijklmnopqrstuvwxyz-:", min_size=1, max_size=200)
 values = st.text(st.characters(max_codepoint=255), max_size=400)
@@ -61,6 +64,43 @@ def test_what_is_remembered_of_one_answer_fits_every_other(value, data):
             allow = Allow((("authorization", signature),), ("cookie",), None, shared)
             decoded = ProcessingResponse.FromString(encoding.encode_allow(allow, to_body=to_body))
             assert decoded == with_messages(allow, to_body=to_body)
+
+
+@given(
+    subject=st.text(max_size=1100),
+    mapping=st.none() | st.text(max_size=20),
+    cache=st.text(max_size=20),
+    reason=st.sampled_from(["", "revoked"]),
+    access_key_id=st.none() | st.text("A1", max_size=20),
+    own=st.floats(0, 1000),
+)
+def test_a_decision_is_the_struct_that_the_protobuf_runtime_encodes(
+    *, subject, mapping, cache, reason, access_key_id, own
+):
+    record = RequestRecord()
+    record.identity = Identity("https://idp.example", subject, 0.0, {}, None)
+    record.grant = Grant("arn:aws:iam::123456789012:role/A", "session", 900, mapping)
+    record.cache, record.decision, record.reason, record.own = cache, "allow", reason, own
+    record.access_key_id, record.shared = access_key_id, SharedHeaders(())
+    members = {
+        "subject": subject[:1024].encode(errors="replace").decode(),
+        "role_arn": record.grant.role_arn,
+        "mapping": mapping,
+        "access_key_id": access_key_id,
+        "cache": cache,
+        "decision": "allow",
+        "reason": reason,
+    }
+    expected = ProcessingResponse()
+    ours = expected.dynamic_metadata.get_or_create_struct(encoding.DECISION_NAMESPACE)
+    ours.update({name: string for name, string in members.items() if string})
+    ours["duration_us"] = round(own * 1_000_000)
+    for _ in ("the first time", "and from memory"):
+        assert ProcessingResponse.FromString(encoding.encode_metadata(record)) == expected
+    if not reason:
+        record.identity = replace(record.identity, subject="other")
+        ours["subject"] = "other"
+        assert ProcessingResponse.FromString(encoding.encode_metadata(record)) == expected
 
 
 @given(st.integers(0, 2**63))
