@@ -7,6 +7,7 @@ part is checked. The patterns allow what AWS documents
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from extproc.values import Credentials
@@ -39,24 +40,24 @@ def check_document(body: bytes) -> None:
 
 
 def credentials(answer: Mapping[str, Any], *, session_name: str, duration: int, now: float) -> Credentials:
-    """Return the credentials of an answer that botocore parsed.
+    """Return the credentials of an answer.
 
     Args:
-        answer: the parsed answer.
+        answer: the parsed answer, as ``query.result`` returns it.
         session_name: the requested role session name.
         duration: the requested duration, in seconds.
         now: seconds since the epoch by STS's clock.
 
     Raises:
-        UnusableAnswerError: a part is missing or malformed, or the credentials have expired, live longer
+        UnusableAnswerError: a part is malformed, or the credentials have expired, live longer
             than requested, or belong to another role session.
-        Exception: of another type, if botocore did not parse the answer into its types.
+        Exception: of another type, if a part has another type.
     """
     given = answer["Credentials"]
     for name, pattern in _PATTERNS.items():
         if not pattern.fullmatch(given[name]):
             raise UnusableAnswerError(f"its {name} is malformed")
-    expires_at = given["Expiration"].timestamp()
+    expires_at = _timestamp(given["Expiration"])
     if not now < expires_at:
         raise UnusableAnswerError("its credentials have expired")
     if not expires_at <= now + duration + LEEWAY:
@@ -71,3 +72,14 @@ def credentials(answer: Mapping[str, Any], *, session_name: str, duration: int, 
         session_token=given["SessionToken"],
         expires_at=expires_at,
     )
+
+
+def _timestamp(text: str) -> float:
+    """Return seconds since the epoch of a time in ISO 8601."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UnusableAnswerError("its Expiration is malformed") from None
+    if time.tzinfo is None:
+        raise UnusableAnswerError("its Expiration has no time zone")
+    return time.timestamp()

@@ -3,46 +3,33 @@
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
 
 The call is not signed; the token is the proof. An optional second call, AssumeRole with the credentials
-of the first, leads into another account. Only this module and ``botocore_data`` import botocore, which
-knows the endpoints, builds the requests and parses the answers. ``https`` sends them, since botocore's own
-timeouts limit single reads only. All calls block; ``exchange`` runs them in threads.
+of the first, leads into another account. ``query`` writes requests and reads answers, ``https`` sends them.
+Only what few servers need is botocore's, and imported when it is: the signature of a second call, and
+certificates where the machine has none. botocore's client would take longer to start than all else, and a
+fifth of the memory. All calls block; ``exchange`` runs them in threads.
 """
 
 import os
 import random
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-
-import botocore.session
-from botocore import UNSIGNED
-from botocore.awsrequest import AWSResponse
-from botocore.config import Config
-from botocore.exceptions import ClientError
-from botocore.httpsession import get_cert_path
 
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
 from extproc.sts import answer as sts_answer
 from extproc.sts import errors as sts_errors
-from extproc.sts.botocore_data import StsData
-from extproc.sts.https import HttpError, HttpOrigin
+from extproc.sts import query
+from extproc.sts.https import HttpAnswer, HttpError, HttpOrigin
 from extproc.values import MAX_CHAINED_DURATION, MIN_DURATION, ChainedRole, Credentials, Grant
 
-# In botocore's form: key in the configuration file, environment variable, default, conversion.
-_NO_MACHINE_CONFIG = {
-    "profile": (None, None, None, None),
-    "config_file": (None, None, os.devnull, None),
-    "credentials_file": (None, None, os.devnull, None),
-    "sts_regional_endpoints": (None, None, "regional", None),
-}
-
 _Read = TypeVar("_Read")
+_Parameters = Mapping[str, str | int | Sequence[str]]
 
 _ATTEMPTS = 2
+_OK, _REDIRECTS = 200, 300  # HTTP statuses
 _RETRY_PAUSES = {
     Reason.STS_UNAVAILABLE: (0.05, 0.15),
     Reason.STS_PROVIDER_UNREACHABLE: (0.05, 0.15),
@@ -74,34 +61,18 @@ class StsClient:
         ca_file: str | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        # The session ignores the machine's profiles and credentials. Endpoints come from this program's
-        # configuration alone, never from AWS_ENDPOINT_URL* or AWS_USE_*_ENDPOINT.
-        self._session = botocore.session.Session(session_vars=_NO_MACHINE_CONFIG)
-        self._session.register_component("data_loader", StsData())
+        # From this program's configuration alone: the machine's profiles, AWS_ENDPOINT_URL* and
+        # AWS_USE_*_ENDPOINT do not count.
+        self._url = endpoint_url or query.endpoint(region)
+        self._region = region
         self._on_date = on_date
         self._timeout = timeout
         self._clock = clock
         self._pause = pause
-        self._attempt = threading.local()
-        self._session.register("before-send.sts", self._send)
-        self._options: dict[str, Any] = {
-            "region_name": region,
-            "endpoint_url": endpoint_url,
-        }
-        self._settings: dict[str, Any] = {
-            # Retries are made here: botocore would sleep for as long as an answer says.
-            "retries": {"mode": "standard", "total_max_attempts": 1},
-            "ignore_configured_endpoint_urls": True,
-            "use_fips_endpoint": False,
-            "use_dualstack_endpoint": False,
-            "user_agent_appid": "extproc",
-        }
-        config = Config(signature_version=UNSIGNED, **self._settings)
-        self._client = self._session.create_client("sts", config=config, **self._options)
         self._origin = HttpOrigin(
-            self.endpoint_url,
+            self._url,
             max_idle=connections,
-            tls=_tls(self.endpoint_url, ca_file or self._session.get_config_variable("ca_bundle")),
+            tls=_tls(self._url, ca_file or os.environ.get("AWS_CA_BUNDLE")),
         )
 
     def assume(self, unverified_web_identity_token: str, grant: Grant, until: float) -> Credentials:
@@ -114,19 +85,21 @@ class StsClient:
         """
         credentials = self._call(
             until,
-            self._client.assume_role_with_web_identity,
-            RoleArn=grant.role_arn,
-            RoleSessionName=grant.session_name,
-            WebIdentityToken=unverified_web_identity_token,
-            DurationSeconds=_duration(grant),
-            **_session_policy(grant.policy_arns, grant.policy),
+            "AssumeRoleWithWebIdentity",
+            grant.session_name,
+            _duration(grant),
+            {
+                "RoleArn": grant.role_arn,
+                "WebIdentityToken": unverified_web_identity_token,
+                **_session_policy(grant.policy_arns, grant.policy),
+            },
         )
         return credentials if grant.chain is None else self._chained(credentials, grant, grant.chain, until)
 
     @property
     def endpoint_url(self) -> str:
         """The URL of the endpoint: the configured one, or AWS's in the region."""
-        return str(self._client.meta.endpoint_url)
+        return self._url
 
     def caller_arn(self, credentials: Credentials, until: float) -> str:
         """Return the ARN that AWS sees behind credentials, by one attempt of GetCallerIdentity.
@@ -136,44 +109,50 @@ class StsClient:
         Raises:
             Denied: as ``assume`` does.
         """
-        client = self._client_with(credentials)
-        self._attempt.until = min(until, time.monotonic() + self._timeout)
-        try:
-            return self._answer(client.get_caller_identity, {}, lambda answer: str(answer["Arn"]))
-        finally:
-            client.close()
-
-    def _client_with(self, credentials: Credentials) -> Any:
-        return self._session.create_client(
-            "sts",
-            aws_access_key_id=credentials.access_key_id,
-            aws_secret_access_key=credentials.secret_access_key,
-            aws_session_token=credentials.session_token,
-            config=Config(**self._settings),
-            **self._options,
+        return self._ask(
+            min(until, time.monotonic() + self._timeout),
+            "GetCallerIdentity",
+            {},
+            lambda answer: str(answer["Arn"]),
+            signed_by=credentials,
         )
 
     def _chained(self, first: Credentials, grant: Grant, chain: ChainedRole, until: float) -> Credentials:
         # STS passes on the source identity and transitive tags by itself; they cannot be changed here.
-        client = self._client_with(first)
-        try:
-            return self._call(
-                until,
-                client.assume_role,
-                RoleArn=chain.role_arn,
-                RoleSessionName=grant.session_name,
-                DurationSeconds=min(_duration(grant), MAX_CHAINED_DURATION),
+        return self._call(
+            until,
+            "AssumeRole",
+            grant.session_name,
+            min(_duration(grant), MAX_CHAINED_DURATION),
+            {
+                "RoleArn": chain.role_arn,
                 **({"ExternalId": chain.external_id} if chain.external_id else {}),
                 **_session_policy(chain.policy_arns, chain.policy),
-            )
-        finally:
-            client.close()
+            },
+            signed_by=first,
+        )
 
-    def _call(self, until: float, operation: Callable[..., dict[str, Any]], **parameters: Any) -> Credentials:
+    def _call(  # noqa: PLR0917 - the call, in its own order
+        self,
+        until: float,
+        action: str,
+        session_name: str,
+        duration: int,
+        parameters: _Parameters,
+        signed_by: Credentials | None = None,
+    ) -> Credentials:
+        """Ask for credentials, a second time if that may help."""
+        parameters = {**parameters, "RoleSessionName": session_name, "DurationSeconds": duration}
+
+        def read(answer: dict[str, Any]) -> Credentials:
+            return sts_answer.credentials(
+                answer, session_name=session_name, duration=duration, now=self._clock()
+            )
+
         for attempt in range(1, _ATTEMPTS + 1):
-            self._attempt.until = min(until, time.monotonic() + self._timeout)
+            attempt_until = min(until, time.monotonic() + self._timeout)
             try:
-                return self._ask(operation, parameters)
+                return self._ask(attempt_until, action, parameters, read, signed_by=signed_by)
             except Denied as denied:
                 pause = random.uniform(*_RETRY_PAUSES.get(denied.reason, (0.0, 0.0)))  # noqa: S311 - to spread load
                 if attempt == _ATTEMPTS or not pause or time.monotonic() + pause >= until:
@@ -181,62 +160,63 @@ class StsClient:
                 self._pause(pause)
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover - for the type checker
 
-    def _ask(self, operation: Callable[..., dict[str, Any]], parameters: dict[str, Any]) -> Credentials:
-        return self._answer(
-            operation,
-            parameters,
-            lambda answer: sts_answer.credentials(
-                answer,
-                session_name=parameters["RoleSessionName"],
-                duration=parameters["DurationSeconds"],
-                now=self._clock(),
-            ),
-        )
-
-    def _answer(
+    def _ask(
         self,
-        operation: Callable[..., dict[str, Any]],
-        parameters: dict[str, Any],
+        until: float,
+        action: str,
+        parameters: _Parameters,
         read: Callable[[dict[str, Any]], _Read],
+        *,
+        signed_by: Credentials | None,
     ) -> _Read:
+        """Make one attempt; return what ``read`` makes of the result, or raise ``Denied``."""
         try:
-            answer = operation(**parameters)
-            self._on_date(_date(answer))
-            return read(answer)
-        except ClientError as error:
-            self._on_date(_date(error.response))
-            raise sts_errors.denied(error.response) from None
+            return read(self._result(action, self._send(query.form(action, parameters), signed_by, until)))
+        except Denied:
+            raise
         except HttpError as error:
             raise Denied(Reason.STS_UNAVAILABLE, str(error)) from None
         except sts_answer.UnusableAnswerError as error:
             raise Denied(Reason.STS_UNAVAILABLE, f"unusable answer: {error}") from None
-        except Exception as error:  # noqa: BLE001 - KeyError for HTML, ResponseParserError for empty errors
+        except Exception as error:  # noqa: BLE001 - such as KeyError: a part is missing
             raise Denied(Reason.STS_UNAVAILABLE, f"unusable answer ({type(error).__name__})") from None
 
-    def _send(self, request: Any, **_: Any) -> AWSResponse:
-        """Send a request that botocore prepared. A handler of "before-send" may return the response."""
-        url = urlsplit(request.url)
+    def _send(self, body: bytes, signed_by: Credentials | None, until: float) -> HttpAnswer:
+        url = urlsplit(self._url)
         target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
-        body = request.body or b""
-        answer = self._origin.post(
-            target,
-            {name: _to_string(value) for name, value in request.headers.items()},
-            body.encode() if isinstance(body, str) else body,
-            until=self._attempt.until,
-        )
-        sts_answer.check_document(answer.body)
-        return AWSResponse(request.url, answer.status, answer.headers, _Raw(answer.body))
+        headers = query.HEADERS if signed_by is None else self._signed(body, signed_by)
+        return self._origin.post(target, headers, body, until=until)
+
+    def _result(self, action: str, answer: HttpAnswer) -> dict[str, Any]:
+        """Return the result of an action, or raise the denial for an error."""
+        if _OK <= answer.status < _REDIRECTS:
+            result = query.result(action, answer.body)
+            self._on_date(_date(answer))
+            return result
+        code, message = query.error(answer.body)
+        self._on_date(_date(answer))
+        raise sts_errors.denied(answer.status, code, message)
+
+    def _signed(self, body: bytes, credentials: Credentials) -> dict[str, str]:
+        """Return the headers of a request with a signature."""
+        from botocore.auth import SigV4Auth  # noqa: PLC0415
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+        from botocore.credentials import ReadOnlyCredentials  # noqa: PLC0415
+
+        request = AWSRequest("POST", self._url, data=body, headers=query.HEADERS)
+        given = (credentials.access_key_id, credentials.secret_access_key, credentials.session_token)
+        SigV4Auth(ReadOnlyCredentials(*given), "sts", self._region).add_auth(request)
+        return dict(request.headers.items())
 
     def close(self) -> None:
         """Close connections."""
-        self._client.close()
         self._origin.close()
 
 
-def _session_policy(policy_arns: tuple[str, ...], policy: str | None) -> dict[str, Any]:
-    parameters: dict[str, Any] = {}
+def _session_policy(policy_arns: tuple[str, ...], policy: str | None) -> dict[str, str | tuple[str, ...]]:
+    parameters: dict[str, str | tuple[str, ...]] = {}
     if policy_arns:
-        parameters["PolicyArns"] = [{"arn": arn} for arn in policy_arns]
+        parameters["PolicyArns"] = policy_arns
     if policy is not None:
         parameters["Policy"] = policy
     return parameters
@@ -254,24 +234,11 @@ def _tls(url: str, ca_file: str | None) -> ssl.SSLContext:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context(cafile=ca_file)
     if ca_file is None and not context.get_ca_certs():  # the machine has no CA certificates
+        from botocore.httpsession import get_cert_path  # noqa: PLC0415
+
         context.load_verify_locations(get_cert_path(verify=True))
     return context
 
 
-class _Raw:
-    """A body with the interface that botocore reads."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._body
-
-
-def _to_string(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def _date(answer: dict[str, Any]) -> str | None:
-    headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return headers.get("date")
+def _date(answer: HttpAnswer) -> str | None:
+    return next((value for name, value in answer.headers if name.lower() == "date"), None)

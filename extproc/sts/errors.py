@@ -4,9 +4,7 @@ Messages are matched but never passed on, since some quote claims of the token.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from extproc.errors import Denied, Reason
 
@@ -137,12 +135,8 @@ def known_errors() -> list[tuple[str, str]]:
     return sorted((reason.value, code) for reason, code in found)
 
 
-def denied(answer: Mapping[str, Any]) -> Denied:
-    """Return the denial for an error that botocore parsed."""
-    # Ceph sends errors in S3's form, whose root is the error itself.
-    error = answer.get("Error") or answer
-    code, message = str(error.get("Code") or ""), str(error.get("Message") or "")
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+def denied(status: int, code: str, message: str) -> Denied:
+    """Return the denial for an error: its HTTP status, code and message."""
     detail = f"STS answered {status} {_printable(code) or 'without an error code'}"
     reason = _REASONS.get(code) or _by_status(status, code)
     if code == "InvalidParameterValue":

@@ -148,7 +148,7 @@ async def denial(exchange):
         await exchange.exchange(OWNER, TOKEN, GRANT)
     for secret in (TOKEN, "alice", "hunter2", "tok3n"):
         assert secret not in denied.value.detail
-    # A traceback would quote botocore's message.
+    # A traceback would quote the parser's message.
     assert denied.value.__suppress_context__ or denied.value.__context__ is None
     return denied.value
 
@@ -232,7 +232,7 @@ async def test_without_an_address_it_is_the_regional_endpoint(environment, monke
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with exchange_at(None) as exchange:
-        assert exchange._sts._client.meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"
+        assert exchange._sts.endpoint_url == "https://sts.us-east-1.amazonaws.com"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def answer(*, arn="arn:aws:sts::123456789012:assumed-role/path/Reader/alice", en
         "AccessKeyId": "ASIAEXAMPLE234567890",
         "SecretAccessKey": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
         "SessionToken": "IQoJb3JpZ2luX2VjEL//////////wEaCXVzLWVhc3QtMSJ=",
-        "Expiration": NOW + dt.timedelta(seconds=ends_in),
+        "Expiration": (NOW + dt.timedelta(seconds=ends_in)).isoformat(),
         **parts,
     }
     return {"Credentials": given_, "AssumedRoleUser": {"Arn": arn, "AssumedRoleId": "AROA:alice"}}
@@ -91,6 +91,19 @@ def test_an_end_within_what_was_asked_for_is_taken(ends_in):
 
 
 @pytest.mark.parametrize(
+    "text", ["2026-01-02T03:19:05Z", "2026-01-02T03:19:05.000Z", "2026-01-02T04:19:05.000000000+01:00"]
+)
+def test_the_end_is_a_time_in_iso_8601(text):
+    assert read(answer(Expiration=text)).expires_at == NOW.timestamp() + 900
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-01-02", "2026-01-02T03:19:05", "1767323945"])
+def test_an_end_that_is_no_time_or_of_no_time_zone_is_refused(text):
+    with pytest.raises(UnusableAnswerError, match="Expiration"):
+        read(answer(Expiration=text))
+
+
+@pytest.mark.parametrize(
     "arn",
     [
         "arn:aws:sts::123456789012:assumed-role/Reader/bob",
@@ -127,7 +140,7 @@ def test_plain_documents_do():
 
 @given(st.text(max_size=300))
 def test_of_an_error_code_only_so_much_is_told_as_cannot_harm_a_log(code):
-    made = denied({"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 400}})
+    made = denied(400, code, "")
     assert len(made.detail) < 200
     assert made.detail.isascii()
     assert made.detail.isprintable()

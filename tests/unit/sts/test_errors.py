@@ -15,8 +15,7 @@ STATUSES = st.sampled_from([0, 200, 400, 401, 403, 404, 429, 500, 503])
 
 @given(code=CODES, message=PHRASES | st.text(max_size=20), status=STATUSES)
 def test_whatever_sts_answers_is_an_outcome_that_was_expected(code, message, status):
-    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    refused = denied(answer)
+    refused = denied(status, code, message)
     assert (refused.reason.value, refused.code) in EXCHANGE_OUTCOMES
 
 
