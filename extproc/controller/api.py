@@ -41,8 +41,11 @@ class Api(Protocol):
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """Return an object."""
 
+    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return an object whatever its labels, by the right to list; None if it is not there."""
+
     async def apply(self, kind: Kind, item: Object, *, force: bool = True) -> Object:
-        """Create or change an object by server-side apply; return what is stored."""
+        """Create or change an object by server-side apply, with a ``uid`` only change; return it."""
 
     async def apply_status(self, kind: Kind, version: str, item: Object) -> None:
         """Change fields of an object's status that nobody else owns."""
@@ -120,8 +123,16 @@ class KubernetesApi:
         """Return an object."""
         return await self._call(self._client.get(self._class(kind), name, namespace=namespace))
 
+    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return an object whatever its labels, by the right to list; None if it is not there."""
+        try:
+            found = self._client.list(self._class(kind), namespace=namespace, fields={"metadata.name": name})
+            return next(iter([dict(item) async for item in found]), None)
+        except Exception as error:  # noqa: BLE001 - see _failure
+            raise _failure(error) from None
+
     async def apply(self, kind: Kind, item: Object, *, force: bool = True) -> Object:
-        """Create or change an object by server-side apply; return what is stored."""
+        """Create or change an object by server-side apply, with a ``uid`` only change; return it."""
         namespace, name = metadata(item).get("namespace"), name_of(item)
         return await self._call(
             self._client.patch(

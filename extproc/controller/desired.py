@@ -15,6 +15,7 @@ from extproc.controller.kinds import (
     RENDERED_FROM,
     ROUTE,
     SOURCE,
+    TRAFFIC_POLICY,
     WRITTEN_MAP,
     Key,
     Kind,
@@ -23,7 +24,9 @@ from extproc.controller.kinds import (
 from extproc.envoy_gateway.options import GatewayOptions
 from extproc.envoy_gateway.render import resources
 
-_KINDS = {kind.name: kind for kind in (EXTENSION_POLICY, CLIENT_POLICY, BACKEND, BACKEND_TLS, ROUTE)}
+_KINDS = {
+    kind.name: kind for kind in (EXTENSION_POLICY, CLIENT_POLICY, TRAFFIC_POLICY, BACKEND, BACKEND_TLS, ROUTE)
+}
 
 
 def config_map_name(key: Key) -> str:

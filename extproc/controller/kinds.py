@@ -48,11 +48,15 @@ OIDC_CONFIG = Kind("MCPOIDCConfig", "mcpoidcconfigs", _TOOLHIVE, _TOOLHIVE_VERSI
 SOURCE_MAP = Kind("ConfigMap", "configmaps", "", ("v1",), ((CONFIG, "true"),))
 
 WRITTEN_MAP = Kind("ConfigMap", "configmaps", "", ("v1",), _MANAGED)
+# Of all managers: another one may replace extproc's.
 EXTENSION_POLICY = Kind(
-    "EnvoyExtensionPolicy", "envoyextensionpolicies", "gateway.envoyproxy.io", ("v1alpha1",), _MANAGED
+    "EnvoyExtensionPolicy", "envoyextensionpolicies", "gateway.envoyproxy.io", ("v1alpha1",)
 )
 CLIENT_POLICY = Kind(
     "ClientTrafficPolicy", "clienttrafficpolicies", "gateway.envoyproxy.io", ("v1alpha1",), _MANAGED
+)
+TRAFFIC_POLICY = Kind(
+    "BackendTrafficPolicy", "backendtrafficpolicies", "gateway.envoyproxy.io", ("v1alpha1",), _MANAGED
 )
 BACKEND = Kind("Backend", "backends", "gateway.envoyproxy.io", ("v1alpha1",), _MANAGED)
 BACKEND_TLS = Kind("BackendTLSPolicy", "backendtlspolicies", "gateway.networking.k8s.io", ("v1",), _MANAGED)
@@ -61,7 +65,9 @@ ROUTE = Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io", ("v1",), _M
 SOURCES: Final = (PROXY, SERVER, SOURCE_MAP)
 REFERRED: Final = (AUTH_CONFIG, OIDC_CONFIG)
 # In the order in which it is safe to delete them: without its route nothing reaches a backend.
-WRITTEN: Final = (ROUTE, EXTENSION_POLICY, CLIENT_POLICY, BACKEND_TLS, BACKEND, WRITTEN_MAP)
+WRITTEN: Final = (
+    ROUTE, EXTENSION_POLICY, CLIENT_POLICY, TRAFFIC_POLICY, BACKEND_TLS, BACKEND, WRITTEN_MAP,
+)  # fmt: skip
 LEASE = Kind("Lease", "leases", "coordination.k8s.io", ("v1",))
 EVENT = Kind("Event", "events", "events.k8s.io", ("v1",))
 

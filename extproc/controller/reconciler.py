@@ -4,6 +4,9 @@
 2. One that refers to what is not there, or is not valid, keeps what it has. That goes only if the
    ``MCPExternalAuthConfig`` in it has been deleted: deleting it takes access away.
 3. A valid one gets its configuration, and if it names a Gateway, the Gateway's resources.
+4. Envoy Gateway may see changes of two kinds in any order, and a route without the policy leaks tokens. So
+   the route is written once Envoy Gateway has accepted the policy, withdrawn when it refuses the policy, and
+   gone for a while before the policy goes.
 
 A namespace is one tenant with one Gateway: the oldest source that names one has it.
 """
@@ -12,12 +15,13 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import structlog
 
 from extproc.config import ConfigError, Settings
-from extproc.controller import bundles, conditions, desired
+from extproc.controller import acceptance, bundles, conditions, desired
 from extproc.controller.api import CONFLICT, FIRST_REFUSAL, LAST_REFUSAL, TOO_MANY, Api, ApiError
 from extproc.controller.conditions import NOT_WRITTEN, Finding
 from extproc.controller.informer import Informer
@@ -25,7 +29,9 @@ from extproc.controller.kinds import (
     AUTH_CONFIG,
     EXTENSION_POLICY,
     GATEWAY,
+    MANAGER,
     RENDERED_FROM,
+    ROUTE,
     SOURCE,
     SOURCES,
     WRITTEN,
@@ -41,12 +47,16 @@ from extproc.controller.kinds import (
 from extproc.controller.reports import Reports
 from extproc.envoy_gateway.admission import REMOVABLE
 from extproc.envoy_gateway.options import GatewayOptions, NameRefusedError
+from extproc.envoy_gateway.resources import POLICY_NAME
 
 _log = structlog.get_logger(__name__)
 
 Copies = dict[str, Informer]
 """The informers of a namespace by kind; those of written objects by ``written_as``."""
 _Valid = tuple[dict[str, Any], Settings, list[str]]
+_Failure = tuple[str, str]
+_Wanted = list[tuple[Kind, Object]]
+SETTLED = 3.0  # seconds, until Envoy Gateway has seen that a route has gone
 
 
 def written_as(kind: Kind) -> str:
@@ -66,13 +76,8 @@ class Reconciler:
     def __init__(
         self, api: Api, copies: dict[str, Copies], reports: Reports, *, base: dict[str, Any], service: str
     ) -> None:
-        self._api, self._copies, self._reports, self._base, self._service = (
-            api,
-            copies,
-            reports,
-            base,
-            service,
-        )
+        self._api, self._copies, self._reports = api, copies, reports
+        self._base, self._service = base, service
         self._remembered: dict[Key, tuple[str, _Valid | list[str]]] = {}
         self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}
 
@@ -83,7 +88,7 @@ class Reconciler:
         is_going = source is not None and metadata(source).get("deletionTimestamp")
         if source is None or is_going or not bundles.opted_in(key.kind, source):
             self._remembered.pop(key, None)
-            await self._prune(key, keep=set())
+            await self._prune(key)
             if source is not None and not is_going:
                 await self._reports.clear(key, copies[key.kind], source)
             return
@@ -100,7 +105,7 @@ class Reconciler:
         if found.missing is not None:
             used = annotations(kept or {}).get(RENDERED_FROM)
             if used is not None and used not in copies[AUTH_CONFIG.name].items:
-                await self._prune(key, keep=set())
+                await self._prune(key)
                 kept = None
             return conditions.unresolved(found.missing, kept=kept is not None)
         result = await self._validated(key, found)
@@ -115,7 +120,10 @@ class Reconciler:
             try:
                 options = GatewayOptions(gateway=gateway, service=self._service, namespace=key.namespace)
                 if owner == key:
-                    wanted += desired.gateway_resources(key, settings, options)
+                    guarded, failure = await self._guarded(
+                        key, desired.gateway_resources(key, settings, options), gateway
+                    )
+                    wanted += guarded
                 else:
                     failure = (
                         "Conflict",
@@ -125,12 +133,35 @@ class Reconciler:
                 failure = ("Invalid", f"annotation {GATEWAY}: {str(error).partition(': ')[2]}")
         return conditions.valid(warnings, *await self._write(key, wanted, failure))
 
+    async def _guarded(self, key: Key, wanted: _Wanted, gateway: str) -> tuple[_Wanted, _Failure | None]:
+        """Return a Gateway's resources, without the route while its policy has no effect; and why."""
+        policies = self._copies[key.namespace][written_as(EXTENSION_POLICY)].items
+        there = policies.get(POLICY_NAME, {})
+        policy = next(item for kind, item in wanted if kind is EXTENSION_POLICY)
+        why = acceptance.rival(policies.values(), gateway) or acceptance.refusal(there)
+        if there and _targets(there) != _targets(policy):
+            # Before the policy leaves the old Gateway the route has to.
+            await self._prune(key, kinds=(ROUTE,))
+        elif why is None and (acceptance.is_accepted(there) or self._has_route(key)):
+            return wanted, None
+        name = f"{EXTENSION_POLICY.name} {POLICY_NAME}"
+        failure = (
+            ("Refused", f"{name}: {why}: without it there is no route")
+            if why
+            else ("Pending", f"the route follows when Envoy Gateway has accepted {name}")
+        )
+        return [each for each in wanted if each[0] is not ROUTE], failure
+
+    def _has_route(self, key: Key) -> bool:
+        routes = self._copies[key.namespace][written_as(ROUTE)].items
+        return any(annotations(item).get(SOURCE) == str(key) for item in routes.values())
+
     async def _write(
-        self, key: Key, wanted: list[tuple[Kind, Object]], failure: tuple[str, str] | None
-    ) -> tuple[list[str], tuple[str, str] | None]:
+        self, key: Key, wanted: _Wanted, failure: _Failure | None
+    ) -> tuple[list[str], _Failure | None]:
         """Apply what is wanted and delete the rest; return what was written, and what failed."""
         for kind, item in wanted:
-            foreign = self._foreign(key, kind, item)
+            foreign = await self._foreign(key, kind, item)
             if foreign:
                 return [], ("Conflict", foreign)
             try:
@@ -143,9 +174,14 @@ class Reconciler:
         await self._prune(key, keep={(kind.name, name_of(item)) for kind, item in wanted})
         return [f"{kind.name} {name_of(item)}" for kind, item in wanted], failure
 
-    def _foreign(self, key: Key, kind: Kind, item: Object) -> str | None:
-        """Return why an object of that name must not be taken: it was written for another source."""
+    async def _foreign(self, key: Key, kind: Kind, item: Object) -> str | None:
+        """Return why an object must not be taken: another source or someone else has made it."""
         there = self._copies[key.namespace][written_as(kind)].items.get(name_of(item))
+        if there is None:  # new, not seen yet, or without the label
+            there = await self._api.find(kind, key.namespace, name_of(item))
+        if there is not None and not _was_written(there):
+            # Server-side apply would take it if its fields do not contradict.
+            return f"{kind.name} {name_of(item)} is there already, and not the controller's"
         owner = annotations(there or {}).get(SOURCE, str(key))
         if owner == str(key) or self._source(key.namespace, owner) is None:
             return None
@@ -174,21 +210,27 @@ class Reconciler:
         there = self._copies[key.namespace][written_as(kind)].items.get(name_of(item))
         if there is not None and self._applied.get(place) == (digest, version_of(there)):
             return
-        # What is not marked as written is not taken from whoever made it.
+        # A field of an object that is new here is not taken from whoever made it.
         stored = await self._api.apply(kind, item, force=there is not None)
         self._applied[place] = (digest, version_of(stored))
 
-    async def _prune(self, key: Key, keep: set[tuple[str, str]]) -> None:
+    async def _prune(
+        self, key: Key, *, keep: AbstractSet[tuple[str, str]] = frozenset(), kinds: tuple[Kind, ...] = WRITTEN
+    ) -> None:
         """Delete what was written for a source and is wanted no more, in the order in which that is safe."""
-        for kind in WRITTEN:
+        for kind in kinds:
             for name, item in list(self._copies[key.namespace][written_as(kind)].items.items()):
                 if annotations(item).get(SOURCE) != str(key) or (kind.name, name) in keep:
+                    continue
+                if not _was_written(item):  # a copy that somebody made
                     continue
                 if kind is EXTENSION_POLICY:  # its routes are gone by now: the admission policy may let it go
                     await self._allow_deletion(item)
                 await self._api.delete(kind, key.namespace, name)
                 self._applied.pop((key.namespace, kind.name, name), None)
                 _log.info("deleted", source=str(key), kind=kind.name, name=name)
+                if kind is ROUTE:
+                    await asyncio.sleep(SETTLED)
 
     async def _allow_deletion(self, item: Object) -> None:
         if REMOVABLE in annotations(item):
@@ -199,6 +241,7 @@ class Reconciler:
             "metadata": {
                 "name": name_of(item),
                 "namespace": metadata(item)["namespace"],
+                "uid": metadata(item)["uid"],  # else one that has gone meanwhile would be made anew
                 "labels": metadata(item).get("labels") or {},
                 "annotations": {SOURCE: annotations(item)[SOURCE], REMOVABLE: "yes"},
             },
@@ -215,6 +258,16 @@ class Reconciler:
             if bundles.opted_in(kind.name, item) and annotations(item).get(GATEWAY)
         ]
         return min(found)[1] if found else None
+
+
+def _was_written(item: Object) -> bool:
+    """Return whether the controller made an object, or has taken part in it."""
+    fields = metadata(item).get("managedFields") or []
+    return any(each.get("manager") == MANAGER and each.get("operation") == "Apply" for each in fields)
+
+
+def _targets(policy: Object) -> list[object]:
+    return [each.get("name") for each in policy["spec"].get("targetRefs") or []]
 
 
 def _validate(key: Key, found: bundles.Bundle, base: dict[str, Any]) -> _Valid | list[str]:
@@ -244,7 +297,7 @@ def keys_of(kind: Kind, namespace: str, item: Object, copies: Copies, *, add: Ca
     for each in SOURCES:
         for name, source in copies[each.name].items.items():
             concerned = bundles.refers_to(source, kind.name, name_of(item))
-            # The next oldest may have the Gateway now.
-            waits = kind in SOURCES and annotations(source).get(GATEWAY) and annotations(item).get(GATEWAY)
-            if concerned or waits:
+            # The next oldest may have the Gateway now, or another policy replaces extproc's.
+            of_gateway = kind is EXTENSION_POLICY or (kind in SOURCES and annotations(item).get(GATEWAY))
+            if concerned or (of_gateway and annotations(source).get(GATEWAY)):
                 add(Key(namespace, each.name, name))

@@ -5,7 +5,7 @@ import json
 
 import structlog
 
-from extproc.controller.api import NOT_FOUND, Api, ApiError
+from extproc.controller.api import CONFLICT, NOT_FOUND, Api, ApiError
 from extproc.controller.conditions import ACCEPTED, PROGRAMMED, RESOLVED, Finding, merged, same
 from extproc.controller.informer import Informer
 from extproc.controller.kinds import (
@@ -43,6 +43,7 @@ class Reports:
         try:
             if key.kind == SOURCE_MAP.name:
                 item["apiVersion"] = "v1"
+                item["metadata"]["uid"] = metadata(source)["uid"]  # one that has gone is not made anew
                 item["metadata"]["annotations"] = {CONDITIONS: json.dumps(conditions)}
                 await self._api.apply(SOURCE_MAP, item)
             else:
@@ -50,8 +51,8 @@ class Reports:
                 item["status"] = {"conditions": conditions}
                 await self._api.apply_status(copy.kind, copy.version, item)
         except ApiError as failure:
-            if failure.code == NOT_FOUND:  # deleted meanwhile
-                return
+            if failure.code == NOT_FOUND or (failure.code == CONFLICT and "uid" in item["metadata"]):
+                return  # deleted meanwhile
             raise
         await self._event(key, item["apiVersion"], source, findings, before)
 
@@ -111,9 +112,10 @@ def _before(key: Key, source: Object) -> list[Object]:
     if key.kind == SOURCE_MAP.name:
         try:
             found = json.loads(annotations(source).get(CONDITIONS, "[]"))
-        except ValueError:
+        except (ValueError, RecursionError):  # anybody may have written it
             return []
     else:
         status = source.get("status")
         found = status.get("conditions") if isinstance(status, dict) else None
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    found = found if isinstance(found, list) else []
+    return [each for each in found if isinstance(each, dict) and isinstance(each.get("type"), str)]

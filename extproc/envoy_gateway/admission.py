@@ -19,8 +19,11 @@ def admission_policy(options: GatewayOptions) -> list[Resource]:
         f"p.?backendRefs.orValue([]).exists(b, b.name == '{options.service}'))"
     )
     of_gateway = (
-        f"object.spec.?targetRefs.orValue([]).exists(t, t.kind == 'Gateway' && t.name == '{options.gateway}')"
+        "object.spec.?targetRefs.orValue([]).exists(t, "
+        f"t.kind == 'Gateway' && t.name == '{options.gateway}' && !has(t.sectionName))"
     )
+    # Selectors have no name, and may mean this Gateway.
+    of_another = f"t.kind == 'Gateway' && t.?name.orValue('{options.gateway}') != '{options.gateway}'"
     each = "object.spec.?extProc.orValue([]).all(p, "
     targets = (
         "(object.spec.?targetRefs.orValue([]) + object.spec.?targetSelectors.orValue([]) + "
@@ -42,10 +45,12 @@ def admission_policy(options: GatewayOptions) -> list[Resource]:
         "p.?processingMode.?allowModeOverride.orValue(false))":
             "processingMode must have request.body Buffered and allowModeOverride true: other requests would "
             "leave unsigned",
-        # It takes the place of the Gateway's, or, if it is merged, of the Gateway's list.
+        # It takes the place of the Gateway's for a route, a listener or, if it is older, for all; or, if it
+        # is merged, that of the Gateway's list.
         "variables.deletes || variables.ours || (has(object.spec.mergeType) && !has(object.spec.extProc)) || "
-        f"{targets}.all(t, t.kind == 'Gateway')":
-            "a policy of a route replaces the Gateway's, and with it extproc: set mergeType, and no extProc",
+        f"{targets}.all(t, {of_another})":
+            f"a policy of a route, of the Gateway {options.gateway} or of its listeners replaces extproc's: "
+            "set mergeType, and no extProc",
     }  # fmt: skip
     spec = {
         "failurePolicy": "Fail",

@@ -13,6 +13,7 @@ from extproc.envoy_gateway.resources import (
     extension_policy,
     route,
     service_tls,
+    traffic_policy,
 )
 
 _HEADER = """\
@@ -33,6 +34,7 @@ _COMMENTS = {
         "# allowModeOverride lets extproc ask for trailers, which Envoy Gateway cannot configure.",
     "ClientTrafficPolicy":
         "Bodies of over 32 KiB fit. Paths go upstream unchanged: an encoded slash in an ARN must survive.",
+    "BackendTrafficPolicy": "More than 1,024 requests and event streams at a time.",
     "HTTPRoute":
         "The host that is signed, no addresses of your network for AWS, no challenge of AWS for clients,\n"
         "# and no time limit on event streams.",
@@ -49,6 +51,7 @@ def resources(settings: Settings, options: GatewayOptions) -> list[Resource]:
         service_tls(settings, options),
         extension_policy(settings, options),
         client_policy(settings, options),
+        traffic_policy(options),
         *to_targets,
         route(settings, options),
     ]

@@ -27,6 +27,9 @@ _REMOVED = [
     "x-envoy-peer-metadata-id", "te",
 ]  # fmt: skip
 
+# Instead of 1,024. A request has a stream to extproc while it is decided, and event streams stay open.
+_LIMITS = dict.fromkeys(("maxConnections", "maxParallelRequests", "maxPendingRequests"), MOST_STREAMS)
+
 Resource = dict[str, Any]
 
 
@@ -55,13 +58,7 @@ def extension_policy(settings: Settings, options: GatewayOptions) -> Resource:
         "messageTimeout": f"{math.ceil(longest_answer(settings))}s",
         "processingMode": {"request": {"body": "Buffered"}, "allowModeOverride": True},
         "metadata": metadata,
-        "backendSettings": {
-            "circuitBreaker": {
-                "maxConnections": MOST_STREAMS,
-                "maxParallelRequests": MOST_STREAMS,
-                "maxPendingRequests": MOST_STREAMS,
-            }
-        },
+        "backendSettings": {"circuitBreaker": _LIMITS},
     }
     spec = {"targetRefs": _gateway(options), "extProc": [processor]}
     return resource("EnvoyExtensionPolicy", POLICY_NAME, spec, options)
@@ -87,6 +84,12 @@ def client_policy(settings: Settings, options: GatewayOptions) -> Resource:
         },
     }
     return resource("ClientTrafficPolicy", POLICY_NAME, spec, options)
+
+
+def traffic_policy(options: GatewayOptions) -> Resource:
+    """Return the policy of connections to the targets. extproc itself counts requests where AWS does."""
+    spec = {"targetRefs": _gateway(options), "circuitBreaker": _LIMITS}
+    return resource("BackendTrafficPolicy", POLICY_NAME, spec, options)
 
 
 def route(settings: Settings, options: GatewayOptions) -> Resource:

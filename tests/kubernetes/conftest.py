@@ -2,23 +2,13 @@
 
 import pytest
 
-from support import kube_crds
-from support.kube_cluster import RIGHTS, Controller, chart, eventually, running, written
+from support.kube_cluster import RIGHTS, Controller, chart, eventually, running, with_kinds, written
 
 
 @pytest.fixture(scope="session")
 def cluster():
     with running() as cluster:
-        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mcp"}})
-        cluster.apply(*kube_crds.toolhive("v1alpha1", "v1beta1"))
-        for path in kube_crds.gateway_files():
-            cluster.kubectl("apply", "--server-side", "-f", path)
-        eventually(
-            lambda: (
-                cluster.kubectl("get", "mcpremoteproxies,httproutes,backends", "-A", check=False).returncode
-                == 0
-            )
-        )
+        with_kinds(cluster)
         cluster.apply(*chart(*RIGHTS))
         yield cluster
 

@@ -3,17 +3,20 @@
 import asyncio
 import copy
 import itertools
+import uuid
 
 from extproc.controller.api import CONFLICT, NOT_FOUND, ApiError
-from extproc.controller.kinds import name_of
+from extproc.controller.kinds import MANAGER, name_of
 
 
 class FakeApi:
     """Attributes: ``calls``: (verb, kind, name) of each change; ``failing``: code with which all calls fail;
-    ``refused``: codes with which applying a kind fails."""
+    ``refused``: codes with which applying a kind fails; ``vanishing``: (plural, namespace, name) of an object
+    that is deleted before it is applied next."""
 
     def __init__(self):
         self.objects, self.calls, self.failing, self.refused = {}, [], None, {}
+        self.vanishing = None
         self._versions, self._watches = itertools.count(1), []
 
     def put(self, kind, item):
@@ -21,6 +24,11 @@ class FakeApi:
         stored = copy.deepcopy(item)
         key = (kind.plural, item["metadata"]["namespace"], name_of(item))
         before = self.objects.get(key)
+        stored["metadata"]["uid"] = before["metadata"]["uid"] if before else str(uuid.uuid4())
+        if "spec" in stored:
+            last = before["metadata"]["generation"] if before else 0
+            changed = before is None or before["spec"] != stored["spec"]
+            stored["metadata"]["generation"] = last + changed
         stored["metadata"]["resourceVersion"] = str(next(self._versions))
         self.objects[key] = stored
         self._show(kind, "MODIFIED" if before else "ADDED", stored)
@@ -31,6 +39,10 @@ class FakeApi:
         if item is None:
             return
         self._show(kind, "DELETED", item)
+
+    def hide(self, kind, namespace, name):
+        """Let watches believe that an object, which is there, has gone."""
+        self._show(kind, "DELETED", self.objects[kind.plural, namespace, name])
 
     def end_watches(self, code):
         """End all watches with a failure."""
@@ -75,11 +87,28 @@ class FakeApi:
             raise ApiError(NOT_FOUND, "not found")
         return copy.deepcopy(found)
 
+    async def find(self, kind, namespace, name):
+        self._check()
+        return copy.deepcopy(self.objects.get((kind.plural, namespace, name)))
+
     async def apply(self, kind, item, *, force=True):
         self._check()
         if kind.name in self.refused:
             raise ApiError(self.refused[kind.name], "refused")
+        key = (kind.plural, item["metadata"]["namespace"], name_of(item))
+        if key == self.vanishing:
+            self.vanishing = self.remove(kind, *key[1:])
+        before = self.objects.get(key)
+        if item["metadata"].get("uid") and not before:
+            raise ApiError(CONFLICT, "uid mismatch")
         self.calls.append(("apply", kind.name, name_of(item)))
+        kept = {name: before[name] for name in ("data", "status") if before and name in before}
+        item = copy.deepcopy({**kept, **item})
+        if before:  # as server-side apply does
+            for name, values in before["metadata"].items():
+                mine = item["metadata"].get(name)
+                item["metadata"][name] = {**values, **mine} if isinstance(mine, dict) else (mine or values)
+        item["metadata"]["managedFields"] = [{"manager": MANAGER, "operation": "Apply"}]
         return copy.deepcopy(self.put(kind, item))
 
     async def apply_status(self, kind, version, item):

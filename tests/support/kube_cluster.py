@@ -1,6 +1,7 @@
 """A real API server with its etcd, and the programs that talk to it."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import yaml
 
+from support import kube_crds
+
 PROGRAMS = Path(os.environ.get("KUBERNETES", Path(__file__).parents[2] / ".kubernetes"))
-GOLDEN = Path(__file__).parents[2] / "charts" / "golden" / "gateway.yaml"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "charts" / "golden" / "gateway.yaml"
 RIGHTS = (
     "Role",
     "RoleBinding",
@@ -106,6 +110,10 @@ class Cluster:
             process.kill()
             process.wait()
 
+    @property
+    def url(self):
+        return f"https://127.0.0.1:{self._port}"
+
     def kubeconfig(self, user):
         return self.directory / f"{user}.kubeconfig"
 
@@ -119,15 +127,11 @@ class Cluster:
         return found
 
     def apply(self, *objects, check=True):
-        return self.kubectl(
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "-f",
-            "-",
-            text=yaml.safe_dump_all(objects),
-            check=check,
-        )
+        """Apply objects; strings are options."""
+        options = [each for each in objects if isinstance(each, str)]
+        text = yaml.safe_dump_all([each for each in objects if not isinstance(each, str)])
+        command = ("apply", "--server-side", "--force-conflicts", *options, "-f", "-")
+        return self.kubectl(*command, text=text, check=check)
 
     def get(self, kind, name=None, namespace="mcp"):
         """Return an object, or a list of objects; None if it is not there."""
@@ -156,14 +160,14 @@ class Cluster:
 class Controller:
     """``extproc controller`` as a process, with the rights of the chart's service account."""
 
-    def __init__(self, cluster, settings, *, name="controller"):
+    def __init__(self, cluster, settings=None, *, name="controller", arguments=None):
         self.log = cluster.directory / f"{name}.log"
         self.probes = free_port()
+        arguments = arguments or ["--namespace", "mcp", "--settings", settings]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "extproc", "controller", "--namespace", "mcp", "--settings", settings,
-                    "--kubeconfig", cluster.kubeconfig("controller"), "--probes", f"127.0.0.1:{self.probes}",
+                    sys.executable, "-m", "extproc", "controller", *arguments, "--kubeconfig", cluster.kubeconfig("controller"), "--probes", f"127.0.0.1:{self.probes}",
                 ],
                 stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
@@ -183,6 +187,34 @@ def running():
             cluster.stop()
 
 
+def with_kinds(cluster):
+    """Install ToolHive's and Envoy Gateway's kinds and a namespace."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mcp"}})
+    cluster.apply(*kube_crds.toolhive("v1alpha1", "v1beta1"))
+    for path in kube_crds.gateway_files():
+        cluster.kubectl("apply", "--server-side", "-f", path)
+    kinds = ("get", "mcpremoteproxies,gateways,httproutes,backends,envoypatchpolicies", "-A")
+    eventually(lambda: cluster.kubectl(*kinds, check=False).returncode == 0)
+
+
+def accept_policy(cluster):
+    """Say that extproc's policy is accepted, as Envoy Gateway does."""
+    policy = eventually(lambda: cluster.get("envoyextensionpolicies", "extproc"))
+    condition = {
+        "type": "Accepted", "status": "True", "reason": "Accepted", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": policy["metadata"]["generation"],
+    }  # fmt: skip
+    ancestor = {
+        "ancestorRef": {"name": "mcp"},
+        "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
+        "conditions": [condition],
+    }
+    cluster.kubectl(
+        "patch", "envoyextensionpolicies", "extproc", "-n", "mcp", "--subresource=status", "--type=merge",
+        "-p", json.dumps({"status": {"ancestors": [ancestor]}}),
+    )  # fmt: skip
+
+
 def chart(*kinds):
     found = [each for each in yaml.safe_load_all(GOLDEN.read_text()) if each]
     return [each for each in found if each["kind"] in kinds]
@@ -190,7 +222,7 @@ def chart(*kinds):
 
 def written(cluster):
     """Return the objects that a controller wrote and that are there."""
-    kinds = "configmaps,httproutes,envoyextensionpolicies,clienttrafficpolicies,backends,backendtlspolicies"
+    kinds = "configmaps,httproutes,envoyextensionpolicies,clienttrafficpolicies,backendtrafficpolicies,backends,backendtlspolicies"
     found = cluster.kubectl(
         "get", kinds, "-n", "mcp", "-l", "app.kubernetes.io/managed-by=extproc-controller", "-o", "name"
     )

@@ -80,18 +80,6 @@ def module(name):
 
 
 def gateway_files():
-    """Return the files with the kinds of the Gateway API and of Envoy Gateway that are written."""
-    api = module("sigs.k8s.io/gateway-api@v1.6.1") / "config" / "crd" / "standard"
-    envoy = module("github.com/envoyproxy/gateway@v1.9.0") / "charts"
-    wanted = ("envoyextensionpolicies", "clienttrafficpolicies", "backends")
-    return [
-        *(
-            api / f"gateway.networking.k8s.io_{name}.yaml"
-            for name in ("httproutes", "backendtlspolicies", "gateways")
-        ),
-        *(
-            path
-            for path in sorted((envoy / "gateway-helm").rglob("gateway.envoyproxy.io_*.yaml"))
-            if any(each in path.name for each in wanted)
-        ),
-    ]
+    """Return the files with the kinds of the Gateway API and of Envoy Gateway, as its Helm chart has them."""
+    folder = module("github.com/envoyproxy/gateway@v1.9.0") / "charts" / "gateway-helm" / "charts" / "crds"
+    return sorted(folder.rglob("*.yaml"))

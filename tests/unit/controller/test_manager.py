@@ -1,17 +1,15 @@
 """The controller as a whole, against objects in memory; tests/kubernetes has the real API server."""
 
 import asyncio
-import contextlib
 
 import pytest
 import yaml
 
-from extproc import config
 from extproc.controller.informer import Informer
 from extproc.controller.kinds import (
     AUTH_CONFIG,
+    EXTENSION_POLICY,
     LEASE,
-    OIDC_CONFIG,
     PROXY,
     ROUTE,
     SERVER,
@@ -20,104 +18,33 @@ from extproc.controller.kinds import (
     Key,
 )
 from extproc.controller.lease import Lease
-from extproc.controller.manager import Manager
 from extproc.controller.work_queue import WorkQueue
 from support.kube_api import FakeApi
-
-GOOD = '"admins" in claims.groups'
-BASE = {"listen": {"grpc": "0.0.0.0:50051", "insecure_plaintext": True}}
-
-
-def toolhive(kind, name, spec, annotations=None):
-    metadata = {
-        "name": name,
-        "namespace": "mcp",
-        "annotations": annotations or {},
-        "creationTimestamp": "2026-01-01T00:00:00Z",
-    }
-    return {
-        "apiVersion": "toolhive.stacklok.dev/v1beta1",
-        "kind": kind.name,
-        "metadata": metadata,
-        "spec": spec,
-    }
-
-
-def auth_config(*matchers, name="aws"):
-    mappings = [{"matcher": each, "roleArn": "arn:aws:iam::123456789012:role/R"} for each in matchers]
-    return toolhive(
-        AUTH_CONFIG, name, {"type": "awsSts", "awsSts": {"region": "us-east-1", "roleMappings": mappings}}
-    )
-
-
-def proxy(name="aws", *, auth="aws", gateway=None, kind=PROXY):
-    annotations = {"extproc/enabled": "true"} | ({"extproc/gateway": gateway} if gateway else {})
-    spec = {
-        "externalAuthConfigRef": {"name": auth},
-        "oidcConfigRef": {"name": "idp", "audience": "https://mcp.example.com/mcp"},
-    }
-    if kind is PROXY:
-        spec["remoteUrl"] = "https://aws-mcp.us-east-1.api.aws/mcp"
-    return toolhive(kind, name, spec, annotations)
-
-
-OIDC = toolhive(OIDC_CONFIG, "idp", {"type": "inline", "inline": {"issuer": "https://idp.example.com/"}})
-
-
-async def until(condition):
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("not reached")
-
-
-@pytest.fixture
-def api():
-    api = FakeApi()
-    api.put(OIDC_CONFIG, OIDC)
-    api.put(AUTH_CONFIG, auth_config(GOOD))
-    return api
-
-
-@contextlib.asynccontextmanager
-async def running(api, name="one"):
-    lease = Lease(api, "mcp", "extproc-controller", name)
-    manager = Manager(api, ["mcp"], lease, base=BASE, service="extproc", identity=name)
-    stopped = asyncio.Event()
-    task = asyncio.create_task(manager.run(stopped))
-    try:
-        yield manager
-    finally:
-        stopped.set()
-        await task
-
-
-def there(api, kind, name):
-    return api.objects.get((kind.plural, "mcp", name))
-
-
-def conditions(api, kind=PROXY, name="aws"):
-    found = (there(api, kind, name) or {}).get("status", {}).get("conditions", [])
-    return {each["type"]: (each["status"], each["reason"]) for each in found}
-
-
-def matchers(api, name="aws-extproc"):
-    found = there(api, WRITTEN_MAP, name)
-    return found and [rule.matcher for rule in config.parse(found["data"]["extproc.yaml"]).role_mappings]
+from support.kube_bundles import (
+    GOOD,
+    accepted,
+    auth_config,
+    conditions,
+    matchers,
+    proxy,
+    running,
+    says,
+    there,
+    until,
+)
 
 
 async def test_a_bundle_becomes_a_configuration_that_is_pruned_with_it_the_route_first(api):
     api.put(PROXY, proxy(gateway="mcp"))
     async with running(api):
-        await until(lambda: conditions(api).get("Programmed") == ("True", "Programmed"))
+        await accepted(api)
         assert matchers(api) == [GOOD]
         assert there(api, ROUTE, "extproc")
         api.remove(PROXY, "mcp", "aws")
         await until(lambda: not there(api, WRITTEN_MAP, "aws-extproc"))
     deleted = [kind for verb, kind, _ in api.calls if verb == "delete"]
     assert deleted == [
-        "HTTPRoute", "EnvoyExtensionPolicy", "ClientTrafficPolicy", "BackendTLSPolicy", "Backend", "ConfigMap",
+        "HTTPRoute", "EnvoyExtensionPolicy", "ClientTrafficPolicy", "BackendTrafficPolicy", "BackendTLSPolicy", "Backend", "ConfigMap",
     ]  # fmt: skip
 
 
@@ -172,7 +99,7 @@ async def test_objects_that_cannot_be_read_are_not_deleted_ones(api):
 async def test_nothing_is_written_twice(api):
     api.put(PROXY, proxy(gateway="mcp"))
     async with running(api):
-        await until(lambda: conditions(api).get("Programmed") == ("True", "Programmed"))
+        await accepted(api)
         await asyncio.sleep(0.1)
         calls = len(api.calls)
         api.end_watches(410)
@@ -266,6 +193,8 @@ async def test_users_read_what_the_api_server_refused_and_it_is_tried_again(api,
     api.refused = {"HTTPRoute": code}
     api.put(PROXY, proxy(gateway="mcp"))
     async with running(api):
+        await until(lambda: there(api, EXTENSION_POLICY, "extproc"))
+        says(api)
         await until(lambda: conditions(api).get("Programmed") == ("False", reason))
         assert not there(api, ROUTE, "extproc")
         api.refused = {}

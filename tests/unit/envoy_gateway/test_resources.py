@@ -46,7 +46,7 @@ def test_the_guard_comes_first_and_all_else_is_in_the_namespace():
         *(
             (kind, "mcp")
             for kind in (
-                "EnvoyExtensionPolicy", "ClientTrafficPolicy", "Backend", "BackendTLSPolicy", "HTTPRoute",
+                "EnvoyExtensionPolicy", "ClientTrafficPolicy", "BackendTrafficPolicy", "Backend", "BackendTLSPolicy", "HTTPRoute",
             )
         ),
     ]  # fmt: skip
@@ -61,6 +61,8 @@ def test_the_filter_is_the_gateways_and_fails_closed():
     assert processor["processingMode"] == {"request": {"body": "Buffered"}, "allowModeOverride": True}
     assert processor["metadata"] == {"writableNamespaces": ["extproc"]}
     assert processor["backendSettings"]["circuitBreaker"]["maxParallelRequests"] == 16384
+    (policy,) = of_kind("BackendTrafficPolicy")
+    assert policy["spec"]["circuitBreaker"]["maxParallelRequests"] == 16384
 
 
 def test_claims_of_envoy_reach_extproc():
