@@ -16,6 +16,7 @@ from mcp.shared.auth import OAuthClientInformationFull
 
 from extproc.connect.clients import CLIENTS
 from extproc.connect.endpoint import Endpoint
+from support import forked
 from support.client_documents import serving_documents
 from support.logins import REDIRECT, Browser, Memory, login
 from support.node import FOLDER, node
@@ -90,7 +91,8 @@ async def test_a_client_with_an_id_known_beforehand_logs_in_without_registration
     assert _hits(stack, "/register") == registered
 
 
-@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+# In both modes the same request is repeated with another token.
+@pytest.mark.parametrize("mode", ["2026-07-28", pytest.param("legacy", marks=pytest.mark.long)])
 async def test_a_client_refreshes_by_itself_when_its_token_ends_and_calls_go_on(stack, mode):
     url, browser, memory = stack.addresses.resource, Browser("demo-admin"), Memory()
     stack.control("idp", "lifetime", {"seconds": LIFETIME})
@@ -137,34 +139,28 @@ def printed(directory, client, stack):
     return path
 
 
+def run_printed(directory, stack, account, *arguments):
+    """Run the printed program, before a browser in which somebody has chosen an account."""
+    browser = f"{sys.executable} -SP {ROOT / 'tests/support/browser.py'} {account} %s"
+    path = str(printed(directory, "python", stack))
+    program = f"import runpy; runpy.run_path({path!r}, run_name='__main__')"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BROWSER", browser)
+        return forked.run(["-c", program, *arguments], timeout=120)
+
+
 @pytest.mark.parametrize("options", [[], ["--client-id", "demo-client"], ["--client-metadata-url"]])
 def test_the_printed_program_logs_in_by_the_browser(stack, documents, options, tmp_path):
     arguments = [stack.addresses.resource, "whoami", *options]
     if options == ["--client-metadata-url"]:
         arguments.append(documents.url())
-    browser = f"{sys.executable} -P {ROOT / 'tests/support/browser.py'} demo-developer %s"
-    done = subprocess.run(
-        [sys.executable, str(printed(tmp_path, "python", stack)), *arguments],
-        env={**os.environ, "BROWSER": browser},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_printed(tmp_path, stack, "demo-developer", *arguments)
     assert '"DemoDeveloper"' in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0
 
 
 def test_the_printed_program_shows_why_somebody_is_refused_and_no_traceback(stack, tmp_path):
-    browser = f"{sys.executable} -P {ROOT / 'tests/support/browser.py'} demo-guest %s"
-    done = subprocess.run(
-        [sys.executable, str(printed(tmp_path, "python", stack))],
-        env={**os.environ, "BROWSER": browser},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_printed(tmp_path, stack, "demo-guest")
     assert done.returncode == 1
     assert "Your account has no AWS role here for this request; ask " in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,18 +4,18 @@ import asyncio
 import collections
 import re
 import signal
-import subprocess
-import sys
 
 import pytest
 import yaml
 
 from extproc.demo.ports import free_ports
+from support import forked
 from support.http import client
 from support.stacks import Stack
 from support.supervised import until
 
 CONCURRENCY, ROUNDS = 8, 1
+PAUSE = 0.05  # seconds between two requests of one client
 
 
 @pytest.fixture
@@ -39,11 +39,8 @@ def instances(tmp_path):
     running = {}
 
     def start(name):
-        config = tmp_path / f"{name}.yaml"
-        with (tmp_path / f"{name}.log").open("ab") as log:
-            running[name] = subprocess.Popen(
-                [sys.executable, "-m", "extproc", "serve", "--config", str(config)], stdout=log, stderr=log
-            )
+        command = ["-m", "extproc", "serve", "--config", str(tmp_path / f"{name}.yaml")]
+        running[name] = forked.Process(command, tmp_path / f"{name}.log")
 
     started = stack.start_part
 
@@ -92,6 +89,7 @@ async def test_a_rolling_restart_loses_no_request_and_lets_none_out_unsigned(ins
             while not done.is_set():
                 answer = await http.post(f"http://{stack.addresses.envoy}/echo", content=name)
                 statuses[answer.status_code] += 1
+                await asyncio.sleep(PAUSE)
 
         loads = [asyncio.create_task(load(str(name))) for name in range(CONCURRENCY)]
         for _ in range(ROUNDS):

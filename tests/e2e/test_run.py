@@ -2,8 +2,6 @@
 
 import contextlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,6 +10,7 @@ import yaml
 
 from extproc.demo.ports import free_ports
 from extproc.demo.settings import extproc_yaml
+from support import forked
 
 PATIENCE = 60.0  # seconds
 
@@ -30,20 +29,8 @@ class Running:
         self.path = directory / "extproc.yaml"
         self.path.write_text(yaml.safe_dump(document))
         self.log = directory / "run.log"
-        with self.log.open("wb") as log:
-            command = [
-                sys.executable,
-                "-m",
-                "extproc",
-                "run",
-                "--config",
-                str(self.path),
-                "--admin",
-                self.admin,
-            ]
-            self.process = subprocess.Popen(
-                [*command, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        command = ["-m", "extproc", "run", "--config", str(self.path), "--admin", self.admin]
+        self.process = forked.Process([*command, *options], self.log)
 
     def wait_for(self, text):
         began = time.monotonic()

@@ -1,6 +1,7 @@
 """The stack with AWS services as its targets, behind an HTTPS listener, as AWS clients need it."""
 
 import contextlib
+import functools
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import yaml
 from botocore.config import Config
 
@@ -19,6 +21,19 @@ from support.stacks import Stack
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
 sys.path.append(str(CLIENTS))
 import gateway_bearer  # noqa: E402 - it is no package: users copy it
+
+
+@functools.cache
+def _service_models():
+    """Return what reads the descriptions of services, once for all clients: they are megabytes of JSON."""
+    return botocore.session.Session().get_component("data_loader")
+
+
+def session():
+    """Return a session of boto3 for the region of the double, without credentials."""
+    core = botocore.session.Session()
+    core.register_component("data_loader", _service_models())
+    return boto3.Session(region_name=REGION, botocore_session=core)
 
 
 @dataclass
@@ -37,13 +52,13 @@ class Gateway:
 
     def client(self, service, *, read_token=None, **config):
         """A boto3 client of a service, with the documented hook."""
-        session = boto3.Session(region_name=REGION)
+        own = session()
         token = self.token() if read_token is None else ""
-        gateway_bearer.use_token(session.events, read_token or (lambda: token))
+        gateway_bearer.use_token(own.events, read_token or (lambda: token))
         options = {"retries": {"total_max_attempts": 1}, "read_timeout": 20, **config}
         if service == "s3":
             options = {"s3": {"addressing_style": "path"}, **options}
-        return session.client(
+        return own.client(
             service, endpoint_url=self.url(service), verify=self.ca_file, config=Config(**options)
         )
 

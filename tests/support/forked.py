@@ -17,22 +17,7 @@ import unittest.mock
 from pathlib import Path
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
-    [
-        __name__,
-        "extproc.demo.idp",
-        "extproc.demo.sts",
-        "extproc.demo.mcp_server",
-        "uvicorn.protocols.http.h11_impl",
-        "extproc.cli",
-        "extproc.commands.serve",
-        "extproc.config.toolhive",
-        "extproc.app.observation",
-        "extproc.app.process_state",
-        "extproc.app.reload",
-        "support.warm",
-    ]
-)
+_processes.set_forkserver_preload([__name__, "support.warm"])
 
 
 class Process:
@@ -62,6 +47,9 @@ class Process:
     def send_signal(self, number):
         if self._process.exitcode is None:
             os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
 
     def kill(self):
         self.send_signal(signal.SIGKILL)
@@ -100,6 +88,7 @@ def _run(arguments, log, errors, environment):
     os.environ.update(environment)
     kind, program, *rest = arguments
     sys.argv = [program, *rest]
+    sys.orig_argv = [sys.executable, *arguments]  # by which a server starts its workers
     if kind == "-m":
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:

@@ -2,16 +2,18 @@
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 
-import boto3
 import urllib3
 from botocore.config import Config
 
 from extproc.demo.ports import free_ports
 from extproc.demo.settings import ACCOUNT_ID
 from support.aws_double import REGION
+from support.aws_gateway import session
 
 ALLOW_ALL = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -35,9 +37,7 @@ class Moto:
         }
         if service == "s3":
             options = {"s3": {"addressing_style": "path"}, **options}
-        return boto3.Session(region_name=REGION).client(
-            service, endpoint_url=self.url, config=Config(**options), **keys
-        )
+        return session().client(service, endpoint_url=self.url, config=Config(**options), **keys)
 
     def enforce(self, *, on):
         """Check every signature and permission from now on, or none."""
@@ -51,27 +51,30 @@ class Moto:
         iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=ALLOW_ALL)
 
 
+# Its modules take longer to load than all that is asked of it, so they are loaded once.
+PROGRAM = """
+import os, sys
+from moto.server import main
+first, *others = sys.argv[1:]
+port = next((other for other in others if os.fork() == 0), first)
+main(["-H", "127.0.0.1", "-p", port])
+"""
+
+
 @contextlib.contextmanager
-def running(directory):
-    """A moto process on a free port."""
-    (port,) = free_ports(1)
-    moto = Moto(port)
-    command = [
-        sys.executable,
-        "-c",
-        "from moto.server import main; main()",
-        "-H",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
-    with (directory / f"moto-{port}.log").open("wb") as log:
+def running(directory, count=1):
+    """Run so many moto processes, each with state of its own, on free ports."""
+    ports = free_ports(count)
+    motos = [Moto(port) for port in ports]
+    command = [sys.executable, "-c", PROGRAM, *map(str, ports)]
+    with (directory / f"moto-{ports[0]}.log").open("wb") as log:
         environment = {"MOTO_ACCOUNT_ID": ACCOUNT_ID, "PATH": "", "AWS_DEFAULT_REGION": REGION}
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0)
     try:
         ready = urllib3.Retry(total=60, connect=60, backoff_factor=0.1, backoff_max=0.2)
-        moto.http.request("GET", f"{moto.url}/moto-api/", retries=ready)
-        yield moto
+        for moto in motos:
+            moto.http.request("GET", f"{moto.url}/moto-api/", retries=ready)
+        yield motos
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait()

@@ -8,14 +8,11 @@ from support import forked
 
 
 class Stack(demo.Stack):
-    """The demo's stack; its Python processes are forked instead of started anew.
-
-    A server of several workers is started anew, as it starts its workers.
-    """
+    """The demo's stack; its Python processes are forked instead of started anew."""
 
     def start_part(self, name):
         command = self._command(name)
-        if command[0] == sys.executable and (name != "extproc" or self._workers == 1):
+        if command[0] == sys.executable:
             self.processes[name] = forked.Process(command[1:], self.directory / f"{name}.log")
         else:
             super().start_part(name)

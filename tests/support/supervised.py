@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support import forked
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 90.0  # seconds
 
 
 def settings(directory: Path, *, grpc, admin, **more):
@@ -84,13 +82,7 @@ class Served:
         self.admin = admin
         self._log = path.with_suffix(".log")
         command = ["-m", "extproc", "serve", "--config", str(path), "--workers", str(workers)]
-        if workers == 1:
-            self.process = forked.Process(command, self._log)
-        else:  # the server starts its workers as it was started
-            with self._log.open("wb") as log:
-                self.process = subprocess.Popen(
-                    [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
+        self.process = forked.Process(command, self._log)
         self._seen = set()
 
     @property

@@ -5,21 +5,20 @@ import contextlib
 import json
 import re
 import resource
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from extproc.telemetry.repeats import LIMIT
+from support import forked
+from support.supervised import until
 
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 SERVER = """
-import sys
+import signal, sys
 from extproc.admin import connections
 from extproc.admin.http import AdminServer
 from extproc.telemetry import logs
@@ -27,10 +26,11 @@ from extproc.telemetry.metrics import Metrics
 for name, value in [it.split("=") for it in sys.argv[1:]]:
     setattr(connections, name, float(value))
 logs.configure("info")
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 server = AdminServer("127.0.0.1:0", registry=Metrics().registry, unready=list)
 server.start()
 print(server.port, flush=True)
-sys.stdin.read()
+signal.sigwait({signal.SIGTERM})
 server.stop()
 """
 
@@ -41,25 +41,17 @@ class Served:
     def __init__(self, log: Path, **patience):
         self._log = log
         arguments = [f"{name}={value}" for name, value in patience.items()]
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVER, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-            )
-        self.port = int(self.process.stdout.readline())
+        output = log.with_name("output")
+        self.process = forked.Process(["-c", SERVER, *arguments], output, log)
+        self.port = int(until(lambda: self.process.poll() is not None or output.read_text(), "no port"))
 
     def stop(self):
-        self.process.stdin.close()
+        self.process.terminate()
         assert self.process.wait(20) == 0
 
     def kill(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.process.kill()
+        self.process.wait()
 
     @property
     def resident(self):

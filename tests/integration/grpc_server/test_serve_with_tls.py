@@ -1,8 +1,6 @@
 """``extproc serve`` with TLS: it does not start without its files, and its metrics tell of them."""
 
 import contextlib
-import subprocess
-import sys
 import time
 
 import pytest
@@ -10,6 +8,7 @@ import urllib3
 import yaml
 
 from extproc.demo.ports import free_ports
+from support import forked
 from support.certificates import LOCAL, Authority
 
 
@@ -33,25 +32,23 @@ def serve(tmp_path, pair):
         "fallback_role_arn": "arn:aws:iam::123456789012:role/R",
     }
     (tmp_path / "extproc.yaml").write_text(yaml.safe_dump(document))
-    command = [sys.executable, "-m", "extproc", "serve", "--config", str(tmp_path / "extproc.yaml")]
+    command = ["-m", "extproc", "serve", "--config", str(tmp_path / "extproc.yaml")]
     with contextlib.ExitStack() as cleanup:
 
         def start():
-            process = cleanup.enter_context(
-                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            )
+            process = forked.Process(command, tmp_path / "log")
+            cleanup.callback(process.wait)
             cleanup.callback(process.kill)
             return process, f"http://127.0.0.1:{admin_port}/metrics"
 
         yield start
 
 
-def test_without_its_key_it_does_not_start_and_names_the_file(serve, pair):
+def test_without_its_key_it_does_not_start_and_names_the_file(serve, pair, tmp_path):
     pair.key.unlink()
     process, _ = serve()
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert f"extproc: {pair.key}: No such file or directory" in stderr
+    assert process.wait(60) == 1
+    assert f"extproc: {pair.key}: No such file or directory" in (tmp_path / "log").read_text()
 
 
 def test_metrics_tell_the_end_of_the_certificate_and_of_broken_files(serve, pair):
@@ -62,7 +59,7 @@ def test_metrics_tell_the_end_of_the_certificate_and_of_broken_files(serve, pair
         lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith("extproc_certificate")]
         return {name: float(value) for name, _, value in lines}
 
-    for _ in range(200):
+    for _ in range(1000):
         with contextlib.suppress(urllib3.exceptions.HTTPError):
             if "extproc_certificate_files_broken" in metrics():
                 break

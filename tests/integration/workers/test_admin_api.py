@@ -6,49 +6,53 @@ import signal
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from extproc.cli import main
 from extproc.demo.ports import free_ports
-from support import forked
-from support.supervised import PATIENCE, serving, settings, until
+from support.supervised import serving, settings, until
 
 
-@pytest.fixture
-def served(tmp_path):
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("workers")
+
+
+@pytest.fixture(scope="module")
+def served(directory):
     first, second, admin = (f"127.0.0.1:{port}" for port in free_ports(3))
     path = settings(
-        tmp_path, grpc=[first, second], admin=admin, listen={"admin_grpc": f"unix:{tmp_path}/admin.sock"}
+        directory, grpc=[first, second], admin=admin, listen={"admin_grpc": f"unix:{directory}/admin.sock"}
     )
     with serving(path, admin=admin) as running:
         running.wait_ready()
         yield running
 
 
-def admin(tmp_path, *arguments):
-    command = ["-m", "extproc", "admin", *arguments, "--json", "--address", f"unix:{tmp_path}/admin.sock"]
-    done = forked.run(command, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def admin(directory, *arguments):
+    command = ["admin", *arguments, "--json", "--address", f"unix:{directory}/admin.sock"]
+    return json.loads(CliRunner().invoke(main, command, catch_exceptions=False).stdout)
 
 
-def test_status_and_metrics_cover_every_worker(served, tmp_path):
-    workers = admin(tmp_path, "status")["workers"]
+def test_status_and_metrics_cover_every_worker(served, directory):
+    workers = admin(directory, "status")["workers"]
     assert [worker["worker"] for worker in workers] == [1, 2]
     assert {worker["pid"] for worker in workers} == set(served.pids().values())
     assert all(worker["ready"] for worker in workers)
 
 
-def test_a_revocation_reaches_all_workers_and_one_that_restarts(served, tmp_path):
-    admin(tmp_path, "revoke", "--subject", "mallory")
-    assert [worker["revocations"] for worker in admin(tmp_path, "status")["workers"]] == [1, 1]
+def test_a_revocation_reaches_all_workers_and_one_that_restarts(served, directory):
+    admin(directory, "revoke", "--subject", "mallory")
+    assert [worker["revocations"] for worker in admin(directory, "status")["workers"]] == [1, 1]
     old = served.pids()[2]
     os.kill(old, signal.SIGKILL)
     until(lambda: served.pids().get(2, old) != old, "worker 2 was not started again")
     served.wait_ready()
-    assert [worker["revocations"] for worker in admin(tmp_path, "status")["workers"]] == [1, 1]
+    assert [worker["revocations"] for worker in admin(directory, "status")["workers"]] == [1, 1]
 
 
-def test_a_hangup_reloads_every_worker_and_a_bad_file_is_shown(served, tmp_path):
-    path = tmp_path / "extproc.yaml"
+def test_a_hangup_reloads_every_worker_and_a_bad_file_is_shown(served, directory):
+    path = directory / "extproc.yaml"
     good = path.read_text()
     document = yaml.safe_load(good)
     document["targets"][0]["host"] = "NOT A HOST"
@@ -61,5 +65,5 @@ def test_a_hangup_reloads_every_worker_and_a_bad_file_is_shown(served, tmp_path)
     assert status == 200
     assert "targets[0].host" in text
     path.write_text(good)
-    assert admin(tmp_path, "reload") == {"problems": []}
+    assert admin(directory, "reload") == {"problems": []}
     assert served.metric("extproc_config_last_reload_successful") == {1: 1.0, 2: 1.0}
