@@ -67,10 +67,10 @@ async def status(stack, token):
 
 
 async def until(happened):
-    for _ in range(1000):
+    for _ in range(300):
         if await asyncio.to_thread(happened):
             return
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
     raise AssertionError("it never happened")
 
 

@@ -116,9 +116,3 @@ def test_the_cli_copies_a_file_to_s3_as_it_is(aws, upstream, tmp_path):
     request = last(upstream)
     assert (request.method, request.raw_path) == ("PUT", b"/bucket/a%20b/%C3%BC.bin")
     assert request.body == file.read_bytes()
-
-
-def test_the_cli_reads_the_token_again_for_a_new_command(aws, upstream, tmp_path):
-    upstream.answers = {"/": Answer(200, "application/x-amz-json-1.0", [b"{}"])}
-    aws("sqs", "list-queues")
-    assert last(upstream).values("x-amz-target") == [b"AmazonSQS.ListQueues"]

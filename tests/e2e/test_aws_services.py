@@ -40,8 +40,7 @@ class Worlds:
 def worlds(tmp_path_factory):
     directory = tmp_path_factory.mktemp("moto")
     with (
-        running(directory) as behind,
-        running(directory) as direct,
+        running(directory, 2) as (behind, direct),
         gateway(directory, behind.url, sts_url=behind.url) as (stack, ca_file),
     ):
         for moto in (behind, direct):
@@ -77,6 +76,8 @@ def aws(worlds, tmp_path):
     return worlds.through.cli(tmp_path, worlds.token)
 
 
+# A process of the AWS CLI for each command; in the gate test_aws_clients copies one file.
+@pytest.mark.long
 def test_the_cli_moves_files_to_s3_and_back(worlds, aws, tmp_path):
     worlds.client("s3").create_bucket(Bucket="cli")
     sources = tmp_path / "sources"

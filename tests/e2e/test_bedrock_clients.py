@@ -99,6 +99,7 @@ def test_the_aws_cli_converses(bedrock):
     assert json.loads(verified(bedrock).body) == {"messages": MESSAGES}
 
 
+@pytest.mark.long  # a process of the AWS CLI; in the gate the other one converses
 def test_the_aws_cli_invokes_a_model(bedrock, tmp_path):
     out = tmp_path / "out.json"
     done = aws(

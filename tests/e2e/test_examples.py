@@ -2,13 +2,14 @@
 
 import secrets
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from extproc import config
+from extproc.cli import main
 from extproc.demo.stack import find_program
 from extproc.envoyconf.istio import render_istio
 from extproc.envoyconf.options import EnvoyOptions
@@ -65,9 +66,9 @@ def test_envoy_accepts_downstream_tls(tmp_path, options):
     pair = Authority(tmp_path).issue("mcp.example")
     settings = str(ROOT / "envoy" / "several-targets" / "extproc.yaml")
     tls = ["--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)]
-    command = [sys.executable, "-m", "extproc", "envoy", "--config", settings, *tls, *options]
-    rendered = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
-    (tmp_path / "envoy.yaml").write_bytes(rendered)
+    command = ["envoy", "--config", settings, *tls, *options]
+    rendered = CliRunner().invoke(main, command, catch_exceptions=False).stdout
+    (tmp_path / "envoy.yaml").write_text(rendered)
     command = [find_program("envoy"), "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -95,10 +95,11 @@ async def test_certificates_change_under_load_and_no_request_fails(stack, files,
             statuses.append(
                 (await http.post(f"http://{stack.addresses.envoy}/echo", content=b"{}")).status_code
             )
+            await asyncio.sleep(0.02)
 
     async with client(token=stack.token("demo-admin")) as http:
         workers = [asyncio.create_task(load(http)) for _ in range(4)]
-        for round_ in range(5):
+        for round_ in range(3):
             files.authority.issue(f"server-{round_}", *LOCAL).copy_to(files.server)
             with further_envoy(stack, tmp_path, lambda text: text + "# a new connection\n") as base:
                 assert (await http.post(f"{base}/echo", content=b"{}")).status_code == 200
@@ -106,4 +107,4 @@ async def test_certificates_change_under_load_and_no_request_fails(stack, files,
         await asyncio.gather(*workers)
     assert set(statuses) == {200}
     log = (stack.directory / "extproc.log").read_text()
-    assert log.count("certificates_reloaded") == 5
+    assert log.count("certificates_reloaded") == 3

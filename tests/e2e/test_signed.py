@@ -28,27 +28,26 @@ async def test_200_concurrent_first_requests_of_one_user_are_one_exchange(stack)
     assert stack.control("mcp", "stats")["verified"] == 200
 
 
-async def test_1000_posts_are_all_accepted_by_the_independent_verifier(stack):
+@pytest.mark.parametrize("rounds", [4, pytest.param(20, marks=pytest.mark.long)])  # more of the same
+async def test_hundreds_of_posts_are_all_accepted_by_the_independent_verifier(stack, rounds):
     token = stack.token("demo-admin")
     url = f"http://{stack.addresses.envoy}/echo"
     async with client(token=token) as http:
-        for _ in range(20):
+        for _ in range(rounds):
             batch = [os.urandom(150) for _ in range(50)]
             answers = await asyncio.gather(*(http.post(url, content=body) for body in batch))
             for body, answer in zip(batch, answers, strict=True):
                 assert answer.status_code == 200
                 assert answer.json()["body_sha256"] == hashlib.sha256(body).hexdigest()
     assert stack.control("mcp", "stats") == {
-        "received": 1000,
-        "verified": 1000,
+        "received": 50 * rounds,
+        "verified": 50 * rounds,
         "rejected": 0,
         "bearer_seen": 0,
     }
 
 
-@pytest.mark.parametrize(
-    "size", [0, 1, 100 * 1024, 4 * 2**20, 10 * 2**20], ids=["0B", "1B", "100KiB", "4MiB", "10MiB"]
-)
+@pytest.mark.parametrize("size", [0, 1, 100 * 1024, 10 * 2**20], ids=["0B", "1B", "100KiB", "10MiB"])
 @pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
 @pytest.mark.parametrize("sized", [True, False], ids=["content-length", "unsized"])
 async def test_bodies_of_any_size_and_framing_verify(stack, size, http2, sized):
@@ -109,21 +108,25 @@ def test_the_upstream_gets_one_authorization_and_none_of_the_clients_aws_headers
     assert not seen["bearer_seen"]
 
 
-async def test_a_streamed_answer_is_neither_held_back_nor_cut_when_the_server_restarts(own_stack):
-    token = own_stack.token("demo-admin")
-    url = f"http://{own_stack.addresses.envoy}/sse?n=15&delay=0.1"
+async def test_a_streamed_answer_is_neither_held_back_nor_cut_when_the_server_restarts(stack):
+    token = stack.token("demo-admin")
+    url = f"http://{stack.addresses.envoy}/sse?n=15&delay=0.1"
     events = 0
-    async with client(token=token) as http, http.stream("GET", url) as answer:
-        assert answer.status_code == 200
-        async for line in answer.aiter_lines():
-            if line.startswith("data:"):
-                events += 1
-                if events == 2:
-                    # We hear from the stream while it is young: nothing holds it back.
-                    assert await asyncio.to_thread(own_stack.stop_part, "extproc") == 0
-                    own_stack.start_part("extproc")
-    assert events >= 15
-    await asyncio.to_thread(own_stack.wait_ready, "extproc")
+    try:
+        async with client(token=token) as http, http.stream("GET", url) as answer:
+            assert answer.status_code == 200
+            async for line in answer.aiter_lines():
+                if line.startswith("data:"):
+                    events += 1
+                    if events == 2:
+                        # We hear from the stream while it is young: nothing holds it back.
+                        assert await asyncio.to_thread(stack.stop_part, "extproc") == 0
+                        stack.start_part("extproc")
+        assert events >= 15
+    finally:  # other tests share the stack
+        if "extproc" not in stack.processes:
+            stack.start_part("extproc")
+        await asyncio.to_thread(stack.wait_ready, "extproc")
 
 
 async def test_the_upstreams_own_challenge_never_reaches_the_client(stack):

@@ -68,9 +68,9 @@ def by_tool(request, tmp_path_factory):
         yield stack
 
 
-@pytest.fixture(scope="module", params=["completion_queue", "aio"])
-def by_claims(request, tmp_path_factory):
-    with _stack(tmp_path_factory, request.param, BY_CLAIMS) as stack:
+@pytest.fixture(scope="module")
+def by_claims(tmp_path_factory):
+    with _stack(tmp_path_factory, "aio", BY_CLAIMS) as stack:
         yield stack
 
 

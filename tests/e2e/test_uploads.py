@@ -24,7 +24,12 @@ def small_bodies(request, tmp_path_factory):
         return yaml.safe_dump(settings)
 
     with Stack(tmp_path_factory.mktemp("uploads"), adjust=adjust) as stack:
-        yield stack
+        yield stack, _half(odd=request.param == "aio")
+
+
+def _half(*, odd):
+    """Return half of the shapes, in which any four of the five properties have all their combinations."""
+    return [shape for number, shape in enumerate(SHAPES) if number.bit_count() % 2 == odd]
 
 
 def upload(stack, token, path, *, size, parts, pause, chunked, mcp):
@@ -49,23 +54,23 @@ def upload(stack, token, path, *, size, parts, pause, chunked, mcp):
 
 
 def test_uploads_over_the_limit_are_a_413_in_every_shape_and_at_any_time_of_a_session(small_bodies):
-    small_bodies.control("mcp", "reset", {})
+    stack, shapes = small_bodies
+    stack.control("mcp", "reset", {})
 
     def uploaded(number):
-        values = SHAPES[number]
+        values = shapes[number]
         shape = dict(zip(("size", "parts", "pause", "chunked", "mcp"), values, strict=True))
-        token = small_bodies.token("demo-admin", user=f"user-{number}")
+        token = stack.token("demo-admin", user=f"user-{number}")
         # The first answers of a session are looked at, Envoy's own included.
         return {
-            (*values, again): upload(small_bodies, token, f"/upload/{number}/{again}", **shape)
-            for again in range(2)
+            (*values, again): upload(stack, token, f"/upload/{number}/{again}", **shape) for again in range(2)
         }
 
     answers = {}
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for told in pool.map(uploaded, range(len(SHAPES))):
+        for told in pool.map(uploaded, range(len(shapes))):
             answers.update(told)
     # Nothing where Envoy closed the connection on what it had not read, which takes the answer with it.
     assert set(answers.values()) <= {"413", ""}, answers
     assert sum(status == "413" for status in answers.values()) > len(answers) // 2
-    assert small_bodies.control("mcp", "stats")["received"] == 0
+    assert stack.control("mcp", "stats")["received"] == 0

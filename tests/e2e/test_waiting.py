@@ -222,17 +222,16 @@ def test_a_reload_goes_on_counting_and_applies_other_limits(small_stack):
     until_counted(small_stack, "limit", 2)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_responses_survive_a_restart_of_extproc(tmp_path, engine):
-    limits = with_limits(engine, max_connections=4)
-    with (
-        Stack(tmp_path, adjust=limits) as stack,
-        held(stack, stack.token("demo-admin"), 2, EVENTS) as streams,
-    ):
-        assert [stream.status for stream in streams] == [200, 200]
-        assert stack.stop_part("extproc") == 0
-        assert all(stream.ended.wait(30) for stream in streams)
-        assert all(b'"n": 20' in stream.received for stream in streams)
+def test_responses_survive_a_restart_of_extproc(quota_stack):
+    try:
+        with held(quota_stack, quota_stack.token("demo-admin"), 2, EVENTS) as streams:
+            assert [stream.status for stream in streams] == [200, 200]
+            assert quota_stack.stop_part("extproc") == 0
+            assert all(stream.ended.wait(30) for stream in streams)
+            assert all(b'"n": 20' in stream.received for stream in streams)
+    finally:
+        quota_stack.start_part("extproc")
+        quota_stack.wait_ready("extproc")
 
 
 def test_envoy_refuses_at_once_what_extproc_does_not_know_of(tmp_path):
