@@ -3,7 +3,10 @@
 https://smithy.io/2.0/aws/protocols/aws-query-protocol.html. Tests compare it with botocore.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
 from xml.etree import ElementTree as ET
@@ -15,20 +18,12 @@ HEADERS = {
     "User-Agent": "extproc",
 }
 _VERSION = "2011-06-15"
-_SUFFIXES = {
-    "cn-": "amazonaws.com.cn",
-    "eusc-": "amazonaws.eu",
-    "us-iso-": "c2s.ic.gov",
-    "us-isob-": "sc2s.sgov.gov",
-    "eu-isoe-": "cloud.adc-e.uk",
-    "us-isof-": "csp.hci.ic.gov",
-}
-"""DNS suffixes of partitions by the prefix of a region's name, from botocore's endpoint rules."""
 
 
 def endpoint(region: str) -> str:
-    """Return the URL of AWS's STS in a region."""
-    suffixes = (suffix for prefix, suffix in _SUFFIXES.items() if region.startswith(prefix))
+    """Return the URL of AWS's STS in a region. botocore's data say which partition the region is of."""
+    partitions = json.loads(files("botocore").joinpath("data/partitions.json").read_bytes())["partitions"]
+    suffixes = (one["outputs"]["dnsSuffix"] for one in partitions if re.match(one["regionRegex"], region))
     return f"https://sts.{region}.{next(suffixes, 'amazonaws.com')}"
 
 
