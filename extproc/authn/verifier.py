@@ -292,14 +292,20 @@ def _audiences(trusted: TrustedIssuer, exchanged: ExchangedTokens | None, *, is_
     return trusted.exchange_audiences if is_for_sts else trusted.audiences
 
 
-def _with_interned_strings(claims: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return equal claims; names, and the elements of lists, share memory with those of other sessions.
+_COMMON = frozenset({"iss", "aud", "azp", "client_id", "appid", "tid", "scope", "scp", "typ", "token_use"})
+"""Claims that are equal in the tokens of many users."""
 
-    Thousands of users have the same groups.
+
+def _with_interned_strings(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return equal claims that share memory with those of other sessions.
+
+    Shared are names, the elements of lists, and common claims: thousands of users have the same groups.
     """
-    return {
-        sys.intern(name): [sys.intern(each) if type(each) is str else each for each in value]
-        if isinstance(value, list)
-        else value
-        for name, value in claims.items()
-    }
+    shared: dict[str, Any] = {}
+    for name, value in claims.items():
+        if isinstance(value, list):
+            value = [sys.intern(each) if type(each) is str else each for each in value]  # noqa: PLW2901
+        elif name in _COMMON and type(value) is str:
+            value = sys.intern(value)  # noqa: PLW2901
+        shared[sys.intern(name)] = value
+    return shared

@@ -78,13 +78,45 @@ Outcome = Granted | Denied
 
 
 class Siblings:
-    """One user's sessions, the least recently used first. ``entries``: how many of the table's they take."""
+    """One user's sessions in the table, at least one.
 
-    __slots__ = ("entries", "sessions")
+    Most users have one session, and an ``OrderedDict`` for it alone would take an eighth of its memory.
 
-    def __init__(self) -> None:
-        self.sessions: OrderedDict[TokenDigest, Session] = OrderedDict()
+    Attributes:
+        entries: how many of the table's entries they take.
+    """
+
+    __slots__ = ("_only", "_several", "entries")
+
+    def __init__(self, first: "Session") -> None:
+        self._only = first
+        self._several: OrderedDict[TokenDigest, Session] | None = None  # the least recently used first
         self.entries = 0
+
+    def __len__(self) -> int:
+        """Return their number."""
+        return 1 if self._several is None else len(self._several)
+
+    def add(self, session: "Session") -> None:
+        """Add a session, the most recently used one."""
+        if self._several is None:
+            self._several = OrderedDict({self._only.digest: self._only})
+        self._several[session.digest] = session
+
+    def remove(self, session: "Session") -> bool:
+        """Remove a session; return whether it was the last one."""
+        if self._several is not None:
+            del self._several[session.digest]
+        return not self._several
+
+    def touch(self, session: "Session") -> None:
+        """Make a session the most recently used one."""
+        if self._several is not None:
+            self._several.move_to_end(session.digest)
+
+    def idlest(self) -> "Session":
+        """Return the least recently used session."""
+        return self._only if self._several is None else next(iter(self._several.values()))
 
 
 class Session(InMemoryOnly):

@@ -181,7 +181,7 @@ class SessionTable:
         session.used_at = now
         if session.siblings is not None:
             self._sessions.move_to_end(session.digest)
-            session.siblings.sessions.move_to_end(session.digest)
+            session.siblings.touch(session)
 
     def _add(self, session: Session) -> None:
         owner = session.owner
@@ -189,8 +189,13 @@ class SessionTable:
         if earlier is not None:
             self._remove(earlier)
         self._make_room(owner, 1)
-        session.siblings = self._owners.setdefault(owner, Siblings())
-        self._sessions[session.digest] = session.siblings.sessions[session.digest] = session
+        siblings = self._owners.get(owner)
+        if siblings is None:
+            siblings = self._owners[owner] = Siblings(session)
+        else:
+            siblings.add(session)
+        session.siblings = siblings
+        self._sessions[session.digest] = session
         self._count(session, 1)
 
     def _remove(self, session: Session) -> None:
@@ -201,10 +206,8 @@ class SessionTable:
         self._count(session, -session.entries)
         del self._sessions[session.digest]
         siblings, session.siblings = session.siblings, None
-        if siblings is not None:  # pragma: no branch - what is in the table has siblings
-            del siblings.sessions[session.digest]
-            if not siblings.sessions:
-                del self._owners[session.owner]
+        if siblings is not None and siblings.remove(session):
+            del self._owners[session.owner]
 
     def _replace(self, session: Session, granted: Granted, live: LiveCredentials | None) -> bool:
         """Replace credentials by others or None; return whether there were any."""
@@ -227,8 +230,7 @@ class SessionTable:
         while self._sessions and self._entries + room > self._max_entries:
             own = self._owners.get(owner)
             is_greedy = own is not None and own.entries > self._max_entries * FAIR_SHARE
-            sessions = own.sessions if own is not None and is_greedy else self._sessions
-            evicted = next(iter(sessions.values()))
+            evicted = own.idlest() if own is not None and is_greedy else next(iter(self._sessions.values()))
             self.evictions += 1
             self.evicted_credentials += len(evicted.living())
             self._remove(evicted)
