@@ -1,5 +1,6 @@
 """Of all tests."""
 
+import gc
 import os
 
 import hypothesis
@@ -8,7 +9,7 @@ import structlog
 
 # Each example may take its time: on a loaded machine any of them is slow, and that is no defect.
 # The gate has no time for many; `make test-all` tries more (tests that need more say how many times as many).
-hypothesis.settings.register_profile("gate", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("gate", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=400)
 hypothesis.settings.load_profile("gate")
 
@@ -17,6 +18,17 @@ hypothesis.settings.load_profile("gate")
 def pytest_xdist_auto_num_workers():
     """Use two workers for each core: tests of processes wait for them half of their time."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keep garbage collection away from what lives as long as pytest: half a second for each pass over all items."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

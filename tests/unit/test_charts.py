@@ -1,5 +1,6 @@
 """The Helm chart as it is committed: what is rendered is compared by `make chart`, which needs helm."""
 
+import functools
 import importlib.util
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from extproc import config
+from support.tables import each_case
 
 CHARTS = Path(__file__).parents[2] / "charts"
 GOLDEN = sorted((CHARTS / "golden").glob("*.yaml"))
@@ -23,9 +25,13 @@ def script(name):
     return module
 
 
+@functools.cache
+def rendered(path):
+    return [each for each in yaml.load_all(path.read_text(), yaml.CSafeLoader) if each]
+
+
 def objects(path, *kinds):
-    found = [each for each in yaml.safe_load_all(path.read_text()) if each]
-    return [each for each in found if not kinds or each["kind"] in kinds]
+    return [each for each in rendered(path) if not kinds or each["kind"] in kinds]
 
 
 def pods(path):
@@ -54,13 +60,13 @@ def merged(values, given):
     return values
 
 
-@pytest.mark.parametrize("path", SETS, ids=lambda path: path.stem)
+@each_case("path", SETS, ids=lambda path: path.stem)
 def test_the_schema_accepts_the_sets_of_values(path):
-    values = yaml.safe_load((CHARTS / "extproc" / "values.yaml").read_text())
+    values = yaml.load((CHARTS / "extproc" / "values.yaml").read_text(), yaml.CSafeLoader)
     jsonschema.validate(merged(values, yaml.safe_load(path.read_text())), SCHEMA)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "values",
     [{"replcas": 3}, {"tls": {"enabled": "yes"}}, {"mode": "daemonset"}, {"image": {"digest": "sha256:1"}},
      {"service": {"port": 70000}}, {"config": {"existingConfigMap": "Not_A_Name"}}, {"replicas": -1}],
@@ -70,7 +76,7 @@ def test_the_schema_refuses_what_would_do_nothing_or_harm(values):
         jsonschema.validate(values, SCHEMA)
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@each_case("path", GOLDEN, ids=lambda path: path.stem)
 def test_rendered_configurations_are_valid_and_listen_where_probes_and_services_look(path):
     for each in objects(path, "ConfigMap"):
         if "extproc.yaml" in each["data"]:
@@ -83,7 +89,7 @@ def test_rendered_configurations_are_valid_and_listen_where_probes_and_services_
             assert all(each.startswith("listen.admin: ") for each in config.warnings(settings))
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@each_case("path", GOLDEN, ids=lambda path: path.stem)
 def test_every_container_is_restricted(path):
     for deployment, pod in pods(path):
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -98,14 +104,14 @@ def test_every_container_is_restricted(path):
             assert container["resources"]["limits"]["memory"]
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@each_case("path", GOLDEN, ids=lambda path: path.stem)
 def test_every_mount_has_its_volume_and_every_volume_is_mounted(path):
     for _, pod in pods(path):
         mounts = {mount["name"] for container in containers(pod) for mount in container["volumeMounts"]}
         assert mounts == {volume["name"] for volume in pod["volumes"]}
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@each_case("path", GOLDEN, ids=lambda path: path.stem)
 def test_services_select_pods_and_the_ports_that_they_have(path):
     deployments = objects(path, "Deployment")
     for service in objects(path, "Service"):
@@ -120,7 +126,7 @@ def test_services_select_pods_and_the_ports_that_they_have(path):
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@each_case("path", GOLDEN, ids=lambda path: path.stem)
 def test_no_network_policy_admits_everybody(path):
     for policy in objects(path, "NetworkPolicy"):
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]

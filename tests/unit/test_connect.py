@@ -17,6 +17,7 @@ from extproc.cli import main
 from extproc.commands import connect
 from extproc.connect.clients import CLIENTS
 from extproc.connect.endpoint import Endpoint, EndpointError
+from support.tables import each_case
 
 PAGE = Path(__file__).parents[2] / "docs" / "connect.md"
 URL = "https://mcp.example.com/mcp"
@@ -91,7 +92,7 @@ def test_programs_have_the_url_and_the_id_as_literals(url, client_id):
     assert f"const CLIENT_ID = {'undefined' if client_id is None else json.dumps(client_id)};" in script
 
 
-@pytest.mark.parametrize(
+@each_case(
     "given", [{"url": "x"}, {"url": URL + "\n"}, {"url": URL + '"'}, {"name": "$(x)"}, {"client_id": "a b"}]
 )
 def test_what_no_client_takes_is_refused(given):

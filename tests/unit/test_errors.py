@@ -2,9 +2,8 @@
 
 import re
 
-import pytest
-
 from extproc.errors import Denied, Outcome, Reason
+from support.tables import each_case
 
 ERROR_DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6750 3
 
@@ -15,20 +14,20 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_every_reason_has_an_outcome_that_is_an_error(reason):
     assert isinstance(reason.outcome, Outcome)
     assert 400 <= reason.outcome.status <= 599
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_every_text_and_code_fits_a_www_authenticate_attribute(reason):
     assert ERROR_DESCRIPTION.fullmatch(reason.outcome.text)
     if reason.outcome.error is not None:
         assert re.fullmatch(r"[a-z_]+", reason.outcome.error)
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_the_error_code_fits_the_status(reason):
     expected = {
         400: {"invalid_request"},
@@ -45,23 +44,23 @@ def test_the_error_code_fits_the_status(reason):
     assert reason.outcome.error in expected[reason.outcome.status]
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_a_client_is_asked_to_retry_exactly_when_that_may_help(reason):
     assert (reason.outcome.retry_after is not None) is (reason.outcome.status in (429, 503))
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_no_text_says_whom_to_ask_where_a_login_or_waiting_helps(reason):
     assert reason.outcome.ask is (reason.outcome.status == 500 or reason.outcome.text in ASKED)
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_denials_that_lead_to_a_login_or_more_scopes_keep_their_status(reason):
     assert not (reason.outcome.allows_200 and reason.outcome.status in (400, 401))
     assert not (reason.outcome.allows_200 and reason.outcome.error == "insufficient_scope")
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_codes_of_json_rpc_errors_are_those_that_mcp_defines(reason):
     assert reason.outcome.rpc_code in (None, -32700, -32600, -32602, -32020, -32022)
 

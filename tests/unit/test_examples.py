@@ -12,6 +12,7 @@ from extproc.cli import main
 from extproc.demo.settings import FIXED, extproc_yaml, service_arguments
 from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.options import EnvoyOptions
+from support.tables import each_case
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
@@ -42,7 +43,7 @@ def test_every_example_is_listed_here():
     assert {path.name for path in (ROOT / "envoy").iterdir()} == set(EXAMPLES)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@each_case("name", EXAMPLES)
 def test_the_rendered_envoy_configuration_is_what_the_command_prints(name):
     settings = str(ROOT / "envoy" / name / "extproc.yaml")
     result = CliRunner().invoke(main, ["envoy", "--config", settings, *EXAMPLES[name]])
@@ -50,7 +51,7 @@ def test_the_rendered_envoy_configuration_is_what_the_command_prints(name):
     assert result.output == (ROOT / "envoy" / name / "envoy.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@each_case("name", EXAMPLES)
 def test_a_rendered_configuration_fails_closed_and_buffers_bodies(name):
     text = (ROOT / "envoy" / name / "envoy.yaml").read_text()
     assert text.count("failure_mode_allow: false") == 1
@@ -62,7 +63,7 @@ def test_a_rendered_configuration_fails_closed_and_buffers_bodies(name):
     assert "retry_on: connect-failure,refused-stream\n" in text
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@each_case("name", EXAMPLES)
 def test_extproc_check_accepts_the_example(name):
     settings = str(ROOT / "envoy" / name / "extproc.yaml")
     assert CliRunner().invoke(main, ["check", "--config", settings]).exit_code == 0
@@ -83,8 +84,8 @@ def test_the_compose_envoy_configuration_is_the_embedded_demos_with_other_addres
     rendered = render(
         config.parse(extproc_yaml(FIXED)), EnvoyOptions(listen=FIXED.envoy, admin=FIXED.envoy_admin)
     )
-    expected = yaml.safe_load((ROOT / "envoy" / "demo" / "envoy.yaml").read_text())
-    assert _without_hosts(yaml.safe_load(rendered)) == _without_hosts(expected)
+    expected = yaml.load((ROOT / "envoy" / "demo" / "envoy.yaml").read_text(), yaml.CSafeLoader)
+    assert _without_hosts(yaml.load(rendered, yaml.CSafeLoader)) == _without_hosts(expected)
 
 
 def _without_hosts(node):
@@ -123,7 +124,7 @@ def test_compose_publishes_on_loopback_only_and_mounts_our_configurations(compos
 
 def test_the_profile_valkey_adds_a_store_and_a_replica_that_differs_in_its_ports(compose):
     demo, first, second = (
-        yaml.safe_load((ROOT / "envoy" / name).read_text())
+        yaml.load((ROOT / "envoy" / name).read_text(), yaml.CSafeLoader)
         for name in ("demo/extproc.yaml", "valkey/extproc.yaml", "valkey/extproc-2.yaml")
     )
     shared = {"url": "valkey://127.0.0.1:6379", "secret_file": "/run/store/secret"}

@@ -4,9 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from support.tables import each_case
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -39,7 +40,7 @@ def wanted(extras):
     return [requirement for requirement in requirements if requirement.name != PROJECT["name"]]
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@each_case("name", LOCKS)
 def test_every_locked_package_has_a_version_and_hashes_and_nothing_says_where_from(name):
     text = (ROOT / "requirements" / name).read_text()
     entries = re.split(r"^(?=[a-z])", re.sub(r"^ *#.*\n", "", text, flags=re.MULTILINE), flags=re.MULTILINE)
@@ -49,7 +50,7 @@ def test_every_locked_package_has_a_version_and_hashes_and_nothing_says_where_fr
     assert "://" not in text
 
 
-@pytest.mark.parametrize("name", EXTRAS)
+@each_case("name", EXTRAS)
 def test_the_lock_has_what_the_project_asks_for_in_a_version_that_it_allows(name):
     versions = locked(name)
     for requirement in wanted(EXTRAS[name]):
@@ -60,13 +61,13 @@ def test_the_lock_has_what_the_project_asks_for_in_a_version_that_it_allows(name
         assert all(version in requirement.specifier for version in found), f"{requirement}: run make lock"
 
 
-@pytest.mark.parametrize("name", ["demo.txt", "image.txt", "image-demo.txt", "build.txt"])
+@each_case("name", ["demo.txt", "image.txt", "image-demo.txt", "build.txt"])
 def test_what_is_locked_twice_has_one_version(name):
     everything = locked("dev.txt")
     assert {package: everything.get(package) for package in locked(name)} == locked(name)
 
 
-@pytest.mark.parametrize("extra", [None, *PROJECT["optional-dependencies"]])
+@each_case("extra", [None, *PROJECT["optional-dependencies"]])
 def test_every_dependency_is_bounded_on_both_sides(extra):
     for requirement in wanted([extra] if extra else []):
         operators = {specifier.operator for specifier in requirement.specifier}

@@ -1,11 +1,10 @@
 """What counts as this machine."""
 
-import pytest
-
 from extproc.loopback import is_loopback_url
+from support.tables import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "local"),
     [
         ("http://127.0.0.1:8080/x", True),

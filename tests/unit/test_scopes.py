@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.scopes import NO_SCOPES, ScopeHierarchy, ScopeHierarchyError
+from support.tables import each_case
 
 AWS = ScopeHierarchy({"aws:*": ["aws:call", "aws:read"], "root": ["aws:*", "billing"]}, ["mcp", "aws:call"])
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("granted", "missing"),
     [
         ({"aws:call", "aws:read"}, ()),

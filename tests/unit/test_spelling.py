@@ -1,13 +1,12 @@
 """Hints at misspelt names, and numbers with their nouns."""
 
-import pytest
-
 from extproc.spelling import counted, did_you_mean
+from support.tables import each_case
 
 KNOWN = ["certificate", "private_key", "client_ca"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "hint"),
     [
         ("certficate", "; did you mean 'certificate'?"),

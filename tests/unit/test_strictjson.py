@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extproc import strictjson
 from extproc.strictjson import AmbiguousJSONError
+from support.tables import each_case
 
 _SCALARS = (
     st.none()
@@ -24,7 +25,7 @@ _JSON = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("document", "value"),
     [
         (b"{}", {}),
@@ -97,7 +98,7 @@ def test_the_nesting_limit_can_be_given(limit, fits, too_deep):
         strictjson.loads(too_deep, max_depth=limit)
 
 
-@pytest.mark.parametrize("document", [b"[]", b"1", b'"{}"', b"null"])
+@each_case("document", [b"[]", b"1", b'"{}"', b"null"])
 def test_an_object_can_be_required(document):
     with pytest.raises(AmbiguousJSONError, match="not a JSON object"):
         strictjson.loads_object(document)

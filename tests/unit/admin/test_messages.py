@@ -13,6 +13,7 @@ from extproc.admin import messages
 from extproc.admin.errors import RefusedError
 from extproc.admin.v1 import admin_pb2
 from extproc.sessions.revocation import Selector
+from support.tables import each_case
 
 INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
 FRACTIONS = st.floats(allow_nan=False, allow_infinity=False, max_value=2.0**52, min_value=-(2.0**52)).filter(
@@ -38,7 +39,7 @@ def test_an_object_survives_a_struct(document):
     assert json.dumps(converted, sort_keys=True) == json.dumps(document, sort_keys=True)
 
 
-@pytest.mark.parametrize("number", [2.0**53, -(2.0**53), 1e300, math.inf, math.nan])
+@each_case("number", [2.0**53, -(2.0**53), 1e300, math.inf, math.nan])
 def test_a_number_that_is_not_exact_as_a_double_is_refused(number):
     struct = Struct()
     struct.update({"a": [{"b": number}]})
@@ -79,7 +80,7 @@ def test_an_invalid_page_is_refused(wrong):
         messages.page(admin_pb2.ListSessionsRequest(**wrong), [])
 
 
-@pytest.mark.parametrize("condition", ["issuer", "subject", "jti", "role_arn"])
+@each_case("condition", ["issuer", "subject", "jti", "role_arn"])
 def test_an_empty_condition_is_refused_and_not_ignored(condition):
     request = admin_pb2.RevokeRequest(**{"subject": "alice", condition: ""})
     with pytest.raises(RefusedError, match=f"{condition}: must not be empty"):
@@ -92,7 +93,7 @@ def test_the_given_conditions_must_hold():
     assert messages.selector(request) == Selector(issuer="i", subject="s", token_id="j", role_arn="r")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("fields", "seconds"),
     [
         ({"subject": "a"}, 86_400.0),

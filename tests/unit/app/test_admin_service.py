@@ -21,6 +21,7 @@ from extproc.telemetry.recent import RecentEvents
 from extproc.values import ChainedRole, Grant, Identity
 from support.admin import ROLE, SETTINGS, Context, admin_service, explanation, revoke, sessions, status
 from support.pipelines import NOW, Parts
+from support.tables import each_case
 from support.tokens import ec_key, key_set, public_jwk
 
 CHAINED = "arn:aws:iam::210987654321:role/Further"
@@ -60,7 +61,7 @@ async def test_the_id_of_a_session_is_stable_and_differs_between_processes():
     assert (await sessions(one))[0].id != (await sessions(other))[0].id
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("conditions", "subjects"),
     [
         ({}, {"alice", "bob", "carol"}),
@@ -81,7 +82,7 @@ async def test_sessions_are_found_by_any_conditions(conditions, subjects):
     assert {session.subject for session in found} == subjects
 
 
-@pytest.mark.parametrize("jti", [7, ["x"], None, {"a": 1}])
+@each_case("jti", [7, ["x"], None, {"a": 1}])
 async def test_a_token_id_that_is_not_a_string_is_not_shown(jti):
     parts = Parts()
     await opened(parts, "alice", claims={"jti": jti})
@@ -321,7 +322,7 @@ async def test_decisions_come_from_the_audit_log_page_by_page():
     assert (list(second.events), second.more, second.missed) == (['{"a":2}'], False, False)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("audit", "fields"),
     [
         (None, {}),

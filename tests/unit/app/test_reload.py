@@ -22,6 +22,7 @@ from extproc.policy.inputs import NO_INPUTS
 from extproc.request.admission import Admission
 from extproc.telemetry.record import RequestRecord
 from extproc.values import Credentials, RequestHead
+from support.tables import each_case
 from support.tokens import AUDIENCE, ISSUER, KID, NOW, FakeClock, claims, key_set, mint, public_jwk, rsa_key
 
 EXAMPLES = Path(__file__).parents[3] / "envoy"
@@ -378,9 +379,7 @@ async def test_older_configurations_are_freed(running, monkeypatch):
     assert older() is None
 
 
-@pytest.mark.parametrize(
-    "example", sorted(EXAMPLES.glob("*/extproc.yaml")), ids=lambda path: path.parent.name
-)
+@each_case("example", sorted(EXAMPLES.glob("*/extproc.yaml")), ids=lambda path: path.parent.name)
 def test_every_section_can_be_combined_with_the_settings_of_the_start(example):
     wanted = config.load(example)
     at_start = wanted.model_copy(update={"drain_seconds": 1.0, "listen": Listen(grpc="127.0.0.1:1")})

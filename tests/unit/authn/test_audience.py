@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from extproc.authn.audience import Audiences, canonical_audience
 from extproc.errors import Denied, Reason
+from support.tables import each_case
 from support.tokens import AUDIENCE, claims, make_verifier, mint, trusted_issuer
 
 URL = "https://mcp.example.com/mcp"
@@ -112,22 +113,22 @@ def _accepts(configured, asked, *, ignore_slash):
     return asked in Audiences([configured], ignore_slash=ignore_slash)
 
 
-@pytest.mark.parametrize("ignore_slash", [False, True])
-@pytest.mark.parametrize(("one", "other"), SAME)
+@each_case("ignore_slash", [False, True])
+@each_case(("one", "other"), SAME)
 def test_scheme_and_host_are_compared_without_case(one, other, ignore_slash):
     assert _accepts(one, other, ignore_slash=ignore_slash)
     assert _accepts(other, one, ignore_slash=ignore_slash)
 
 
-@pytest.mark.parametrize(("one", "other"), SAME_BUT_FOR_A_SLASH)
+@each_case(("one", "other"), SAME_BUT_FOR_A_SLASH)
 def test_one_slash_at_the_end_makes_no_difference_only_where_that_is_said(one, other):
     for configured, asked in ((one, other), (other, one)):
         assert not _accepts(configured, asked, ignore_slash=False)
         assert _accepts(configured, asked, ignore_slash=True)
 
 
-@pytest.mark.parametrize("ignore_slash", [False, True])
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+@each_case("ignore_slash", [False, True])
+@each_case(("one", "other"), DIFFERENT)
 def test_everything_else_is_another_resource(one, other, ignore_slash):
     assert not _accepts(one, other, ignore_slash=ignore_slash)
     assert not _accepts(other, one, ignore_slash=ignore_slash)

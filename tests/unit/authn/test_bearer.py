@@ -5,6 +5,7 @@ import pytest
 from extproc.authn.bearer import bearer_token, exchange_tokens
 from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
+from support.tables import each_case
 
 MISSING = Reason.TOKEN_MISSING
 MALFORMED = Reason.AUTHORIZATION_MALFORMED
@@ -21,7 +22,7 @@ def _head(*values, path="/mcp", extra=()):
     )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("value", "token"),
     [
         ("Bearer abc", "abc"),

@@ -6,6 +6,7 @@ import pytest
 
 from extproc.authn.challenge import ProtectedResource
 from extproc.errors import Reason
+from support.tables import each_case
 
 URL = "https://gateway.example/mcp"
 METADATA = "/.well-known/oauth-protected-resource"
@@ -39,7 +40,7 @@ def test_a_malformed_header_is_an_invalid_request():
     )
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_every_challenge_stays_within_the_characters_of_rfc_6750(reason):
     outcome = reason.outcome
     assert all(0x20 <= ord(char) <= 0x7E and char not in '"\\' for char in outcome.text)
@@ -48,7 +49,7 @@ def test_every_challenge_stays_within_the_characters_of_rfc_6750(reason):
     assert challenge.count("resource_metadata=") == 1
 
 
-@pytest.mark.parametrize(
+@each_case(
     "reason",
     [
         Reason.ISSUER_UNKNOWN,
@@ -74,13 +75,13 @@ def test_the_metadata_document_names_the_resource_and_its_authorization_servers(
     }
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("path", [METADATA, f"{METADATA}/mcp", f"{METADATA}?x=1", f"{METADATA}/mcp?"])
+@each_case("method", ["GET", "HEAD"])
+@each_case("path", [METADATA, f"{METADATA}/mcp", f"{METADATA}?x=1", f"{METADATA}/mcp?"])
 def test_the_document_is_at_both_well_known_paths(method, path):
     assert _resource().metadata_for(method, path) is not None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("method", "path"),
     [
         ("POST", METADATA),
@@ -102,7 +103,7 @@ def test_nothing_else_is_answered_with_the_document(method, path):
     assert _resource().metadata_for(method, path) is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "metadata_url"),
     [
         ("https://gateway.example", f"https://gateway.example{METADATA}"),
@@ -157,7 +158,7 @@ LOCALHOST = "http://localhost:10000/mcp"
 LOOPBACK = "http://127.0.0.1:10000/mcp"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("authority", "expected"),
     [
         ("localhost:10000", LOCALHOST),
@@ -179,7 +180,7 @@ def test_the_resource_is_the_one_that_the_client_connected_to_if_it_is_configure
     )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("alias", "authority"),
     [
         ("https://other.example/mcp", "other.example:443"),
@@ -195,7 +196,7 @@ def test_a_default_port_may_be_said_or_left_out(alias, authority):
     assert json.loads(resource.metadata_for("GET", METADATA, authority).body)["resource"] == alias
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "path", "canonical"),
     [
         (URL, "/mcp/", "/mcp"),

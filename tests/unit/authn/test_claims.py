@@ -7,6 +7,7 @@ import pytest
 from extproc.authn.claims import check_timestamps
 from extproc.errors import Denied, Reason
 from extproc.scopes import granted_scopes
+from support.tables import each_case
 from support.tokens import claims, make_verifier, mint, rsa_key, trusted_issuer
 
 
@@ -16,7 +17,7 @@ async def _refusal(body, **issuer):
     return caught.value
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("required", "present"),
     [
         (("a",), "a"),
@@ -32,7 +33,7 @@ async def test_9_a_required_claim_has_one_of_its_values_or_a_list_with_one(requi
     assert await verifier.verify(mint(claims(c=present)))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("required", "present"),
     [
         (("a",), "b"),
@@ -62,7 +63,7 @@ async def test_9_an_absent_claim_is_refused_and_all_of_them_are_required():
     assert (await _refusal(nulled, required_claims={"c": ("a",)})).reason is Reason.CLAIM_REQUIRED
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [
         {"scope": "mcp aws"},
@@ -76,7 +77,7 @@ async def test_10_scopes_are_read_from_scope_and_scp(body):
     assert await make_verifier(trusted_issuer(required_scopes=("mcp", "aws"))).verify(mint(claims(**body)))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [
         {},
@@ -110,7 +111,7 @@ async def test_requirements_are_looked_at_after_the_signature_and_the_times():
     assert caught.value.reason is Reason.SIGNATURE_INVALID
 
 
-@pytest.mark.parametrize(
+@each_case(
     "typ",
     ["logout+jwt", "dpop+jwt", "secevent+jwt", "application/logout+jwt", "oauth-authz-req+jwt"],
 )
@@ -138,8 +139,8 @@ async def test_claims_of_too_many_values_or_levels_are_refused():
     assert (caught.value.reason, caught.value.detail) == (Reason.TOKEN_MALFORMED, "nested too deeply")
 
 
-@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
-@pytest.mark.parametrize("value", ["1", 1.5, True, -1, None])
+@each_case("name", ["exp", "nbf", "iat"])
+@each_case("value", ["1", 1.5, True, -1, None])
 def test_each_time_that_is_there_is_an_integer(name, value):
     check_timestamps({name: 1})
     check_timestamps({})

@@ -4,9 +4,10 @@ import pytest
 
 from extproc.authn.claims import check_strings
 from extproc.errors import Denied, Reason
+from support.tables import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     "claims",
     [
         {"sub": "admin\0"},

@@ -3,11 +3,11 @@
 import base64
 from urllib.parse import quote
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from extproc.authn.copies import SHORTEST, TokenCopies, names_access_token
+from support.tables import each_case
 from support.tokens import ec_key, mint
 
 TOKENS = {"RS256": mint(), "ES256": mint(key=ec_key())}
@@ -39,9 +39,9 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("algorithm", TOKENS)
-@pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("part", PARTS)
+@each_case("algorithm", TOKENS)
+@each_case("spelling", SPELLINGS)
+@each_case("part", PARTS)
 def test_the_token_and_its_parts_are_found_in_every_spelling(algorithm, spelling, part):
     token = TOKENS[algorithm]
     value = SPELLINGS[spelling](PARTS[part](token))
@@ -64,7 +64,7 @@ def test_a_large_part_of_the_signature_is_a_copy_too(start, end):
     assert TokenCopies([TOKEN]).is_in(SIGNATURE[start:end])
 
 
-@pytest.mark.parametrize(
+@each_case(
     "value",
     [
         "", "*/*", "Mozilla/5.0 " * 20, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "%" * 99,
@@ -75,7 +75,7 @@ def test_other_values_are_no_copies(value):
     assert not TokenCopies([TOKEN]).is_in(value)
 
 
-@pytest.mark.parametrize("token", ["", "a", "opaque-token", "..", "a.b", "a.b.c"])
+@each_case("token", ["", "a", "opaque-token", "..", "a.b", "a.b.c"])
 def test_a_token_of_another_form_makes_no_copies_of_everything(token):
     assert not TokenCopies([token]).is_in(
         "a value of some seventy characters, which has nothing to do with it"
@@ -94,12 +94,12 @@ NAMED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("query", NAMED)
+@each_case("query", NAMED)
 def test_a_parameter_access_token_is_found_in_every_spelling(query):
     assert names_access_token(f"/mcp?{query}")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         "/", "/?", "/access_token", "/access_token=x", "/?my_access_token=x", "/?access_token_type=x",

@@ -7,6 +7,7 @@ import pytest
 from extproc.authn.envoy_jwt import MAX_EXACT, is_same_token
 from extproc.authn.verifier import Step
 from extproc.errors import Denied, Reason
+from support.tables import each_case
 from support.tokens import NOW, claims, header, make_verifier, mint, rsa_key, trusted_issuer
 
 
@@ -41,7 +42,7 @@ async def test_without_envoys_word_the_token_is_refused():
     assert refusal.reason.outcome.status == 401
 
 
-@pytest.mark.parametrize(
+@each_case(
     "change",
     [
         {"iss": "https://other.example"},
@@ -68,7 +69,7 @@ async def test_a_claim_that_differs_means_another_token(change):
     assert refusal.reason is Reason.ENVOY_UNVERIFIED
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("value", "seen", "same"),
     [
         (MAX_EXACT, float(MAX_EXACT), True),
@@ -88,7 +89,7 @@ def test_numbers_compare_as_doubles_but_only_where_doubles_are_exact(value, seen
     assert is_same_token({"c": value}, {"c": seen}) is same
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "reason"),
     [
         ({"exp": NOW - 100}, Reason.TOKEN_EXPIRED),

@@ -5,6 +5,7 @@ import pytest
 from extproc.authn.bearer import exchange_tokens
 from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
+from support.tables import each_case
 from support.tokens import (
     AUDIENCE,
     NOW,
@@ -87,7 +88,7 @@ async def test_a_token_header_of_another_issuer_is_refused_since_it_would_not_be
     assert denied.value.reason is Reason.AUTHORIZATION_MALFORMED
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("id_token", "reason"),
     [
         (lambda: None, Reason.EXCHANGE_TOKEN_MISSING),
@@ -141,7 +142,7 @@ def test_headers_with_tokens_are_read_by_name():
     assert exchange_tokens(head, {"x-id-token", "x-absent"}) == {"x-id-token": "a.b.c"}
 
 
-@pytest.mark.parametrize("value", ["", "a b", "a,b", "Bearer a.b.c", "ä", "a\nb", "a:b"])
+@each_case("value", ["", "a b", "a,b", "Bearer a.b.c", "ä", "a\nb", "a:b"])
 def test_what_is_no_token_is_a_bad_request(value):
     with pytest.raises(Denied) as caught:
         exchange_tokens(_head(("x-id-token", value)), {"x-id-token"})

@@ -11,6 +11,7 @@ import structlog
 from extproc.authn.jwks import KeyDocumentError, parse_key_set
 from extproc.authn.keys import RefreshPolicy
 from extproc.errors import Denied, Reason
+from support.tables import each_case
 from support.tokens import (
     NOW,
     FakeClock,
@@ -37,7 +38,7 @@ def _without(jwk, *names):
 # Admission.
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("jwk", "algorithms"),
     [
         (lambda: public_jwk(rsa_key()), {"RS256", "RS384", "RS512"}),
@@ -109,7 +110,7 @@ _REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("jwk", "why"), list(_REFUSED.values()), ids=list(_REFUSED))
+@each_case(("jwk", "why"), list(_REFUSED.values()), ids=list(_REFUSED))
 def test_an_unusable_key_is_left_out_and_the_others_stay(jwk, why):
     admitted = parse_key_set(key_set(jwk(), _good()))
     assert [key.kid for key in admitted.keys] == ["good"]
@@ -118,7 +119,7 @@ def test_an_unusable_key_is_left_out_and_the_others_stay(jwk, why):
     assert why in refused
 
 
-@pytest.mark.parametrize("jwk", [case[0] for case in _REFUSED.values()], ids=list(_REFUSED))
+@each_case("jwk", [case[0] for case in _REFUSED.values()], ids=list(_REFUSED))
 def test_a_document_without_a_usable_key_is_refused(jwk):
     with pytest.raises(KeyDocumentError, match="no usable key"):
         parse_key_set(key_set(jwk()))
@@ -266,8 +267,8 @@ async def test_an_unknown_key_is_waited_for_so_long_and_no_longer():
     await _settle(source, store)
 
 
-@pytest.mark.parametrize("state", ["healthy", "failing", "hanging"])
-@pytest.mark.parametrize("primed", [True, False], ids=["with keys", "without keys"])
+@each_case("state", ["healthy", "failing", "hanging"])
+@each_case("primed", [True, False], ids=["with keys", "without keys"])
 async def test_1000_unknown_kids_cause_one_fetch_a_cooldown(state, primed):
     # Impatient only where nothing comes: else a busy machine's fetch, which has a thread, would be given up.
     patience = 0.02 if state == "hanging" else 60
@@ -350,7 +351,7 @@ async def test_a_kid_used_again_means_the_new_key_only():
     assert new.public_key.public_numbers() == rsa_key("b").public_key().public_numbers()
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [None, b"", b"<html>", b"{}", b'{"keys": []}', key_set({"kty": "oct", "k": "AA"}), b'{"keys": [1], "keys": [2]}'],
 )  # fmt: skip

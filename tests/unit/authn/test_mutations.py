@@ -30,7 +30,7 @@ from support.tokens import (
     trusted_issuer,
 )
 
-MUTATIONS = int(os.environ.get("EXTPROC_MUTATIONS", "20000"))
+MUTATIONS = int(os.environ.get("EXTPROC_MUTATIONS", "8000"))
 SEED = 20_260_301
 _ALPHABET = string.ascii_letters + string.digits + "-_.=+/ \x00\n,é\u212a\ud800"
 _VALUES = [

@@ -5,6 +5,7 @@ import pytest
 from extproc.authn.origin import Origins
 from extproc.errors import Denied, Reason
 from extproc.values import RequestHead
+from support.tables import each_case
 
 ALLOWED = "https://app.example"
 
@@ -26,7 +27,7 @@ def test_an_allowed_origin_passes():
     _origins().check(_head(("origin", ALLOWED)))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "origin",
     ["https://evil.example", "null", "", "https://app.example/", "https://app.example:443", "http://app.example",
      "HTTPS://APP.EXAMPLE", "https://app.example.evil.example", "https://evil-app.example", f"{ALLOWED} ",

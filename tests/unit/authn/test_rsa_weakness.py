@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from extproc.authn.jwks import KeyDocumentError, parse_key_set
 from extproc.authn.rsa_weakness import weakness
+from support.tables import each_case
 from support.tokens import rsa_key
 
 RANDOM = random.Random(17)
@@ -63,7 +64,7 @@ WEAK = {
 }
 
 
-@pytest.mark.parametrize("what", WEAK)
+@each_case("what", WEAK)
 def test_a_weak_key_is_found(what):
     number, exponent = WEAK[what]
     found = weakness(number(), exponent)
@@ -77,7 +78,7 @@ def test_a_weak_key_is_found(what):
         assert part not in what or why in found
 
 
-@pytest.mark.parametrize("exponent", [3, 5, 17, 257, 65537, 2**32 - 1])
+@each_case("exponent", [3, 5, 17, 257, 65537, 2**32 - 1])
 def test_a_sound_key_is_not(exponent):
     assert weakness(modulus(), exponent) is None
 
@@ -91,7 +92,7 @@ def number_text(number):
     return urlsafe_b64encode(number.to_bytes(max(1, (number.bit_length() + 7) // 8))).rstrip(b"=").decode()
 
 
-@pytest.mark.parametrize("what", [name for name, (_, exponent) in WEAK.items() if exponent >= 0])
+@each_case("what", [name for name, (_, exponent) in WEAK.items() if exponent >= 0])
 def test_such_a_key_is_not_admitted_from_a_key_set(what):
     number, exponent = WEAK[what]
     jwk = {"kty": "RSA", "kid": "k", "n": number_text(number()), "e": number_text(exponent)}
@@ -102,7 +103,7 @@ def test_such_a_key_is_not_admitted_from_a_key_set(what):
     assert len(found.refused[0]) < 200
 
 
-@pytest.mark.parametrize("member", ["n", "e", "x", "y"])
+@each_case("member", ["n", "e", "x", "y"])
 def test_a_number_too_long_to_be_one_never_reaches_the_parser(member):
     jwk = {"kty": "RSA", "n": number_text(modulus()), "e": "AQAB", member: "A" * 1401}
     with pytest.raises(KeyDocumentError, match="too long"):

@@ -8,6 +8,7 @@ from extproc.aws.check import check_provider, check_role
 from extproc.aws.documents import trust_policy
 from extproc.aws.requirements import Account, FirstRole, Provider, Role
 from extproc.aws.statements import UnreadableError
+from support.tables import each_case
 
 PROVIDER = Provider(
     issuer="https://tenant.auth0.com/",
@@ -138,7 +139,7 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@each_case("fault", FAULTS)
 def test_a_fault_in_a_trust_policy_is_named(fault):
     change, finding = FAULTS[fault]
     assert finding in checked(change)
@@ -166,7 +167,7 @@ def test_conditions_and_denials_that_may_refuse_users_are_notes():
     assert [kind for kind, _ in checked(change)] == ["note"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "statement",
     [
         {"Principal": "*", "Action": "sts:*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
@@ -199,7 +200,7 @@ def test_an_external_id_that_the_chain_does_not_send_is_missing():
     assert check_role(role, policy) == [("missing", message)]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "policy",
     [
         None,
@@ -227,7 +228,7 @@ def test_a_single_statement_needs_no_list():
 ACCOUNT = Account(partition="aws", account="123456789012", providers=(PROVIDER,), roles=(ROLE,))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "client_ids", "findings"),
     [
         (KEY, ["app", "cli"], []),

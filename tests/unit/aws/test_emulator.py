@@ -8,6 +8,7 @@ import pytest
 from extproc.config.document import validate
 from extproc.demo.sts import StsSettings
 from support.emulated_account import ROLE, XML, account, ask, assume
+from support.tables import each_case
 
 AUDIENCE = "https://mcp.example.com/mcp"
 TAGS = {"https://aws.amazon.com/tags": {"principal_tags": {"Team": ["a"]}, "transitive_tag_keys": ["Team"]}}
@@ -57,7 +58,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@each_case("case", CASES)
 def test_a_token_of_the_configuration_is_taken(case):
     issuer, change, claims, options = CASES[case]
     with account(configuration(issuer, **change), issuer, **options) as sts:
@@ -89,7 +90,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
+@each_case("case", REFUSALS)
 def test_another_token_is_refused_as_aws_words_it(case):
     change, claims, options, message = REFUSALS[case]
     with account(configuration(IDP, **change), IDP, **options) as sts:
@@ -115,7 +116,7 @@ def test_a_second_role_of_a_chain_takes_no_token():
         assert assume(sts, IDP, second) == DENIED
 
 
-@pytest.mark.parametrize(
+@each_case(
     "claims",
     [
         {"sub": "a" * 256},

@@ -8,6 +8,7 @@ import pytest
 from extproc.aws.documents import as_json, inline_policies, trust_policy
 from extproc.aws.requirements import accounts, notes, warnings
 from extproc.config.document import validate
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/team/Developer"
 SECOND = "arn:aws:iam::210987654321:role/Prod"
@@ -64,7 +65,7 @@ def test_an_issuer_and_a_role_give_a_provider_and_a_trust_policy():
     }
 
 
-@pytest.mark.parametrize(
+@each_case(
     "issuer",
     [
         "https://tenant.auth0.com/",

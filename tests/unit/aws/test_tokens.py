@@ -12,6 +12,7 @@ from extproc.aws.tokens import objections
 from extproc.config.document import validate
 from extproc.explain.run import environment_of, explain_claims
 from support.emulated_account import AUDIENCE, ROLE, account, present, refusal
+from support.tables import each_case
 from support.tokens import mint
 
 IDP = "https://idp.example.com"
@@ -63,7 +64,7 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize("name", TAKEN)
+@each_case("name", TAKEN)
 def test_a_token_without_objections_is_taken(name):
     entry, changes = TAKEN[name]
     settings = configuration(**entry)
@@ -110,7 +111,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@each_case("name", REFUSED)
 def test_an_objection_names_what_sts_refuses_and_the_next_step(name):
     entry, changes, cause, next_step = REFUSED[name]
     settings = configuration(**entry)
@@ -159,7 +160,7 @@ DENIED = {
 }
 
 
-@pytest.mark.parametrize("name", DENIED)
+@each_case("name", DENIED)
 def test_a_token_that_is_denied_here_is_denied_by_sts_too(name):
     entry, changes, detail = DENIED[name]
     settings = configuration(**entry)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from bench import plots, report
+from bench import report
 from bench.judge import judge
 
 
@@ -192,7 +192,10 @@ def test_results_survive_json():
     assert report.render(measured) == report.render(results())
 
 
+@pytest.mark.long  # loads matplotlib and draws ten plots, which only `make bench` needs
 def test_the_same_figures_give_the_same_plots(tmp_path):
+    from bench import plots  # noqa: PLC0415
+
     drawn = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -14,6 +14,7 @@ from extproc.cli import main
 from extproc.config import ConfigError
 from extproc.policy.cel.parts import operands
 from extproc.policy.cel.syntax import parse
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/"
 READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -281,7 +282,7 @@ OPERANDS = {
 }
 
 
-@pytest.mark.parametrize("source", OPERANDS)
+@each_case("source", OPERANDS)
 def test_operands_are_found_at_any_depth_and_taken_out_one_at_a_time(source):
     found = list(operands(source))
     assert [operand for operand, _ in found] == OPERANDS[source]

@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-import pytest
-
 from extproc import config
 from extproc.cases import document
 from extproc.cases.run import run
 from extproc.clock import system_clock
 from extproc.explain.run import environment_of
+from support.tables import each_case
 
 FOLDER = Path(__file__).parents[3] / "docs/cookbook"
 RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.endswith(".test.yaml"))
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@each_case("recipe", RECIPES, ids=lambda path: path.stem)
 async def test_a_recipe_gives_what_its_cases_say(recipe):
     environment = environment_of(config.load(recipe), system_clock)
     cases = document.load(recipe.with_suffix(".test.yaml"))

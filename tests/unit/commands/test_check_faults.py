@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from extproc.cli import main
 from extproc.commands import cel_check
 from extproc.config import Settings
+from support.tables import each_case
 
 ROOT = Path(__file__).parents[3]
 REMOVED = object()
@@ -213,7 +214,7 @@ def test_one_fault_is_named(name, tmp_path):
     assert any(line.startswith(expected) for line in found), found
 
 
-@pytest.mark.parametrize("example", sorted(path.parent.name for path in ROOT.glob("envoy/*/extproc.yaml")))
+@each_case("example", sorted(path.parent.name for path in ROOT.glob("envoy/*/extproc.yaml")))
 def test_no_example_has_a_finding(example):
     result = CliRunner().invoke(main, ["check", "--config", str(ROOT / "envoy" / example / "extproc.yaml")])
     # The files for mTLS are on the machine where it runs.

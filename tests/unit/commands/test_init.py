@@ -10,6 +10,7 @@ from extproc.cli import main
 from extproc.commands import init as command
 from extproc.idp.page import EXAMPLE
 from extproc.idp.recipe import recipes
+from support.tables import each_case
 
 OKTA = [
     "--idp",
@@ -71,7 +72,7 @@ def test_every_provider_and_way_that_works_is_listed():
     assert "org-server" not in shown
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("arguments", "message"),
     [
         ([], "--idp is required: one of auth0, "),

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extproc.cli import main
+from support.tables import each_case
 
 KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 REQUEST = {
@@ -93,7 +94,7 @@ def test_the_path_options_have_their_effect():
     assert lines(url=url, service="s3")[1] == "/a%2Fb//c/../d%20e"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("changes", "payload", "header"),
     [
         ({}, "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", False),
@@ -119,7 +120,7 @@ def test_the_session_token_is_signed_and_sent():
     assert answer["headers"]["x-amz-security-token"] == "tok"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "host"),
     [
         ("https://H.Example/", "h.example"),
@@ -142,7 +143,7 @@ def test_without_a_time_it_is_now():
     assert answer["headers"]["x-amz-date"] > "20260101T000000Z"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("request_", "message"),
     [
         ("", "document: not valid JSON"),
@@ -240,7 +241,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@each_case("form", FORMS)
 def test_the_same_strings_compare_as_the_same(form):
     error = FORMS[form](MESSAGE.format(AWS_CANONICAL, AWS_TO_SIGN))
     result = invoke(REQUEST, "--compare", error)
@@ -249,8 +250,8 @@ def test_the_same_strings_compare_as_the_same(form):
     assert json.loads(invoke(REQUEST, "--json", "--compare", error).stdout)["difference"] is None
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
+@each_case("form", FORMS)
+@each_case(
     ("change", "line", "meaning"),
     [
         (("/mcp", "/mcp/"), 2, "path"),
@@ -300,9 +301,7 @@ def test_a_string_to_sign_alone_is_compared(error):
     )
 
 
-@pytest.mark.parametrize(
-    "error", ["", "nothing here", "The Canonical String for this request should have been", "{}"]
-)
+@each_case("error", ["", "nothing here", "The Canonical String for this request should have been", "{}"])
 def test_an_error_without_either_exits_2(error):
     result = invoke(REQUEST, "--compare", error)
     assert result.exit_code == 2

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from extproc.cli import main
+from support.tables import each_case
 
 ROOT = Path(__file__).parents[3]
 KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
@@ -94,13 +95,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@each_case("name", CASES)
 def test_a_published_request_has_its_published_signature(name):
     request, signature = CASES[name]
     assert sign(request)["signature"] == signature
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("target", "path"),
     [
         ("/example/..", "/"),
@@ -119,7 +120,7 @@ def test_paths_are_normalised_unless_they_are_not(target, path):
     assert raw == target.replace(" ", "%20")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("query", "canonical"),
     [
         ("Param1=value1", "Param1=value1"),

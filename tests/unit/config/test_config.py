@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from extproc import config
 from extproc.cli import main
 from extproc.signing.sigv4 import Scope
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/Admin"
 MINIMAL = f"""\
@@ -215,7 +216,7 @@ def test_settings_cannot_be_changed():
         settings.session_duration = 1
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("path", "value"),
     [
         (("listen",), {"grpc": "unix:/run/extproc/extproc.sock", "admin": None}),
@@ -290,7 +291,7 @@ def test_names_of_headers_to_sign_are_lower_case():
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("path", "value", "lines"),
     [
         (("resource",), REMOVED, ["resource: Field required"]),
@@ -461,7 +462,7 @@ def test_all_problems_are_reported_at_once():
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("matcher", "message"),
     [
         ("claims.x ==", "CEL: line 1, column 10: not a CEL expression"),
@@ -477,7 +478,7 @@ def test_a_matcher_that_does_not_compile_is_reported_with_its_path(matcher, mess
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "prefix",
     [
         "",
@@ -503,7 +504,7 @@ def test_a_prefix_is_whole_plain_segments(prefix):
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "name",
     [
         "authorization", "Authorization", "host", "content-type", "content-length", "connection", "user-agent",
@@ -525,7 +526,7 @@ def test_a_header_that_no_client_may_send_cannot_be_signed(name):
     ]
 
 
-@pytest.mark.parametrize("pattern", ["x-*", "*", "x-amz*", "x-*-y", "x-a-*-*", "x--*", "a-*"])
+@each_case("pattern", ["x-*", "*", "x-amz*", "x-*-y", "x-a-*-*", "x--*", "a-*"])
 def test_a_pattern_is_the_beginning_of_a_name_up_to_a_hyphen(pattern):
     for setting in ("sign_headers", "withhold_headers"):
         assert problems(changed((*TARGET, setting), [pattern])) == [
@@ -533,14 +534,12 @@ def test_a_pattern_is_the_beginning_of_a_name_up_to_a_hyphen(pattern):
         ]
 
 
-@pytest.mark.parametrize(
-    "pattern", ["x-forwarded-*", "x-forwarded-for-*", "x-envoy-*", "x-b3-*", "x-request-*"]
-)
+@each_case("pattern", ["x-forwarded-*", "x-forwarded-for-*", "x-envoy-*", "x-b3-*", "x-request-*"])
 def test_a_pattern_of_what_changes_on_the_way_cannot_be_signed(pattern):
     assert problems(changed((*TARGET, "sign_headers"), [pattern]))
 
 
-@pytest.mark.parametrize("name", ["authorization", "x-amz-date", "host", "content-length", "content-*"])
+@each_case("name", ["authorization", "x-amz-date", "host", "content-length", "content-*"])
 def test_what_the_request_needs_cannot_be_withheld(name):
     assert problems(changed((*TARGET, "withhold_headers"), [name])) == [
         f"targets[0].withhold_headers[0]: {name} is always replaced, or needed to forward the request"
@@ -559,14 +558,14 @@ def test_a_header_cannot_be_both_signed_and_withheld():
     ]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a:", ":path", "x-ä", "a\n", "a_b"])
+@each_case("name", ["", "a b", "a:", ":path", "x-ä", "a\n", "a_b"])
 def test_a_header_to_sign_has_a_header_name(name):
     assert problems(changed((*TARGET, "sign_headers"), [name])) == [
         "targets[0].sign_headers[0]: must be a header name"
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         "",
@@ -637,7 +636,7 @@ def test_names_of_issuers_and_mappings_are_unique():
 # YAML.
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("text", "lines"),
     [
         ("", ["document: must be a mapping, but is empty; `extproc init` writes one"]),
@@ -666,7 +665,7 @@ def test_no_yaml_tag_makes_an_object():
     assert line.startswith("line 1: not valid YAML: could not determine a constructor")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "key",
     [
         "listen: *a20",
@@ -697,7 +696,7 @@ def test_a_list_that_contains_itself_is_an_ordinary_mistake():
     assert "a: unknown key" in problems("a: &a [*a]")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "path",
     [
         ("password",), ("sts", "region"), ("sts", "endpoint_url"), ("sts", "workers"), ("listen", "grpc"), ("listen", "admin"),
@@ -778,8 +777,8 @@ NOT_AWS = (
 )
 
 
-@pytest.mark.parametrize("endpoint_url", [None, "https://vpce-1.sts.us-east-1.vpce.amazonaws.com"])
-@pytest.mark.parametrize(
+@each_case("endpoint_url", [None, "https://vpce-1.sts.us-east-1.vpce.amazonaws.com"])
+@each_case(
     ("path", "value", "where"),
     [
         ((*MAPPING, "role_arn"), FOREIGN_ROLE, "role_mappings[0].role_arn"),

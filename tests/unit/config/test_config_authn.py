@@ -9,6 +9,7 @@ from extproc import config
 from extproc.app.factories import build_key_stores, build_resource, build_verifier
 from extproc.clock import system_clock
 from extproc.errors import Reason
+from support.tables import each_case
 
 BASE = {
     "resource": {"url": "https://mcp.example/mcp"},
@@ -106,7 +107,7 @@ def test_an_issuer_verified_by_envoy_has_no_key_source():
     assert build_verifier(settings, stores, system_clock).reads_jwt_payload
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("issuer", "message"),
     [
         ({"token_types": ["at+jwt", "logout+jwt"]}, "logout+jwt is never an access token"),
@@ -143,7 +144,7 @@ def test_a_dangerous_or_useless_issuer_setting_is_refused(issuer, message):
     assert problem.startswith("issuers[0]")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "origin",
     ["*", "null", "app.example", "https://app.example/", "https://app.example/x", "https://App.example",
      "https://app.example:443", "http://app.example:80", "https://a@app.example", "ftp://app.example"],
@@ -159,7 +160,7 @@ def test_usual_origins_are_accepted(origin):
     assert _parse(allowed_origins=[origin]).allowed_origins == [origin]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     ['https://mcp.example/"x', "https://mcp.example/a\\b", "https://mcp.example/a b", "https://mcp.example/\t",
      "https://mcp.example/é", "https://mcp.example/?x", "https://mcp.example/#x", "https://u@mcp.example/"],
@@ -187,7 +188,7 @@ def test_an_alias_of_the_resource_has_its_own_document():
     assert b'"resource": "https://other.example/mcp"' in document.body
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("aliases", "problem"),
     [
         (["https://other.example/other"], "must have the path of resource.url, /mcp"),

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from extproc import config
+from support.tables import each_case
 
 TARGETS = {
     "dynamodb": "dynamodb.us-east-1.amazonaws.com",
@@ -28,7 +29,7 @@ def test_a_target_that_fits_its_profile_gets_no_warning(service):
     assert warned(service) == []
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("service", "settings", "says"),
     [
         ("dynamodb", {"withhold_headers": ["x-amz-*"]}, "withhold_headers: dynamodb needs x-amz-target"),

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from extproc import config
+from support.tables import each_case
 
 EXCHANGE = {
     "grant": "token-exchange",
@@ -54,7 +55,7 @@ def test_audiences_resources_and_scopes_are_one_value_or_a_list():
     assert (several.audiences, several.resources, several.scopes) == (["a", "b"], [], "a b")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "without", "problem"),
     [
         ({}, ["client_secret_file"], "exactly one of"),
@@ -114,7 +115,7 @@ def test_an_issuer_that_envoy_verifies_needs_another_one_for_exchanged_tokens():
     assert _parse(issuers=[{**ISSUER, **by_envoy, "token_exchange": exchange}, other])
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "words"),
     [
         ({"token_audiences": ["https://mcp.example/mcp"]}, "a token meant for AWS"),

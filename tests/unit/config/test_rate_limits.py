@@ -6,6 +6,7 @@ from extproc.config import ConfigError
 from extproc.config.document import parse
 from extproc.config.rate_limits import RateLimitSettings
 from extproc.fairness.token_buckets import Rate
+from support.tables import each_case
 
 DOCUMENT = """
 resource: {url: https://mcp.example.com/mcp}
@@ -46,7 +47,7 @@ def test_one_name_needs_no_list():
     assert limits("{rate: 1/second, per: subject}")[0].per == ("subject",)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "wrong",
     [
         {},
@@ -80,7 +81,7 @@ def test_what_does_not_fit_the_rest_is_refused(text, problem):
     assert problem in str(error.value.problems)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "valid",
     ["{until: 2027-01-01}", "{until: '2027-01-01T00:00:00'}", "{until: tomorrow}", "{}", "{until: 7}",
      "{from: 2027-01-01T00:00:00Z, until: 2027-01-01T00:00:00Z}", "{until: '2027-13-01T00:00:00Z'}"],

@@ -5,6 +5,7 @@ import pytest
 from extproc.config import ConfigError
 from extproc.config.shared_store import SharedStore
 from support.settings import minimal_settings
+from support.tables import each_case
 
 ROLE = {"fallback_role_arn": "arn:aws:iam::123456789012:role/Reader"}
 
@@ -14,7 +15,7 @@ def shared(**fields):
     return minimal_settings(**ROLE, cache={"shared": given}).cache.shared
 
 
-@pytest.mark.parametrize(
+@each_case(
     "fields",
     [
         {},
@@ -32,7 +33,7 @@ def test_every_way_to_a_store_can_be_configured(fields):
     assert isinstance(shared(**fields), SharedStore)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("fields", "problem"),
     [
         ({"url": "valkey://store.example"}, "clear text"),

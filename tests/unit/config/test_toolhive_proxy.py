@@ -5,6 +5,7 @@ import yaml
 from click.testing import CliRunner
 
 from extproc.cli import main
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/Admin"
 V1BETA1 = "toolhive.stacklok.dev/v1beta1"
@@ -127,7 +128,7 @@ def test_a_proxy_without_login_gives_only_the_target():
     assert imported(proxy(oidcConfigRef=None), auth(), options=options).exit_code == 0
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("items", "line"),
     [
         ([proxy(toolConfigRef={"name": "few"}), oidc()], "MCPRemoteProxy proxy: spec.toolConfigRef: is not imported"),

@@ -9,6 +9,7 @@ from extproc.console.access import Access
 from support.admin import SETTINGS
 from support.console import HOST, ISSUER, OIDC, Site
 from support.pipelines import NOW
+from support.tables import each_case
 
 TLS = {"certificate": "c", "private_key": "k", "client_ca": "ca"}
 CERTIFICATES = """
@@ -25,7 +26,7 @@ def rights(access, **claims):
     return user and (user.may_act, user.may_see_claims)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("groups", "expected"),
     [
         ([], None),
@@ -89,7 +90,7 @@ async def test_a_certificate_logs_in_by_itself_and_its_session_is_no_other_certi
     assert (await site.get("/", cookies=sams)).status == 403
 
 
-@pytest.mark.parametrize(
+@each_case(
     "section",
     [
         {"oidc": {"client_id": "c"}},
@@ -110,7 +111,7 @@ def test_a_console_that_lets_in_nobody_or_anybody_is_no_configuration(section):
         Console.model_validate(section)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("address", "section", "problem"),
     [
         ("127.0.0.1:1", {}, "no login"),
@@ -126,7 +127,7 @@ def test_an_address_that_does_not_fit_is_refused(address, section, problem):
         Console.model_validate(section).check_address(address)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("more", "problem"),
     [
         ('listen: {console: "127.0.0.1:1"}', "console needs admin_grpc"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extproc.console.history import Filter, History
 from support.console import EVENT
+from support.tables import each_case
 
 
 def lines(*events):
@@ -41,7 +42,7 @@ def test_an_event_that_comes_twice_is_there_once_and_has_a_lasting_id():
     assert history.find("nothing") is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("wanted", "found"),
     [
         (Filter(user="ALI"), ["alice"]),

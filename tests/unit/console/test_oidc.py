@@ -15,6 +15,7 @@ from extproc.console.oidc import Attempt, LoginError, OidcLogin
 from extproc.console.token_request import TokenRequestError, post_form
 from support.admin import SETTINGS
 from support.console import OIDC
+from support.tables import each_case
 from support.tokens import ISSUER, KID, NOW, claims, header, key_set, mint, public_jwk, rsa_key
 
 REDIRECT = "https://console.example/login/callback"
@@ -103,7 +104,7 @@ async def test_a_verified_id_token_of_this_login_names_the_user():
     assert (user.subject, user.may_act, user.may_see_claims) == ("alice", False, False)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changes",
     [
         {"aud": "another-client"},
@@ -138,7 +139,7 @@ async def test_a_token_that_another_key_has_signed_logs_nobody_in():
         await login_at(provider).finish(attempt, answer(attempt))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changes",
     [
         {"state": "of-another-browser"},
@@ -156,7 +157,7 @@ async def test_an_answer_that_does_not_fit_is_refused_before_its_code_is_used(ch
     assert provider.sent is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     "metadata",
     [
         {"issuer": "https://evil.example"},

@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
@@ -12,6 +11,7 @@ from extproc.console.plots import HEIGHT, WIDTH, formatted, plot, rounded_up
 from extproc.console.rates import Rates, Sample, quantile
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.record import RequestRecord
+from support.tables import each_case
 
 
 def exposed(allowed, denied, own=0.003):
@@ -42,7 +42,7 @@ def test_a_restart_of_the_server_leaves_a_gap_and_nothing_below_zero():
     assert series.points()[0].median is None
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.5, 1.0), (0.25, 0.5), (0.75, 2.0), (1.0, 3.0)])
+@each_case(("share", "expected"), [(0.5, 1.0), (0.25, 0.5), (0.75, 2.0), (1.0, 3.0)])
 def test_quantiles_are_interpolated_in_their_bucket(share, expected):
     assert quantile(share, [1.0, 3.0, float("inf")], [10, 20, 20]) == expected
 
@@ -74,7 +74,7 @@ def test_a_scale_of_nothing_is_one():
     assert rounded_up(0) == 1.0
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("value", "unit", "text"),
     [
         (None, "s", "none"),

@@ -8,6 +8,9 @@ from extproc.console.steps import FAIL, NOT_SAID, NOT_TRIED, PASS, mcp_body, req
 from extproc.errors import Reason
 from support.admin import SETTINGS
 from support.console import EVENT, ISSUER
+from support.tables import each_case
+
+DOCS = Docs(docs_folder())
 
 NAMES = [
     "Request",
@@ -31,7 +34,7 @@ def results(**fields):
     return {step.name: step.result for step in steps}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("reason", "fields", "failed"),
     [
         ("token_missing", {}, "Request"),
@@ -92,19 +95,18 @@ def test_the_request_of_an_event_can_be_explained_again():
     assert mcp_body("tools/list", "", {})["body"]["params"] == {}
 
 
-@pytest.mark.parametrize("reason", list(Reason))
+@each_case("reason", list(Reason))
 def test_every_reason_leads_to_a_page_that_is_there(reason):
     page, _, section = of_reason(reason.value).partition("#")
-    html = Docs(docs_folder()).page(page)
+    html = DOCS.page(page)
     assert not section or f'id="{section}"' in html
 
 
 def test_links_of_the_documentation_stay_in_the_console_or_leave_it_openly():
-    docs = Docs(docs_folder())
-    for name in docs.names:
-        html = docs.page(name)
+    for name in DOCS.names:
+        html = DOCS.page(name)
         for part in html.split('href="')[1:]:
             href = part.partition('"')[0]
             assert href.startswith(("/docs/", "#", "https://", "http://")), (name, href)
             if href.startswith("/docs/"):
-                assert docs.page(href.removeprefix("/docs/").partition("#")[0]), (name, href)
+                assert DOCS.page(href.removeprefix("/docs/").partition("#")[0]), (name, href)

@@ -1,12 +1,12 @@
 """The command line of `extproc controller`."""
 
-import pytest
 from click.testing import CliRunner
 
 from extproc.cli import main
+from support.tables import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("arguments", "message"),
     [
         (["--namespace", "Mcp"], "--namespace: "),

@@ -5,6 +5,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from extproc.demo.idp import IdpSettings, create_app
+from support.tables import each_case
 
 ISSUER = "http://idp.example:9000"
 AUDIENCE = "https://mcp.example/mcp"
@@ -56,7 +57,7 @@ def test_an_issuer_with_a_path_is_served_under_that_path():
     assert client.get("/jwks.json").status_code == 404
 
 
-@pytest.mark.parametrize("issuer", ["", "idp.example", "ftp://idp.example", "http://idp.example/"])
+@each_case("issuer", ["", "idp.example", "ftp://idp.example", "http://idp.example/"])
 def test_a_bad_issuer_is_refused_when_settings_are_made(issuer):
     with pytest.raises(ValueError, match="issuer"):
         IdpSettings(issuer=issuer, audience=AUDIENCE)

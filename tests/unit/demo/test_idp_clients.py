@@ -4,6 +4,7 @@ import pytest
 
 from extproc.demo.idp_clients import PREREGISTERED, Client, Clients
 from extproc.demo.idp_errors import OAuthError
+from support.tables import each_case
 
 ID = "https://client.example/oauth/metadata.json"
 DOCUMENT = {"client_id": ID, "client_name": "Editor", "redirect_uris": ["http://127.0.0.1/callback"]}
@@ -18,7 +19,7 @@ class Documents:
         return self.document
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("registered", "wanted", "allowed"),
     [
         ("http://127.0.0.1/callback", "http://127.0.0.1:54321/callback", True),
@@ -66,7 +67,7 @@ async def test_a_client_that_does_not_say_that_it_refreshes_gets_no_refresh_toke
     assert not (await Clients(Documents()).find(ID)).refreshes
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changes",
     [
         {"redirect_uris": []},
@@ -87,9 +88,7 @@ async def test_a_document_that_describes_no_public_client_is_refused(changes):
         await Clients(Documents(**changes)).find(ID)
 
 
-@pytest.mark.parametrize(
-    "client_id", ["", "demo-other", "http://client.example/x", "https://client.example/"]
-)
+@each_case("client_id", ["", "demo-other", "http://client.example/x", "https://client.example/"])
 async def test_other_ids_are_unknown(client_id):
     with pytest.raises(OAuthError, match="not registered"):
         await Clients(Documents()).find(client_id)

@@ -9,6 +9,7 @@ import pytest
 from extproc.demo import idp_documents
 from extproc.demo.idp_documents import MAX_DOCUMENT, ClientDocuments, _fetchable, is_document_url
 from extproc.demo.idp_errors import OAuthError
+from support.tables import each_case
 
 ID = "https://client.example/oauth/metadata.json"
 DOCUMENT = {"client_id": ID, "redirect_uris": ["http://127.0.0.1/callback"]}
@@ -30,7 +31,7 @@ class Server:
         return httpx2.Response(self._status, content=self._content, headers=self._headers)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         ID,
@@ -44,7 +45,7 @@ def test_a_client_id_may_be_an_https_url_with_a_path(url):
     assert is_document_url(url)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "url",
     [
         "",
@@ -80,7 +81,7 @@ async def test_a_good_document_is_fetched_once():
     assert [str(request.url) for request in server.requests] == [ID]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "content",
     [
         b"",
@@ -117,7 +118,7 @@ async def test_a_document_that_comes_in_drops_is_not_waited_for_longer_than_any_
         await ClientDocuments(allow_loopback=False, transport=server).fetch(ID)
 
 
-@pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 404, 500])
+@each_case("status", [201, 204, 301, 302, 307, 404, 500])
 async def test_only_200_has_a_document_and_redirects_are_not_followed(status):
     server = Server(status=status, headers={"location": "https://other.example/x"})
     with pytest.raises(OAuthError, match=f"answered {status}"):
@@ -125,7 +126,7 @@ async def test_only_200_has_a_document_and_redirects_are_not_followed(status):
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("address", "elsewhere", "on_loopback"),
     [
         ("93.184.215.14", True, True),

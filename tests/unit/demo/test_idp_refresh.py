@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from extproc.demo.idp import IdpSettings, create_app
 from extproc.demo.idp_errors import OAuthError
 from extproc.demo.idp_refresh import Login, RefreshTokens
+from support.tables import each_case
 
 LOGIN = Login(account="demo-admin", client_id="c", audience="https://r.example/mcp", scope="openid mcp")
 
@@ -42,13 +43,13 @@ def test_a_second_use_ends_the_login_for_thief_and_owner():
     assert tokens.rotate(_form(other))[0] == LOGIN
 
 
-@pytest.mark.parametrize("token", ["", ".", "x", "x.y", "\u00e9.\u00e9"])
+@each_case("token", ["", ".", "x", "x.y", "\u00e9.\u00e9"])
 def test_a_made_up_token_is_refused(token):
     with pytest.raises(OAuthError, match="invalid_grant"):
         RefreshTokens().rotate(_form(token))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("changes", "error"),
     [
         ({"client_id": "other"}, "invalid_grant"),

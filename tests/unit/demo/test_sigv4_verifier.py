@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from extproc.demo.sigv4_canonical import canonical_path, canonical_query
 from extproc.demo.sigv4_request import ReceivedRequest, SignatureRejected, unverified_access_key_id
 from extproc.demo.sigv4_verifier import Endpoint, KnownCredential, verify
+from support.tables import each_case
 
 HOST = "aws-mcp.us-east-1.api.aws"
 ENDPOINT = Endpoint(host=HOST, region="us-east-1", service="aws-mcp")
@@ -159,7 +160,7 @@ def test_another_method_is_rejected():
     rejected(replace(signed(), method="GET"), "SignatureDoesNotMatch")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "code"),
     [
         (b"authorization", "MissingAuthenticationToken"),
@@ -173,9 +174,7 @@ def test_a_missing_header_is_rejected(name, code):
     rejected(with_header(signed(headers=[("X-One", "1")]), name, None), code)
 
 
-@pytest.mark.parametrize(
-    "name", ["authorization", "host", "x-amz-date", "x-amz-security-token", "content-type"]
-)
+@each_case("name", ["authorization", "host", "x-amz-date", "x-amz-security-token", "content-type"])
 def test_a_header_sent_twice_is_rejected(name):
     request = signed(headers=[("Content-Type", "application/json")])
     twice = replace(request, headers=(*request.headers, (name.encode(), header(request, name))))
@@ -195,7 +194,7 @@ def test_an_ordinary_header_added_after_signing_changes_nothing():
     check(replace(request, headers=(*request.headers, (b"x-forwarded-for", b"1.2.3.4"))))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "value",
     [
         b"",
@@ -235,7 +234,7 @@ def test_a_rejected_bearer_token_is_not_repeated():
     assert "eyJsecret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("signed_headers", [b"x-amz-date;host", b"host;host", b"Host", b"host;"])
+@each_case("signed_headers", [b"x-amz-date;host", b"host;host", b"Host", b"host;"])
 def test_signed_headers_out_of_form_are_rejected(signed_headers):
     request = signed()
     names = header(request, "authorization").split(b"SignedHeaders=")[1].split(b",")[0]
@@ -257,14 +256,14 @@ def test_a_scope_of_another_day_is_rejected():
     rejected(changed, "SignatureDoesNotMatch")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "value", [b"2026-01-01T00:00:00Z", b"20260101T0000Z", b"20261301T000000Z", b"2026011T000000Z", b"\xff"]
 )
 def test_a_date_out_of_form_is_incomplete(value):
     rejected(with_header(signed(), b"x-amz-date", lambda _: value), "IncompleteSignature")
 
 
-@pytest.mark.parametrize(("minutes", "accepted"), [(-6, False), (-4, True), (4, True), (6, False)])
+@each_case(("minutes", "accepted"), [(-6, False), (-4, True), (4, True), (6, False)])
 def test_the_window_is_five_minutes_either_way(minutes, accepted):
     request, now = signed(), datetime.now(UTC) + timedelta(minutes=minutes)
     if accepted:
@@ -302,7 +301,7 @@ def test_an_unsigned_payload_needs_permission():
     check(replace(request, body=b"anything"), endpoint=replace(ENDPOINT, allow_unsigned_payload=True))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("raw", "canonical"),
     [
         (b"", b"/"),
@@ -321,7 +320,7 @@ def test_a_path_is_normalised_and_encoded_once_more(raw, canonical):
     assert canonical_path(raw, s3_style=False) == canonical
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("raw", "canonical"),
     [
         (b"", b"/"),
@@ -335,7 +334,7 @@ def test_an_s3_path_is_only_encoded_once_and_never_normalised(raw, canonical):
     assert canonical_path(raw, s3_style=True) == canonical
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("raw", "canonical"),
     [
         (b"", b""),

@@ -14,6 +14,7 @@ from extproc.demo.idp_keys import KeyRing
 from extproc.demo.sts import StsSettings, create_app
 from extproc.demo.sts_trust import TrustPolicy
 from extproc.demo.sts_wire import parse_assume_role
+from support.tables import each_case
 
 ISSUER = "http://idp.example:9000"
 OTHER_ISSUER = "http://other.example:9000"
@@ -236,7 +237,7 @@ def test_a_symmetric_or_absent_algorithm_is_refused(sts):
     refused(call(sts, jwt.encode(claims, None, algorithm="none")), 400, "InvalidIdentityToken")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "change",
     [{"exp": 1.5e10}, {"iat": "1"}, {"sub": ""}, {"sub": None}, {"exp": None}, {"iat": None}, {"nbf": 2**40}],
     ids=str,

@@ -3,6 +3,7 @@
 import pytest
 
 from extproc.demo.sts_trust import TrustDocument
+from support.tables import each_case
 
 ARN = "arn:aws:iam::123456789012:oidc-provider/idp.example.com"
 ACTION = "sts:AssumeRoleWithWebIdentity"
@@ -27,7 +28,7 @@ def permits(*statements):
     return TrustDocument.from_json({"Statement": list(statements)}).permits(ACTION, ARN, CONTEXT)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("condition", "expected"),
     [
         ({"StringEquals": {"idp.example.com:aud": "cli"}}, True),
@@ -50,7 +51,7 @@ def test_a_condition_is_compared_as_iam_compares_it(condition, expected):
     assert permits(statement(condition)) is expected
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "expected"),
     [
         ({"Action": "sts:*"}, True),

@@ -5,9 +5,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from extproc.errors import Reason
+from support.tables import each_case
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -37,7 +36,7 @@ def links(page):
     return [link for link in LINK.findall(text) if not re.match(r"[a-z]+:", link)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@each_case("page", PAGES, ids=_name)
 def test_links_lead_to_files_and_headings_that_exist(page):
     for link in links(page):
         path, _, anchor = link.partition("#")

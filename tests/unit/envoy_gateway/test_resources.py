@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import yaml
 from click.testing import CliRunner
 
@@ -10,6 +9,7 @@ from extproc import config
 from extproc.cli import main
 from extproc.envoy_gateway.options import GatewayOptions
 from extproc.envoy_gateway.render import resources
+from support.tables import each_case
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).with_name("resources.yaml")
@@ -133,7 +133,7 @@ def test_the_services_port_is_the_servers_or_as_given():
     assert policy["spec"]["extProc"][0]["backendRefs"][0]["port"] == 50051
 
 
-@pytest.mark.parametrize("name", ["", "Upper", "a'b", "a" * 64, "x\ny", "-x"])
+@each_case("name", ["", "Upper", "a'b", "a" * 64, "x\ny", "-x"])
 def test_names_that_kubernetes_refuses_are_refused(name):
     arguments = ["envoy-gateway", "--config", str(settings()), "--gateway", name, "--service", "extproc"]
     result = CliRunner().invoke(main, arguments)

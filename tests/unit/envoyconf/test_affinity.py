@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from extproc import config
 from extproc.envoyconf.bootstrap import render
 from extproc.envoyconf.options import EnvoyOptions
+from support.tables import each_case
 
 SETTINGS = config.load(Path(__file__).parents[3] / "envoy" / "aws-mcp" / "extproc.yaml")
 TWO = ("127.0.0.1:1", "127.0.0.1:2")
@@ -85,7 +86,7 @@ def test_the_last_characters_of_the_signature_are_hashed_whatever_the_scheme_is_
         assert hashed(f"{scheme}eyJhbGciOiJFUzI1NiJ9.e30.{signature}") == "0123456789abcdef"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "value",
     [
         "", "Bearer", "Bearer opaque", "Basic dXNlcjpwYXNzd29yZA==", "Bearer a.b.", "Bearer a.b.short",

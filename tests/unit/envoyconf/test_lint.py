@@ -17,6 +17,7 @@ from extproc.envoyconf.fragment import render_pieces
 from extproc.envoyconf.lint import CHECKED, Expectations, findings
 from extproc.envoyconf.lint_document import load
 from extproc.envoyconf.options import EnvoyOptions
+from support.tables import each_case
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "envoy").glob("*/envoy.yaml"))
@@ -198,17 +199,22 @@ UPSTREAM_FAULTS = {
 }
 
 
-def seeds():
-    for placement, faults in (("http", HTTP_FAULTS), ("upstream", UPSTREAM_FAULTS)):
-        for name, seed in faults.items():
-            yield pytest.param(placement, name, seed, id=f"{placement} {name}")
+SEEDS = [
+    (placement, name, seed)
+    for placement, faults in (("http", HTTP_FAULTS), ("upstream", UPSTREAM_FAULTS))
+    for name, seed in faults.items()
+]
 
 
-@pytest.mark.parametrize(("placement", "name", "seed"), list(seeds()))
-@pytest.mark.parametrize("form", ["snake", "camel", "config_dump"])
+@pytest.mark.parametrize("placement", ["http", "upstream"])
+def test_without_a_fault_nothing_is_found(placement):
+    assert found(Config(placement).document) == []
+
+
+@each_case(("placement", "name", "seed"), SEEDS, ids=lambda placement, name, _seed: f"{placement} {name}")
+@each_case("form", ["snake", "camel", "config_dump"])
 def test_a_seeded_fault_is_found_and_nothing_else(placement, name, seed, form):
     broken = Config(placement)
-    assert found(broken.document) == []
     seed(broken)
     document = broken.document
     if form == "camel":
@@ -260,8 +266,8 @@ def config_dump(document):
     }
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-@pytest.mark.parametrize("with_settings", [True, False])
+@each_case("name", EXAMPLES)
+@each_case("with_settings", [True, False])
 def test_the_examples_have_no_faults(name, with_settings):
     folder = ROOT / "envoy" / name
     options = ["--config", str(folder / "extproc.yaml")] if with_settings else []
@@ -338,7 +344,7 @@ def test_harmless_filters_after_extprocs_and_other_ext_proc_filters_are_fine():
     assert found(document.document) == []
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "localhost"])
+@each_case("address", ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "localhost"])
 def test_clear_text_within_this_machine_is_fine(address):
     broken = Config()
     set_extproc_address(broken, address)
@@ -421,10 +427,8 @@ def rendered_before_in_the_cluster(broken):
         mode["response_trailer_mode"] = "SKIP"
 
 
-@pytest.mark.parametrize(
-    ("placement", "seed"), [("http", rendered_before), ("upstream", rendered_before_in_the_cluster)]
-)
-@pytest.mark.parametrize("form", ["as it is", "camel", "config_dump"])
+@each_case(("placement", "seed"), [("http", rendered_before), ("upstream", rendered_before_in_the_cluster)])
+@each_case("form", ["as it is", "camel", "config_dump"])
 def test_a_configuration_that_does_not_show_the_end_of_responses_is_found_where_a_target_has_limits(
     placement, seed, form
 ):
@@ -489,7 +493,7 @@ def test_a_route_that_leads_elsewhere_should_be_without_the_filter():
     )  # no settings: a target?
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("expected", "tls", "fault"),
     [
         ({"server_tls": True}, None, "extproc has listen.tls"),
@@ -596,7 +600,7 @@ def test_in_a_dump_of_envoy_gateway_a_route_without_the_policy_is_found():
     assert "routes[1] does not enable it" in line
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "fault"),
     [
         (lambda ours, _: ours.update(failure_mode_allow=True), "fails open"),

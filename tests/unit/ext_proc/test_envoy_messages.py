@@ -4,10 +4,10 @@ import dataclasses
 import importlib
 import inspect
 
-import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from extproc.ext_proc.envoy import base_pb2, external_processor_pb2, http_status_pb2, processing_mode_pb2
+from support.tables import each_case
 
 FILES = [base_pb2, external_processor_pb2, http_status_pb2, processing_mode_pb2]
 TYPES = {
@@ -30,7 +30,7 @@ def is_same_on_the_wire(ours, theirs):
     return ours == theirs or (ours, theirs) == ("int32", "enum")
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.full_name)
+@each_case("message", MESSAGES, ids=lambda message: message.full_name)
 def test_each_field_has_the_number_and_the_type_of_envoys_api(message):
     hints = inspect.get_annotations(published(message))
     fields = {field.metadata["betterproto"].number: field for field in dataclasses.fields(published(message))}
@@ -53,7 +53,7 @@ def test_each_field_has_the_number_and_the_type_of_envoys_api(message):
             assert inner.name in str(hints[ours.name]).replace(".", " "), ours.full_name
 
 
-@pytest.mark.parametrize("enumeration", ENUMERATIONS, ids=lambda enumeration: enumeration.full_name)
+@each_case("enumeration", ENUMERATIONS, ids=lambda enumeration: enumeration.full_name)
 def test_each_enumeration_has_the_values_of_envoys_api(enumeration):
     assert {value.name: value.number for value in enumeration.values} == {
         member.name: member.value for member in published(enumeration)

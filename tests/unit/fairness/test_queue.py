@@ -1,10 +1,10 @@
 """Nobody can hold up others: the order in which a fair queue serves."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.fairness.queue import FairQueue, Owner
+from support.tables import each_case
 
 A, B, C = (Owner("https://idp.example", name) for name in "abc")
 OTHER = Owner("https://other.example", "a")
@@ -61,7 +61,7 @@ def test_what_is_taken_out_is_not_served():
     assert [item for _, item in drained(queue, one_by_one=True)] == [1, 2]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("waiting", "owner", "ahead"),
     [([], A, 0), ([B, B, B], A, 1), ([A, A], A, 2), ([A, B, B, B], A, 3), ([B, C, OTHER], A, 3)],
 )

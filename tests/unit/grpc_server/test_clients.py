@@ -1,10 +1,10 @@
 """The allow list of client names against what gRPC says of a certificate."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.grpc_server.clients import AllowedClients
+from support.tables import each_case
 
 ENVOY = "spiffe://example.org/ns/edge/sa/envoy"
 
@@ -18,7 +18,7 @@ def peer(*, uris=(), dns=(), common_name=None):
     return {kind: names for kind, names in context.items() if names}
 
 
-@pytest.mark.parametrize(
+@each_case(
     "client",
     [
         peer(uris=[ENVOY]),
@@ -32,7 +32,7 @@ def test_a_listed_name_admits(client):
     assert AllowedClients([ENVOY, "envoy.example.org", "*.envoys.example.org"]).admit(client)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "client",
     [
         {},

@@ -12,6 +12,7 @@ from extproc.ext_proc.envoy.external_processor_pb2 import HttpHeaders, Processin
 from extproc.head_memory.fingerprint import fingerprint, head_key, own_value
 from extproc.values import VOLATILE_HEADERS
 from support.envoy_messages import headers_message, with_claim
+from support.tables import each_case
 
 ID, OTHER_ID = "2f0ae0f0-1111-4444-8888-123456789abc", "3c1bf1a1-2222-5555-9999-cba987654321"
 names = st.sampled_from([*VOLATILE_HEADERS, "x-request-idx", "accept", "x-a"])
@@ -134,8 +135,8 @@ def test_what_verify_layout_is_what_the_runtime_reads(message):
         )
 
 
-@pytest.mark.parametrize("name", VOLATILE_HEADERS)
-@pytest.mark.parametrize("value", [ID, "-" * 5, "-" * 200, None])
+@each_case("name", VOLATILE_HEADERS)
+@each_case("value", [ID, "-" * 5, "-" * 200, None])
 def test_a_claim_that_looks_like_such_a_header_hides_nothing(name, value):
     headers = [] if value is None else [(name, value)]
     claim = f"\n{chr(len(name))}{name}\x1a\x05"  # the body's mode follows, within five bytes
@@ -191,7 +192,7 @@ def test_a_value_that_stands_elsewhere_is_not_taken_for_the_headers():
     assert not looked.verify_layout()
 
 
-@pytest.mark.parametrize("broken", [b"\x12", b"\x12\x7f", b"\x0b\x0c", b"\xff" * 11, b"\x0d\x00"])
+@each_case("broken", [b"\x12", b"\x12\x7f", b"\x0b\x0c", b"\xff" * 11, b"\x0d\x00"])
 def test_what_is_no_message_is_not_exact(broken):
     assert not fingerprint(broken, None).verify_layout()
     assert not fingerprint(headers_message(headers=[("x-request-id", ID)]) + broken, None).verify_layout()

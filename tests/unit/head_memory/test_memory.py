@@ -50,7 +50,7 @@ def admission():
 
 def test_it_holds_at_most_4096_heads(clock):
     heads, admitted = memory(), admission()
-    for number in range(10_000):
+    for number in range(5000):
         remember(heads, number, admitted)
         assert len(heads) <= 4096
     assert len(heads._seen) <= 4096

@@ -9,6 +9,7 @@ from extproc.idp.answers import AnswerError, filled
 from extproc.idp.configuration import configuration
 from extproc.idp.page import EXAMPLE
 from extproc.idp.recipe import recipes
+from support.tables import each_case
 
 GENERIC = recipes()["generic"]
 ANSWERS = {**EXAMPLE, "issuer": "https://idp.example.com"}
@@ -39,7 +40,7 @@ def test_what_a_provider_says_of_its_keys_stays_a_comment(jwks_uri):
     assert config.parse(text).issuers[0].jwks_uri is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "message"),
     [
         ({"issuer": None}, "--issuer is required: the issuer"),
@@ -71,7 +72,7 @@ def test_a_list_takes_the_place_of_its_placeholder():
     }
 
 
-@pytest.mark.parametrize("recipe", recipes().values(), ids=lambda recipe: recipe.name)
+@each_case("recipe", recipes().values(), ids=lambda recipe: recipe.name)
 def test_a_recipe_says_what_its_names_refer_to(recipe):
     names = [way.name for way in recipe.ways]
     assert len(set(names)) == len(names)

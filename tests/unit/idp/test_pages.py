@@ -1,11 +1,10 @@
 """docs/idp is what the recipes say."""
 
-import pytest
-
 from support.idp_pages import FOLDER, pages
+from support.tables import each_case
 
 
-@pytest.mark.parametrize("name", pages())
+@each_case("name", pages())
 def test_a_page_is_that_of_its_recipe(name):
     assert (FOLDER / name).read_text(encoding="utf-8") == pages()[name], "run `make idp-docs`"
 

@@ -3,9 +3,10 @@
 import pytest
 
 from extproc.policy.arn import MAX_LENGTH, is_aws_endpoint, validate_any_role_arn, validate_role_arn
+from support.tables import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     "arn",
     [
         "arn:aws:iam::123456789012:role/Admin",
@@ -27,7 +28,7 @@ def test_role_arns_of_every_partition_are_accepted(arn):
     assert validate_any_role_arn(arn) == arn
 
 
-@pytest.mark.parametrize(
+@each_case(
     "arn",
     [
         "arn:minio:iam:::role/nOybJqMNzNmroqEKq5D0EUsRZw0",
@@ -44,7 +45,7 @@ def test_role_arns_of_similar_services_are_accepted_where_any_is_allowed(arn):
         validate_role_arn(arn)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("url", "aws"),
     [
         ("https://sts.us-east-1.amazonaws.com", True),
@@ -64,7 +65,7 @@ def test_aws_endpoints_are_recognized(url, aws):
     assert is_aws_endpoint(url) is aws
 
 
-@pytest.mark.parametrize(
+@each_case(
     "arn",
     [
         "",
@@ -102,7 +103,7 @@ def test_anything_else_is_refused(arn):
         validate_role_arn(arn)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "arn",
     [
         "",

@@ -9,6 +9,7 @@ from extproc.policy.review import notes, reads, warnings
 from extproc.policy.rules import _client_text
 from extproc.values import Identity
 from support.settings import minimal_settings
+from support.tables import each_case
 
 ACCOUNT = "arn:aws:iam::123456789012:role/"
 READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -52,7 +53,7 @@ def acting(agent):
     return {"act": {"sub": agent}} if agent else {}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("group", "agent", "role"),
     [
         ("admin", None, "Admin"),
@@ -131,7 +132,7 @@ def test_a_deny_rule_denies_before_all_later_rules_and_the_fallback_role():
     assert decide({"groups": ["admin"]}, **changes).mapping == "admin"
 
 
-@pytest.mark.parametrize("groups", ["guest", "admin", {"guest": 1}, None, 1, True, [["guest"]], []], ids=repr)
+@each_case("groups", ["guest", "admin", {"guest": 1}, None, 1, True, [["guest"]], []], ids=repr)
 def test_a_deny_rule_with_all_denies_whatever_the_shape(groups):
     mappings = [
         {"name": "guests", "matcher": 'claims.groups.all(g, g != "staff")', "effect": "deny", "priority": 0},
@@ -163,7 +164,7 @@ CHOSEN = {
 }
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("account", "outcome"),
     [
         ("222222222222", "arn:aws:iam::222222222222:role/X"),
@@ -186,7 +187,7 @@ def test_a_missing_account_denies():
     assert decided.reason is Reason.POLICY_ERROR
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("change", "line"),
     [
         ({"effect": "deny"}, "role_mappings[0]: effect: deny takes no role_arn, chain, session_duration or session policy"),
@@ -259,7 +260,7 @@ def test_rules_that_never_apply_are_warned_of():
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("matcher", "read"),
     [
         ("true", "nothing"),
@@ -294,7 +295,7 @@ def test_names_that_sts_does_not_accept_are_replaced_or_rejected():
     assert decide({"groups": ["admin"]}, session_name_invalid="reject").session_name == "alice"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("matcher", "about"),
     [
         ('mcp.tool == "rm"', "this tool"),
@@ -337,7 +338,7 @@ def test_the_message_of_a_ceiling_reaches_the_denied_client():
     assert (denied.reason, denied.message) == (Reason.POLICY_CONFLICT, "Agents may read.")
 
 
-@pytest.mark.parametrize("message", ["", " x", "a\nb", "x" * 501, "a\x1b[0m"])
+@each_case("message", ["", " x", "a\nb", "x" * 501, "a\x1b[0m"])
 def test_a_message_is_one_line_of_printable_characters(message):
     rule = {"claim": "x", "effect": "deny", "message": message}
     assert any("message" in problem for problem in refused(role_mappings=[*MAPPINGS, rule]))
@@ -349,13 +350,13 @@ def test_a_message_for_a_mapping_that_gives_a_role_is_refused():
     ]
 
 
-@pytest.mark.parametrize("status", [201, 403, "200", True])
+@each_case("status", [201, 403, "200", True])
 def test_the_only_other_status_of_denials_is_200(status):
     assert settings(mcp={"denied_status": 200}).mcp.denied_status == 200
     assert refused(mcp={"denied_status": status})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("declared", "noted"),
     [
         (None, "mapping no: denies tokens without claims.realm.roles, which it reads without has()"),

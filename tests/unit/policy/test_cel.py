@@ -17,6 +17,7 @@ from extproc.policy.cel import (
     compile_bool,
     to_cel,
 )
+from support.tables import each_case
 
 VARIABLES = frozenset({"claims"})
 
@@ -34,7 +35,7 @@ def load_error(source):
 # Loading.
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "message"),
     [
         ("", "line 1, column 1: not a CEL expression"),
@@ -127,25 +128,24 @@ FLAT = [NESTINGS[name] for name in ("parentheses", "conjunctions", "disjunctions
 """What is as deep as its parts, however long it is."""
 
 
-@pytest.mark.parametrize("nesting", NESTINGS.values(), ids=NESTINGS.keys())
+@each_case("nesting", NESTINGS.values(), ids=NESTINGS.keys())
 def test_an_expression_is_either_refused_at_load_or_evaluates(nesting):
-    refused = False
+    refusals = set()
     for depth in (1, 5, 10, 12, 13, 14, 15, 30, 65, 75, 100, 136, 145, 200, 1000):
         source = nesting(depth)
         if len(source) > MAX_EXPRESSION_LENGTH:
             break
         try:
             condition = compile_bool(source, variables=VARIABLES)
-        except ExpressionError:
-            assert load_error(source) == "nested too deeply"
-            refused = True
+        except ExpressionError as error:
+            refusals.add(str(error))
         else:
-            assert not refused
+            assert not refusals
             assert condition.matches({"claims": to_cel({})})
-    assert refused or nesting in FLAT
+    assert refusals == (set() if nesting in FLAT else {"nested too deeply"})
 
 
-@pytest.mark.parametrize("nesting", NESTINGS.values(), ids=NESTINGS.keys())
+@each_case("nesting", NESTINGS.values(), ids=NESTINGS.keys())
 def test_ten_levels_are_always_accepted(nesting):
     assert matches(nesting(10), {})
 
@@ -159,7 +159,7 @@ def test_a_rule_may_enumerate_a_hundred_alternatives():
 # Evaluation.
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "claims", "expected"),
     [
         ("true", {}, True),
@@ -204,7 +204,7 @@ def test_a_condition_is_decided_as_cel_decides_it(source, claims, expected):
 ERROR = object()
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "claims", "expected"),
     [
         ('string(claims.suspended) == "true"', {"suspended": True}, True),
@@ -237,8 +237,8 @@ def test_nothing_is_more_forgiving_than_cel(source, claims, expected):
         assert matches(source, claims) is expected
 
 
-@pytest.mark.parametrize("value", ["true", "false", "x", 1, 0, 1.0, [True], {"a": True}, None], ids=repr)
-@pytest.mark.parametrize(
+@each_case("value", ["true", "false", "x", 1, 0, 1.0, [True], {"a": True}, None], ids=repr)
+@each_case(
     "source",
     [
         "claims.v",
@@ -263,7 +263,7 @@ def test_truthy_values_do_not_match(source, value):
         matches(source, {"v": value})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "claims", "expected"),
     [
         ("claims.v == true", {"v": 1}, False),
@@ -285,15 +285,13 @@ def test_values_of_different_types_are_different_but_numbers_of_one_value_equal(
     assert matches(source, claims) is expected
 
 
-@pytest.mark.parametrize(
-    "source", ["claims.v >= 1", "claims.v + 1 == 2", "-claims.v == -1", "{true: 2}[1] == 2"]
-)
+@each_case("source", ["claims.v >= 1", "claims.v + 1 == 2", "-claims.v == -1", "{true: 2}[1] == 2"])
 def test_a_bool_is_not_a_number(source):
     with pytest.raises(EvaluationError):
         matches(source, {"v": True})
 
 
-@pytest.mark.parametrize(
+@each_case(
     "source",
     [
         '"a" in claims.v',
@@ -321,7 +319,7 @@ def test_a_list_is_never_taken_for_a_string(function):
         matches(f'claims.groups.{function}("admin")', {"groups": ["admin"]})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "claims", "kind"),
     [
         ("claims.groups[-1] == 'a'", {"groups": ["a"]}, "index out of range"),
@@ -342,7 +340,7 @@ def test_every_failure_is_an_error_that_shows_its_kind_only(source, claims, kind
     assert str(error.value) == kind
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "claims"),
     [
         ("claims.a == 1 && claims.b == 1", {}),
@@ -461,7 +459,7 @@ def test_an_exists_stops_at_its_first_match():
     assert time.process_time() - started < 2
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "claims"),
     [
         ("uint(claims.a) + uint(claims.b) == 5u", {"a": 3, "b": 2}),
@@ -484,7 +482,7 @@ def test_numbers_bytes_and_patterns_of_claims_are_what_they_are_in_cel(source, c
     assert matches(source, claims) is True
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "claims", "kind"),
     [
         ("string(b'\\xff' + bytes(claims.s)) == ''", {"s": "a"}, "the bytes are not UTF-8"),
@@ -500,7 +498,7 @@ def test_expressions_without_a_value_in_cel_are_errors(source, claims, kind):
     assert str(error.value) == kind
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "message"),
     [
         ("claims.s.contains('a', 'b')", "column 10: contains() takes one argument"),
@@ -513,7 +511,7 @@ def test_functions_accept_as_many_arguments_as_in_cel(source, message):
     assert load_error(source) == message
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("claims", "kind"),
     [
         ({"a": "x\0y"}, "a string with U+0000"),
@@ -530,10 +528,8 @@ def test_values_that_json_does_not_have_are_errors(claims, kind):
     assert str(error.value) == kind
 
 
-@pytest.mark.parametrize("value", [{1}, object()], ids=["a set", "an object"])
-@pytest.mark.parametrize(
-    "source", ["claims.v + 1 == 2", "claims.v < 1", "1 in claims.v", "size(claims.v) == 1"]
-)
+@each_case("value", [{1}, object()], ids=["a set", "an object"])
+@each_case("source", ["claims.v + 1 == 2", "claims.v < 1", "1 in claims.v", "size(claims.v) == 1"])
 def test_a_value_that_did_not_come_from_to_cel_is_an_error(source, value):
     with pytest.raises(EvaluationError):
         compile_bool(source, variables=VARIABLES).matches({"claims": {"v": value}})

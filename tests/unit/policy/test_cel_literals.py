@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extproc.policy import cel
 from extproc.policy.cel.literals import literal
+from support.tables import each_case
 
 INT, UINT = 2**63, 2**64
 
@@ -16,7 +17,7 @@ def value(source):
     return cel.compile_any(source, variables=frozenset()).value({})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "expected"),
     [
         ('""', ""),
@@ -57,7 +58,7 @@ def test_a_literal_is_what_it_is_in_cel(source, expected):
     assert isinstance(found, type(expected))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "source",
     [
         r'"\q"', r'"\d"', r'"\x4"', r'"\u12"', r'"\400"', r'"\18"', r'"\0"', r'"\uD800"', r'"\UD83DDE03"',
@@ -97,7 +98,7 @@ def test_every_double_converts_to_a_string_and_back(number):
     assert (found, math.copysign(1, found)) == (number, math.copysign(1, number))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("number", "text"),
     [
         ("1.0", "1"), ("0.1", "0.1"), ("-0.0", "-0"), ("123456.0", "123456"), ("1000000.0", "1e+06"),
@@ -115,7 +116,7 @@ def test_cels_own_variable_cannot_be_used_in_a_rule(macro):
         cel.compile_any(f"claims.x.{macro}", variables=frozenset({"claims"}))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("kind", "text"), [("INT_LIT", "0X1F"), ("UINT_LIT", "1"), ("FLOAT_LIT", "1."), ("STRING_LIT", "a")]
 )
 def test_what_the_parser_accepts_as_a_literal_is_validated(kind, text):

@@ -10,6 +10,7 @@ from extproc.errors import Reason
 from extproc.policy.claims_schema import mismatch, parse_schema
 from extproc.values import Identity
 from support.settings import minimal_settings
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 DECLARED = {
@@ -29,7 +30,7 @@ def settings(**changes):
     return minimal_settings(**{"fallback_role_arn": ROLE, **changes})
 
 
-@pytest.mark.parametrize(
+@each_case(
     "claims",
     [
         {},
@@ -49,7 +50,7 @@ def test_these_tokens_fit(claims):
     assert mismatch(parse_schema(DECLARED), {**FITTING, **claims}) is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("claims", "problem"),
     [
         ({"level": ...}, "claim level: int expected, and it is missing"),
@@ -93,7 +94,7 @@ def test_a_token_that_fits_gets_its_role_and_without_a_schema_nothing_is_checked
     assert build_policy(settings()).decide(odd).outcome.role_arn == ROLE
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("declared", "message"),
     [
         ({"groups": "list(strin)"}, "groups: 'strin' is not a type"),

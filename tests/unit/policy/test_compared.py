@@ -1,13 +1,12 @@
 """The strings that a rule compares a member with: those that never occur are found at load."""
 
-import pytest
-
 from extproc.policy.compared import compared
+from support.tables import each_case
 
 METHOD = ("request", "method")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "found"),
     [
         ('request.method == "GET"', ["GET"]),

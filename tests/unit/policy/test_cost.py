@@ -12,6 +12,7 @@ from extproc.policy.cel.budget import Budget
 from extproc.policy.matchers import ClaimContains, cel_matcher
 from extproc.policy.rules import Policy, Rule
 from extproc.values import Identity
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 GROUPS = [f"group-{n}@example.com" for n in range(300)]
@@ -48,7 +49,7 @@ def cost(source, claims, budget=None):
     return budget.spent
 
 
-@pytest.mark.parametrize("source", EXISTS.values(), ids=EXISTS.keys())
+@each_case("source", EXISTS.values(), ids=EXISTS.keys())
 def test_two_hundred_mappings_with_exists_over_three_hundred_groups_fit_the_default(source):
     rules = policy(*(cel_matcher(source.replace("{n}", str(n))) for n in range(200)))
     decision = rules.decide(identity(groups=GROUPS))
@@ -100,7 +101,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("source", HOSTILE)
+@each_case("source", HOSTILE)
 def test_hostile_expressions_end_at_the_limit_or_before(source):
     claims = {"l": [f"{n}" for n in range(1000)], "s": "x" * 10_000, "t": "x" * 500 + "y"}
     began = time.thread_time()

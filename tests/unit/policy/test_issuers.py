@@ -7,6 +7,7 @@ from extproc.config import ConfigError, validate
 from extproc.errors import Denied, Reason
 from extproc.policy.agents import MAX_AGENTS, ActError, agents_of
 from extproc.values import Identity
+from support.tables import each_case
 
 OURS, PARTNER = "https://idp.example.com/", "https://partner.example.net"
 ACCOUNT = "arn:aws:iam::123456789012:role/"
@@ -44,7 +45,7 @@ def test_a_mapping_is_for_tokens_of_its_issuers_only():
     ]
 
 
-@pytest.mark.parametrize("issuer", ["", "https://idp.example.com", "https://IDP.example.com/", "other"])
+@each_case("issuer", ["", "https://idp.example.com", "https://IDP.example.com/", "other"])
 def test_issuers_are_compared_exactly(issuer):
     assert decide(issuer).outcome.reason is Reason.NO_ROLE
 
@@ -74,7 +75,7 @@ def test_a_ceiling_never_lowers_a_user_to_the_role_of_another_issuer():
     )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("section", "issuers", "line"),
     [
         ("role_mappings", ["https://idp.example.com"], "role_mappings[0].issuers: 'https://idp.example.com' is not one of issuers; did you mean 'https://idp.example.com/'?"),
@@ -101,12 +102,12 @@ def chain(*names):
     return {"act": act} if act else {}
 
 
-@pytest.mark.parametrize("names", [(), ("a",), ("a", "b", "c"), tuple("abcdefgh")])
+@each_case("names", [(), ("a",), ("a", "b", "c"), tuple("abcdefgh")])
 def test_agents_are_all_actors_the_current_one_first(names):
     assert agents_of(chain(*names)) == list(names)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("claims", "problem"),
     [
         ({"act": None}, "act: not an object"),
@@ -130,7 +131,7 @@ def test_a_malformed_chain_denies_where_a_rule_reads_agents(claims, problem):
     assert decide(OURS, claims=claims).outcome.role_arn == ACCOUNT + "Admin"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("names", "restricted"),
     [((), False), (("bot",), True), (("cli", "bot"), True), (("cli",), False), (("a", "b", "bot"), True)],
 )

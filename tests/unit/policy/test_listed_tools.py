@@ -1,7 +1,5 @@
 """Which tools of a list stay: those of which some call may be allowed."""
 
-import pytest
-
 from extproc.policy.ceilings import Ceiling
 from extproc.policy.cel import compile_string
 from extproc.policy.inputs import Inputs
@@ -13,6 +11,7 @@ from extproc.policy.session_policy import SessionPolicy
 from extproc.policy.validity import ReasonSource
 from extproc.scopes import ScopeHierarchy
 from extproc.values import ChainedRole, Identity
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 CALLER = Identity("https://idp.example", "alice", 1.0, {"sub": "alice", "groups": ["sre"]}, b"k")
@@ -37,7 +36,7 @@ def kept(*rules, tools=TOOLS, inputs=LISTING, ceilings=(), fallback=None, argume
     return [name for name in tools if listed.may_be_called(name, CALLER, inputs)[0]]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("matcher", "stay"),
     [
         ("true", ["echo", "aws___call_aws", "aws___run_script"]),
@@ -66,7 +65,7 @@ def test_a_tool_stays_where_a_mapping_could_give_a_role(matcher, stay):
     assert kept(rule(matcher)) == stay
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("matcher", "stay"),
     [
         ("mcp.tool == 'echo'", ["aws___call_aws", "aws___run_script"]),

@@ -14,6 +14,7 @@ from extproc.policy.mcp import (
     parse_message,
 )
 from extproc.values import RequestHead
+from support.tables import each_case
 
 VERSION = "2026-07-28"
 
@@ -36,7 +37,7 @@ def modern(name="echo", method="tools/call", version=VERSION):
     return parse_message(body(method, {"name": name, "arguments": {}, "_meta": meta}))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("message", "variable"),
     [
         (body(), {"method": "tools/call", "tool": "echo", "arguments": {"text": "hi"}}),
@@ -56,7 +57,7 @@ def test_session_and_version_come_from_headers_where_the_body_has_none():
     assert (variable["session_id"], variable["protocol_version"]) == ("s", "2025-11-25")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "message",
     [
         b"[]",
@@ -97,14 +98,12 @@ def refusal(message, *, headers=()):
     return denied.value, outcome.rpc_code
 
 
-@pytest.mark.parametrize(
-    "message", [b"", b"x", b"{", b'{"a":1,}', b"\xff" + body(), b"\xef\xbb\xbf" + body()]
-)
+@each_case("message", [b"", b"x", b"{", b'{"a":1,}', b"\xff" + body(), b"\xef\xbb\xbf" + body()])
 def test_a_body_that_is_not_json_is_refused_as_such(message):
     assert refusal(message)[1] == -32700
 
 
-@pytest.mark.parametrize(
+@each_case(
     "message",
     [
         b'{"jsonrpc":"2.0","method":"tools/call","params":{}}',
@@ -129,8 +128,8 @@ def stated(version=VERSION, method="tools/list"):
     return {"mcp_protocol_version": version, "mcp_method": method}
 
 
-@pytest.mark.parametrize("version", [VERSION, "2027-01-01", "1900-01-01", "zzz"])
-@pytest.mark.parametrize(
+@each_case("version", [VERSION, "2027-01-01", "1900-01-01", "zzz"])
+@each_case(
     ("message", "lacks"),
     [
         (body("tools/list", {}), "protocolVersion"),
@@ -146,7 +145,7 @@ def test_a_request_without_required_metadata_is_invalid(version, message, lacks)
     assert lacks in denied.client_text
 
 
-@pytest.mark.parametrize("version", ["1900-01-01", "2025-11-26", "2027-01-01", "zzz", "v" * 4096])
+@each_case("version", ["1900-01-01", "2025-11-26", "2027-01-01", "zzz", "v" * 4096])
 def test_an_unknown_version_is_answered_with_the_supported_ones(version):
     denied, code = refusal(with_meta(version), headers=stated(version))
     assert code == -32022
@@ -172,7 +171,7 @@ def test_headers_are_checked_before_the_version():
     assert refusal(with_meta("1900-01-01"), headers=stated("1900-01-02"))[1] == -32020
 
 
-@pytest.mark.parametrize(
+@each_case(
     "message",
     [
         b'{"jsonrpc":"2.0","METHOD":"tools/list"}',
@@ -229,7 +228,7 @@ def test_headers_that_repeat_the_body_are_fine(name, header):
     check_headers(modern(name), head(mcp_method="tools/call", mcp_name=header, mcp_protocol_version=VERSION))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "headers",
     [
         {"mcp_method": "tools/list", "mcp_name": "echo"},
@@ -275,7 +274,7 @@ def typed(*fields):
     return RequestHead("POST", "/mcp", "mcp.example", fields, has_body=True)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "content_type",
     [
         "application/json",
@@ -293,7 +292,7 @@ def test_a_body_without_a_content_type_has_no_other_reading_than_utf_8():
     check_form(typed())
 
 
-@pytest.mark.parametrize(
+@each_case(
     "fields",
     [
         [("content-type", value)]
@@ -340,7 +339,7 @@ def test_a_form_in_which_the_upstream_might_read_another_message_is_refused(fiel
     assert denied.value.reason is Reason.MCP_MALFORMED
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig"])
+@each_case("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig"])
 def test_json_in_another_encoding_is_refused(encoding):
     with pytest.raises(Denied) as denied:
         parse_message(body().decode().encode(encoding))

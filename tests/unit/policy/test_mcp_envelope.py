@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extproc.policy.mcp_envelope import LONGEST_PARSED, UNKNOWN, Envelope, may_be_mcp, read_envelope
 from extproc.values import RequestHead
+from support.tables import each_case
 
 BOTH = ("accept", "application/json, text/event-stream")
 JSON = ("content-type", "application/json")
@@ -17,7 +18,7 @@ def head(*headers, method="POST", path="/"):
     return RequestHead(method, path, "mcp.example", headers, has_body=True)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "request_head",
     [
         head(BOTH, JSON),
@@ -33,7 +34,7 @@ def test_a_post_that_an_mcp_client_sends_is_known_by_its_head(request_head):
     assert may_be_mcp(request_head)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "request_head",
     [
         head(JSON),
@@ -53,7 +54,7 @@ def test_other_requests_are_not_recognized(request_head):
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x", "id": 2}}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("message", "envelope"),
     [
         (CALL, Envelope(1, "tools/call")),
@@ -90,8 +91,8 @@ SDKS = [
 ]
 
 
-@pytest.mark.parametrize("message", SDKS)
-@pytest.mark.parametrize("separators", [(",", ":"), (" , ", " : ")])
+@each_case("message", SDKS)
+@each_case("separators", [(",", ":"), (" , ", " : ")])
 def test_of_a_long_body_the_members_before_and_after_the_long_one_are_read(message, separators):
     body = json.dumps(message, separators=separators).encode()
     assert read_envelope(body) == Envelope(5, "tools/call")
@@ -136,7 +137,7 @@ def test_no_body_raises_an_error(noise, times):
     read_envelope(noise + b"x" * (LONGEST_PARSED * times) + noise)
 
 
-@pytest.mark.parametrize("piece", [b',"', b',"a":1', b'{"', b"\\", b',"a":"', b"[", b'"a":1,'])
+@each_case("piece", [b',"', b',"a":1', b'{"', b"\\", b',"a":"', b"[", b'"a":1,'])
 def test_a_hostile_long_body_is_read_without_backtracking(piece):
     assert read_envelope(b'{"jsonrpc":"2.0"' + piece * (LONGEST_PARSED // len(piece) + 1) + b"}") in (
         None,

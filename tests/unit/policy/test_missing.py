@@ -7,6 +7,7 @@ from extproc.errors import Denied, Reason
 from extproc.policy.inputs import Inputs
 from extproc.values import Identity
 from support.settings import minimal_settings
+from support.tables import each_case
 
 ACCOUNT = "arn:aws:iam::123456789012:role/"
 READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -89,14 +90,14 @@ MISSING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("matcher", MISSING)
+@each_case("matcher", MISSING)
 def test_where_a_claim_is_missing_restrictions_apply_and_mappings_do_not(matcher):
     assert applies(matcher, "deny", CLAIMS) is True
     assert applies(matcher, "ceiling", CLAIMS) is True
     assert applies(matcher, "allow", CLAIMS) is False
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("matcher", "claims", "expected"),
     [
         ("has(claims.a) && claims.a == 1", {}, False),
@@ -110,7 +111,7 @@ def test_where_a_claim_is_missing_restrictions_apply_and_mappings_do_not(matcher
         ("claims.a == 1", {"a": 2}, False),
     ],
 )
-@pytest.mark.parametrize("effect", ["deny", "ceiling"])
+@each_case("effect", ["deny", "ceiling"])
 def test_an_expression_that_handles_the_missing_claim_decides_itself(matcher, claims, expected, effect):
     assert applies(matcher, effect, {**CLAIMS, **claims}) is expected
 
@@ -133,8 +134,8 @@ OF_THE_REQUEST = [
 ]
 
 
-@pytest.mark.parametrize("effect", ["allow", "deny", "ceiling"])
-@pytest.mark.parametrize("matcher", OF_THE_REQUEST)
+@each_case("effect", ["allow", "deny", "ceiling"])
+@each_case("matcher", OF_THE_REQUEST)
 def test_a_missing_member_of_the_request_is_always_no_match(matcher, effect):
     assert applies(matcher, effect, CLAIMS) is False
 
@@ -147,10 +148,8 @@ def test_a_request_with_the_member_is_denied_for_the_missing_claim():
     assert applies("claims.limits[mcp.tool] == 0", "deny", {**CLAIMS, "limits": {}}, inputs) is True
 
 
-@pytest.mark.parametrize(
-    "matcher", ["claims.empty[0] == 1", "claims.groups > 1", "int(claims.sub) == claims.a"]
-)
-@pytest.mark.parametrize("effect", ["allow", "deny", "ceiling"])
+@each_case("matcher", ["claims.empty[0] == 1", "claims.groups > 1", "int(claims.sub) == claims.a"])
+@each_case("effect", ["allow", "deny", "ceiling"])
 def test_every_other_failure_denies_whatever_the_effect(matcher, effect):
     assert applies(matcher, effect, CLAIMS) == "error"
 
@@ -179,8 +178,8 @@ def test_the_detail_names_the_missing_claim():
     assert (allowed.evaluated[0].matched, allowed.evaluated[0].missing) == (False, "claims.department.name")
 
 
-@pytest.mark.parametrize("priority", [None, 0, 1_000_000])
-@pytest.mark.parametrize("last", [True, False])
+@each_case("priority", [None, 0, 1_000_000])
+@each_case("last", [True, False])
 def test_deny_rules_come_first_whatever_their_position_and_priority(priority, last):
     deny = {"name": "no", "matcher": 'claims.sub == "alice"', "effect": "deny", "priority": priority}
     allow = {"name": "yes", "matcher": "true", "role_arn": ACCOUNT + "A", "priority": -5}

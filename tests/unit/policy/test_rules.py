@@ -8,6 +8,7 @@ from extproc.errors import Denied, Reason
 from extproc.policy.cel import ExpressionError
 from extproc.policy.rules import ClaimContains, Policy, Rule, cel_matcher
 from extproc.values import Grant, Identity
+from support.tables import each_case
 
 ACCOUNT = "arn:aws:iam::123456789012:role/"
 NEVER_EVALUATED = cel_matcher("claims.sub < 1")  # would be an error: sub is a string
@@ -56,7 +57,7 @@ def test_a_match_grants_the_role_under_the_session_name_for_the_duration():
     )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("priorities", "winner"),
     [
         ({"a": 2, "b": 1}, "b"),
@@ -101,7 +102,7 @@ def test_without_a_match_and_a_fallback_no_role_is_granted():
     assert denial(policy(), identity()).reason is Reason.NO_ROLE
 
 
-@pytest.mark.parametrize(
+@each_case(
     "source",
     [
         '"admin" in claims.groups',
@@ -127,7 +128,7 @@ def test_the_short_form_claim_does_not_match_when_the_claim_is_missing():
     assert some_policy.decide(identity()).outcome.mapping is None
 
 
-@pytest.mark.parametrize("value", ['"] || true || ["', "admin' || 'a' == 'a", "claims.sub", "*", ".*", "adm"])
+@each_case("value", ['"] || true || ["', "admin' || 'a' == 'a", "claims.sub", "*", ".*", "adm"])
 def test_the_value_of_the_short_form_claim_is_never_an_expression(value):
     assert denial(policy(rule("r", in_groups(value))), identity(groups=["admin"])).reason is Reason.NO_ROLE
     assert policy(rule("r", in_groups(value))).decide(identity(groups=[value])).outcome.mapping == "r"
@@ -178,20 +179,20 @@ HOSTILE_MATCHERS = [
 ]
 
 
-@pytest.mark.parametrize("groups", HOSTILE_GROUPS, ids=repr)
-@pytest.mark.parametrize("matcher", [in_groups("admin"), *HOSTILE_MATCHERS], ids=str)
+@each_case("groups", HOSTILE_GROUPS, ids=repr)
+@each_case("matcher", [in_groups("admin"), *HOSTILE_MATCHERS], ids=str)
 def test_a_claim_of_the_wrong_type_is_never_a_list_with_the_value(matcher, groups):
     reason = denial(policy(rule("admins", matcher)), identity(groups=groups)).reason
     assert reason in (Reason.NO_ROLE, Reason.POLICY_ERROR)
 
 
-@pytest.mark.parametrize("matcher", [in_groups("admin"), *HOSTILE_MATCHERS], ids=str)
+@each_case("matcher", [in_groups("admin"), *HOSTILE_MATCHERS], ids=str)
 def test_the_same_rules_do_match_a_list_with_the_value(matcher):
     assert policy(rule("admins", matcher)).decide(identity(groups=["admin"])).outcome.mapping == "admins"
 
 
-@pytest.mark.parametrize("groups", ["admin", "x", 1, True, None], ids=repr)
-@pytest.mark.parametrize(
+@each_case("groups", ["admin", "x", 1, True, None], ids=repr)
+@each_case(
     "matcher",
     [
         'claims.groups.all(g, g != "admin")',
@@ -203,7 +204,7 @@ def test_an_exclusion_over_a_claim_that_is_not_a_list_denies(matcher, groups):
     assert denial(policy(rule("guests", matcher)), identity(groups=groups)).reason is Reason.POLICY_ERROR
 
 
-@pytest.mark.parametrize("groups", ["admin", {"admin": 1}, 1, True, "x", None], ids=repr)
+@each_case("groups", ["admin", {"admin": 1}, 1, True, "x", None], ids=repr)
 def test_the_short_form_claim_over_a_claim_that_is_not_a_list_denies_instead_of_falling_back(groups):
     some_policy = policy(rule("admins", in_groups("admin")), fallback="Fallback")
     assert denial(some_policy, identity(groups=groups)).reason is Reason.POLICY_ERROR
@@ -215,7 +216,7 @@ def test_claims_without_a_cel_value_deny(claims):
     assert (denied.reason, denied.detail) == (Reason.POLICY_ERROR, "claims: a number beyond 64 bits")
 
 
-@pytest.mark.parametrize("wanted", [None, "", 5, True, ["alice"], {"name": "alice"}])
+@each_case("wanted", [None, "", 5, True, ["alice"], {"name": "alice"}])
 def test_a_session_name_claim_that_is_not_a_string_denies(wanted):
     some_policy = policy(rule("anyone", "true"), session_name_claim="name")
     denied = denial(some_policy, identity(name=wanted))
@@ -227,7 +228,7 @@ def test_a_missing_session_name_claim_denies_the_fallback_role_too():
     assert denial(some_policy, identity()).reason is Reason.SESSION_NAME_INVALID
 
 
-@pytest.mark.parametrize(
+@each_case(
     "source",
     [
         "claims.secret < 1",
@@ -249,7 +250,7 @@ def test_the_detail_of_a_denial_never_contains_a_claims_value(source):
     assert denied.__cause__ is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "misspelt"),
     [
         ('mcp.tol == "x"', "mcp.tol"),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.policy.session_name import InvalidNameError, session_name, strict_session_name
+from support.tables import each_case
 
 STS_ROLE_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 ISSUER = "https://idp.example.com/"
@@ -18,7 +19,7 @@ def named(wanted, *, issuer=ISSUER, subject="subject-1"):
     return session_name(wanted, issuer=issuer, subject=subject)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "wanted",
     ["ab", "alice", "alice@example.com", "A.B+c=d,e-f_g", "n" * 64, "6b1c5a34-7a4e-4e0b-9a5c-0123456789ab"],
 )
@@ -26,7 +27,7 @@ def test_a_name_that_sts_accepts_is_kept(wanted):
     assert named(wanted) == wanted
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("wanted", "start"),
     [
         ("a", "a-"),
@@ -84,7 +85,7 @@ def test_strictly_a_name_that_sts_accepts_is_kept(wanted):
     assert strict_session_name(wanted) == wanted
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("wanted", "wrong"),
     [("a", "is not 2 to 64"), ("n" * 65, "is not 2 to 64"), ("a b", "characters"), ("ab\n", "characters")],
 )

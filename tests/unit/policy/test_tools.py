@@ -12,6 +12,7 @@ from extproc.policy.review import warnings
 from extproc.policy.rules import Policy, Rule
 from extproc.policy.types import findings
 from extproc.values import Identity, RequestHead
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 HEAD = RequestHead("POST", "/mcp", "mcp.example.com", (), has_body=True)
@@ -41,7 +42,7 @@ def matches(matcher, mcp):
 READS = 'mcp.aws.known && mcp.aws.service == "ec2" && mcp.aws.operation.startsWith("describe-")'
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("tool", "arguments", "expected"),
     [
         ("aws___call_aws", {"cli_command": "aws --region x ec2 describe-instances"}, True),
@@ -60,7 +61,7 @@ def test_a_role_for_operations_is_for_commands_that_are_understood(tool, argumen
     assert matches(READS, call(tool, arguments)) is expected
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("tool", "expected"),
     [
         ("aws___call_aws", {"known": False}),

@@ -10,6 +10,7 @@ from extproc.policy.claims_schema import parse_schema
 from extproc.policy.guards import unguarded
 from extproc.policy.types import findings
 from support.settings import minimal_settings
+from support.tables import each_case
 
 DECLARED = {
     "groups": "list(string)",
@@ -103,23 +104,23 @@ FINE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("source", "finding"), FOUND)
+@each_case(("source", "finding"), FOUND)
 def test_faults_are_found_with_their_position(source, finding):
     assert findings(source, SCHEMA)[0] == finding
 
 
-@pytest.mark.parametrize("source", [source for source, _ in FOUND])
+@each_case("source", [source for source, _ in FOUND])
 def test_undeclared_claims_have_no_known_type(source):
     found = findings(source, None)
     assert not found or "claims.exp" in found[0] or "arithmetic" in found[0] or "type ==" in found[0]
 
 
-@pytest.mark.parametrize("source", FINE)
+@each_case("source", FINE)
 def test_these_are_fine_with_and_without_a_schema(source):
     assert findings(source, SCHEMA) == findings(source, None) == []
 
 
-@pytest.mark.parametrize(
+@each_case(
     "source",
     [
         'request.headers["X-Team"] == "a"', "has(request.headers.authorization)", "type(agents) == 'list'",
@@ -131,7 +132,7 @@ def test_the_types_of_other_variables_are_always_known(source):
     assert findings(source, None)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "open_ones"),
     [
         ("claims.level < 3", ["claims.level"]),
@@ -157,7 +158,7 @@ def load(**changes):
     return minimal_settings(**{"fallback_role_arn": ROLE, **changes})
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("changes", "line"),
     [
         (

@@ -1,4 +1,3 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from extproc.policy.rules import Policy, Rule
 from extproc.policy.validity import LONGEST_REASON, Periods, ReasonSource, Validity, clean
 from extproc.policy.why import why
 from extproc.values import Identity, RequestHead
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 IDENTITY = Identity("https://idp.example.com/", "alice", 2e9, {"sub": "alice"}, None)
@@ -30,9 +30,7 @@ def outcome(made, *, now=None, reason=None):
     return made.decide(IDENTITY, Inputs(now=now, reason=reason)).outcome
 
 
-@pytest.mark.parametrize(
-    ("now", "given"), [(99.9, False), (100.0, True), (199.9, True), (200.0, False), (None, False)]
-)
+@each_case(("now", "given"), [(99.9, False), (100.0, True), (199.9, True), (200.0, False), (None, False)])
 def test_a_role_is_given_from_the_first_moment_until_before_the_second(now, given):
     found = outcome(policy(rule("r", validity=TEMPORARY)), now=now)
     assert (not isinstance(found, Denied)) is given
@@ -40,13 +38,13 @@ def test_a_role_is_given_from_the_first_moment_until_before_the_second(now, give
         assert found.ends_at == 200.0
 
 
-@pytest.mark.parametrize(("now", "denies"), [(99.9, False), (100.0, True), (200.0, False), (None, True)])
+@each_case(("now", "denies"), [(99.9, False), (100.0, True), (200.0, False), (None, True)])
 def test_a_deny_rule_for_a_time_applies_in_it_and_where_the_time_is_unknown(now, denies):
     made = policy(rule("freeze", role_arn=None, validity=TEMPORARY), rule("r"))
     assert isinstance(outcome(made, now=now), Denied) is denies
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("validity", "now", "counts"),
     [
         (Validity(begins_at=100.0), 100.0, True),
@@ -128,7 +126,7 @@ def head(*values):
     return RequestHead("POST", "/", "x", tuple(("x-reason", value) for value in values), has_body=True)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("values", "arguments", "expected"),
     [
         (["why"], None, "why"),
@@ -167,7 +165,7 @@ def test_periods_change_at_each_moment():
     assert not Periods([Validity()])
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("earlier", "later", "is_hidden"),
     [
         ({"break_glass": True}, {"break_glass": True}, True),
@@ -186,9 +184,7 @@ def test_periods_change_at_each_moment():
         ),
     ],
 )
-@pytest.mark.parametrize(
-    "matchers", [("claims.x == 'y'",) * 2, ("claims.x == 'y' || claims.z", "claims.x == 'y'")]
-)
+@each_case("matchers", [("claims.x == 'y'",) * 2, ("claims.x == 'y' || claims.z", "claims.x == 'y'")])
 def test_a_mapping_hides_a_later_one_that_counts_only_where_it_counts(earlier, later, is_hidden, matchers):
     first, second = matchers
     made = policy(rule("a", matcher=first, **earlier), rule("b", matcher=second, **later), rule("c"))

@@ -1,6 +1,5 @@
 """Why a rule matched or not: the decisive part, and missing members."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from extproc.policy.matchers import VARIABLES, ClaimContains, cel_matcher
 from extproc.policy.rules import Policy, Rule
 from extproc.policy.why import why
 from extproc.values import Identity
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 
@@ -26,7 +26,7 @@ def reasons(matcher, claims, *, deny=False, issuers=None, mcp=None):
     return why(entry, policy.variables(identity, inputs, Budget()))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("source", "claims", "told"),
     [
         ("claims.a == 1", {"a": 1}, ()),

@@ -16,8 +16,9 @@ from extproc.config.document import validate
 from extproc.policy_diff.outcome import compare, outcome_of
 from extproc.policy_diff.report import compared, facts, lines
 from extproc.values import Identity
+from support.tables import each_case
 
-DATA = yaml.safe_load((Path(__file__).parent / "pairs.yaml").read_text())
+DATA = yaml.load((Path(__file__).parent / "pairs.yaml").read_text(), yaml.CSafeLoader)
 ROLE = "arn:aws:iam::123456789012:role/"
 
 
@@ -26,7 +27,7 @@ def report(old, new):
     return compared(before, after, (build_policy(before), build_policy(after)))
 
 
-@pytest.mark.parametrize("pair", DATA["pairs"], ids=lambda pair: pair["name"])
+@each_case("pair", DATA["pairs"], ids=lambda pair: pair["name"])
 def test_a_pair_differs_as_listed(pair):
     found = report(pair["old"], pair["new"])
     assert list(lines(found)) == pair["says"]
@@ -34,7 +35,7 @@ def test_a_pair_differs_as_listed(pair):
     json.dumps(facts(found))
 
 
-@pytest.mark.parametrize("pair", DATA["pairs"], ids=lambda pair: pair["name"])
+@each_case("pair", DATA["pairs"], ids=lambda pair: pair["name"])
 def test_a_configuration_does_not_differ_from_itself(pair):
     assert not report(pair["new"], pair["new"]).differs
 
@@ -169,7 +170,7 @@ def some_policy(random):
     return {"role_mappings": rules, "ceilings": ceilings}
 
 
-@pytest.mark.parametrize("seed", range(10))
+@each_case("seed", range(10))
 def test_whatever_is_decided_otherwise_is_reported(seed):
     random = Random(seed)
     old, new = some_policy(random), some_policy(random)

@@ -9,6 +9,7 @@ from extproc.header_names import CARRIERS, ENDS_HERE
 from extproc.signing.targets import Scope, Target
 from extproc.values import RequestHead
 from support.pipelines import Parts
+from support.tables import each_case
 from support.tokens import mint
 
 TOKEN = mint()
@@ -50,8 +51,8 @@ NAMES = [
 NAMES += ["traceparent", "user-agent", "origin-trial", "x-forwarded-host", "baggage", "mcp-session-id"]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=range(len(FORMS)))
-@pytest.mark.parametrize("name", [*NAMES, *(name.rstrip("*") for name in CARRIERS)])
+@each_case("form", FORMS, ids=range(len(FORMS)))
+@each_case("name", [*NAMES, *(name.rstrip("*") for name in CARRIERS)])
 def test_a_header_with_a_copy_is_withheld_and_counted(name, form):
     admission = admit((name, form), ("accept-language", "en"))
     assert forwarded(admission) == ["en"]
@@ -59,7 +60,7 @@ def test_a_header_with_a_copy_is_withheld_and_counted(name, form):
     assert admission.withheld == 1
 
 
-@pytest.mark.parametrize("name", [*CARRIERS, *ENDS_HERE])
+@each_case("name", [*CARRIERS, *ENDS_HERE])
 def test_headers_that_are_known_to_carry_tokens_are_withheld_whatever_is_in_them(name):
     admission = admit((name.replace("*", "aad-id-token"), "another"))
     assert forwarded(admission) == []
@@ -78,7 +79,7 @@ def test_the_token_for_sts_is_not_copied_either():
     assert admission.withheld == 1
 
 
-@pytest.mark.parametrize("name", ["x-envoy-original-path", "x-envoy-anything", "connection", "te", "host"])
+@each_case("name", ["x-envoy-original-path", "x-envoy-anything", "connection", "te", "host"])
 def test_a_copy_in_a_header_that_envoy_keeps_refuses_the_request(name):
     assert refusal((name, FORMS[1])) is Reason.HEADER_REFUSED
     assert forwarded(admit((name, "short"))) == ["short"]
@@ -90,8 +91,8 @@ def test_a_copy_beside_aws_chunked_refuses_the_request_since_other_codings_go_on
     assert gzipped.chunked.content_encoding == "gzip"
 
 
-@pytest.mark.parametrize("form", [TOKEN, *TOKEN.split(".")[1:]], ids=range(3))
-@pytest.mark.parametrize("path", ["/{}", "/a/{}/b", "/k?a={}", "/k?{}=a", "/k?a=b&c=%41{}"])
+@each_case("form", [TOKEN, *TOKEN.split(".")[1:]], ids=range(3))
+@each_case("path", ["/{}", "/a/{}/b", "/k?a={}", "/k?{}=a", "/k?a=b&c=%41{}"])
 def test_a_copy_in_the_url_refuses_the_request(path, form):
     assert refusal(path=path.format(form)) is Reason.TOKEN_IN_URL
     escaped = "".join(f"%{ord(character):02X}" for character in form)
@@ -141,7 +142,7 @@ def test_headers_count_with_ours_and_without_those_that_are_taken_off():
     assert Reason.TOO_MANY_HEADERS.outcome.status == 431
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("has_body", "more", "most"),
     [
         (False, (), 92),

@@ -10,6 +10,7 @@ from extproc.errors import Denied, Reason
 from extproc.policy.mcp_envelope import UNKNOWN, Envelope
 from extproc.request.denial_responses import DenialResponses, shown_text
 from extproc.values import RequestHead
+from support.tables import each_case
 
 HEAD = RequestHead("POST", "/mcp", "mcp.example", (), has_body=True)
 CALL = Envelope(7, "tools/call")
@@ -25,11 +26,9 @@ def told(reason, message=CALL, *, request_id="r-1", denied=None, **options):
     return reply.status, json.loads(reply.body)
 
 
-@pytest.mark.parametrize("reason", Reason)
-@pytest.mark.parametrize(
-    "message", [CALL, Envelope("a", "tools/list"), Envelope(None, "notifications/x"), UNKNOWN]
-)
-@pytest.mark.parametrize("with_200", [False, True])
+@each_case("reason", Reason)
+@each_case("message", [CALL, Envelope("a", "tools/list"), Envelope(None, "notifications/x"), UNKNOWN])
+@each_case("with_200", [False, True])
 def test_a_posted_message_gets_a_json_rpc_answer_with_its_id_or_none(reason, message, with_200):
     _, body = told(reason, message, tell_with_200=with_200)
     assert body["jsonrpc"] == "2.0"
@@ -39,7 +38,7 @@ def test_a_posted_message_gets_a_json_rpc_answer_with_its_id_or_none(reason, mes
         assert not -32768 <= body["error"]["code"] <= -32000
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.outcome.rpc_code is None])
+@each_case("reason", [reason for reason in Reason if reason.outcome.rpc_code is None])
 def test_others_get_the_oauth_members_alone(reason):
     status, body = told(reason, None, tell_with_200=True)
     assert status == reason.outcome.status
@@ -67,7 +66,7 @@ def test_a_denial_of_a_tool_call_may_be_the_result_of_the_tool():
     assert (status, body["error"]["code"]) == (200, 10_403)
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_a_login_more_scopes_and_errors_in_a_message_keep_their_status(reason):
     status, body = told(reason, tell_with_200=True)
     keeps = reason.outcome.status in (400, 401) or reason is Reason.SCOPE_MISSING
@@ -87,8 +86,8 @@ def test_an_answer_for_the_message_itself_has_mcps_code_and_further_data():
         assert (status, body["error"]["code"], body["error"]["data"]["requested"]) == (400, -32020, "x")
 
 
-@pytest.mark.parametrize("message", [None, CALL, Envelope(7, "tools/list")])
-@pytest.mark.parametrize("with_200", [False, True])
+@each_case("message", [None, CALL, Envelope(7, "tools/list")])
+@each_case("with_200", [False, True])
 def test_what_a_person_reads_of_a_denial_is_the_same_in_every_form(message, with_200):
     denied = Denied(Reason.POLICY_DENIED, client_text="Not this tool.")
     reply = denials(tell_with_200=with_200).reply(denied, HEAD, request_id=None, message=message)

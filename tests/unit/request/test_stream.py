@@ -29,6 +29,7 @@ from support.envoy_messages import (
     trailers_message,
 )
 from support.pipelines import AWS_MCP, NOW, TOKEN, Parts
+from support.tables import each_case
 
 ORDINARY = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"))
 
@@ -177,7 +178,7 @@ async def test_observability_mode_is_refused():
     assert only.status == 500
 
 
-@pytest.mark.parametrize(
+@each_case(
     "messages",
     [
         [body_message()],
@@ -231,7 +232,7 @@ async def test_upgrades_and_connect_are_refused_at_the_head(head):
     assert only.status == 400
 
 
-@pytest.mark.parametrize("path", ["/mcp/../x", "/mcp?X-Amz-Signature=1", "//mcp", "/a%2e%2e/..;/"])
+@each_case("path", ["/mcp/../x", "/mcp?X-Amz-Signature=1", "//mcp", "/a%2e%2e/..;/"])
 async def test_ambiguous_requests_are_a_400(path):
     (only,) = await drive(Parts(), headers_message(path=path))
     assert only.status == 400
@@ -242,10 +243,8 @@ async def test_a_body_over_the_limit_is_a_413():
     assert second.status == 413
 
 
-@pytest.mark.parametrize(
-    "path", ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"]
-)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@each_case("path", ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"])
+@each_case("method", ["GET", "HEAD"])
 async def test_the_resource_metadata_needs_no_token(path, method):
     (only,) = await drive(Parts(), headers_message(method=method, path=path, token=None, end_of_stream=True))
     assert only.status == 200
@@ -352,14 +351,14 @@ async def test_the_body_of_an_unsigned_payload_passes_while_its_upstream_is_obse
     assert third.response.response_headers is not None
 
 
-@pytest.mark.parametrize("method", ["TRACE", "post", "FO-O", "GET\xe9", "A" * 33])
+@each_case("method", ["TRACE", "post", "FO-O", "GET\xe9", "A" * 33])
 async def test_methods_that_cannot_be_signed_safely_are_a_400(method):
     (only,) = await drive(Parts(), headers_message(method=method))
     assert only.status == 400
 
 
-@pytest.mark.parametrize("target", [AWS_MCP, ORDINARY], ids=lambda target: target.name)
-@pytest.mark.parametrize("name", ["x-amzn-bedrock-agentcore-runtime-user-id", "x-http-method-override"])
+@each_case("target", [AWS_MCP, ORDINARY], ids=lambda target: target.name)
+@each_case("name", ["x-amzn-bedrock-agentcore-runtime-user-id", "x-http-method-override"])
 async def test_headers_that_speak_for_another_user_or_method_are_refused_by_name(name, target):
     (only,) = await drive(Parts(targets=[target]), headers_message(headers=[(name, "boss")]))
     assert only.status == 400
@@ -501,7 +500,7 @@ async def test_a_session_ends_when_its_key_is_no_longer_published():
     assert only.status == 401
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("status", "error_type", "exchanges"),
     [
         ("200", None, 1),

@@ -9,6 +9,7 @@ from extproc.ext_proc.envoy.external_processor_pb2 import ProcessingRequest
 from extproc.request.stream import Stream
 from support.envoy_messages import Seen, headers_message
 from support.pipelines import NOW, Parts
+from support.tables import each_case
 
 APP = "https://app.example"
 
@@ -37,7 +38,7 @@ def test_envoys_payload_is_read_only_when_asked_for():
     assert "sub" not in repr(head)
 
 
-@pytest.mark.parametrize("payload", ["text", 1, True, None, ["list"]])
+@each_case("payload", ["text", 1, True, None, ["list"]])
 def test_a_payload_that_is_no_object_is_none(payload):
     message = _with_payload(headers_message(), payload)
     assert decoding.decode(message, target_name=None, with_jwt_payload=True).head.jwt_payload is None

@@ -10,6 +10,7 @@ from extproc.head_memory.memory import FORGOTTEN
 from support.driven import drive
 from support.envoy_messages import NO_BODY, body_message, headers_message
 from support.pipelines import Parts
+from support.tables import each_case
 
 
 def head(request_id="id-1", **more):
@@ -76,7 +77,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
+@each_case("what", CHANGES)
 async def test_a_difference_is_denied_counted_and_ends_the_memory(what):
     parts = await known()
     memory = parts.pipeline.heads
@@ -99,7 +100,7 @@ async def test_nothing_is_remembered_where_the_configuration_says_so():
     assert len(parts.pipeline.heads) == 0
 
 
-@pytest.mark.parametrize(
+@each_case(
     "read",
     [
         str, bool, len, list, hash, json.dumps, "{}".format, lambda v: v == "", lambda v: v != "",

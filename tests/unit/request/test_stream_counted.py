@@ -17,6 +17,7 @@ from support.envoy_messages import (
     response_trailers_message,
 )
 from support.pipelines import Parts
+from support.tables import each_case
 
 GET = headers_message(method="GET", end_of_stream=True, body_mode=NO_BODY)
 
@@ -166,8 +167,8 @@ async def test_looking_at_a_body_keeps_the_trailers_mode_that_keeps_the_stream()
     assert answer.may_end
 
 
-@pytest.mark.parametrize("answers", ["never", "every"])
-@pytest.mark.parametrize("head", [GET, headers_message()], ids=["head alone", "continue"])
+@each_case("answers", ["never", "every"])
+@each_case("head", [GET, headers_message()], ids=["head alone", "continue"])
 async def test_the_answer_to_the_head_asks_for_the_end_of_the_response_however_envoy_is_configured(
     answers, head
 ):

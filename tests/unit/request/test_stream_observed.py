@@ -26,6 +26,7 @@ from support.envoy_messages import (
     response_message,
 )
 from support.pipelines import Parts, denial
+from support.tables import each_case
 from support.telemetry import GRANT, ListAudit, identity, record
 
 ROLE = "arn:aws:iam::123456789012:role/Admin"
@@ -102,7 +103,7 @@ async def test_where_the_body_decides_a_new_token_is_a_miss_and_a_known_one_a_hi
     assert {(event["mcp_method"], event["mcp_tool"]) for event in told()} == {("tools/call", "whoami")}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("message", "reason"),
     [
         (headers_message(token=None), "token_missing"),
@@ -279,7 +280,7 @@ async def test_in_another_body_mode_no_answer_is_asked_for_whether_the_head_is_k
         assert only.last
 
 
-@pytest.mark.parametrize("ends", ["denied", "left at the body", "left at the answer", "answered"])
+@each_case("ends", ["denied", "left at the body", "left at the answer", "answered"])
 async def test_whatever_becomes_of_a_request_it_does_not_wait_for_its_answer_for_ever(ends):
     parts = Parts(answers="every")
     stream = Stream(parts.pipeline, target_name=None)

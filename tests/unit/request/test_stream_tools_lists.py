@@ -26,6 +26,7 @@ from support.envoy_messages import (
     trailers_message,
 )
 from support.pipelines import Parts
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 JSON_TYPE = ("content-type", "application/json")
@@ -124,7 +125,7 @@ async def test_events_are_filtered_too():
     assert b'"rm"' not in body_of(filtered)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("head", "body"),
     [
         ((("content-type", "text/plain"),), listed("ls")),

@@ -20,6 +20,7 @@ from support.envoy_messages import (
     trailers_message,
 )
 from support.pipelines import NOW, Parts
+from support.tables import each_case
 
 CALL = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "x"}}).encode()
 LENGTH = ("content-length", str(len(CALL)))
@@ -41,7 +42,7 @@ def refusing(reason=Reason.NO_ROLE, **options):
     return parts
 
 
-@pytest.mark.parametrize(
+@each_case(
     "reason",
     [
         Reason.NO_ROLE,
@@ -87,7 +88,7 @@ async def test_a_revoked_user_gets_the_id_with_a_known_head_or_a_new_one():
         assert (second.status, json.loads(second.body)["id"]) == (403, 7)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("failure", "status"),
     [
         (Denied(Reason.TOKEN_EXPIRED), 401),
@@ -109,7 +110,7 @@ async def test_a_token_is_asked_for_at_once():
     assert (only.status, json.loads(only.body)["error"]["code"]) == (401, 10_401)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "length",
     [None, ("content-length", "0"), ("content-length", "-1"), ("content-length", "9" * 30),
      ("content-length", str(256 * 1024 + 1)), ("content-length", "5, 5"), ("content-length", "\u0661")],
@@ -187,7 +188,7 @@ async def test_one_token_takes_no_more_than_its_part_of_the_room():
     assert len(parts.pipeline.refusals.waiting) == 0
 
 
-@pytest.mark.parametrize("message", [trailers_message(), head(), b"noise", b""], ids=str)
+@each_case("message", [trailers_message(), head(), b"noise", b""], ids=str)
 async def test_whatever_comes_in_place_of_the_body_is_denied(message):
     parts = refusing()
     first, second = await drive(parts, head(), message)

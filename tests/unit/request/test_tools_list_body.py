@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.request.tools_list_body import EVENTS, JSON, MAX_TOOLS, UnreadableError, filtered
+from support.tables import each_case
 
 
 def answer(*names, identifier=1, **more):
@@ -53,7 +54,7 @@ def without(message, *names):
     return {name: value for name, value in message.items() if name not in names}
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [
         b"",
@@ -127,7 +128,7 @@ def test_unfinished_events_and_those_of_other_types_go():
         assert events_of(body) == [answer("a")]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "events",
     [
         [],

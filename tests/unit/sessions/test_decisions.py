@@ -13,6 +13,7 @@ from extproc.sessions import decisions
 from extproc.sessions.decisions import Decisions
 from extproc.sessions.session import Session
 from extproc.values import Grant, Identity
+from support.tables import each_case
 
 ROLE = "arn:aws:iam::123456789012:role/R"
 
@@ -166,7 +167,7 @@ def test_two_hundred_rules_over_thousands_of_groups_are_decided_within_the_budge
 PATHS = [("mcp", "arguments", "path"), ("mcp", "tool")]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "members",
     [
         {},
@@ -215,7 +216,7 @@ def test_what_no_rule_reads_makes_no_difference():
     assert decision_key(one, PATHS) == decision_key(two, PATHS)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "others",
     [
         Inputs({"headers": {"h": "1", "other": "\udc80"}}, {"arguments": {"x": {"y": "a"}}}),

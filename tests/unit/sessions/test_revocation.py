@@ -11,6 +11,7 @@ from extproc.errors import Denied, Reason
 from extproc.sessions.revocation import MAX_ENTRIES, DenyList, Revocation, Selector, revocation_policy
 from extproc.values import ChainedRole
 from support.credentials import HOUR, ROLE, START, FakeClock, Store, grant, session
+from support.tables import each_case
 
 ADMIN = "arn:aws:iam::123456789012:role/Admin"
 ALICE = session("a.l.1", claims={"jti": "j1"})
@@ -30,7 +31,7 @@ class Parts(Store):
         return self
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("selector", "ended"),
     [
         (Selector(subject="alice"), {ALICE.digest, ALICES_OTHER.digest}),
@@ -93,8 +94,8 @@ async def test_of_chained_roles_either_ends_the_credentials():
         assert parts.revocation.revoke(Selector(role_arn=role)).credentials == 1
 
 
-@pytest.mark.parametrize("selector", [Selector(subject="alice"), Selector(subject="alice", role_arn=ROLE)])
-@pytest.mark.parametrize("renewal", [False, True])
+@each_case("selector", [Selector(subject="alice"), Selector(subject="alice", role_arn=ROLE)])
+@each_case("renewal", [False, True])
 async def test_an_exchange_under_way_does_not_bring_back_what_is_dropped_meanwhile(renewal, selector):
     parts = Parts()
     if renewal:
@@ -178,7 +179,7 @@ def test_the_role_policy_ends_credentials_that_aws_has_handed_out(revoked_at):
     assert statement["Condition"] == {"DateLessThan": {"aws:TokenIssueTime": "2015-08-30T12:36:00Z"}}
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("selector", "reason"),
     [
         (Selector(subject=ALICE.identity.subject), Reason.REVOKED),

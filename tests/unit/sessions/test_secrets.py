@@ -8,6 +8,7 @@ import pytest
 
 from extproc.sessions.session import Authorized, Granted, LiveCredentials, Session
 from extproc.values import Credentials, Grant, Identity, SharedHeaders
+from support.tables import each_case
 
 CREDENTIALS = Credentials(
     access_key_id="ASIAEXAMPLE",
@@ -26,10 +27,8 @@ AUTHORIZED = Authorized(SESSION, Granted(GRANT), LIVE)
 SHARED = SharedHeaders((("x-amz-security-token", "tok3n"),))
 
 
-@pytest.mark.parametrize("value", [CREDENTIALS, SESSION, [SESSION], {"s": SESSION}, AUTHORIZED])
-@pytest.mark.parametrize(
-    "show", [repr, str, "{}".format, "%s".__mod__], ids=["repr", "str", "format", "percent"]
-)
+@each_case("value", [CREDENTIALS, SESSION, [SESSION], {"s": SESSION}, AUTHORIZED])
+@each_case("show", [repr, str, "{}".format, "%s".__mod__], ids=["repr", "str", "format", "percent"])
 def test_no_secret_shows(value, show):
     text = show((value,)) if show.__name__ == "__mod__" else show(value)
     assert "ASIAEXAMPLE" in text or "alice" in text
@@ -37,8 +36,8 @@ def test_no_secret_shows(value, show):
         assert secret not in text
 
 
-@pytest.mark.parametrize("value", [CREDENTIALS, SESSION, LIVE, AUTHORIZED, SHARED])
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@each_case("value", [CREDENTIALS, SESSION, LIVE, AUTHORIZED, SHARED])
+@each_case("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_credentials_refuse_to_be_pickled(value, protocol):
     with pytest.raises(TypeError):
         pickle.dumps(value, protocol)

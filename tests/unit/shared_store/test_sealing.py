@@ -17,6 +17,7 @@ from extproc.shared_store.keys import SecretError, ServerKeys, read_keys
 from extproc.shared_store.revocation_entries import RevocationTable, SharedRevocation
 from extproc.values import ChainedRole, Credentials, Identity
 from support.credentials import grant
+from support.tables import each_case
 
 KEYS, OTHER_KEYS = ServerKeys.of(b"s" * 32), ServerKeys.of(b"o" * 32)
 texts = st.text(max_size=50)
@@ -255,7 +256,7 @@ def test_a_table_has_one_of_each_selector():
     assert list(table) == []
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("conditions", "hits"),
     [
         ({"subject": "alice"}, True),

@@ -16,6 +16,7 @@ from extproc.signing.payload import payload_of
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target
 from extproc.values import RequestHead
+from support.tables import each_case
 
 CRC = frozenset({"x-amz-checksum-crc32"})
 PLAIN = Chunked(signed=False, length=None, trailers=frozenset(), content_encoding="")
@@ -39,7 +40,7 @@ def reason(call, *arguments):
     return denied.value.reason
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("name", "wanted"),
     [  # of "123456789": the check values of the catalogue of CRC algorithms, and of the RFCs
         ("crc32", "cbf43926"),
@@ -123,7 +124,7 @@ def test_signed_chunks_lose_their_signatures():
         assert decode(body, chunked) == (b"hello", (("x-amz-checksum-crc32", value.decode()),))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [
         b"", b"\r\n", b"0", b"0\r\n", b"5\r\nhello\r\n", b"5\r\nhello", b"5\r\nhell\r\n0\r\n\r\n",
@@ -145,7 +146,7 @@ def test_a_body_in_very_many_very_small_chunks_is_refused():
     assert reason(decode, frame(b"a" * 5000, size=1), PLAIN) is Reason.BODY_DIFFERS
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("length", "trailers", "sent"),
     [
         (4, (), ()),
@@ -165,7 +166,7 @@ def test_a_wrong_length_or_checksum_or_other_trailers_are_refused(length, traile
 CODING = ("content-encoding", "aws-chunked")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("headers", "wanted"),
     [
         ((CODING,), PLAIN),
@@ -190,7 +191,7 @@ def test_a_head_describes_its_body(headers, wanted):
     assert chunked_body(head(*headers), "decode") == wanted
 
 
-@pytest.mark.parametrize(
+@each_case(
     "headers",
     [
         (CODING, CODING),

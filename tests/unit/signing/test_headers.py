@@ -11,6 +11,7 @@ from extproc.signing.profiles import profile_of
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target
 from extproc.values import RequestHead
+from support.tables import each_case
 
 
 def target(service="s3", **settings):
@@ -40,19 +41,19 @@ S3_HEADERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*S3_HEADERS, "x-amz-what-aws-may-add-tomorrow"])
+@each_case("name", [*S3_HEADERS, "x-amz-what-aws-may-add-tomorrow"])
 def test_aws_headers_of_clients_are_signed_and_stay(name):
     assert sort((name, "v"), ("accept", "*/*")) == (((name, "v"),), (), 0)
 
 
-@pytest.mark.parametrize("service", ["dynamodb", "sqs", "lambda", "bedrock", "execute-api", "x"])
+@each_case("service", ["dynamodb", "sqs", "lambda", "bedrock", "execute-api", "x"])
 def test_they_are_for_every_ordinary_service(service):
     signed = sort(("x-amz-target", "Q.A"), ("x-amzn-bedrock-trace", "on"), service=service).signed
     assert signed == (("x-amz-target", "Q.A"), ("x-amzn-bedrock-trace", "on"))
 
 
-@pytest.mark.parametrize("service", ["aws-mcp", "bedrock-agentcore", "eks-mcp", "ecs-mcp"])
-@pytest.mark.parametrize("name", ["x-amz-target", "x-amz-meta-a", "x-amzn-anything", "x-amz-"])
+@each_case("service", ["aws-mcp", "bedrock-agentcore", "eks-mcp", "ecs-mcp"])
+@each_case("name", ["x-amz-target", "x-amz-meta-a", "x-amzn-anything", "x-amz-"])
 def test_mcp_services_refuse_unknown_headers_by_name(service, name):
     denied = refusal((name, "secret-value"), service=service)
     assert denied.reason is Reason.HEADER_REFUSED
@@ -72,15 +73,15 @@ def test_agentcore_accepts_the_headers_of_its_own_api_except_the_users_id():
         assert refusal((name, "boss"), service="bedrock-agentcore").reason is Reason.HEADER_REFUSED
 
 
-@pytest.mark.parametrize("service", ["s3", "aws-mcp"])
-@pytest.mark.parametrize("sign", [[], ["x-amz-*", "x-amzn-*"]])
-@pytest.mark.parametrize("name", sorted(REFUSED))
+@each_case("service", ["s3", "aws-mcp"])
+@each_case("sign", [[], ["x-amz-*", "x-amzn-*"]])
+@each_case("name", sorted(REFUSED))
 def test_headers_that_no_client_may_send_are_refused_whatever_is_signed(name, sign, service):
     assert refusal((name, "v"), service=service, sign_headers=sign).reason is Reason.HEADER_REFUSED
 
 
-@pytest.mark.parametrize("service", ["s3", "x", "aws-mcp", "bedrock-agentcore"])
-@pytest.mark.parametrize(
+@each_case("service", ["s3", "x", "aws-mcp", "bedrock-agentcore"])
+@each_case(
     "name",
     [
         "x_amz_date", "x-amz-security_token", "x.amz.security.token", "x_amzn_bedrock_agentcore_runtime_user_id",
@@ -100,8 +101,8 @@ def test_a_name_with_underscores_counts_as_it_is_where_that_makes_no_difference_
     assert sort(("x_amz_date", "v"), withhold_headers=["x_amz_*"]) == ((), ("x_amz_date",), 1)
 
 
-@pytest.mark.parametrize("name", sorted(ALWAYS_REPLACED))
-@pytest.mark.parametrize("settings", [{}, {"sign_headers": ["x-amz-*"]}, {"withhold_headers": ["x-amz-*"]}])
+@each_case("name", sorted(ALWAYS_REPLACED))
+@each_case("settings", [{}, {"sign_headers": ["x-amz-*"]}, {"withhold_headers": ["x-amz-*"]}])
 def test_headers_that_are_always_replaced_are_removed_and_not_counted(name, settings):
     assert sort((name, "theirs"), (name, "twice"), **settings) == ((), (name,), 0)
 
@@ -113,15 +114,13 @@ def test_a_header_that_names_the_user_of_a_call_is_accepted_only_where_it_is_con
     assert sort((name, "arn"), service="chime", sign_headers=[name]).signed == ((name, "arn"),)
 
 
-@pytest.mark.parametrize("name", ["x-amzn-oidc-data", "x-amzn-mtls-clientcert", "x-amzn-vpc-id"])
-@pytest.mark.parametrize("service", ["execute-api", "aws-mcp"])
+@each_case("name", ["x-amzn-oidc-data", "x-amzn-mtls-clientcert", "x-amzn-vpc-id"])
+@each_case("service", ["execute-api", "aws-mcp"])
 def test_what_load_balancers_write_about_a_user_is_withheld_and_counted(name, service):
     assert sort((name, "spoofed"), service=service) == ((), (name,), 1)
 
 
-@pytest.mark.parametrize(
-    "name", [*sorted(FORWARDED_UNSIGNED), "x-amzless", "x-am", "accept", "x-amz", "range"]
-)
+@each_case("name", [*sorted(FORWARDED_UNSIGNED), "x-amzless", "x-am", "accept", "x-amz", "range"])
 def test_other_headers_are_forwarded_as_they_are(name):
     for service in ("s3", "aws-mcp"):
         assert sort((name, "é\t"), (name, "v"), service=service) == ((), (), 0)
@@ -165,8 +164,8 @@ def test_a_repeated_header_is_ambiguous(name):
     assert name in denied.client_text
 
 
-@pytest.mark.parametrize("value", ["a\tb", "\t", "a\x0bb", "a\x00", "a\x7f", "é", "a\u00a0b"])
-@pytest.mark.parametrize("name", ["x-amz-meta-a", "content-type", "mcp-name"])
+@each_case("value", ["a\tb", "\t", "a\x0bb", "a\x00", "a\x7f", "é", "a\u00a0b"])
+@each_case("name", ["x-amz-meta-a", "content-type", "mcp-name"])
 def test_a_value_that_signers_read_differently_is_refused_by_its_name(name, value):
     denied = refusal((name, value), sign_headers=["mcp-*"])
     assert denied.reason is Reason.REQUEST_AMBIGUOUS
@@ -174,7 +173,7 @@ def test_a_value_that_signers_read_differently_is_refused_by_its_name(name, valu
     assert repr(value)[1:-1] not in denied.client_text
 
 
-@pytest.mark.parametrize("value", ["", " ", "a  b", "  a  ", '"a  b"', "a,b", "a;b=c"])
+@each_case("value", ["", " ", "a  b", "  a  ", '"a  b"', "a,b", "a;b=c"])
 def test_empty_values_and_spaces_are_signed_as_they_are_sent(value):
     assert sort(("x-amz-meta-a", value)).signed == (("x-amz-meta-a", value),)
 

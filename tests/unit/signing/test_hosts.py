@@ -1,12 +1,11 @@
 """Region, signing name and payload mode inferred from AWS host names."""
 
-import pytest
-
 from extproc.signing.hosts import default_payload, infer_scope
 from extproc.signing.sigv4 import Scope
+from support.tables import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("host", "region", "service"),
     [
         ("aws-mcp.us-east-1.api.aws", "us-east-1", "aws-mcp"),
@@ -35,7 +34,7 @@ def test_region_and_signing_name_are_inferred_from_aws_hosts(host, region, servi
     assert infer_scope(host) == Scope(region, service)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "host",
     [
         "vpce-0123-abc.execute-api.us-east-1.vpce.amazonaws.com",

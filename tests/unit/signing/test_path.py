@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
 from extproc.signing.path import MAX_PATH_LENGTH, forwardable
+from support.tables import each_case
 
 
 def refused(raw, *, slashes_matter=False):
@@ -16,7 +17,7 @@ def refused(raw, *, slashes_matter=False):
     return denied.value.reason
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("raw", "path", "query"),
     [
         ("/", "/", ""),
@@ -52,7 +53,7 @@ def test_the_path_is_kept_and_the_query_strictly_encoded_in_the_clients_order(ra
     assert forwardable(raw, slashes_matter=False) == (path, query)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "raw",
     [
         "",
@@ -141,7 +142,7 @@ def test_empty_segments_are_for_services_that_distinguish_them():
     assert refused("/bucket//../key", slashes_matter=True) is Reason.REQUEST_AMBIGUOUS
 
 
-@pytest.mark.parametrize(
+@each_case(
     "raw",
     ["/b/a%0Ab", "/b/%00", "/b/a%7Fb%1F", "/b/%09%0D%0A", "/b/%FF%FE"],
 )
@@ -149,7 +150,7 @@ def test_an_s3_key_may_hold_any_encoded_character(raw):
     assert forwardable(raw, slashes_matter=True) == (raw, "")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("raw", "slashes_matter", "named"),
     [
         ("/a b", False, "0x20"),
@@ -185,14 +186,14 @@ def test_a_signature_of_version_2_is_refused_for_s3():
     )
 
 
-@pytest.mark.parametrize(
+@each_case(
     "name",
     [
         "Algorithm", "Credential", "Date", "Expires", "Signature", "SignedHeaders", "Security-Token",
         "Content-SHA256", "S3session-Token", "Region-Set",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize(
+@each_case(
     "spelling",
     [
         "/?X-Amz-{0}=x",

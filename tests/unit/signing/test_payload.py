@@ -13,6 +13,7 @@ from extproc.signing.payload import _MOST_MEMBERS, LARGEST_MESSAGE, payload_of, 
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target
 from extproc.values import RequestHead
+from support.tables import each_case
 
 REGION = "eu-central-1"
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}'
@@ -33,7 +34,7 @@ def head(*headers, content_type="application/json"):
     return RequestHead("POST", "/mcp", "h.example", entries, True)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("before", "after"),
     [
         (
@@ -63,7 +64,7 @@ def test_the_region_is_inserted_and_every_other_byte_is_kept(before, after):
     assert with_default_region(before.encode(), REGION) == after.replace('"R"', f'"{REGION}"').encode()
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [
         b"",
@@ -150,9 +151,7 @@ def test_only_a_body_that_says_it_is_json_is_changed(headers):
     ).changed
 
 
-@pytest.mark.parametrize(
-    "name", ["content-encoding", "content-md5", "digest", "content-digest", "repr-digest"]
-)
+@each_case("name", ["content-encoding", "content-md5", "digest", "content-digest", "repr-digest"])
 def test_an_encoded_or_digested_body_is_left_alone(name):
     assert not payload_of(CALL, head=head((name, "x")), target=target()).changed
 
@@ -172,8 +171,8 @@ def test_no_body_shows():
     assert "hunter2" not in repr(payload_of(b"hunter2", head=head(), target=target()))
 
 
-@pytest.mark.parametrize("payload", ["signed", "unsigned"])
-@pytest.mark.parametrize("coding", ["", "gzip"])
+@each_case("payload", ["signed", "unsigned"])
+@each_case("coding", ["", "gzip"])
 def test_of_an_aws_chunked_body_the_decoded_one_is_sent_and_described(payload, coding):
     chunked = Chunked(signed=False, length=None, trailers=frozenset(), content_encoding=coding)
     decoded = payload_of(

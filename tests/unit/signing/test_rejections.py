@@ -14,6 +14,7 @@ from extproc.signing.rejections import (
     rejection,
 )
 from extproc.telemetry.state import ANSWERS
+from support.tables import each_case
 
 S3 = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>%b</Code><Message>m</Message></Error>'
 QUERY = (
@@ -21,7 +22,7 @@ QUERY = (
 )
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("body", "code"),
     [
         (S3 % b"ExpiredToken", "ExpiredToken"),
@@ -62,8 +63,8 @@ def test_no_body_raises_an_error(body):
     assert error_code(body) is None or len(error_code(body)) <= 64
 
 
-@pytest.mark.parametrize("status", [400, 403])
-@pytest.mark.parametrize(
+@each_case("status", [400, 403])
+@each_case(
     "content_type",
     [
         "application/xml",
@@ -75,12 +76,12 @@ def test_no_body_raises_an_error(body):
         "",
     ],
 )
-@pytest.mark.parametrize("length", [None, 300, LONGEST_BODY])
+@each_case("length", [None, 300, LONGEST_BODY])
 def test_short_errors_without_a_code_in_their_head_are_read(status, content_type, length):
     assert body_tells(UpstreamResponse(status, content_type=content_type, content_length=length))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "response",
     [
         UpstreamResponse(200, content_type="application/xml", content_length=300),
@@ -108,7 +109,7 @@ def test_signature_errors_that_the_head_names_are_read_for_their_cause(code):
     assert body_tells(UpstreamResponse(403, code, content_type="application/json", content_length=300))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("status", "code", "cause"),
     [
         (403, "InvalidAccessKeyId", Cause.CREDENTIALS),
@@ -145,7 +146,7 @@ CLOCKS = ["Signature expired: 2026 is now earlier than 2027", "Signature not yet
 MISMATCH = "The request signature we calculated does not match the signature you provided. Check your key"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("head", "body", "cause", "code"),
     [
         (None, S3 % b"SignatureDoesNotMatch", Cause.SIGNATURE, "SignatureDoesNotMatch"),

@@ -14,6 +14,7 @@ from extproc.signing.signer import Signer, SigningMemo
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target
 from extproc.values import Credentials, RequestHead
+from support.tables import each_case
 
 NOW = 1_440_938_160.0
 CREDENTIALS = Credentials(
@@ -77,15 +78,15 @@ UNSIGNED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", UNSIGNED)
+@each_case("name", UNSIGNED)
 def test_what_may_change_on_the_way_is_never_signed(name):
     plain, with_header = sign(), sign(headers=[(name, "anything")])
     assert with_header == plain
     assert signed_names(with_header) == ["host", "x-amz-date", "x-amz-security-token"]
 
 
-@pytest.mark.parametrize("name", ["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"])
-@pytest.mark.parametrize("target", [MCP, S3], ids=["mcp", "s3"])
+@each_case("name", ["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"])
+@each_case("target", [MCP, S3], ids=["mcp", "s3"])
 def test_the_clients_own_signature_headers_have_no_effect(name, target):
     assert sign(headers=[(name, "forged")], target=target) == sign(target=target)
 
@@ -95,7 +96,7 @@ def test_the_host_is_the_targets_and_not_the_authority():
     assert signature(sign(target=elsewhere)) != signature(sign())
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changed",
     [
         {"body": b"{} "},

@@ -3,7 +3,6 @@
 import hashlib
 import urllib.parse
 
-import pytest
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -14,6 +13,7 @@ from extproc.errors import Denied
 from extproc.signing import sigv4
 from extproc.signing.path import forwardable
 from extproc.signing.sigv4 import Scope
+from support.tables import each_case
 
 AT = "20150830T123600Z"
 ACCESS_KEY_ID = "AKIDEXAMPLE"
@@ -122,7 +122,7 @@ def test_a_timestamp_is_in_utc_and_to_the_second():
     assert sigv4.timestamp(1_440_938_160.999) == AT
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("path", "signed"),
     [
         ("", "/"),
@@ -144,7 +144,7 @@ def test_the_path_is_normalised_and_encoded_once_more(path, signed):
     assert sigv4.canonical_uri(path) == signed
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("path", "signed"),
     [("", "/"), ("/a%2Fb", "/a%2Fb"), ("/a//b/../c", "/a//b/../c"), ("/a%20b~", "/a%20b~")],
 )
@@ -152,7 +152,7 @@ def test_s3_paths_are_signed_as_sent(path, signed):
     assert sigv4.canonical_uri(path, normalize=False, double_encode=False) == signed
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("query", "signed"),
     [
         ("", ""),
@@ -369,9 +369,7 @@ def test_every_checkpoint_equals_botocores_for_s3(request):
     assert by_us(**request, s3=True) == by_botocore(S3SigV4Auth, **request)
 
 
-@pytest.mark.parametrize(
-    "path", ["/mcp", "/mcp/", "/a%2Fb", "/a%25b", f"/runtimes/{ARN}/invocations", "/a;b=c", "/a%3Bb"]
-)
+@each_case("path", ["/mcp", "/mcp/", "/a%2Fb", "/a%25b", f"/runtimes/{ARN}/invocations", "/a;b=c", "/a%3Bb"])
 def test_the_paths_that_matter_most_equal_botocores(path):
     request = {
         "method": "POST", "path": path, "query": "qualifier=DEFAULT", "body": b"{}",
@@ -391,7 +389,7 @@ def test_the_canonical_query_has_the_same_names_and_values(query):
     assert pairs(sigv4.canonical_query(query)) == pairs(query)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("path", "signed"),
     [
         ("/a/.", "/a/"),

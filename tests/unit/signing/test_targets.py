@@ -9,6 +9,7 @@ from extproc.signing.profiles import profile_of
 from extproc.signing.sigv4 import Scope
 from extproc.signing.targets import Target, TargetTable
 from extproc.values import RequestHead
+from support.tables import each_case
 
 SCOPE = Scope("us-east-1", "aws-mcp")
 
@@ -45,7 +46,7 @@ def test_a_name_that_is_not_configured_is_refused_even_if_a_prefix_fits(name):
     assert denied.value.reason is Reason.TARGET_UNKNOWN
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("path", "name"),
     [
         ("/aws", "aws"),
@@ -90,7 +91,7 @@ def test_several_targets_without_a_prefix_are_selected_by_their_hosts_only():
             table.select(head(authority=authority))
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("path", "stripped"),
     [
         ("/aws", "/"),
@@ -114,7 +115,7 @@ def test_without_a_prefix_nothing_is_stripped():
     assert target("aws").strip_prefix("/aws/mcp") == "/aws/mcp"
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("host", "scope"),
     [
         ("aws-mcp.us-east-1.api.aws", Scope("us-east-1", "aws-mcp")),
@@ -128,7 +129,7 @@ def test_region_and_service_are_inferred_from_known_aws_hosts(host, scope):
     assert infer_scope(host) == scope
 
 
-@pytest.mark.parametrize(
+@each_case(
     "host",
     [
         "",
@@ -150,7 +151,7 @@ def test_nothing_is_inferred_from_other_hosts(host):
     assert infer_scope(host) is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("service", "mcp", "takes"),
     [("aws-mcp", None, True), ("s3", None, False), ("s3", True, True), ("aws-mcp", False, False)],
 )
@@ -174,7 +175,7 @@ def test_a_target_without_a_prefix_owns_no_path():
     assert not Target(name="t", host="h.example", scope=Scope("us-east-1", "x")).owns("/")
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("service", "needs"),
     [("sqs", ("x-amz-target",)), ("sns", ()), ("lambda", ("x-amz-invocation-type",)), ("never-heard-of", ())],
 )
@@ -182,7 +183,7 @@ def test_services_need_the_headers_of_their_protocol(service, needs):
     assert profile_of(service).needs == needs
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("pattern", "name", "fits"),
     [
         ("x-amz-meta-*", "x-amz-meta-a", True),

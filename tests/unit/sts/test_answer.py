@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extproc.sts.answer import LEEWAY, UnusableAnswerError, check_document, credentials
 from extproc.sts.errors import denied
+from support.tables import each_case
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
@@ -47,8 +48,8 @@ def test_what_other_services_give_is_taken(parts):
     read({"Credentials": answer(**parts)["Credentials"]})
 
 
-@pytest.mark.parametrize("name", ["AccessKeyId", "SecretAccessKey", "SessionToken"])
-@pytest.mark.parametrize(
+@each_case("name", ["AccessKeyId", "SecretAccessKey", "SessionToken"])
+@each_case(
     "value",
     [
         "", " ", "a b", "a\n", "\na", "a\r\nx-evil: 1", "a\0", "a, Signature=1", "a,b", "ä", "\uff41", "\x7f", "\x80",
@@ -60,7 +61,7 @@ def test_a_part_that_is_not_what_it_should_be_is_refused(name, value):
         read(answer(**{name: value}))
 
 
-@pytest.mark.parametrize("value", ["AKIA/20150830", "AKIA-1", "AKIA=1", "A" * 129])
+@each_case("value", ["AKIA/20150830", "AKIA-1", "AKIA=1", "A" * 129])
 def test_an_access_key_id_has_letters_and_digits_only(value):
     with pytest.raises(UnusableAnswerError):
         read(answer(AccessKeyId=value))
@@ -79,13 +80,13 @@ def test_what_is_taken_can_be_put_into_a_header_whatever_comes(key, secret, toke
         assert not {" ", ","} & set(part)
 
 
-@pytest.mark.parametrize("ends_in", [-(10**9), -1, 0, 900 + LEEWAY + 1, 43_200, 10**9])
+@each_case("ends_in", [-(10**9), -1, 0, 900 + LEEWAY + 1, 43_200, 10**9])
 def test_an_end_that_is_past_or_later_than_was_asked_for_is_refused(ends_in):
     with pytest.raises(UnusableAnswerError):
         read(answer(ends_in=ends_in))
 
 
-@pytest.mark.parametrize("ends_in", [1, 60, 900, 900 + LEEWAY])
+@each_case("ends_in", [1, 60, 900, 900 + LEEWAY])
 def test_an_end_within_what_was_asked_for_is_taken(ends_in):
     assert read(answer(ends_in=ends_in)).expires_at == NOW.timestamp() + ends_in
 
@@ -103,7 +104,7 @@ def test_an_end_that_is_no_time_or_of_no_time_zone_is_refused(text):
         read(answer(Expiration=text))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "arn",
     [
         "arn:aws:sts::123456789012:assumed-role/Reader/bob",
@@ -118,7 +119,7 @@ def test_an_answer_for_another_role_session_is_refused(arn):
         read(answer(arn=arn))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "body",
     [
         b'<!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;</a>',

@@ -6,9 +6,10 @@ import pytest
 
 from extproc.sts.aws_clock import AwsClock
 from support.credentials import START, FakeClock
+from support.tables import each_case
 
 
-@pytest.mark.parametrize("ahead", [0, 1, -1, 4, -4])
+@each_case("ahead", [0, 1, -1, 4, -4])
 def test_small_differences_are_put_down_to_the_network(ahead):
     clock = AwsClock(system=FakeClock())
     clock.observe(formatdate(START + ahead, usegmt=True))
@@ -32,7 +33,7 @@ def test_a_clock_that_was_put_right_is_trusted_again():
     assert clock() == START
 
 
-@pytest.mark.parametrize(
+@each_case(
     "date",
     [None, "", "yesterday", "Sun, 99 Nov 2026 99:00:00 GMT", "\x00", formatdate(START + 7200, usegmt=True)],
 )

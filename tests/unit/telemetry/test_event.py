@@ -2,12 +2,12 @@
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.telemetry.event import event_of, render, trace_id
 from extproc.values import ChainedRole, Grant
+from support.tables import each_case
 from support.telemetry import GRANT, head, identity, record
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -135,7 +135,7 @@ def test_the_event_does_not_hold_the_head():
     assert not any(value is record().head or "canary" in repr(value) for value in event)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "header",
     [
         None,

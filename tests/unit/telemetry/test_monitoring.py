@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import jsonschema
-import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
@@ -13,11 +12,12 @@ from extproc.sts.exchange import EXCHANGE_OUTCOMES
 from extproc.telemetry.metrics import Metrics
 from extproc.token_exchange.errors import TOKEN_EXCHANGE_OUTCOMES
 from extproc.workers.metrics import WorkerHealth
+from support.tables import each_case
 from support.telemetry import SOURCES
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads((ROOT / "docs/monitoring/dashboard.json").read_text())
-ALERTS = yaml.safe_load((ROOT / "docs/monitoring/alerts.yaml").read_text())
+ALERTS = yaml.load((ROOT / "docs/monitoring/alerts.yaml").read_text(), yaml.CSafeLoader)
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 # Labels that the scrape and the supervisor add, and a variable whose value is any target.
 FROM_PROMETHEUS = {"instance", "worker"}
@@ -88,7 +88,7 @@ PANELS = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
+@each_case("name", RULES)
 def test_an_alert_uses_existing_metrics_and_is_explained(name):
     rule = RULES[name]
     assert list(problems(rule["expr"])) == []
@@ -113,7 +113,10 @@ def test_each_alert_has_a_section_in_the_runbook_and_each_section_an_alert():
 
 
 def test_each_alert_has_recorded_series_with_which_it_does_not_fire_and_then_does():
-    files = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "tests/series").glob("*.yaml")}
+    files = {
+        path.stem: yaml.load(path.read_text(), yaml.CSafeLoader)
+        for path in (ROOT / "tests/series").glob("*.yaml")
+    }
     assert sorted(files) == sorted(RULES)
     for name, document in files.items():
         assert document["rule_files"] == ["../../docs/monitoring/alerts.yaml"]
@@ -137,7 +140,7 @@ def test_the_runbook_names_only_what_exists():
         assert link in {name.lower() for name in RULES}, link
 
 
-@pytest.mark.parametrize("name", PANELS)
+@each_case("name", PANELS)
 def test_a_panel_uses_existing_metrics(name):
     assert list(problems(PANELS[name]["expr"])) == []
     shown = set(re.findall(r"\{\{(\w+)\}\}", PANELS[name]["legendFormat"]))
@@ -261,7 +264,7 @@ def test_panels_do_not_overlap():
     assert len(set(taken)) == len(taken)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "wrong",
     ["extproc_nothing", 'extproc_ready{pod="x"}', "sum by (user) (extproc_ready)",
      'extproc_requests_total{reason="no_such_reason"}'],

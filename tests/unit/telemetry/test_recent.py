@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.telemetry.recent import RecentEvents
+from support.tables import each_case
 
 
 def batch(*names):
@@ -47,7 +48,7 @@ def test_the_cursor_of_another_process_begins_with_the_oldest_event():
     assert (names(page), page.missed) == (["a", "b", "c"], True)
 
 
-@pytest.mark.parametrize("cursor", ["x", "-", "-1", "abc-", "abc-x", "abc--1"])
+@each_case("cursor", ["x", "-", "-1", "abc-", "abc-x", "abc--1"])
 def test_what_is_no_cursor_is_refused(cursor):
     with pytest.raises(ValueError, match="cursor"):
         RecentEvents().page(cursor, 1)

@@ -3,7 +3,6 @@
 import json
 from urllib.parse import parse_qs, parse_qsl
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from extproc.errors import Reason
 from extproc.token_exchange.client_authentication import Proof
 from extproc.token_exchange.errors import TOKEN_EXCHANGE_OUTCOMES, denied
 from extproc.token_exchange.form import RequestForm
+from support.tables import each_case
 
 PROOF = Proof(parameters={"client_id": "gateway", "client_secret": "s"})
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
@@ -66,7 +66,7 @@ def test_no_value_becomes_another_parameter(audience, scope, token):
     ]
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("status", "answer", "reason"),
     [
         (400, {"error": "invalid_grant"}, Reason.TOKEN_EXCHANGE_REFUSED),
@@ -104,7 +104,7 @@ def test_an_error_has_one_meaning(status, answer, reason):
     )
 
 
-@pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client", "invalid_target", "unknown_one"])
+@each_case("code", ["invalid_client", "unauthorized_client", "invalid_target", "unknown_one"])
 def test_a_fault_of_the_operator_names_the_next_step(code):
     assert "; " in denied(400, json.dumps({"error": code}).encode()).detail
 

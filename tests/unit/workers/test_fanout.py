@@ -10,6 +10,7 @@ from extproc.admin.v1 import admin_pb2
 from extproc.workers.fanout import FanOut
 from extproc.workers.revocations import RevocationLog
 from support.credentials import FakeClock
+from support.tables import each_case
 
 
 class FakeWorker:
@@ -106,7 +107,7 @@ async def test_status_covers_every_worker_even_if_it_does_not_serve_or_answer():
     ]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 100])
+@each_case("size", [1, 2, 3, 4, 7, 100])
 async def test_sessions_of_all_workers_are_listed_page_by_page_each_once(size):
     fan_out, _ = over(
         FakeWorker(1, "abcd"), FakeWorker(2), FakeWorker(3, "xyz", serves=False), FakeWorker(4, "bcq")
@@ -233,7 +234,7 @@ async def test_a_worker_that_does_not_answer_keeps_its_place_among_decisions():
     assert (list(page.events), page.next_cursor) == (["a"], "1:1,2:7")
 
 
-@pytest.mark.parametrize("cursor", ["x", "1", "1:", "x:1"])
+@each_case("cursor", ["x", "1", "1:", "x:1"])
 async def test_what_is_no_cursor_of_decisions_is_refused(cursor):
     fan_out, _ = over(FakeWorker(1))
     with pytest.raises(RefusedError, match="cursor"):

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.workers.spec import ListenSlice, WorkerSpec, split
+from support.tables import each_case
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("addresses", "workers", "slices"),
     [
         (["127.0.0.1:1"], 1, [ListenSlice(("127.0.0.1:1",))]),
@@ -21,7 +22,7 @@ def test_addresses_are_split_among_workers(addresses, workers, slices):
     assert split(addresses, workers) == slices
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("addresses", "workers", "message"),
     [
         (["unix:/a"], 2, "2 workers cannot share a Unix socket"),

@@ -1,13 +1,13 @@
 import json
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.policy.aws_cli.command import AwsCommand, parse
 from extproc.policy.aws_cli.table import commands
 from extproc.policy.aws_cli.words import LONGEST, MOST_PARTS, split
+from support.tables import each_case
 
 FOLDER = Path(__file__).parent
 RECORDED = [
@@ -32,7 +32,7 @@ def read(line):
     return command and [command.service, command.operation, command.region, command.profile]
 
 
-@pytest.mark.parametrize(("line", "expected"), RECORDED)
+@each_case(("line", "expected"), RECORDED)
 def test_a_command_means_what_the_cli_reads_or_is_unknown(line, expected):
     assert line in OF_VERSION_2 or read(line) in (expected, None)
 
@@ -43,7 +43,7 @@ def test_usual_commands_are_understood():
     assert all(read(line) for line in OF_VERSION_2)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "line",
     [
         "aws ec2 describe-instances | head",
