@@ -146,7 +146,7 @@ $(VENV)/.installed-mutants: requirements/mutants.txt $(STAMP)
 
 # The console in Chromium: pages, acts, attacks, screenshots (CONSOLE_SHOTS=1 writes tests/screenshots anew).
 console-test: $(VENV)/.installed-console-test
-	@$(BIN)/python -m pytest -m long tests/e2e/test_console.py $(ARGS)
+	@$(BIN)/python -m pytest -m long tests/e2e/test_console.py tests/e2e/test_console_load.py $(ARGS)
 
 $(VENV)/.installed-console-test: requirements/console-test.txt $(STAMP)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<

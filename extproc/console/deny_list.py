@@ -5,11 +5,15 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from extproc.console.access import CERTIFICATE, SOCKET, User
 from extproc.console.server_api import CallError, ServerApi
 from extproc.console.sessions import BrowserSessions
 
 _EVERY = 5.0  # seconds
+
+_log = structlog.get_logger(__name__)
 
 
 class DenyList:
@@ -24,18 +28,25 @@ class DenyList:
         self._entries: Sequence[Mapping[str, Any]] = ()
 
     async def refuses(self, user: User) -> bool:
-        """Return whether the server refuses this user now. Ends the sessions of all whom it refuses."""
+        """Return whether the server refuses this user now."""
+        await self.look()
+        return self._names(user)
+
+    async def look(self) -> None:
+        """Fetch the revocations, and end the sessions of users whom they name."""
         with contextlib.suppress(CallError):
             self._entries = (await self._api.call("ListRevocations"))["revocations"]
         self._sessions.end_those(self._names)
-        return self._names(user)
 
     async def follow(self) -> None:
-        """End sessions of users who are refused, until cancelled."""
+        """Look every few seconds, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY)
             if len(self._sessions):
-                await self.refuses(User(SOCKET, "", ""))
+                try:
+                    await self.look()
+                except Exception as error:  # noqa: BLE001 - one answer that cannot be read must not be the last
+                    _log.error("console_deny_list_failed", error=type(error).__name__)
 
     def _names(self, user: User) -> bool:
         return any(names(entry, user) for entry in self._entries)

@@ -57,8 +57,14 @@ class Docs:
         self._folder = folder
         # Without HTML: the files are ours, and need none.
         self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-        self.page = cache(self._page)
+        files = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.md"))
+        self.names = sorted(map(str, files), key=_depth)
+        self._rendered = cache(self._render)
         self.contents = cache(self._contents)
+
+    def page(self, name: str) -> str | None:
+        """Return the HTML of a page; None if there is none."""
+        return self._rendered(name) if name in self.names else None
 
     def _contents(self) -> list[tuple[str, str, list[tuple[str, str]]]]:
         """Return name and title of each folder's first page, and those of its other pages."""
@@ -77,16 +83,7 @@ class Docs:
             line = next((line for line in lines if line.startswith("# ")), "")
         return line.removeprefix("# ").replace("`", "").strip() or name
 
-    @property
-    def names(self) -> list[str]:
-        """Return the names of all pages, sorted."""
-        files = self._folder.rglob("*.md")
-        return sorted((str(path.relative_to(self._folder).with_suffix("")) for path in files), key=_depth)
-
-    def _page(self, name: str) -> str | None:
-        """Return the HTML of a page; None if there is none."""
-        if name not in self.names:
-            return None
+    def _render(self, name: str) -> str:
         tokens = self._markdown.parse((self._folder / f"{name}.md").read_text(encoding="utf-8"))
         for position, token in enumerate(tokens):
             if token.type == "heading_open":

@@ -4,7 +4,6 @@ Three independent guards are against requests that other sites make a browser se
 the origin as the browser states it (``Origin``, ``Sec-Fetch-Site``), and a token in each form.
 """
 
-from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -66,10 +65,10 @@ class Guard:
             sockets, which no page can make a browser connect to.
     """
 
-    def __init__(self, url: str, *, also: Collection[str] = (), any_loopback_port: bool = False) -> None:
+    def __init__(self, url: str, *, any_loopback_port: bool = False) -> None:
         self.is_https = url.startswith("https:")
         self._scheme = url.partition(":")[0]
-        self._hosts = frozenset({urlsplit(url).netloc, *also})
+        self._host = urlsplit(url).netloc
         self._any_loopback_port = any_loopback_port
 
     def check(self, method: str, headers: Headers) -> None:
@@ -97,7 +96,7 @@ class Guard:
             raise RefusedError(403, "The request comes from another site.")
 
     def _is_own(self, host: str) -> bool:
-        if host in self._hosts:
+        if host == self._host:
             return True
         if not self._any_loopback_port:
             return False

@@ -28,6 +28,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("extproc.console"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

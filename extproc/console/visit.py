@@ -69,9 +69,9 @@ class Visit:
         """Return a parameter of the URL without the spaces around it; an empty string if it is not there."""
         return self.request.query_params.get(name, "").strip()
 
-    def html(self, template: str, *, status: int = 200, **values: Any) -> Response:
+    def html(self, template: str, **values: Any) -> Response:
         """Return a page or a fragment."""
-        return HTMLResponse(self.render(template, **values), status_code=status)
+        return HTMLResponse(self.render(template, **values))
 
     def render(self, template: str, **values: Any) -> str:
         """Return HTML."""

@@ -3,6 +3,10 @@
 ``python -m bench.instructions`` starts the real server (gRPC listener, engine, telemetry) under valgrind, opens
 sessions, and counts 300 requests of one user and of many in turn. Only STS is answered in the process: a warm
 request does not ask it.
+
+``--console`` counts requests without a console and with one that asks as it does while its pages are open; and what
+one look of the console costs, which comes by the clock and not with requests. The audit log's thread writes as much
+at a time as there is, so its cost differs from run to run by more than the console's: requests are counted without it.
 """
 
 import argparse
@@ -23,7 +27,9 @@ import grpc
 from bench import callgrind
 from bench.messages import BODY_MESSAGE, head_message
 from bench.rig import COUNTED, Rig
+from extproc.admin.client import AdminClient
 from extproc.commands.serve import tune_interpreter
+from extproc.grpc_server.channel import connect
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _UNCOUNTED = {
@@ -35,16 +41,27 @@ _UNCOUNTED = {
 """A target whose open requests are not counted: its streams end with the answer."""
 KINDS = ("uncounted", "counted")
 _WARM_UP = 150  # requests before those that are counted
+_LOOK_EVERY = 30  # requests: the console looks two and a half times a second
+_LOOKS = 20
+_NAMES = {
+    "uncounted": "uncounted target",
+    "counted": "counted target",
+    "unwatched": "counted target, without a console",
+    "watched": "counted target, with a console",
+    "looks": "one look of the console",
+}
 _COMMITTED = Path(__file__).parents[2] / "bench" / "instructions.json"
 
 
-async def _serve(directory: Path, users: int, *, uncounted: bool) -> None:
+async def _serve(directory: Path, users: int, kind: str) -> None:
     """Serve on a Unix socket until SIGTERM; write the users' tokens first."""
+    admin_grpc = f"unix:{directory}/admin.sock" if kind in ("watched", "looks") else None
     rig = Rig(
         directory,
-        listen={"grpc": f"unix:{directory}/grpc.sock", "admin": None},
+        listen={"grpc": f"unix:{directory}/grpc.sock", "admin": None, "admin_grpc": admin_grpc},
+        audit={"output": f"{directory}/audit.log" if kind == "looks" else None},
         observe_upstream="never",  # so that every request costs the same
-        targets=[_UNCOUNTED if uncounted else COUNTED],
+        targets=[_UNCOUNTED if kind == "uncounted" else COUNTED],
     )
     (directory / "tokens.json").write_text(json.dumps([rig.token("ES256") for _ in range(users)]))
     tune_interpreter()
@@ -77,10 +94,10 @@ class _Server:
         next(answers)
         body_asked_for.set()
         assert b"AWS4-HMAC-SHA256" in next(answers), "a signed request was expected"
-        if self._kind == "counted":
-            answers.cancel()  # the stream stays until Envoy ends it
-        else:
+        if self._kind == "uncounted":
             assert next(answers, None) is None, "the stream was to end"
+        else:
+            answers.cancel()  # the stream stays until Envoy ends it
 
     def counting(self, *, on: bool) -> None:
         """Count from now on, or no longer."""
@@ -94,20 +111,51 @@ class _Server:
         return callgrind.by_library(self._counts.read_text(errors="replace"))
 
 
+class _Console:
+    """Calls the admin API as the console does while its pages are open."""
+
+    def __init__(self, directory: Path, *, decisions: bool) -> None:
+        self._client = AdminClient(connect(f"unix:{directory}/admin.sock"))
+        self._decisions = decisions
+        self._cursor = ""
+
+    def look(self) -> None:
+        """Fetch new decisions, the status and the metrics."""
+        if self._decisions:
+            page = self._client.call("ListDecisions", {"cursor": self._cursor, "limit": 1000})
+            self._cursor = page["next_cursor"]
+        for method in ("GetStatus", "GetMetrics"):
+            self._client.call(method, {})
+
+
 def count(users: int, requests: int, kind: str) -> dict[str, Any]:
-    """Return the instructions of one warm request of ``users`` in turn, in all and by library."""
+    """Return the instructions of one warm request of ``users`` in turn, in all and by library.
+
+    ``kind``: ``counted`` and ``uncounted`` targets; ``unwatched`` and ``watched``, a counted target without a
+    console and with one, whose looks fall between the counted requests; ``looks``, which counts these alone.
+    """
     with tempfile.TemporaryDirectory() as name:
         server = _Server(Path(name), users, kind)
         try:
+            console = _Console(Path(name), decisions=kind == "looks")
             heads = [head_message(token) for token in server.tokens]
             for head in heads:
                 server.request(head)
             turn = itertools.cycle(heads)
             for _ in range(max(_WARM_UP, 2 * users)):
                 server.request(next(turn))
+            requests = _LOOKS if kind == "looks" else requests
             server.counting(on=True)
-            for _ in range(requests):
-                server.request(next(turn))
+            for number in range(requests):
+                if kind in ("unwatched", "watched") and number % _LOOK_EVERY == 0:
+                    server.counting(on=False)
+                    if kind == "watched":
+                        console.look()
+                    server.counting(on=True)
+                if kind == "looks":
+                    console.look()
+                else:
+                    server.request(next(turn))
             server.counting(on=False)
         finally:
             counts = server.stop()
@@ -120,7 +168,7 @@ def count(users: int, requests: int, kind: str) -> dict[str, Any]:
 
 def name_of(users: int, kind: str) -> str:
     """What a count is called."""
-    return f"{users} users, {kind} target"
+    return f"{users} users, {_NAMES[kind]}"
 
 
 def main() -> None:
@@ -130,13 +178,15 @@ def main() -> None:
     parser.add_argument("--users", type=int, nargs="+", default=[1])
     parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--write", action="store_true", help=f"keep the counts in {_COMMITTED.name}")
+    parser.add_argument("--console", action="store_true", help="without a console, and with one")
     given = parser.parse_args()
     if given.serve:
         _, directory, users, kind = given.serve
-        asyncio.run(_serve(Path(directory), int(users), uncounted=kind == "uncounted"))
+        asyncio.run(_serve(Path(directory), int(users), kind))
         return
     committed = json.loads(_COMMITTED.read_text()) if _COMMITTED.exists() else {}
-    for kind, users in itertools.product(KINDS, given.users):
+    kinds = ("unwatched", "watched", "looks") if given.console else KINDS
+    for kind, users in itertools.product(kinds, given.users):
         row = count(users, given.requests, kind)
         name = name_of(users, kind)
         before = committed.get(name, {}).get("instructions")

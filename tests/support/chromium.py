@@ -1,6 +1,7 @@
 """A real browser for the console's tests, which notes whatever a page does that it should not."""
 
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,17 +13,28 @@ playwright = pytest.importorskip(
 )
 axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="make console-test")
 
-image, image_chops, image_stat = (
-    pytest.importorskip(f"PIL.{name}", reason="make console-test")
-    for name in ("Image", "ImageChops", "ImageStat")
+image, image_chops = (
+    pytest.importorskip(f"PIL.{name}", reason="make console-test") for name in ("Image", "ImageChops")
 )
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 SIZES = [("light", 1400), ("dark", 1400), ("light", 400), ("dark", 400)]
 IMAGES = Path(__file__).parents[1] / "screenshots"
+FONTS = IMAGES / "fonts.json"
+SAME_FONTS, OTHER_FONTS = 6, 0.32
+"""How much of a screenshot may differ from the committed one: cells, with the fonts of the machine that took it (a
+button is twelve); and a share of all cells with other fonts, which break lines elsewhere: pages in serif and in
+monospace letters differ by 0.01 to 0.30, pages without the style sheet by 0.35 and more."""
+
 IN_DOCS = Path(__file__).parents[2] / "docs/images/console"
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.eyJ")
+_CELL = 16  # pixels
+_ALIKE = 8  # of 255: the difference of brightness that counts; a card and the page behind it differ by 9
+_VOLATILE = (
+    "time, .frame svg, .scale, .legends, .tile .value, .tile .more, .bars span, meter, .n, .facts dd, code,"
+    " pre.claims, #acts, #sessions td *, table:has([data-label=Number])"
+)
 _SERIOUS = ("serious", "critical")
 
 
@@ -96,13 +108,49 @@ def tokens_in(text):
     return _JWT.findall(text)
 
 
-def difference(one: bytes, other: bytes) -> float:
-    """Return how much two screenshots differ, 0 to 1, in their layout: details are blurred away."""
+def steady(page):
+    """Hide what differs each time: times, ids, figures, curves, and sessions, which have no order. Nothing new comes."""
+    page.evaluate(
+        """selector => {
+          dispatchEvent(new Event('pagehide'));  // the streams end
+          for (const each of document.querySelectorAll(selector)) each.style.visibility = 'hidden';
+        }""",
+        _VOLATILE,
+    )
+
+
+def difference(one: bytes, other: bytes) -> int:
+    """Return how many cells of 16 pixels are not as bright in one screenshot as in the other.
+
+    Letters are blurred away, so that another number in a place is alike, and a missing button is not.
+    """
     pictures = [image.open(io.BytesIO(each)).convert("L") for each in (one, other)]
+    size = pictures[0].width // _CELL, pictures[0].height // _CELL
     if pictures[0].size != pictures[1].size:
-        return 1.0
-    small = [picture.resize((picture.width // 16, picture.height // 16)) for picture in pictures]
-    return image_stat.Stat(image_chops.difference(*small)).mean[0] / 255
+        return size[0] * size[1]
+    cells = [picture.resize(size, image.Resampling.BOX) for picture in pictures]
+    return sum(image_chops.difference(*cells).histogram()[_ALIKE:])
+
+
+def fonts(page):
+    """Return how wide this machine's fonts are."""
+    return page.evaluate(
+        """() => {
+          const canvas = document.createElement('canvas').getContext('2d');
+          return [getComputedStyle(document.body).fontFamily, 'monospace'].map(family => {
+            canvas.font = `15px ${family}`;
+            return Math.round(canvas.measureText('Sphinx of black quartz, judge my vow 0123456789').width);
+          });
+        }"""
+    )
+
+
+def tolerance(page):
+    """Return how many cells of a screenshot may differ on this machine."""
+    if fonts(page) == json.loads(FONTS.read_text()):
+        return SAME_FONTS
+    size = page.viewport_size
+    return round(OTHER_FONTS * size["width"] * size["height"] / _CELL**2)
 
 
 def smaller(shot: bytes) -> bytes:

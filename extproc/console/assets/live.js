@@ -92,7 +92,8 @@ async function submit(form) {
     if (!answer.ok) throw new Error();
     insert(target, "replace", await answer.text());
     const card = target.closest(".card");
-    if (card.getBoundingClientRect().top < 0 || card.getBoundingClientRect().top > innerHeight / 2) card.scrollIntoView();
+    const { top } = card.getBoundingClientRect();
+    if (top < 0 || top > innerHeight / 2) card.scrollIntoView(); // the button is at the end of a long form
   } catch {
     stale();
   }
@@ -107,7 +108,8 @@ for (const form of document.querySelectorAll("form[data-fragment]")) {
 document.addEventListener("click", (event) => {
   const row = event.target.closest(".rows tbody tr");
   if (!row || event.target.closest("a, button, form") || String(getSelection())) return;
-  row.querySelector("a")?.dispatchEvent(new MouseEvent("click", { ctrlKey: event.ctrlKey, metaKey: event.metaKey, bubbles: false, cancelable: true }));
+  const { ctrlKey, metaKey } = event; // for another tab
+  row.querySelector("a")?.dispatchEvent(new MouseEvent("click", { ctrlKey, metaKey, cancelable: true }));
 });
 
 // A minute is asked for in the viewer's zone, and sent with its offset from UTC.

@@ -22,7 +22,7 @@ async def policy(visit: Visit) -> Response:
     parts = visit.parts
     hits = dict(parts.history.counts("mapping", Filter(outcome="allow"), size=10_000))
     allowed = sum(hits.values())
-    reasons = dict(parts.history.counts("reason", Filter(outcome="deny"), size=1000))
+    reasons = parts.history.counts("reason", Filter(outcome="deny"), size=1000)
     return visit.html(
         "policy.html",
         rules=[_rule(entry) | {"hits": hits.get(entry.name, 0)} for entry in parts.policy.rules],
@@ -30,15 +30,10 @@ async def policy(visit: Visit) -> Response:
         fallback=parts.policy.fallback_role_arn,
         fallback_hits=hits.get("", 0),
         allowed=allowed,
-        denied=[
-            (reason, reasons[reason], of_reason(reason))
-            for reason in reasons
-            if of_reason(reason) == "policy"
-        ],
+        denied=[(reason, count) for reason, count in reasons if of_reason(reason) == "policy"],
         findings=_findings(visit),
         cost=review.cost(parts.policy),
         same=await _is_running(visit),
-        any=parts.history.begins() is not None,
         shadow=await _shadow(visit),
     )
 

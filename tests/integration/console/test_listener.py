@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import ssl
@@ -117,6 +118,66 @@ console: {{socket_user: operator}}
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"operator" in answer
     assert not path.exists()
+
+
+RAW = {
+    "two lengths": (
+        "POST /revoke HTTP/1.1\r\n{host}Content-Length: 0\r\nContent-Length: 5\r\n\r\nabcde",
+        [400],
+    ),
+    "an unknown coding": ("POST /revoke HTTP/1.1\r\n{host}Transfer-Encoding: xchunked\r\n\r\n", [400]),
+    "two hosts": ("GET / HTTP/1.1\r\n{host}Host: evil.example\r\n\r\n", [400]),
+    "no host": ("GET / HTTP/1.1\r\n\r\n", [400]),
+    "no host, as in HTTP/1.0": ("GET / HTTP/1.0\r\n\r\n", [421]),
+    "a space before the colon": ("GET / HTTP/1.1\r\nHost : x\r\n\r\n", [400]),
+    "NUL in a header": ("GET / HTTP/1.1\r\n{host}X: a\0b\r\n\r\n", [400]),
+    "another authority in the target": ("GET http://evil.example/login HTTP/1.1\r\n{host}{close}", [303]),
+    "a request within another": (
+        (
+            "POST /revoke HTTP/1.1\r\n{host}Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "0\r\n\r\nGET /sessions HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+        ),
+        [403, 421],
+    ),
+    "another name in the second request": (
+        "GET /assets/icon.svg HTTP/1.1\r\n{host}\r\nGET / HTTP/1.1\r\nHost: evil.example\r\n{close}",
+        [200, 421],
+    ),
+    "a websocket": (
+        (
+            "GET /events/decisions HTTP/1.1\r\n{host}Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{upgrade}"
+        ),
+        [303],
+    ),
+    "HTTP/2 in clear text": ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [421, 400]),
+}
+
+
+async def test_no_bytes_are_two_requests_or_a_request_under_another_name():
+    (port,) = free_ports(1)
+    text = f"""
+listen: {{console: "127.0.0.1:{port}", admin_grpc: "unix:/run/a.sock"}}
+console: {{oidc: {{client_id: c}}, matcher: "true"}}
+"""
+
+    def ask(request):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(request.encode())
+            client.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                return b"".join(iter(lambda: client.recv(65536), b""))
+        return b""
+
+    async with serving(text):
+        for name, (request, expected) in RAW.items():
+            filled = request.replace("{host}", f"Host: 127.0.0.1:{port}\r\n")
+            filled = filled.replace("{close}", "Connection: close\r\n\r\n")
+            filled = filled.replace("{upgrade}", "Connection: Upgrade\r\n\r\n")
+            answer = await asyncio.to_thread(ask, filled)
+            assert [int(code) for code in re.findall(rb"HTTP/1.1 (\d+)", answer)] == expected, name
+            assert b"evil.example" not in answer, name
+            assert b"101 " not in answer, name
 
 
 async def test_an_address_in_use_is_named():

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from extproc.admin.client import CallError
+from extproc.console import deny_list
 from extproc.console.access import CERTIFICATE, SOCKET, User
 from extproc.console.deny_list import names
 from extproc.console.history import Filter
@@ -15,6 +16,14 @@ from extproc.values import Identity
 from support.console import HOST, ISSUER, Site
 
 FRAGMENT = {"x-console-fragment": "1"}
+
+
+async def until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it has not happened")
 
 
 async def test_an_operator_whom_the_gateway_refuses_takes_nothing_back_and_is_logged_out(tmp_path):
@@ -41,6 +50,20 @@ async def test_sessions_of_refused_operators_end_without_a_click_and_others_stay
     assert len(site.web._sessions) == 1
     site.client.failure = CallError("UNAVAILABLE: not there", refused=False)
     assert await site.web.deny_list.refuses(refused), "the last known ones hold"
+
+
+async def test_the_deny_list_is_looked_at_again_after_an_answer_that_cannot_be_read(tmp_path, monkeypatch):
+    site = Site(tmp_path)
+    user = site.log_in("operators", name="mallory")
+    site.service._state.revocation.revoke(Selector(subject="mallory"), deny_until=site.now + 600)
+    monkeypatch.setattr(deny_list, "_EVERY", 0.01)
+    site.client.failure = RuntimeError("a bug")
+    follow = asyncio.create_task(site.web.deny_list.follow())
+    await until(lambda: site.client.calls)
+    site.client.failure = None
+    await until(lambda: len(site.web._sessions) == 0)
+    follow.cancel()
+    assert site.web._sessions.find(next(iter(site.cookies.values()))) is None, user
 
 
 @pytest.mark.parametrize(
