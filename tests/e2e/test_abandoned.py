@@ -68,7 +68,7 @@ def connect(stack):
 def test_a_client_that_leaves_during_the_exchange_and_the_next_request_has_its_result(own_stack):
     token = own_stack.token("demo-admin")
     before = counted(own_stack, "deciding")
-    own_stack.control("sts", "faults", {"mode": "slow", "delay": 1, "count": 1})
+    own_stack.control("sts", "faults", {"mode": "slow", "delay": 1.5, "count": 1})
     asked = exchanges(own_stack)
     with connect(own_stack) as client:
         client.sendall(head("GET", "/echo/left", token))

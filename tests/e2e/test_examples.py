@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from extproc import config
 from extproc.cli import main
+from extproc.demo.settings import extproc_yaml
 from extproc.demo.stack import find_program
 from extproc.envoyconf.istio import render_istio
 from extproc.envoyconf.options import EnvoyOptions
@@ -97,15 +98,27 @@ def _with_files(path, directories):
     return yaml.safe_load(text)
 
 
+@pytest.fixture(scope="module")
+def services(tmp_path_factory):
+    """A stack without its server and its Envoy."""
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    try:
+        stack.start_services()
+        yield stack
+    finally:
+        stack.stop()
+
+
 @pytest.fixture(params=EXAMPLES)
-def example_stack(request, tmp_path, tls_directories):
+def example_stack(request, services, tmp_path, tls_directories):
     """The stack under an example's own two files; only addresses, issuer and roles are the stack's."""
+    stack = services
     folder = ROOT / "envoy" / request.param
     example = yaml.safe_load((folder / "extproc.yaml").read_text())
     sockets = {"grpc": None}
 
-    def adjust(text):
-        stacks = yaml.safe_load(text)
+    def settings():
+        stacks = yaml.safe_load(extproc_yaml(stack.addresses))
         ours = {**example, **{key: stacks[key] for key in stacks if key != "targets"}}
         if "shared" in example.get("cache", {}):  # without a store: then nothing is shared
             secret = tmp_path / "secret"
@@ -117,7 +130,7 @@ def example_stack(request, tmp_path, tls_directories):
             sockets["grpc"] = ours["listen"]["grpc"] = f"unix:{tmp_path}/s"
         return yaml.safe_dump(ours)
 
-    def adjust_envoy(_rendered):
+    def bootstrap():
         document = _with_files(folder / "envoy.yaml", tls_directories)
         at = stack.addresses
         _move(document["admin"]["address"], at.envoy_admin)
@@ -138,11 +151,20 @@ def example_stack(request, tmp_path, tls_directories):
                 place["endpoint"]["address"]["pipe"]["path"] = sockets["grpc"].removeprefix("unix:")
         return yaml.safe_dump(document)
 
-    unused = EnvoyOptions(extproc_cert="/unused", extproc_key="/unused")  # the example's own is run
-    stack = Stack(tmp_path, adjust=adjust, adjust_envoy=adjust_envoy, envoy_options=unused)
     stack.prefix = PREFIX.get(request.param, "")
-    with stack:
+    stack.control("mcp", "reset", {})
+    (stack.directory / "extproc.yaml").write_text(settings())
+    (stack.directory / "envoy.yaml").write_text(bootstrap())
+    try:
+        for part in ("extproc", "envoy"):
+            stack.start_part(part)
+        for part in ("extproc", "envoy"):
+            stack.wait_ready(part)
         yield stack
+    finally:
+        for part in ("envoy", "extproc"):
+            if part in stack.processes:
+                stack.stop_part(part)
 
 
 def _move(address, to):
