@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
@@ -39,9 +41,11 @@ class SettingText(BaseModel):
         return f"{text} ({self.unit})" if self.unit else text
 
 
+@cache
 def texts() -> Mapping[str, Mapping[str, SettingText]]:
     """Return the texts by section (a model's name) and key."""
-    document = yaml.safe_load((resources.files(__package__) / "settings.yaml").read_text(encoding="utf-8"))
+    text = (resources.files(__package__) / "settings.yaml").read_text(encoding="utf-8")
+    document = yaml.load(text, _Loader)  # noqa: S506 - a safe one
     return {
         section: {key: SettingText.model_validate(entry) for key, entry in entries.items()}
         for section, entries in document.items()

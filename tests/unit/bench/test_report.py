@@ -85,6 +85,7 @@ RESULTS = {
     },
     "growth": {
         "users": [[1, [38.0, 37.0, 39.0]], [10_000, [52.0, 50.0, 60.0]]],
+        "sessions": [[1, [38.0, 37.0, 39.0]], [10_000, [39.0, 38.0, 40.0]]],
         "mappings": [[0, [38.0, 37.0, 39.0], [70.0, 69.0, 75.0]], [200, [38.0, 37.0, 39.0], [9e4, 8e4, 1e5]]],
         "bodies": [[1024, [39.0, 38.0, 40.0]]],
         "forms": {"mappings": 200, "rows": [["a || b", 20, "Grant", [100.0, 90.0, 110.0]]]},
@@ -117,7 +118,7 @@ def test_throughput_is_judged_by_the_fastest_noop_of_the_same_round():
 
 def test_latency_is_judged_by_the_same_noop():
     seen = verdicts(results())
-    assert seen["p50 at one connection", False] == ("1.20 (1.20-1.20)", True)
+    assert seen["p50 at one connection", False] == ("1.20 (1.20-1.20)", False)
     assert seen["p99 under load", False] == ("1.20 (1.20-1.20)", True)
 
 

@@ -249,7 +249,7 @@ def test_a_half_that_is_needed_only_where_the_other_fails_is_decisive(run):
     assert "low: claims.level < 3: never decisive" in result.output
 
 
-def test_sixty_rules_and_three_hundred_cases_take_seconds(run):
+def test_sixty_rules_and_a_hundred_cases_take_seconds(run):
     rules = [
         {
             "name": f"r{n}",
@@ -261,7 +261,7 @@ def test_sixty_rules_and_three_hundred_cases_take_seconds(run):
     settings = {**SETTINGS, "role_mappings": rules, "ceilings": []}
     cases = [
         {**case({"mapping": f"r{n % 60}"}, {"groups": [f"g{n % 60}"], "level": 9}), "name": f"c{n}"}
-        for n in range(300)
+        for n in range(100)
     ]
     began = time.process_time()
     result = run(cases, "--coverage", settings=settings)

@@ -196,7 +196,7 @@ def changed(changes):
 
 def findings(tmp_path, document):
     path = tmp_path / "extproc.yaml"
-    path.write_text(yaml.safe_dump(document))
+    path.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper))
     result = CliRunner().invoke(main, ["check", "--config", str(path)])
     prefix = "error: " if result.exit_code else ""
     assert result.exit_code in (0, 2)

@@ -86,7 +86,7 @@ def test_a_way_ends_as_its_recipe_says(recipe, way, keys):
     if way.bearer == way.for_sts:
         assert any("STS compares" in note for note in found["notes"])
     assert message == way.refused.sts
-    said = denied({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}})
+    said = denied(400, code, message)
     assert said.reason == way.refused.reason
     assert way.refused.message in said.detail
 
