@@ -52,10 +52,10 @@ class KeySet:
 
     keys: tuple[VerificationKey, ...]
     refused: tuple[str, ...]
-    _thumbprints: frozenset[bytes] = field(init=False, repr=False, compare=False)
+    thumbprints: frozenset[bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_thumbprints", frozenset(key.thumbprint for key in self.keys))
+        object.__setattr__(self, "thumbprints", frozenset(key.thumbprint for key in self.keys))
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey | None:
         """Return the key for a token header; without a ``kid`` only if exactly one key fits the algorithm."""
@@ -67,10 +67,6 @@ class KeySet:
     def has_kid(self, kid: str | None) -> bool:
         """Return whether a key of this name exists, for any algorithm."""
         return kid is None or any(key.kid == kid for key in self.keys)
-
-    def contains(self, thumbprint: bytes) -> bool:
-        """Return whether the key with this thumbprint is in the set."""
-        return thumbprint in self._thumbprints
 
 
 class KeyDocumentError(Exception):

@@ -266,9 +266,10 @@ class Verifier:
         if trusted.keys is None:
             return jwt_payload is not None and is_same_token(identity.claims, jwt_payload)
         keys = trusted.keys.current()
-        if keys is None or identity.key_thumbprint is None or not keys.contains(identity.key_thumbprint):
+        if keys is None or identity.key_thumbprint not in keys.thumbprints:
             return False
-        return identity.exchange_key_thumbprint is None or keys.contains(identity.exchange_key_thumbprint)
+        exchanged = identity.exchange_key_thumbprint
+        return exchanged is None or exchanged in keys.thumbprints
 
     def _hint(self, unverified_issuer: object) -> str:
         """Return a remark on a configured issuer that differs by a slash at the end only."""

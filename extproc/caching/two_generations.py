@@ -15,10 +15,22 @@ _Value = TypeVar("_Value")
 
 
 class TwoGenerationCache(Generic[_Key, _Value]):
-    """Holds at most twice ``size`` entries. ``age`` evicts those that nobody asked for during ``seconds``."""
+    """Holds at most twice ``size`` entries. ``age`` evicts those that nobody asked for during ``seconds``.
 
-    def __init__(self, *, size: int, seconds: float, timer: Callable[[], float] = time.monotonic) -> None:
+    ``weigh``: for how many entries one counts, given its value.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        seconds: float,
+        timer: Callable[[], float] = time.monotonic,
+        weigh: Callable[[_Value], int] = lambda _value: 1,
+    ) -> None:
         self._size = size
+        self._weigh = weigh
+        self._weight = 0  # of the young
         self._seconds = seconds
         self._timer = timer
         self._young: dict[_Key, _Value] = {}
@@ -40,10 +52,13 @@ class TwoGenerationCache(Generic[_Key, _Value]):
 
     def put(self, key: _Key, value: _Value) -> None:
         """Store a value."""
-        if len(self._young) >= self._size:
+        weight = self._weigh(value)
+        if self._weight + weight > self._size:
             with self._lock:
-                if len(self._young) >= self._size:  # pragma: no branch - or another thread was faster
+                if self._weight + weight > self._size:  # pragma: no branch - or another thread was faster
                     self._next(self._young)
+        if key not in self._young:
+            self._weight += weight
         self._young[key] = value
 
     def age(self) -> None:
@@ -56,5 +71,5 @@ class TwoGenerationCache(Generic[_Key, _Value]):
                     self._next({} if now > self._until + self._seconds else self._young)
 
     def _next(self, old: dict[_Key, _Value]) -> None:
-        self._old, self._young = old, {}
+        self._old, self._young, self._weight = old, {}, 0
         self._until = self._timer() + self._seconds

@@ -61,8 +61,10 @@ def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
 
 def field(tag_: bytes, content: bytes) -> bytes:
     """Encode one string, bytes or message field."""
-    length = len(content)
-    return tag_ + (LENGTHS[length] if length < _USUAL else varint(length)) + content
+    try:
+        return tag_ + LENGTHS[len(content)] + content
+    except IndexError:
+        return tag_ + varint(len(content)) + content
 
 
 def varint(number: int) -> bytes:
@@ -75,6 +77,5 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-_USUAL = 4096
-LENGTHS = tuple(varint(length) for length in range(_USUAL))
+LENGTHS = tuple(varint(length) for length in range(4096))
 """The encoding of small numbers, which most lengths are."""

@@ -28,7 +28,9 @@ from extproc.head_memory.forgotten import FORGOTTEN
 from extproc.request.admission import Admission
 from extproc.values import VOLATILE_HEADERS, ImmediateResponse
 
-_MAX_HEADS = 2048
+_MAX_BYTES = 16 * 1024 * 1024
+"""Bytes of heads in each of two generations: enough for those of 10,000 users."""
+_MAX_SEEN = 16 * 1024  # hashes of heads that came once, in each of two generations
 KEPT_FOR = 60.0
 """Seconds. Heads hold tokens, so they are kept no longer than clients usually pause between two calls."""
 
@@ -37,10 +39,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class KnownHead:
-    """The admission of a head that came before, and the places of the values in which others may differ."""
+    """The admission of a head that came before.
+
+    Attributes:
+        spots: the places of the values in which others may differ.
+        size: bytes of the message.
+    """
 
     admission: Admission
     spots: Spots
+    size: int
 
 
 class HeadMemory:
@@ -68,10 +76,9 @@ class HeadMemory:
         self._on_check = on_check
         self._random_share = random_share
         self._heads: TwoGenerationCache[HeadKey, KnownHead] = TwoGenerationCache(
-            size=_MAX_HEADS, seconds=KEPT_FOR
+            size=_MAX_BYTES, seconds=KEPT_FOR, weigh=lambda known: known.size
         )
-        # No larger: a head that comes so seldom would be evicted before its third time.
-        self._seen: TwoGenerationCache[int, bool] = TwoGenerationCache(size=_MAX_HEADS, seconds=KEPT_FOR)
+        self._seen: TwoGenerationCache[int, bool] = TwoGenerationCache(size=_MAX_SEEN, seconds=KEPT_FOR)
 
         # By the length of a head, the spots of the last one that was known. A client's next head mostly has
         # the same, so they need not be searched for. There are at most ``LONGEST`` of them.
@@ -99,10 +106,11 @@ class HeadMemory:
         self._spots[length] = known.spots
         return known, None
 
-    def remember(self, known_by: RequestFingerprint | None, admission: Admission) -> None:
+    def remember(self, known_by: RequestFingerprint | None, admission: Admission, token: str) -> None:
         """Keep the admission of a verified token's head when it comes for the second time.
 
-        Many heads come only once, those with a trace in a header of its own for instance.
+        Many heads come only once, those with a trace in a header of its own for instance. ``token``: an equal
+        token that is kept anyway.
         """
         if known_by is None or not self.enabled:
             return
@@ -117,7 +125,9 @@ class HeadMemory:
             (sys.intern(name), FORGOTTEN if name in self._not_kept else value) for name, value in head.headers
         )
         admission = replace(admission, head=replace(head, headers=headers))
-        self._heads.put(known_by.key, KnownHead(admission, known_by.spots))
+        if token == admission.unverified_token:
+            admission.unverified_token = token
+        self._heads.put(known_by.key, KnownHead(admission, known_by.spots, len(known_by.message)))
 
     def forget_idle(self) -> None:
         """Evict idle heads. Called regularly, so that no token stays in memory when no request comes."""

@@ -64,16 +64,14 @@ class Signature:
             shared=signed.shared,
         )
         record.withheld = admission.withheld
-        mutation = [("authorization", signed.authorization), *payload.headers]
+        to_set: tuple[tuple[str, str], ...] = (("authorization", signed.authorization), *payload.headers)
         forwarded_path = f"{admission.path}?{admission.query}" if admission.query else admission.path
         if forwarded_path != head.path:
-            mutation.append((":path", forwarded_path))
+            to_set += ((":path", forwarded_path),)
         if payload.changed or admission.lacks_length:
             # A request of unknown length would go upstream chunked, and AWS wants a length.
-            mutation.append(("content-length", str(len(payload.body))))
+            to_set += (("content-length", str(len(payload.body))),)
         if admission.room is not None:
-            check_room(admission.room, mutation, signed.shared.pairs)
+            check_room(admission.room, to_set, signed.shared.pairs)
         # What is set is removed first too: setting replaces the first of several values only.
-        return Allow(
-            tuple(mutation), admission.removed, payload.body if payload.changed else None, signed.shared
-        )
+        return Allow(to_set, admission.removed, payload.body if payload.changed else None, signed.shared)

@@ -10,9 +10,10 @@ from extproc.request.way import Wait, way
 class Stream:
     """Sends Envoy's messages to ``way``, and awaits what it yields. Calls must not overlap."""
 
-    __slots__ = ("_way",)
+    __slots__ = ("_is_answered", "_way")
 
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
+        self._is_answered = False
         self._way = way(pipeline, target_name)
         next(self._way)
 
@@ -24,6 +25,7 @@ class Stream:
         """
         step = self._way.send(message)
         if type(step) is Answer:
+            self._is_answered = step.last
             return step
         return self._waited(step)
 
@@ -36,8 +38,11 @@ class Stream:
                 step = self._way.throw(error)
             else:
                 step = self._way.send(found)
+        self._is_answered = step.last
         return step
 
     def close(self) -> None:
         """Give back all that the stream holds. Call it once the stream is over, for whatever cause."""
+        if self._is_answered:
+            next(self._way, None)  # to its end: cheaper than an exception that ends it
         self._way.close()

@@ -85,7 +85,7 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
             if isinstance(admission, ImmediateResponse):
                 pipeline.observer.on_decision(record, Verdict.REPLY)
                 yield progress.decide(encoding.encode_immediate_response(admission), last=True)
-                return  # pragma: no cover - after a last answer the generator is closed
+                return
 
             # Session, decision, credentials; or the session alone, if the body decides.
             if admission.needs_body and admission.decided_by_body:
@@ -98,7 +98,9 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
                     yield partial(pipeline.authorization.obtain, admission, inputs, record)
                 )
                 session = authorized.session
-            pipeline.heads.remember(progress.fingerprint, admission)
+            pipeline.heads.remember(
+                progress.fingerprint, admission, token=session.unverified_web_identity_token
+            )
             progress.is_watched = progress.body_is_buffered and pipeline.responses.begin(session, admission)
             mode_override = (
                 SHOW_RESPONSE[pipeline.slots.limits(admission.target.name)] if progress.is_watched else b""
@@ -288,7 +290,7 @@ def _refused(pipeline: Pipeline, progress: Progress, error: Exception) -> Way:
                 progress.take_body((yield proceed(pipeline.refusals.withheld_names(head, admission))))
             except EnvoyReplied:
                 yield PASS_RESPONSE
-                return  # pragma: no cover - after a last answer the generator is closed
+                return
             except Exception as later:  # noqa: BLE001 - every failure is an answer
                 if not isinstance(later, Denied) or later.reason is not Reason.REQUEST_AMBIGUOUS:
                     error = later  # trailers change nothing

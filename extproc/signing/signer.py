@@ -36,15 +36,15 @@ class SigningMemo:
     """What signatures with the same credentials share. Ends with the credentials, whose owner keeps it.
 
     Attributes:
-        present: the present second, and what its requests have in common. Replaced as a whole, so that no
-            thread sees one second's date with another's signatures.
+        present: the present second since the epoch, and what its requests have in common. Replaced as a
+            whole, so that no thread sees one second's date with another's signatures.
         key: a day, a credential scope and the key derived for them.
     """
 
     __slots__ = ("__weakref__", "key", "present")
 
     def __init__(self) -> None:
-        self.present: tuple[str, _Prepared] | None = None
+        self.present: tuple[int, _Prepared] | None = None
         self.key: tuple[str, sigv4.Scope, bytes] | None = None
 
 
@@ -53,7 +53,7 @@ class Signer:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._of_second: tuple[str, list[ReferenceType[SigningMemo]]] = ("", [])
+        self._of_second: tuple[int, list[ReferenceType[SigningMemo]]] = (0, [])
 
     def sign(
         self,
@@ -80,20 +80,21 @@ class Signer:
             memo: of these very credentials.
         """
         memo = memo or SigningMemo()
-        at = sigv4.timestamp(self._clock())
+        second = int(self._clock())
         sent_hash = payload if target.sends_payload_hash else None
         present = memo.present
         if (
             present is None
-            or present[0] != at
+            or present[0] != second
             or (prepared := present[1]).target is not target
             or prepared.clients != clients
             or prepared.sent_hash != sent_hash
         ):
+            at = sigv4.timestamp(second)
             key = _signing_key(credentials, at[:8], target.scope, memo)
             prepared = _prepare(at, target, clients, sent_hash, credentials, key=key)
             if sum(len(value) for _, value in clients) <= _SHORT:
-                self._note(memo, at, prepared)
+                self._note(memo, second, prepared)
         begun = prepared.begun
         if begun is None or begun[0] != method or begun[1] != path or begun[2] != query:
             begun = method, path, query, _begin(prepared, method, path, query)
@@ -101,17 +102,17 @@ class Signer:
                 prepared.begun = begun
         return SignedHeaders(sigv4.authorization(prepared.signing, begun[3], payload), prepared.headers)
 
-    def _note(self, memo: SigningMemo, at: str, prepared: _Prepared) -> None:
+    def _note(self, memo: SigningMemo, second: int, prepared: _Prepared) -> None:
         """Keep what is prepared for the present second, and nothing of earlier ones: it takes 4 KiB each."""
         of_second, memos = self._of_second
-        if of_second != at:
+        if of_second != second:
             past, memos = memos, []
-            self._of_second = at, memos
+            self._of_second = second, memos
             for reference in past:
                 other = reference()
                 if other is not None:
                     other.present = None  # if another thread has prepared it anew, it is prepared once more
-        memo.present = at, prepared
+        memo.present = second, prepared
         memos.append(ref(memo))
 
 

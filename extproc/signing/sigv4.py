@@ -54,7 +54,7 @@ def timestamp(now: float) -> str:
     return _timestamp(int(now))
 
 
-@lru_cache(maxsize=2)  # thousands of requests share a second
+@lru_cache(maxsize=2)  # thousands of sessions sign in a second
 def _timestamp(second: int) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
 
@@ -124,6 +124,8 @@ def canonical_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def folded(value: str) -> str:
     """Return a header's value trimmed, with white space folded into single spaces."""
+    if " " not in value and value.isascii() and value.isprintable():
+        return value
     # bytes.split() splits at ASCII white space only, as AWS does; str.split() would include Unicode's.
     return b" ".join(value.encode("utf-8", "surrogatepass").split()).decode("utf-8", "surrogatepass")
 

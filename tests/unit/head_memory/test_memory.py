@@ -1,4 +1,4 @@
-"""The memory of heads holds tokens: it is small, and forgets within two minutes."""
+"""The memory of heads holds tokens: it is bounded, and forgets within two minutes."""
 
 from functools import partial
 
@@ -7,6 +7,7 @@ import pytest
 from extproc.caching.two_generations import TwoGenerationCache
 from extproc.errors import Denied, Reason
 from extproc.head_memory import memory as memory_module
+from extproc.head_memory.fingerprint import LONGEST
 from extproc.head_memory.memory import HeadMemory, KnownHead
 from extproc.values import ImmediateResponse, RequestHead
 from support.clock import Clock
@@ -30,17 +31,18 @@ class Known:
 
     spots = ()
 
-    def __init__(self, key):
+    def __init__(self, key, message=b""):
         self.key = key
+        self.message = message
 
     def verify_layout(self):
         return True
 
 
-def remember(heads, key, admitted):
+def remember(heads, key, admitted, **more):
     """As when a head comes twice."""
     for _ in range(2):
-        heads.remember(Known(key), admitted)
+        heads.remember(Known(key, **more), admitted, token=TOKEN)
 
 
 def admission():
@@ -48,12 +50,36 @@ def admission():
     return Parts().pipeline.admission.admit(head)
 
 
-def test_it_holds_at_most_4096_heads(clock):
+def test_it_holds_at_most_32_mib_of_heads(clock):
+    heads, admitted, message = memory(), admission(), b"x" * LONGEST
+    for number in range(10_000):
+        remember(heads, number, admitted, message=message)
+        assert len(heads) * LONGEST <= 32 * 1024 * 1024
+    assert len(heads) > 4096
+
+
+def test_it_holds_at_most_32768_hashes_of_heads_that_came_once(clock):
     heads, admitted = memory(), admission()
-    for number in range(5000):
-        remember(heads, number, admitted)
-        assert len(heads) <= 4096
-    assert len(heads._seen) <= 4096
+    for number in range(40_000):
+        heads.remember(Known(number), admitted, token=TOKEN)
+    assert len(heads) == 0
+    assert 16_384 <= len(heads._seen) <= 32_768
+
+
+def test_heads_of_ten_thousand_users_in_turn_are_known(clock):
+    heads, admitted, message = memory(), admission(), b"x" * 1500
+    for number in range(10_000):
+        remember(heads, number, admitted, message=message)
+    assert all(heads._heads.get(number) for _ in range(2) for number in range(10_000))
+
+
+def test_a_head_shares_the_token_that_its_session_keeps(clock):
+    heads, token, message = memory(), "".join(TOKEN), headers_message()
+    for kept in (token, "another"):
+        for _ in range(2):
+            heads.remember(heads.find(message, kept)[1], admission(), token=kept)
+        known, _ = heads.find(message, kept)
+        assert known.admission.unverified_token == TOKEN
 
 
 def test_a_head_that_does_not_come_again_is_gone_after_two_minutes(clock):
@@ -68,7 +94,7 @@ def test_a_head_that_comes_each_minute_stays(clock):
     heads = memory()
     message = headers_message()
     for _ in range(2):
-        heads.remember(heads.find(message, None)[1], admission())
+        heads.remember(heads.find(message, None)[1], admission(), token=TOKEN)
     for minute in range(1, 5):
         clock.now = 59.0 * minute
         heads.forget_idle()
@@ -89,7 +115,7 @@ def test_a_known_head_that_is_not_admitted_again_ends_the_memory(clock, admit):
     heads._on_check = checks.append
     remember(heads, "key", admitted)
     with pytest.raises(Denied) as refused:
-        heads.check(KnownHead(admitted, ()), b"", admit)
+        heads.check(KnownHead(admitted, (), 0), b"", admit)
     assert refused.value.reason is Reason.INTERNAL
     assert checks == [False]
     assert not heads.enabled
