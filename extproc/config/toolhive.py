@@ -184,7 +184,7 @@ def _supplement(
         if host is None:
             raise ConfigError([f"--target: is needed, since the host of {service} cannot be inferred"])
         extra["targets"] = [{"name": "default", "host": host, "region": region, "service": service}]
-    extra.setdefault("sts", {}).setdefault("region", region)
+    extra["sts"] = {"region": region, **extra.get("sts", {})}  # a new one: the document is the caller's
 
 
 def _is_resource(document: Any) -> bool:

@@ -33,10 +33,10 @@ def toolhive(kind, name, spec, annotations=None):
     }
 
 
-def auth_config(*matchers, name="aws"):
+def auth_config(*matchers, name="aws", region="us-east-1"):
     mappings = [{"matcher": each, "roleArn": "arn:aws:iam::123456789012:role/R"} for each in matchers]
     return toolhive(
-        AUTH_CONFIG, name, {"type": "awsSts", "awsSts": {"region": "us-east-1", "roleMappings": mappings}}
+        AUTH_CONFIG, name, {"type": "awsSts", "awsSts": {"region": region, "roleMappings": mappings}}
     )
 
 
@@ -63,9 +63,9 @@ async def until(condition):
 
 
 @contextlib.asynccontextmanager
-async def running(api, name="one"):
+async def running(api, name="one", **base):
     lease = Lease(api, "mcp", "extproc-controller", name)
-    manager = Manager(api, ["mcp"], lease, base=BASE, service="extproc", identity=name)
+    manager = Manager(api, ["mcp"], lease, base={**BASE, **base}, service="extproc", identity=name)
     stopped = asyncio.Event()
     task = asyncio.create_task(manager.run(stopped))
     try:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import yaml
 
+from extproc import config
 from extproc.controller.informer import Informer
 from extproc.controller.kinds import (
     AUTH_CONFIG,
@@ -200,3 +201,16 @@ async def test_users_read_what_the_api_server_refused_and_it_is_tried_again(api,
         api.refused = {}
         api.put(AUTH_CONFIG, auth_config(GOOD, GOOD))
         await until(lambda: conditions(api).get("Programmed") == ("True", "Programmed"))
+
+
+async def test_the_operators_settings_are_the_same_for_each_source(api):
+    api.put(AUTH_CONFIG, auth_config(GOOD, name="eu", region="eu-west-1"))
+    api.put(PROXY, proxy())
+    api.put(PROXY, proxy("eu", auth="eu"))
+    async with running(api, sts={"endpoint_url": "https://sts.example.com"}):
+        await until(lambda: matchers(api) and matchers(api, "eu-extproc"))
+    regions = {
+        name: config.parse(there(api, WRITTEN_MAP, f"{name}-extproc")["data"]["extproc.yaml"]).sts.region
+        for name in ("aws", "eu")
+    }
+    assert regions == {"aws": "us-east-1", "eu": "eu-west-1"}
