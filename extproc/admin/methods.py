@@ -14,10 +14,11 @@ SERVICE: str = _SERVICE.full_name
 Method = Callable[[Any, Any], Awaitable[Any]]
 """Receives the request's message and gRPC's context; returns the answer's message."""
 
-_MESSAGES = {
+MESSAGES = {
     method.name: (GetMessageClass(method.input_type), GetMessageClass(method.output_type))
     for method in _SERVICE.methods
 }
+"""The classes of each method's request and answer."""
 
 
 def handlers(servicer: object, wrapped: Callable[[str, Method], Method]) -> grpc.GenericRpcHandler:
@@ -30,7 +31,7 @@ def handlers(servicer: object, wrapped: Callable[[str, Method], Method]) -> grpc
                 request_deserializer=request.FromString,
                 response_serializer=answer.SerializeToString,
             )
-            for name, (request, answer) in _MESSAGES.items()
+            for name, (request, answer) in MESSAGES.items()
         },
     )
 
@@ -43,5 +44,5 @@ def calls(channel: Any) -> dict[str, Any]:
             request_serializer=request.SerializeToString,
             response_deserializer=answer.FromString,
         )
-        for name, (request, answer) in _MESSAGES.items()
+        for name, (request, answer) in MESSAGES.items()
     }

@@ -9,10 +9,9 @@ from pathlib import Path
 import structlog
 
 from extproc.admin import listeners
-from extproc.admin.server import AdminGrpcServer
 from extproc.app import snapshot
 from extproc.app.admin_service import AdminService
-from extproc.app.listeners import build_admin_transport, build_control_transport, build_transport
+from extproc.app.listeners import build_admin_transport, build_transport
 from extproc.app.process_state import ProcessState
 from extproc.app.reload import Reloader
 from extproc.app.watch import changes
@@ -21,6 +20,7 @@ from extproc.config import Settings
 from extproc.grpc_server import engine
 from extproc.head_memory.memory import KEPT_FOR
 from extproc.telemetry.state import GaugeSources
+from extproc.workers.control import ControlServer
 from extproc.workers.lifeline import Lifeline
 from extproc.workers.spec import ListenSlice, WorkerSpec
 
@@ -150,9 +150,7 @@ class App:
     ) -> bool:
         """Answer the supervisor, and wait until it allows serving; return false if stopped before."""
         await cleanup.enter_async_context(
-            AdminGrpcServer(
-                self._admin_service(worker=worker.number), transport=build_control_transport(worker.control)
-            )
+            ControlServer(self._admin_service(worker=worker.number), worker.control)
         )
         return await Lifeline(worker.lifeline, stopped).may_serve()
 

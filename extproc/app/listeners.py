@@ -51,13 +51,3 @@ def build_admin_transport(settings: Settings) -> Transport | None:
         sockets=SocketRights(mode=0o600),
         setting="listen.admin_grpc",
     )
-
-
-def build_control_transport(address: str) -> Transport:
-    """Return the transport on which a worker answers its supervisor: a socket for its owner only."""
-    return Transport(
-        addresses=[address],
-        limits=Limits(message_bytes=_ADMIN_MESSAGE, streams=_ADMIN_STREAMS),
-        sockets=SocketRights(mode=0o600),
-        setting="the control channel",
-    )

@@ -45,7 +45,7 @@ class WorkerSpec:
 
     Attributes:
         number: from 1.
-        control: the ``unix:`` address at which it serves the admin API to its supervisor.
+        control: the path of the Unix socket on which it serves the admin API to its supervisor.
         lifeline: the descriptor of the pipe from the supervisor; see ``workers.lifeline``.
         workers: how many workers there are.
     """

@@ -121,7 +121,7 @@ class Worker:
         spec = WorkerSpec(
             self.number,
             self._listen,
-            control=f"unix:{self._socket}",
+            control=str(self._socket),
             lifeline=reads,
             workers=self._workers,
         )
@@ -146,24 +146,24 @@ class Worker:
         finally:
             os.close(writes)  # a process that still runs ends when it reads this
 
-    async def _watch(self, address: str, lifeline: int) -> None:
+    async def _watch(self, path: str, lifeline: int) -> None:
         """Allow a new process to serve, then poll its status."""
         try:
-            async with Control(address) as control:
-                status = admin_pb2.GetStatusRequest()
-                await control.call("GetStatus", status, within=START_TIMEOUT, wait_for_ready=True)
-                async with self._revocations.lock:
-                    for request in self._revocations.in_force():
-                        await control.call("Revoke", request)
-                    os.write(lifeline, SERVE)
-                    self.control = control
-                if self._reload_is_due:
-                    with contextlib.suppress(NoAnswerError):
-                        await self.reload()
-                pause = 0.0
-                while True:
-                    await asyncio.sleep(pause)
-                    pause = await self._poll(control)
+            control = Control(path)
+            status = admin_pb2.GetStatusRequest()
+            await control.call("GetStatus", status, within=START_TIMEOUT, wait_for_ready=True)
+            async with self._revocations.lock:
+                for request in self._revocations.in_force():
+                    await control.call("Revoke", request)
+                os.write(lifeline, SERVE)
+                self.control = control
+            if self._reload_is_due:
+                with contextlib.suppress(NoAnswerError):
+                    await self.reload()
+            pause = 0.0
+            while True:
+                await asyncio.sleep(pause)
+                pause = await self._poll(control)
         except Exception as error:  # noqa: BLE001 - a worker that is not watched must not serve
             _log.error("worker_not_watched", worker=self.number, error=type(error).__name__)
             self.kill()

@@ -77,6 +77,10 @@ class Processes:
         """Seconds of processor time that each process has used."""
         return {name: _cpu(process.pid) for name, process in self._running.items()}
 
+    def pid(self, name: str) -> int:
+        """The process id."""
+        return self._running[name].pid
+
     def rss(self, name: str) -> int:
         """Bytes of memory that a process holds."""
         return int(psutil.Process(self._running[name].pid).memory_info().rss)

@@ -151,7 +151,7 @@ def running_world(directory: Path, go_noop: Path | None = None) -> Iterator[Worl
         provider = cleanup.enter_context(IdentityProvider())
         processes = cleanup.enter_context(Processes(directory))
         sts, checked = (f"127.0.0.1:{next(ports)}" for _ in range(2))
-        _start_emulators(processes, provider, sts=sts, checked=checked)
+        start_emulators(processes, provider, sts=sts, checked=checked)
         servers: dict[str, tuple[str, str]] = {}  # contender: process and gRPC address
         settings = directory / "extproc.yaml"
         if go_noop is not None:
@@ -230,7 +230,8 @@ def extproc_yaml(provider: IdentityProvider, *, grpc: str, admin: str, sts: str,
     return yaml.safe_dump(settings, sort_keys=False)
 
 
-def _start_emulators(processes: Processes, provider: IdentityProvider, *, sts: str, checked: str) -> None:
+def start_emulators(processes: Processes, provider: IdentityProvider, *, sts: str, checked: str) -> None:
+    """Start STS, and the upstream that verifies signatures."""
     tokens = ("--issuer", provider.issuer, "--audience", AUDIENCE)
     service = "extproc.demo.service"
     processes.start_module("sts", service, "sts", "--listen", sts, *tokens, "--role", f"{DEVELOPER_ROLE}=*")
