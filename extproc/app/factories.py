@@ -340,6 +340,7 @@ def build_pipeline(
         denials=build_denials(settings, resource, origins),
         rate_limits=build_rate_limits(settings),
         filters_lists=filters_lists,
+        with_metadata=settings.dynamic_metadata,
     )
 
 

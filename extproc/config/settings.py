@@ -115,6 +115,7 @@ class Settings(Section):
     cache: Cache = Cache()
     head_memory: HeadMemorySettings = HeadMemorySettings()
     observe_upstream: Annotated[Observe, BeforeValidator(_observe)] = "first"
+    dynamic_metadata: bool = True
     audit: Audit = Audit()
     tracing: Tracing = Tracing()
     drain_delay_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0  # before Envoy has noticed

@@ -245,6 +245,11 @@ def _metadata_of_signed(record: RequestRecord, shared: SharedHeaders) -> bytes:
     return encoded
 
 
+def no_metadata(_record: RequestRecord) -> bytes:
+    """Encode nothing, where nobody wants metadata."""
+    return b""
+
+
 def _metadata(record: RequestRecord) -> bytes:
     """Encode all but the eight bytes of ``duration_us``, which stands last and always has eight bytes."""
     identity, grant = record.identity, record.grant

@@ -43,6 +43,7 @@ _OF_THE_SERVER = frozenset(
         "tracing",
         "head_memory",
         "observe_upstream",
+        "dynamic_metadata",
         "drain_delay_seconds",
         "shadow",
     }

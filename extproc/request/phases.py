@@ -1,11 +1,11 @@
 """The phases of a stream, what Envoy may send in each, and how far one request has come."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from extproc.errors import Denied, Reason
-from extproc.ext_proc import decoding, encoding
+from extproc.ext_proc import decoding
 from extproc.fairness.stream_slots import Slot
 from extproc.head_memory.fingerprint import RequestFingerprint
 from extproc.request.admission import Admission
@@ -111,10 +111,10 @@ class Progress:
         self.body = receive(self, message).body if body is None else body
         self.phase = DECIDING
 
-    def decide(self, message: bytes, *, last: bool) -> Answer:
+    def decide(self, message: bytes, metadata: Callable[[RequestRecord], bytes], *, last: bool) -> Answer:
         """Return the deciding answer, with what Envoy's access log is to say of it."""
         self.is_decided = True
-        return Answer(message + encoding.encode_metadata(self.record), last, may_end=not last)
+        return Answer(message + metadata(self.record), last, may_end=not last)
 
 
 def receive(

@@ -7,6 +7,7 @@ from functools import partial
 from extproc.authn.challenge import ProtectedResource
 from extproc.authn.origin import Origins
 from extproc.authn.verifier import Verifier
+from extproc.ext_proc import encoding
 from extproc.fairness.stream_slots import StreamSlots
 from extproc.fairness.token_buckets import TokenBuckets
 from extproc.head_memory.memory import HeadMemory
@@ -30,6 +31,7 @@ from extproc.signing.signer import Signer
 from extproc.signing.targets import TargetTable
 from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.observer import Observer
+from extproc.telemetry.record import RequestRecord
 from extproc.values import VOLATILE_HEADERS
 
 
@@ -42,6 +44,7 @@ class Pipeline:
         slots: open requests by target. They outlive every configuration.
         observer: receives each decision before the response is sent.
         tools_lists: filters lists of tools; None if no target wants that.
+        metadata: encodes what Envoy's access log is to say of a decision.
         reads_jwt_payload: whether ``RequestHead.jwt_payload`` is decoded, which takes time.
     """
 
@@ -53,6 +56,7 @@ class Pipeline:
     responses: ResponseWatch
     refusals: Refusals
     observer: Observer
+    metadata: Callable[[RequestRecord], bytes]
     reads_jwt_payload: bool
     tools_lists: ToolsLists | None = None
 
@@ -97,6 +101,7 @@ def build(
     check_one_head_in: int = 1000,
     rate_limits: Sequence[RateLimit] = (),
     filters_lists: bool = True,
+    with_metadata: bool = True,
 ) -> Pipeline:
     """Build the parts for one configuration; ``filters_lists``: responses come, so lists can be filtered."""
     metrics = lasting.metrics
@@ -165,6 +170,7 @@ def build(
             waiting=WaitingDenials(max_bytes=max_mcp_bytes),
         ),
         observer=lasting.observer,
+        metadata=encoding.encode_metadata if with_metadata else encoding.no_metadata,
         reads_jwt_payload=verifier.reads_jwt_payload,
         tools_lists=ToolsLists(policy) if filters else None,
     )

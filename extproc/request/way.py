@@ -84,7 +84,9 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
             admission = _admitted(pipeline, progress, message, target_name)
             if isinstance(admission, ImmediateResponse):
                 pipeline.observer.on_decision(record, Verdict.REPLY)
-                yield progress.decide(encoding.encode_immediate_response(admission), last=True)
+                yield progress.decide(
+                    encoding.encode_immediate_response(admission), pipeline.metadata, last=True
+                )
                 return
 
             # Session, decision, credentials; or the session alone, if the body decides.
@@ -135,6 +137,7 @@ def way(pipeline: Pipeline, target_name: str | None) -> Way:
             pipeline.observer.on_decision(record, Verdict.ALLOW)
             answer = progress.decide(
                 encoding.encode_allow(allow, to_body=admission.needs_body) + mode_override,
+                pipeline.metadata,
                 last=not progress.is_watched and progress.slot is None,
             )
             if answer.last:
@@ -297,7 +300,7 @@ def _refused(pipeline: Pipeline, progress: Progress, error: Exception) -> Way:
             finally:
                 pipeline.refusals.waiting.leave(token)
     response = pipeline.refusals.answer(error, progress.record, admission, progress.body)
-    yield progress.decide(encoding.encode_immediate_response(response), last=True)
+    yield progress.decide(encoding.encode_immediate_response(response), pipeline.metadata, last=True)
 
 
 def _look_at(

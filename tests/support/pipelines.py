@@ -99,6 +99,7 @@ class Parts:
         check_one_head_in=10**9,  # those that check set it: by chance it would be another test that fails
         slots=None,
         rate_limits=(),
+        with_metadata=True,
     ):
         self.now = NOW
         self.verifier = FakeVerifier()
@@ -153,6 +154,7 @@ class Parts:
             remember_heads=remember_heads,
             check_one_head_in=check_one_head_in,
             rate_limits=rate_limits,
+            with_metadata=with_metadata,
         )
 
     def end_credentials(self):

@@ -114,6 +114,13 @@ async def test_an_unchanged_file_changes_nothing(running):
     assert running.metric("reloads_total", outcome="unchanged") == 1
 
 
+async def test_the_metadata_of_decisions_can_be_left_away_by_a_reload(running):
+    assert running.pipeline.metadata(RequestRecord())
+    running.document["dynamic_metadata"] = False
+    assert await running.reloader.reload() == []
+    assert running.pipeline.metadata(RequestRecord()) == b""
+
+
 async def test_a_new_grant_applies_to_open_sessions(running):
     assert (await running.authorized(MINE)).granted.grant.role_arn == ROLE + "First"
     running.document["role_mappings"][0]["role_arn"] = ROLE + "Second"

@@ -203,6 +203,7 @@ def test_the_minimal_configuration_has_every_default_spelled_out():
         "cache": {"margin": 60.0, "negative_ttl": 30.0, "reuse": "token", "shared": None},
         "head_memory": {"enabled": True, "check_one_in": 1000},
         "observe_upstream": "first",
+        "dynamic_metadata": True,
         "audit": {"output": "-", "sample_allows": 1.0, "queue": 10_000},
         "tracing": {"endpoint": None},
         "drain_delay_seconds": 3.0,

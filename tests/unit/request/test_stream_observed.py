@@ -75,6 +75,17 @@ async def test_an_allow_is_observed_with_its_body_and_not_with_continue():
     assert counted(parts, decision="allow", reason="", target="aws-mcp") == 1
 
 
+async def test_without_dynamic_metadata_decisions_are_told_to_everyone_but_envoy():
+    parts, told = observed(with_metadata=False)
+    answers = [
+        *await answers_to(parts, headers_message(), body_message()),
+        *await answers_to(parts, headers_message(token=None)),
+    ]
+    assert [metadata(answer) for answer in answers] == [None, None, None]
+    assert b"AWS4-HMAC-SHA256" in answers[1].message
+    assert [event["decision"] for event in told()] == ["allow", "deny"]
+
+
 async def test_the_cache_state_tells_what_had_to_be_obtained():
     parts, told = observed()
     for _ in range(2):
