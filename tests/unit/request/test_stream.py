@@ -114,6 +114,11 @@ async def test_a_prefix_is_stripped_from_the_forwarded_path():
     assert second.set[":path"] == "/mcp?b=2&a=1"
 
 
+async def test_a_query_that_is_signed_in_another_spelling_goes_on_in_that_spelling():
+    seen = (await drive(Parts(), headers_message(path="/mcp?a=%7e", end_of_stream=True)))[-1]
+    assert (seen.is_signed, seen.set[":path"]) == (True, "/mcp?a=~")
+
+
 async def test_an_unsigned_payload_is_signed_at_the_head_whatever_the_body_mode():
     target = Target(name="t", host="h.example", scope=Scope("us-east-1", "x"), payload="unsigned")
     (only,) = await drive(Parts(targets=[target]), headers_message(body_mode=STREAMED))

@@ -102,12 +102,13 @@ async def test_a_token_for_sts_is_removed_whether_its_issuer_uses_it_or_not():
 
 
 async def test_a_session_belongs_to_all_its_tokens():
-    parts = Parts(exchange_headers={"x-id-token"})
-    for value, calls in (("a.b.c", 1), ("a.b.c", 1), ("a.b.d", 2)):
-        assert (await _answer(parts, headers=[("x-id-token", value)])).is_signed
+    parts = Parts(exchange_headers={"x-id-token", "x-sts-token"})
+    first, other = ("x-id-token", "a.b.c"), ("x-sts-token", "a.b.c")
+    for header, calls in ((first, 1), (first, 1), (("x-id-token", "a.b.d"), 2), (other, 3)):
+        assert (await _answer(parts, headers=[header])).is_signed
         assert parts.verifier.calls == calls
     assert (await _answer(parts)).is_signed
-    assert parts.verifier.calls == 3
+    assert parts.verifier.calls == 4
 
 
 async def test_no_session_lets_a_token_in_that_the_verifier_would_not():
@@ -119,6 +120,15 @@ async def test_no_session_lets_a_token_in_that_the_verifier_would_not():
     assert (await _answer(parts)).status == 401
     assert parts.verifier.calls == 2
     assert len(parts.sessions) == 0
+
+
+@each_case(("reason", "left"), [(Reason.KEYS_UNAVAILABLE, 1), (Reason.SIGNATURE_INVALID, 0)])
+async def test_a_session_outlives_an_outage_of_the_provider_and_no_refusal(reason, left):
+    parts = Parts()
+    assert (await _answer(parts)).is_signed
+    parts.verifier.trusted, parts.verifier.failure = False, Denied(reason)
+    assert not (await _answer(parts)).is_signed
+    assert (len(parts.sessions), parts.sessions.credentials) == (left, left)
 
 
 async def test_a_malformed_token_for_sts_is_a_bad_request():

@@ -102,6 +102,21 @@ async def test_a_reason_with_the_token_in_it_is_refused():
     assert (seen.status, seen.is_signed) == (400, False)
 
 
+async def test_a_reason_with_the_token_for_sts_in_it_is_refused():
+    parts = parts_with(rule(break_glass=True), exchange_headers={"x-id-token"})
+    for_sts = "a." + "b" * 40 + "." + "c" * 100
+    assert (await ask(parts, ("x-id-token", for_sts), (HEADER, "ticket 12"))).is_signed
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "t", "arguments": {"r": for_sts}},
+    }
+    parts = parts_with(rule(break_glass=True), argument="r", exchange_headers={"x-id-token"})
+    seen = await ask(parts, ("x-id-token", for_sts), body=json.dumps(body).encode())
+    assert (seen.status, seen.is_signed) == (400, False)
+
+
 async def test_the_reason_may_be_an_argument():
     parts = parts_with(rule(break_glass=True), argument="reason")
     for arguments, signed in (({"reason": "ticket 12"}, True), ({}, False)):

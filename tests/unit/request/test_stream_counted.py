@@ -117,6 +117,17 @@ async def test_a_client_that_leaves_while_it_waits_leaves_the_line():
     first.close()
 
 
+async def test_a_stream_that_is_closed_leaves_the_line_before_its_wait_ends():
+    parts = counting()
+    first, _ = await opened(parts)
+    second, waiting = await in_line(parts)
+    second.close()
+    assert open_and_waiting(parts) == (1, 0)
+    first.close()
+    assert open_and_waiting(parts) == (0, 0)
+    waiting.cancel()
+
+
 async def test_a_session_that_ends_while_its_request_waits_is_not_signed_for():
     parts = counting()
     first, _ = await opened(parts)

@@ -1,5 +1,6 @@
 """A refusal of an MCP request waits for the body with its id: for verified users only, and within bounds."""
 
+import dataclasses
 import json
 from unittest.mock import Mock
 
@@ -86,6 +87,16 @@ async def test_a_revoked_user_gets_the_id_with_a_known_head_or_a_new_one():
         first, second = await drive(parts, head(), body_message(CALL))
         assert first.is_continue
         assert (second.status, json.loads(second.body)["id"]) == (403, 7)
+
+
+async def test_no_body_of_a_revoked_user_is_waited_for_where_the_request_is_refused_anyway():
+    parts = Parts(targets=[dataclasses.replace(UNSIGNED, prefix="/aws")])
+    first, second = await drive(parts, head(), body_message(CALL))
+    assert first.is_continue
+    assert second.status == 404
+    parts.deny_list.add(Selector(subject="alice"), until=NOW + 60)
+    (only,) = await drive(parts, head(), body_message(CALL))
+    assert only.status == 404
 
 
 @each_case(
