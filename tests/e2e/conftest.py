@@ -60,8 +60,7 @@ def stack(shared_stacks, engine):
     stack = shared_stacks(engine)
     stack.control("sts", "reset", {})
     stack.control("mcp", "reset", {})
-    yield stack
-    stack.control("sts", "faults", {"mode": None})
+    return stack
 
 
 @pytest.fixture
