@@ -7,9 +7,6 @@ from typing import Any
 import click
 
 from extproc.commands import lean_start
-from extproc.commands.admin import admin
-from extproc.commands.aws import aws
-from extproc.commands.connect import connect
 from extproc.commands.envoy_options import rendering_options
 from extproc.commands.groups import CommandGroup, Later
 from extproc.commands.options import (
@@ -22,8 +19,6 @@ from extproc.commands.options import (
     supplement,
     workers_option,
 )
-from extproc.commands.run import run
-from extproc.commands.schema import schema
 
 _SECTIONS = {
     "Begin": ("init", "import-toolhive", "run", "connect", "demo"),
@@ -32,6 +27,16 @@ _SECTIONS = {
     "Operate": ("admin", "console", "sign"),
 }
 _LATER = {
+    "admin": Later("extproc.commands.admin", "Look at a running server, and end sessions."),
+    "aws": Later(
+        "extproc.commands.aws",
+        "Print the OIDC providers, trust policies and chains that AWS needs, or check what it has.",
+    ),
+    "connect": Later(
+        "extproc.commands.connect", "Print what connects an MCP client to the endpoint, to be pasted."
+    ),
+    "run": Later("extproc.commands.run", "Run the server and its Envoy together until SIGTERM or Ctrl-C."),
+    "schema": Later("extproc.commands.schema", "Print the JSON Schema of the configuration, for editors."),
     "controller": Later(
         "extproc.commands.controller",
         "Write configurations in Kubernetes from the resources of its users.",
@@ -53,13 +58,6 @@ _LATER = {
 @click.version_option(package_name="extproc-sigv4")
 def main() -> None:
     """Envoy external processor: an OIDC token in, a SigV4-signed request to AWS out."""
-
-
-main.add_command(admin)
-main.add_command(aws)
-main.add_command(connect)
-main.add_command(run)
-main.add_command(schema)
 
 
 @main.command()

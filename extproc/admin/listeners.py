@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable
 
 from prometheus_client import CollectorRegistry
 
-from extproc.admin.server import AdminGrpcServer
 from extproc.grpc_server.transport import Transport
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    servicer: object,
+    servicer: Callable[[], object],
     *,
     http: str | None,
     grpc: Transport | None,
@@ -21,6 +20,8 @@ async def serving(
     degraded: Callable[[], list[str]],
 ) -> AsyncIterator[None]:
     """Serve at ``http`` (HOST:PORT, ``listen.admin``) and over ``grpc`` (``listen.admin_grpc``), if given.
+
+    ``servicer``: returns what answers the admin API's methods, if there is ``grpc``.
 
     Raises:
         OSError: an address cannot be listened at.
@@ -33,5 +34,7 @@ async def serving(
             server.start()
             cleanup.push_async_callback(asyncio.to_thread, server.stop)
         if grpc is not None:
-            await cleanup.enter_async_context(AdminGrpcServer(servicer, transport=grpc))
+            from extproc.admin.server import AdminGrpcServer  # noqa: PLC0415 - most servers do without
+
+            await cleanup.enter_async_context(AdminGrpcServer(servicer(), transport=grpc))
         yield

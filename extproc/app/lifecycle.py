@@ -10,7 +10,6 @@ import structlog
 
 from extproc.admin import listeners
 from extproc.app import snapshot
-from extproc.app.admin_service import AdminService
 from extproc.app.listeners import build_admin_transport, build_transport
 from extproc.app.process_state import ProcessState
 from extproc.app.reload import Reloader
@@ -82,7 +81,7 @@ class App:
             if self._worker is None:  # with workers, the supervisor serves operators
                 await cleanup.enter_async_context(
                     listeners.serving(
-                        self._admin_service(),
+                        self._admin_service,
                         http=self._listen.admin,
                         grpc=build_admin_transport(settings),
                         registry=self._state.metrics.registry,
@@ -230,7 +229,10 @@ class App:
                 serving = ready
             await asyncio.sleep(1.0 if serving else 0.05)
 
-    def _admin_service(self, *, worker: int = 0) -> AdminService:
+    def _admin_service(self, *, worker: int = 0) -> object:
+        """Return what answers the admin API's methods; imported when it is served."""
+        from extproc.app.admin_service import AdminService  # noqa: PLC0415
+
         return AdminService(
             state=self._state,
             reloader=self._reloader,

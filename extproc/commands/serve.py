@@ -118,7 +118,7 @@ def _run_workers(
     """Supervise workers until SIGTERM; in a worker that was forked, serve."""
     engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
     # What workers need is imported before they are forked, so that they share it. None of it uses gRPC yet.
-    from extproc.app import lifecycle, listeners  # noqa: F401, PLC0415
+    from extproc.app import admin_service, lifecycle, listeners  # noqa: F401, PLC0415
     from extproc.workers import fork_server  # noqa: PLC0415
     from extproc.workers.supervisor import Supervisor  # noqa: PLC0415
 

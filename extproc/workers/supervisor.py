@@ -88,7 +88,9 @@ class Supervisor:
             self._show_workers(loop)
             await cleanup.enter_async_context(
                 listeners.serving(
-                    FanOut(workers=self._workers, revocations=self._revocations, metrics=self._metrics),
+                    lambda: FanOut(
+                        workers=self._workers, revocations=self._revocations, metrics=self._metrics
+                    ),
                     http=self._settings.listen.admin,
                     grpc=self._admin_transport,
                     registry=self._registry,
