@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 import hypothesis
 import pytest
@@ -29,6 +30,15 @@ def pytest_collection():
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_rendering():
+    """Make rendering cheap where tests of this process render at all: betterproto2 is imported by then."""
+    if "betterproto2" in sys.modules:
+        from support.rendering import build_once_for_a_class  # noqa: PLC0415
+
+        build_once_for_a_class()
 
 
 @pytest.fixture(autouse=True)
