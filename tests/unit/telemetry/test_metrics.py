@@ -212,10 +212,6 @@ CLOSED = {
 }
 
 
-def _sts_error(code):
-    return {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-
-
 @given(text=TEXT, reason=st.sampled_from(Reason), cache=st.sampled_from(["", "hit", "session", "miss"]))
 def test_labels_come_from_closed_sets_whatever_users_send(text, reason, cache):
     metrics = Metrics()
@@ -233,7 +229,7 @@ def test_labels_come_from_closed_sets_whatever_users_send(text, reason, cache):
             cache=cache,
         )
     )
-    refused = denied(_sts_error(text))
+    refused = denied(400, text, text)
     metrics.exchanged(refused.reason.value, refused.code, 0.1)
     metrics.fetched("https://idp.example", False)
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
