@@ -1,4 +1,4 @@
-"""The product in one process: as ``App`` builds it, keys from a file, STS answered at once."""
+"""The product in one process: as ``App`` builds it, keys from a file, STS answered at once unless there is one."""
 
 import itertools
 import json
@@ -69,7 +69,8 @@ class Rig:
         path = directory / "extproc.yaml"
         path.write_text(yaml.safe_dump(document), encoding="ascii")
         self.app: Any = App(config.load(path))
-        self.app._state.credentials._exchange = InstantExchange()
+        if "sts" not in more:
+            self.app._state.credentials._exchange = InstantExchange()
         self.pipeline = self.app._reloader.current.pipeline
         self._users = itertools.count()
 
