@@ -4,9 +4,10 @@ Most heads of a client differ from its last one in these values only, and only l
 need not be decoded and admitted again: all other bytes are equal, the token's included.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 
 from extproc.ext_proc import wire
 from extproc.ext_proc.envoy.base_pb2 import HeaderMap, HeaderValue
@@ -38,6 +39,7 @@ Spot = tuple[int, int, str]
 """Where a value begins, where it ends, and its header's name."""
 Spots = tuple[Spot, ...]
 """The places of a message's volatile values, in their order."""
+RestOf = Callable[[bytes], object]
 
 
 @dataclass(slots=True)
@@ -78,19 +80,22 @@ def fingerprint(message: bytes, target_name: str | None) -> RequestFingerprint:
     return RequestFingerprint(message, spots, head_key(message, target_name, spots))
 
 
-def head_key(message: bytes, target_name: str | None, spots: Spots) -> HeadKey:
+def head_key(message: bytes, target_name: str | None, spots: Spots, rest_of: RestOf | None = None) -> HeadKey:
     """Return the key of a message whose volatile values are at ``spots``.
 
     The spots may be those of another message: they are part of the key, and so are all bytes between them.
     So it equals the key of a head whose layout was verified only if this message has the same layout.
+    ``rest_of``: ``all_but(spots)``, if the caller has it.
     """
-    at, rest = 0, []
-    for start, end, _ in spots:
-        rest.append(message[at:start])
-        at = end
-    rest.append(message[at:])
     # With the length: in a truncated message the last value may seem to end beyond it.
-    return target_name, b"".join(rest), len(message), spots
+    return target_name, (rest_of or all_but(spots))(message), len(message), spots
+
+
+def all_but(spots: Spots) -> RestOf:
+    """Return a function that returns all of a message but the values at ``spots``."""
+    ends = [0, *(end for _, end, _ in spots)]
+    starts = [*(start for start, _, _ in spots), None]
+    return itemgetter(*map(slice, ends, starts))
 
 
 def own_value(message: bytes, spots: Spots, name: str) -> str | None:

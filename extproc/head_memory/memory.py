@@ -19,7 +19,9 @@ from extproc.head_memory.fingerprint import (
     LONGEST,
     HeadKey,
     RequestFingerprint,
+    RestOf,
     Spots,
+    all_but,
     fingerprint,
     head_key,
     own_value,
@@ -82,7 +84,7 @@ class HeadMemory:
 
         # By the length of a head, the spots of the last one that was known. A client's next head mostly has
         # the same, so they need not be searched for. There are at most ``LONGEST`` of them.
-        self._spots: dict[int, Spots] = {}
+        self._spots: dict[int, tuple[Spots, RestOf]] = {}
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -94,16 +96,16 @@ class HeadMemory:
         length = len(message)
         if not self.enabled or length > LONGEST:
             return None, None
-        spots = self._spots.get(length)
-        if spots is not None:
-            known = self._heads.get(head_key(message, target_name, spots))
+        usual = self._spots.get(length)
+        if usual is not None:
+            known = self._heads.get(head_key(message, target_name, *usual))
             if known is not None:
                 return known, None
         looked = fingerprint(message, target_name)
         known = self._heads.get(looked.key)
         if known is None:
             return None, looked
-        self._spots[length] = known.spots
+        self._spots[length] = known.spots, all_but(known.spots)
         return known, None
 
     def remember(self, known_by: RequestFingerprint | None, admission: Admission, token: str) -> None:

@@ -124,8 +124,6 @@ def canonical_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def folded(value: str) -> str:
     """Return a header's value trimmed, with white space folded into single spaces."""
-    if " " not in value and value.isascii() and value.isprintable():
-        return value
     # bytes.split() splits at ASCII white space only, as AWS does; str.split() would include Unicode's.
     return b" ".join(value.encode("utf-8", "surrogatepass").split()).decode("utf-8", "surrogatepass")
 

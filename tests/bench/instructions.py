@@ -30,6 +30,7 @@ from bench.messages import BODY_MESSAGE, head_message
 from bench.rig import COUNTED, Rig
 from extproc.admin.client import AdminClient
 from extproc.commands.serve import tune_interpreter
+from extproc.grpc_server import engine_choice
 from extproc.grpc_server.channel import connect
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -81,6 +82,7 @@ class _Server:
         self._kind = kind
         self._counts = directory / "callgrind.out"
         serve = [sys.executable, "-m", "bench.instructions", "serve", str(directory), str(users), kind]
+        engine_choice.prepare("auto")  # as the server does: the environment is inherited
         self._process = subprocess.Popen(callgrind.command(self._counts, serve))
         self._channel = grpc.insecure_channel(f"unix:{directory}/grpc.sock")
         grpc.channel_ready_future(self._channel).result(timeout=callgrind.READY_WITHIN)
@@ -147,6 +149,10 @@ def count(users: int, requests: int, kind: str) -> dict[str, Any]:
             heads = [head_message(token) for token in server.tokens]
             for head in heads:
                 server.request(head)
+            if 1 < users < _RATE:
+                requests = max(
+                    requests, _RATE
+                )  # a second: each user's first in it costs more than the others
             turn = itertools.cycle(heads)
             for _ in range(max(_WARM_UP, 2 * users)):
                 server.request(next(turn))
