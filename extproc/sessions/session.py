@@ -84,39 +84,39 @@ class Siblings:
 
     Attributes:
         entries: how many of the table's entries they take.
+        several: all of them by digest, the least recently used first; None as long as there is but one.
     """
 
-    __slots__ = ("_only", "_several", "entries")
+    __slots__ = ("_only", "entries", "several")
 
     def __init__(self, first: "Session") -> None:
-        self._only = first
-        self._several: OrderedDict[TokenDigest, Session] | None = None  # the least recently used first
+        self._only: Session | None = first  # None once there are several: it may end before the others
+        self.several: OrderedDict[TokenDigest, Session] | None = None
         self.entries = 0
 
     def __len__(self) -> int:
         """Return their number."""
-        return 1 if self._several is None else len(self._several)
+        return 1 if self.several is None else len(self.several)
 
     def add(self, session: "Session") -> None:
         """Add a session, the most recently used one."""
-        if self._several is None:
-            self._several = OrderedDict({self._only.digest: self._only})
-        self._several[session.digest] = session
+        if self._only is not None:
+            self.several, self._only = OrderedDict({self._only.digest: self._only}), None
+        assert self.several is not None  # noqa: S101 - there is the one or there are several
+        self.several[session.digest] = session
 
     def remove(self, session: "Session") -> bool:
         """Remove a session; return whether it was the last one."""
-        if self._several is not None:
-            del self._several[session.digest]
-        return not self._several
-
-    def touch(self, session: "Session") -> None:
-        """Make a session the most recently used one."""
-        if self._several is not None:
-            self._several.move_to_end(session.digest)
+        if self.several is not None:
+            del self.several[session.digest]
+        return not self.several
 
     def idlest(self) -> "Session":
         """Return the least recently used session."""
-        return self._only if self._several is None else next(iter(self._several.values()))
+        if self._only is not None:
+            return self._only
+        assert self.several is not None  # noqa: S101 - as above
+        return next(iter(self.several.values()))
 
 
 class Session(InMemoryOnly):

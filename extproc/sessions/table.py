@@ -181,7 +181,8 @@ class SessionTable:
         session.used_at = now
         if session.siblings is not None:
             self._sessions.move_to_end(session.digest)
-            session.siblings.touch(session)
+            if session.siblings.several is not None:  # no call for most users: they come in every second
+                session.siblings.several.move_to_end(session.digest)
 
     def _add(self, session: Session) -> None:
         owner = session.owner

@@ -1,5 +1,6 @@
 """The table of sessions: by token digest, bounded, and fair to those who have few."""
 
+import gc
 import hashlib
 import sys
 import threading
@@ -36,6 +37,15 @@ class Parts:
         live = LiveCredentials(credentials, now, now, min(now + lives, kept.identity.expires_at))
         slot = kept.granted(grant(**granted))
         return self.table.keep(kept, slot, live), slot
+
+
+def test_the_users_other_sessions_keep_nothing_of_one_that_has_ended():
+    parts = Parts()
+    first, second = parts.open("a.b.c"), parts.open("d.e.f")
+    parts.table.end(first)
+    held = sys.getrefcount(first)
+    assert held == 2, gc.get_referrers(first)  # the name, and the argument
+    assert parts.lookup("d.e.f") is second
 
 
 def test_the_digest_is_the_sha_256_of_the_whole_token():
