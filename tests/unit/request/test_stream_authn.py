@@ -1,5 +1,7 @@
 """What streams do about origins, tokens for STS and Envoy's word for a token."""
 
+import dataclasses
+
 import pytest
 
 from extproc.authn.envoy_jwt import METADATA_NAMESPACE, PAYLOAD_KEY
@@ -7,8 +9,9 @@ from extproc.errors import Denied, Reason
 from extproc.ext_proc import decoding
 from extproc.ext_proc.envoy.external_processor_pb2 import ProcessingRequest
 from extproc.request.stream import Stream
+from extproc.telemetry.record import RequestRecord
 from support.envoy_messages import Seen, headers_message
-from support.pipelines import NOW, Parts
+from support.pipelines import NOW, Parts, head_of
 from support.tables import each_case
 
 APP = "https://app.example"
@@ -99,6 +102,16 @@ async def test_a_token_for_sts_is_removed_whether_its_issuer_uses_it_or_not():
     assert seen.is_signed
     assert "x-id-token" in seen.removed
     assert "x-other" not in seen.removed
+
+
+async def test_envoys_word_for_a_known_token_is_that_of_the_present_request():
+    parts, payload = Parts(), {"sub": "alice"}
+    parts.verifier.still_trusted = lambda _identity, given: given == payload
+    admit, authorization = parts.pipeline.admission.admit, parts.pipeline.authorization
+    with_payload = admit(dataclasses.replace(head_of(), jwt_payload=payload))
+    opened = await authorization.open(with_payload, RequestRecord())
+    assert authorization.session(with_payload) is opened
+    assert authorization.session(admit(head_of())) is None
 
 
 async def test_a_session_belongs_to_all_its_tokens():

@@ -151,6 +151,15 @@ async def test_both_are_renewed_before_the_exchanged_token_ends(parts):
     assert {live.ends_at for _, live in opened.living()} == {parts.clock.now + 300}
 
 
+async def test_credentials_are_renewed_with_a_newer_token_however_long_the_earlier_one_lives(parts):
+    parts.provider.lifetime = 24 * HOUR
+    opened = parts.open(session(expires_at=START + 24 * HOUR))
+    live = await parts.obtain(opened)
+    parts.clock.now = live.used_at = live.renew_at
+    await asyncio.gather(*parts.store.renew_due())
+    assert parts.sent == ["exchanged1", "exchanged2"]
+
+
 async def test_while_the_provider_is_down_living_sessions_are_not_harmed(parts):
     opened = parts.open()
     live = await parts.obtain(opened)
