@@ -163,6 +163,8 @@ def begin(*, otherwise: Starter) -> Starter | WorkerSpec:
     """
     if not _is_safe():
         return otherwise
+    # If whoever started this process ignores the ends of children, it would have no exit statuses of them.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.freeze()  # a collection writes to what it looks at, and would so copy each page
     supervisors, servers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
