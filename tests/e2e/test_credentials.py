@@ -52,7 +52,7 @@ async def test_while_sts_is_down_living_sessions_work_new_ones_get_503_and_one_p
         # Three failures open the breaker, then one probe a second; botocore tries each call twice.
         calls = fragile.control("sts", "stats")["calls"]
         assert calls <= 2 * (3 + lasted + 1), (calls, len(statuses))
-        assert len(statuses) > 10 * calls
+        assert len(statuses) > 3 * calls
         fragile.control("sts", "faults", {"mode": None})
         await asyncio.sleep(1.1)
         answer = await http.post(
