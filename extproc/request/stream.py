@@ -10,10 +10,10 @@ from extproc.request.way import Wait, way
 class Stream:
     """Sends Envoy's messages to ``way``, and awaits what it yields. Calls must not overlap."""
 
-    __slots__ = ("_is_answered", "_way")
+    __slots__ = ("_may_end", "_way")
 
     def __init__(self, pipeline: Pipeline, *, target_name: str | None) -> None:
-        self._is_answered = False
+        self._may_end = False
         self._way = way(pipeline, target_name)
         next(self._way)
 
@@ -25,8 +25,9 @@ class Stream:
         """
         step = self._way.send(message)
         if type(step) is Answer:
-            self._is_answered = step.last
+            self._may_end = step.last or step.may_end
             return step
+        self._may_end = False
         return self._waited(step)
 
     async def _waited(self, step: Answer | Wait | None) -> Answer:
@@ -38,11 +39,11 @@ class Stream:
                 step = self._way.throw(error)
             else:
                 step = self._way.send(found)
-        self._is_answered = step.last
+        self._may_end = step.last or step.may_end
         return step
 
     def close(self) -> None:
         """Give back all that the stream holds. Call it once the stream is over, for whatever cause."""
-        if self._is_answered:
-            next(self._way, None)  # to its end: cheaper than an exception that ends it
+        if self._may_end:
+            next(self._way, None)  # sends None, upon which it ends: cheaper than an exception
         self._way.close()

@@ -1,7 +1,8 @@
 """The way of a request, from Envoy's first message to the last answer, without I/O.
 
 ``way`` is a generator. It is sent Envoy's messages and yields an ``Answer`` to each; or it yields a ``Wait``,
-is sent its result, and goes on. ``request.stream`` drives it and does the I/O. What each phase may be sent:
+is sent its result, and goes on. ``request.stream`` drives it and does the I/O. After an answer that may end
+the stream it is sent None if that is over; else it is closed. What each phase may be sent:
 
     phase     may be sent                                what it leads to
     OPENED    the request's head                         DECIDING
@@ -65,6 +66,9 @@ RECHECK_AFTER = 10.0
 
 LARGE_BODY = 256 * 1024
 """Bytes from which a body is hashed in another thread: about what hashing does in 200 microseconds."""
+
+_PASSED = {decoding.BodyMessage: PASS_BODY, decoding.TrailersMessage: PASS_TRAILERS}
+"""The answers to what the signature does not cover."""
 
 _log = structlog.get_logger(__name__)
 
@@ -218,11 +222,12 @@ def _signed(
         answer = yield from _listed(pipeline, progress, admission, authorized, answer)
 
     while not answer.last:
-        received = receive(progress, (yield answer))
-        if isinstance(received, decoding.BodyMessage):
-            answer = PASS_BODY
-        elif isinstance(received, decoding.TrailersMessage):
-            answer = PASS_TRAILERS
+        message = yield answer
+        if message is None:  # the stream is over
+            return
+        received = receive(progress, message)
+        if type(received) in _PASSED:
+            answer = _PASSED[type(received)]
         elif isinstance(received, UpstreamResponse):
             answer = _shown(pipeline, progress, admission, authorized, received)
         elif isinstance(received, decoding.ResponseTrailersMessage):
