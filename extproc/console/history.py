@@ -9,6 +9,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -103,6 +104,8 @@ class History:
         self._lock = threading.Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._database.executescript(_SCHEMA)
+        # Python 3.13 warns of connections that are not closed; this one is nobody else's.
+        weakref.finalize(self, self._database.close)
 
     def add(self, lines: Iterable[str]) -> int:
         """Add events of the audit log; return how many are new. One that is there already is ignored."""
