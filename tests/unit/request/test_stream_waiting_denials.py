@@ -250,3 +250,14 @@ async def test_envoys_own_413_before_the_signature_stays_one_and_lets_nothing_pa
     assert seen.is_continue
     seen, last = await answer(stream, response_message("413"))
     assert (seen.status, last) == (413, True)
+
+
+async def test_envoys_own_answer_to_a_body_that_a_denial_waits_for_is_the_clients():
+    parts = refusing()
+    stream = Stream(parts.pipeline, target_name=None)
+    seen, _ = await answer(stream, head())
+    assert seen.is_continue
+    seen, last = await answer(stream, response_message("408"))
+    assert (seen.is_immediate, last) == (False, True)
+    stream.close()
+    assert len(parts.pipeline.refusals.waiting) == 0
