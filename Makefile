@@ -36,7 +36,7 @@ help:
 	@echo "make alerts  the alert rules against recorded series (needs promtool: on the PATH, or apt-get gets it)"
 	@echo "make aws-templates  what extproc aws prints, by cfn-lint (installs it, 140 MB, beside this project)"
 	@echo "make chart  the Helm chart: its linter, eight sets of values, the kustomize base (gets helm, 40 MB)"
-	@echo "make test-kubernetes  the controller against a real API server (needs go; ten minutes to build)"
+	@echo "make test-kubernetes  the controller and Envoy Gateway, against a real API server (needs go; builds for a quarter of an hour)"
 	@echo "make live-alerts  a real Prometheus, and the server broken in each way (ten minutes)"
 	@echo "make bench  measures, judges and writes bench/report.md (a quarter of an hour; ARGS=--quick: two minutes)"
 	@echo "make instructions  of a warm request of the real server, by callgrind, beside those committed (needs valgrind)"
@@ -203,7 +203,14 @@ $(KUBERNETES)/kube-apiserver: | $(BIN)/python
 	  && go build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBE_API)" \
 	    -o ../kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
 
-test-kubernetes: $(STAMP) $(KUBERNETES)/etcd $(KUBERNETES)/kubectl $(KUBERNETES)/kube-apiserver
+# Envoy Gateway in the same way (five minutes); the Envoy is the demo's.
+ENVOY_GATEWAY := v1.9.0
+$(KUBERNETES)/envoy-gateway: | $(BIN)/python
+	@command -v go >/dev/null || { echo "make test-kubernetes builds Envoy Gateway: it needs go (https://go.dev)" >&2; exit 1; }
+	@mkdir -p $(KUBERNETES)
+	@GOBIN=$(CURDIR)/$(KUBERNETES) go install -ldflags "-s -w" github.com/envoyproxy/gateway/cmd/envoy-gateway@$(ENVOY_GATEWAY)
+
+test-kubernetes: $(STAMP) $(addprefix $(KUBERNETES)/,helm etcd kubectl kube-apiserver envoy-gateway)
 	@$(BIN)/python -m pytest -m "" -p no:xdist --timeout 600 tests/kubernetes $(ARGS)
 
 # The oldest versions that pyproject.toml allows; beneath them is what is new, which may call them old.

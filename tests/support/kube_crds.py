@@ -81,5 +81,27 @@ def module(name):
 
 def gateway_files():
     """Return the files with the kinds of the Gateway API and of Envoy Gateway, as its Helm chart has them."""
-    folder = module("github.com/envoyproxy/gateway@v1.9.0") / "charts" / "gateway-helm" / "charts" / "crds"
+    folder = (
+        module("github.com/envoyproxy/gateway@v1.9.0")
+        / "charts"
+        / "gateway-helm"
+        / "charts"
+        / "crds"
+        / "crds"
+    )
     return sorted(folder.rglob("*.yaml"))
+
+
+def operator_files():
+    """Return the files with the kinds of cert-manager and the Prometheus operator that the chart renders."""
+    prometheus = module("github.com/prometheus-operator/prometheus-operator@v0.85.0") / "example"
+    return [
+        module("github.com/cert-manager/cert-manager@v1.21.2")
+        / "deploy"
+        / "crds"
+        / "cert-manager.io_certificates.yaml",
+        *(
+            prometheus / "prometheus-operator-crd" / f"monitoring.coreos.com_{kind}.yaml"
+            for kind in ("prometheusrules", "servicemonitors")
+        ),
+    ]
