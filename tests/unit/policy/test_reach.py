@@ -199,6 +199,7 @@ CLEAN = {
     "two groups of one list": [rule('"a" in claims.groups && "b" in claims.groups')],
     "two numbers that are equal": [rule("claims.level == 3 && claims.level == 3.0")],
     "a number and a string": [rule('claims.level == 3 || claims.level == "3"')],
+    "a number and another test of it": [rule("claims.level == 3 && claims.level % 2 == 1")],
     "ranges that meet": [rule("claims.level < 3"), rule("claims.level <= 3"), rule("claims.level >= 3")],
     "prefixes of each other": [rule('claims.e.startsWith("a") && claims.e.startsWith("ab")')],
     "a prefix and a suffix": [rule('claims.e.startsWith("a") && claims.e.endsWith("b")')],
