@@ -49,7 +49,7 @@ def front(settings: config.Settings, listeners: Sequence[Listener], *, admin_por
         address = f"127.0.0.1:{wanted.upstream_port}"
         resources["clusters"].append(_cluster(target, f"upstream_{wanted.name}", address))
         if wanted.extproc is not None:
-            resources["clusters"].append(_cluster(extproc, f"extproc_{wanted.name}", wanted.extproc))
+            resources["clusters"].append(_cluster(extproc, f"extproc_{wanted.port}", wanted.extproc))
     return yaml.safe_dump(bootstrap, sort_keys=False)
 
 
@@ -69,7 +69,8 @@ def _listener(rendered: dict[str, Any], wanted: Listener) -> dict[str, Any]:
     route["route"]["cluster"] = f"upstream_{wanted.name}"
     if wanted.extproc is not None:
         service = extproc["typed_config"]["grpc_service"]["envoy_grpc"]
-        service["cluster_name"] = f"extproc_{wanted.name}"
+        # Envoy sends the name as the authority, which Go wants well-formed.
+        service["cluster_name"] = f"extproc_{wanted.port}"
         filters.insert(place, extproc)
     else:
         route.pop("typed_per_filter_config")

@@ -13,8 +13,11 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// Two ProcessingResponses: request_headers (1) and request_body (2), each with an empty CommonResponse (1).
-var answers = [][]byte{{0x0a, 0x02, 0x0a, 0x00}, {0x12, 0x02, 0x0a, 0x00}}
+// Two ProcessingResponses: request_headers (1) and request_body (3), each with an empty CommonResponse (1).
+var continues = [][]byte{{0x0a, 0x02, 0x0a, 0x00}, {0x1a, 0x02, 0x0a, 0x00}}
+
+// A HealthCheckResponse: status (1) is SERVING (1). Envoy asks for it.
+var serving = [][]byte{{0x08, 0x01}}
 
 // bytesCodec passes messages as they are.
 type bytesCodec struct{}
@@ -32,8 +35,12 @@ func (bytesCodec) Unmarshal(data mem.BufferSlice, into any) error {
 
 var _ encoding.CodecV2 = bytesCodec{}
 
-// process answers head and body, and ends the stream with that.
-func process(_ any, stream grpc.ServerStream) error {
+// handle answers head and body, or the one message of a health check, and ends the stream with that.
+func handle(_ any, stream grpc.ServerStream) error {
+	answers := continues
+	if method, _ := grpc.MethodFromServerStream(stream); method == "/grpc.health.v1.Health/Check" {
+		answers = serving
+	}
 	for _, answer := range answers {
 		var message []byte
 		if err := stream.RecvMsg(&message); err != nil {
@@ -55,6 +62,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.ForceServerCodecV2(bytesCodec{}), grpc.UnknownServiceHandler(process))
+	server := grpc.NewServer(grpc.ForceServerCodecV2(bytesCodec{}), grpc.UnknownServiceHandler(handle))
 	log.Fatal(server.Serve(listener))
 }
