@@ -81,12 +81,8 @@ def test_from_nothing_to_a_signed_request_and_back(chain):
         eventually(lambda: counts.get(404, 0) > 50)
         eventually(lambda: not written(chain.cluster))
     print(f"statuses while the access was taken away: {counts}")
-    assert set(counts) <= {
-        200,
-        404,
-        500,
-        None,
-    }  # without the cluster or the connection that a route had: closed
+    # While Envoy loses the route's cluster or connection it answers 500 or 503, or closes.
+    assert set(counts) <= {200, 404, 500, 503, None}
     nothing_wrong(chain)
     assert chain.conditions()["ResolvedRefs"]["status"] == "False"
 
