@@ -5,13 +5,19 @@ import importlib
 import sys
 
 _COLLECTION_THRESHOLD = 50_000
+"""Net allocations after which Python collects cyclic garbage."""
+
+
+def collect_rarely() -> None:
+    """Let Python look for cycles rarely."""
+    gc.set_threshold(_COLLECTION_THRESHOLD, 20, 20)
 
 
 def prepare() -> None:
     """Collect garbage rarely, and import structlog without rich."""
     # Imports make hundreds of thousands of objects that stay; by default Python looks through all of them
     # several times.
-    gc.set_threshold(_COLLECTION_THRESHOLD, 20, 20)
+    collect_rarely()
     if "structlog" in sys.modules or "rich" in sys.modules:
         return
     # structlog imports rich where it is installed, to draw tracebacks, and with it a lexer of Python. No

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from extproc.commands import lean_start
 from extproc.commands.options import or_exit, supplement_arguments
 from extproc.config import Settings
 from extproc.grpc_server import engine_choice
@@ -17,9 +18,6 @@ from extproc.workers.processes import NewProcesses, name_process
 from extproc.workers.spec import ListenSlice, WorkerSpec, split
 
 _SWITCH_INTERVAL = 0.0005  # seconds after which a thread that computes lets another one run
-
-_COLLECTION_THRESHOLD = 50_000
-"""Net allocations after which Python collects cyclic garbage."""
 
 
 def run(
@@ -105,7 +103,7 @@ def tune_interpreter() -> None:
     # a warm request.
     gc.collect(0)
     gc.freeze()
-    gc.set_threshold(_COLLECTION_THRESHOLD, 20, 20)
+    lean_start.collect_rarely()
 
 
 def _run_workers(

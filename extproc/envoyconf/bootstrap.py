@@ -18,13 +18,13 @@ from extproc.envoyconf.comments import commented
 from extproc.envoyconf.jwt_authn import issuers_of_envoy, jwks_clusters
 from extproc.envoyconf.listener import listener
 from extproc.envoyconf.options import EnvoyOptions
+from extproc.libyaml import SafeDumper
 
 _MAX_CLIENT_CONNECTIONS = 10_000
 _HEADER = """\
 # Envoy configuration for extproc, printed by `extproc envoy`.
 # It fails closed: without an answer of extproc no request is forwarded.
 """
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _UPSTREAM = """\
 # The filter is in the targets' clusters: it sees host and path as they go out. It runs again
 # on each retry, with headers that are signed already, so these routes must not retry.
@@ -67,7 +67,7 @@ def bootstrap_document(settings: Settings, options: EnvoyOptions) -> dict[str, A
 def yaml_of(document: Any) -> str:
     """Return a part of a bootstrap as YAML, with comments. It is changed where a default must be seen."""
     _spell_out(document)
-    return commented(yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110))
+    return commented(yaml.dump(document, Dumper=SafeDumper, sort_keys=False, width=110))
 
 
 def _spell_out(node: Any) -> None:

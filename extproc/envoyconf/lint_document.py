@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-# libyaml is many times as fast, where PyYAML has it. Envoy configurations may be large.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from extproc.libyaml import SafeLoader
+
 _EXPECTED = "a bootstrap or a /config_dump is expected, as `extproc envoy --config` prints one"
 _CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _IDENTIFIER = re.compile(r"[a-z]+[A-Za-z0-9]*")
@@ -54,7 +54,7 @@ def parse(content: bytes) -> Any:
     """
     try:
         # JSON is nearly a subset of YAML: tabs between tokens are the exception that occurs.
-        documents = list(yaml.load_all(content.decode().replace("\t", " "), _Loader))
+        documents = list(yaml.load_all(content.decode().replace("\t", " "), SafeLoader))
     except (yaml.YAMLError, ValueError, RecursionError):
         raise UnreadableError(f"not valid YAML or JSON; {_EXPECTED}") from None
     document = documents[0] if len(documents) == 1 else documents

@@ -9,8 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from extproc.idp.answers import QUESTIONS, AnswerError, Value, filled, with_derived
+from extproc.libyaml import SafeLoader
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 COMMON: Mapping[str, str | None] = {"resource": None, "role": None, "group": "", "region": "us-east-1"}
 """What every recipe asks besides its own questions, with defaults."""
 
@@ -159,7 +159,7 @@ def default_answer(default: str | None, values: Mapping[str, Value]) -> str | No
 def recipes() -> Mapping[str, Recipe]:
     """Return all recipes by name, the generic one last."""
     found = [
-        Recipe.model_validate(yaml.load(entry.read_text(encoding="utf-8"), _Loader))  # noqa: S506 - a safe one
+        Recipe.model_validate(yaml.load(entry.read_text(encoding="utf-8"), SafeLoader))  # noqa: S506 - a safe one
         for entry in files("extproc.idp").joinpath("recipes").iterdir()
         if entry.name.endswith(".yaml")
     ]

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from extproc.libyaml import SafeLoader
+
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
@@ -45,7 +46,7 @@ class SettingText(BaseModel):
 def texts() -> Mapping[str, Mapping[str, SettingText]]:
     """Return the texts by section (a model's name) and key."""
     text = (resources.files(__package__) / "settings.yaml").read_text(encoding="utf-8")
-    document = yaml.load(text, _Loader)  # noqa: S506 - a safe one
+    document = yaml.load(text, SafeLoader)  # noqa: S506 - a safe one
     return {
         section: {key: SettingText.model_validate(entry) for key, entry in entries.items()}
         for section, entries in document.items()

