@@ -8,6 +8,7 @@ Nobody changes any of them. Those that are made for every request are not ``froz
 same: that makes making one take four times as long.
 """
 
+import sys
 from collections.abc import KeysView, Mapping
 from dataclasses import dataclass, field
 from typing import NewType
@@ -18,6 +19,9 @@ from extproc.fairness.queue import Owner
 VOLATILE_HEADERS = ("x-request-id", "traceparent", "content-length")
 """Headers whose values differ from request to request, and which only logs read: unless a rule reads
 headers or a target signs one of these."""
+
+MAX_ACTORS = 4
+"""Levels of the ``act`` claim that are told."""
 
 
 @dataclass(slots=True)
@@ -62,23 +66,59 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the verified token speaks for. ``expires_at``: seconds since the epoch (the ``exp`` claim).
+    """Who the verified token speaks for.
 
-    ``config_digest``: SHA-256 of the issuer's configuration that it was verified with.
+    Attributes:
+        expires_at: seconds since the epoch (the ``exp`` claim).
+        claims: all of them; that of a session may parse them anew each time (``authn.token_identity``).
+        key_thumbprint: SHA-256 of the verifying key; None if Envoy verified.
+        exchange_key_thumbprint: the same of a separate token for STS.
+        config_digest: SHA-256 of the issuer's configuration that it was verified with.
+        token_id: the ``jti`` claim, if it is a string.
+        client: the ``azp`` claim, or else ``client_id``, if they are strings.
+        actors: the subjects of the ``act`` claim, the current actor first, at most ``MAX_ACTORS``
+            (RFC 8693 4.1); "" for one without a subject.
     """
 
     issuer: str
     subject: str
     expires_at: float
     claims: Mapping[str, object] = field(repr=False)
-    key_thumbprint: bytes | None = field(repr=False)  # SHA-256 of the verifying key; None: Envoy verified
-    exchange_key_thumbprint: bytes | None = field(default=None, repr=False)  # of a separate token for STS
+    key_thumbprint: bytes | None = field(repr=False)
+    exchange_key_thumbprint: bytes | None = field(default=None, repr=False)
     config_digest: bytes = field(default=b"", repr=False)
+    token_id: str | None = field(init=False, repr=False, compare=False)
+    client: str | None = field(init=False, repr=False, compare=False)
+    actors: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Read the claims that are read for every request: by the deny list and the audit log."""
+        claims = self.claims
+        client = _string(claims.get("azp")) or _string(claims.get("client_id"))
+        object.__setattr__(self, "token_id", _string(claims.get("jti")))
+        object.__setattr__(self, "client", client and sys.intern(client))
+        object.__setattr__(self, "actors", _actors(claims.get("act")))
+
+    def loaded(self) -> "Identity":
+        """Return the identity with its claims in memory, for whoever reads several of them."""
+        return self
 
     @property
     def owner(self) -> Owner:
         """The user to whom what is limited by user is counted."""
         return Owner(self.issuer, self.subject)
+
+
+def _string(claim: object) -> str | None:
+    return claim if type(claim) is str else None
+
+
+def _actors(actor: object) -> tuple[str, ...]:
+    actors: list[str] = []
+    while isinstance(actor, Mapping) and len(actors) < MAX_ACTORS:
+        actors.append(_string(actor.get("sub")) or "")
+        actor = actor.get("act")
+    return tuple(actors)
 
 
 MIN_DURATION = 900

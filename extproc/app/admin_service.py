@@ -123,13 +123,12 @@ class AdminService:
 
     def _session(self, session_id: str, session: Session) -> admin_pb2.Session:
         identity = session.identity
-        jti = identity.claims.get("jti")
         return admin_pb2.Session(
             id=session_id,
             worker=self._worker,
             issuer=identity.issuer,
             subject=identity.subject,
-            jti=jti if isinstance(jti, str) else None,
+            jti=identity.token_id,
             token_expires_at=timestamp(identity.expires_at),
             credentials=[_credentials(granted, live) for granted, live in session.living()],
         )

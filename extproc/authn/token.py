@@ -71,6 +71,14 @@ def parse(unverified_token: str, limits: TokenLimits) -> UnverifiedToken:
         raise Denied(Reason.TOKEN_MALFORMED, str(error)) from None
 
 
+def claims_of(verified_token: str) -> dict[str, Any]:
+    """Return the claims of a token that ``parse`` has accepted before: the same, without its checks."""
+    segment = verified_token.split(".", 2)[1]
+    document = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    claims: dict[str, Any] = json.loads(document.decode("utf-8"))
+    return claims
+
+
 def check_form(claims: Mapping[str, Any], limits: TokenLimits) -> None:
     """Check claims that did not come in a token against the limits that ``parse`` applies.
 

@@ -35,6 +35,7 @@ from extproc.authn.claims import (
 from extproc.authn.envoy_jwt import check_same_token, is_same_token
 from extproc.authn.signature import check_header, check_signature
 from extproc.authn.token import TokenLimits, check_form, parse
+from extproc.authn.token_identity import TokenIdentity
 from extproc.authn.trusted_issuer import ExchangedTokens, TrustedIssuer
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
@@ -137,14 +138,18 @@ class Verifier:
         elif exchanged is not None:
             begin(Step.CLAIMS)
             check_required_claims(claims, exchanged.required_claims)
-        return Identity(
+        # STS gets this very token, so a session keeps it. Where Envoy verifies, claims are compared for
+        # every request.
+        token_is_kept = key is not None and trusted.exchange_header is None and not is_for_sts
+        identity = Identity(
             issuer=trusted.issuer,
             subject=subject,
             expires_at=expires_at,
-            claims=_with_interned_strings(claims),
+            claims=claims if token_is_kept else _with_interned_strings(claims),
             key_thumbprint=key.thumbprint if key else None,
             config_digest=trusted.config_digest,
         )
+        return TokenIdentity(identity, unverified_token) if token_is_kept else identity
 
     def assume(
         self, claims: Mapping[str, Any], *, expires_at: float, begin: Callable[[Step], None] = _unobserved

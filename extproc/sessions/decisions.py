@@ -149,8 +149,9 @@ class Decisions:
         )
 
     def _evaluate(self, session: Session, inputs: Inputs) -> Grant | Denied:
-        decision = self._policy.decide(session.identity, inputs)
+        identity = session.identity.loaded()
+        decision = self._policy.decide(identity, inputs)
         self._on_cost(decision.cost)
         if self._on_decision is not None:
-            self._on_decision(self._policy, session.identity, inputs, decision)
+            self._on_decision(self._policy, identity, inputs, decision)
         return decision.outcome

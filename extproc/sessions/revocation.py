@@ -29,7 +29,7 @@ class Selector:
         return (
             self.issuer in (None, identity.issuer)
             and self.subject in (None, identity.subject)
-            and (self.token_id is None or identity.claims.get("jti") == self.token_id)
+            and (self.token_id is None or identity.token_id == self.token_id)
         )
 
     def matches_grant(self, grant: Grant) -> bool:
@@ -111,9 +111,7 @@ class DenyList:
 
     def _entries(self, identity: Identity) -> list[Selector]:
         now = self._clock()
-        # A jti that is not a string equals no entry (and might not be hashable).
-        jti = str(identity.claims.get("jti"))
-        places = (("sub", identity.subject), ("jti", jti), ("iss", identity.issuer))
+        places = (("sub", identity.subject), ("jti", identity.token_id or ""), ("iss", identity.issuer))
         return [
             selector
             for place in places

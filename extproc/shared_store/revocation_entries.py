@@ -137,7 +137,7 @@ class RevocationTable:
         if not self._by_place:
             return 0.0
         places = {
-            ("jti", str(identity.claims.get("jti"))),
+            ("jti", identity.token_id or ""),
             ("sub", identity.subject),
             ("iss", identity.issuer),
             ("role", grant.role_arn),

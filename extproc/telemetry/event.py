@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
@@ -16,7 +16,6 @@ SHORT, LONG = 256, 1024
 
 _TRACEPARENT = 64
 _METHOD = 32
-_MAX_ACTORS = 4  # levels of `act`
 _TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
@@ -80,7 +79,6 @@ def event_of(record: RequestRecord, detail: str, at: float) -> Event:
 def render(event: Event) -> bytes:
     """Return the event's line, with its line feed."""
     identity, grant = event.identity, event.grant
-    claims: Mapping[str, object] = identity.claims if identity else {}
     stages = {name: _microseconds(ended - began) for name, (began, ended) in event.stages.items()}
     fields = {
         "time": datetime.fromtimestamp(event.at, UTC),
@@ -91,9 +89,9 @@ def render(event: Event) -> bytes:
         "trace_id": trace_id(event.traceparent),
         "issuer": identity.issuer if identity else None,
         "subject": identity.subject[:SHORT] if identity else None,
-        "jti": _string(claims.get("jti")),
-        "client": _string(claims.get("azp")) or _string(claims.get("client_id")),
-        "agent": _actors(claims["act"]) if "act" in claims else [],
+        "jti": identity.token_id and identity.token_id[:SHORT] if identity else None,
+        "client": identity.client and identity.client[:SHORT] if identity else None,
+        "agent": [actor[:SHORT] for actor in identity.actors] if identity else [],
         "target": event.target,
         "method": event.method,
         "path": event.path,
@@ -127,19 +125,6 @@ def trace_id(traceparent: str | None) -> str | None:
     """Return the trace id of a ``traceparent`` header (W3C Trace Context 3.2.2); None if it is not valid."""
     found = _TRACE_ID.fullmatch(traceparent) if traceparent else None
     return found[1] if found else None
-
-
-def _string(claim: Any) -> str | None:
-    return claim[:SHORT] if isinstance(claim, str) else None
-
-
-def _actors(actor: object) -> list[str]:
-    """Return the subjects of an ``act`` claim, the current actor first (RFC 8693 4.1)."""
-    actors: list[str] = []
-    while isinstance(actor, Mapping) and len(actors) < _MAX_ACTORS:
-        actors.append(_string(actor.get("sub")) or "")
-        actor = actor.get("act")
-    return actors
 
 
 def _microseconds(seconds: float) -> int:

@@ -623,7 +623,7 @@ async def test_an_identity_shows_no_claims():
 
 async def test_an_identity_of_another_configuration_of_its_issuer_is_not_trusted():
     verifier = make_verifier()
-    identity = await verifier.verify(mint())
+    identity = (await verifier.verify(mint())).loaded()
     for known, trusted in ((identity, True), (replace(identity, config_digest=b"other"), False)):
         assert verifier.still_trusted(known, None) is trusted
 
