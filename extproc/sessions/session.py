@@ -10,6 +10,7 @@ each remove one reference (``sessions.table``), and nothing remains elsewhere.
 """
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -135,6 +136,7 @@ class Session(InMemoryOnly):
             whole when another policy decides, so that no thread sees one policy with another's decisions.
         signed: requests signed so far by target; ``request.responses`` counts them.
         ends_at: seconds since the epoch.
+        looked_at: when the table next looks whether anything of it has ended; infinity if never.
         entries: how many of the table's entries the session takes.
         used_at: when the session was last moved to the recent end of the table, seconds since the epoch.
         siblings: the user's sessions in the table.
@@ -151,6 +153,7 @@ class Session(InMemoryOnly):
         "exchanged",
         "grants",
         "identity",
+        "looked_at",
         "owner",
         "siblings",
         "signed",
@@ -169,6 +172,7 @@ class Session(InMemoryOnly):
         self.decided: tuple[object, dict[Hashable, Outcome]] = (None, {})
         self.signed: dict[str, Iterator[int]] = {}
         self.ends_at = 0.0
+        self.looked_at = math.inf
         self.used_at = 0.0
         self.ended = False
         self.entries = 0

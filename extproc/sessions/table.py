@@ -11,7 +11,7 @@ its keys are bytes: comparing them runs no Python code in which another thread c
 """
 
 import heapq
-import itertools
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,11 +27,8 @@ FAIR_SHARE = 1 / 8
 _TOUCH_EVERY = 1.0  # seconds: the order of use is no finer, so that most lookups need no lock
 _LEEWAY = 30.0  # seconds: a session is kept for at least this time, even if its token is about to expire
 
-_Planned = tuple[float, int, TokenDigest, Grant | None]
-"""The end (seconds since the epoch, by AWS's clock), a sequence number, the session and the grant.
-
-A grant of None stands for the session itself.
-"""
+_Planned = tuple[float, TokenDigest]
+"""A time (seconds since the epoch, by AWS's clock), and the session of which something may end then."""
 
 
 class SessionTable:
@@ -51,8 +48,7 @@ class SessionTable:
         self._sessions: OrderedDict[TokenDigest, Session] = OrderedDict()  # the least recently used first
         self._owners: dict[Owner, Siblings] = {}
         self._entries = 0
-        self._ends: list[_Planned] = []  # a heap: what ends when
-        self._sequence = itertools.count()
+        self._ends: list[_Planned] = []  # a heap: when to look at which session
         self.credentials = 0
         self.evictions = 0
         self.evicted_credentials = 0
@@ -103,17 +99,14 @@ class SessionTable:
             ends_at = max(identity.expires_at, now + _LEEWAY)
             session = self._sessions.get(digest)
             if session is not None and session.owner == identity.owner:
-                is_planned = ends_at == session.ends_at
                 session.identity, session.ends_at = identity, ends_at
                 self._touch(session, now)
             else:
-                is_planned = False
                 session = Session(digest, identity, unverified_web_identity_token)
                 # Before it is added: ``lookup`` sees it without the lock, and would end it at once.
                 session.used_at, session.ends_at = now, ends_at
                 self._add(session)
-            if not is_planned:
-                self._plan_end(ends_at, session, None)
+            self._plan_look(session, ends_at)
             return session
 
     def keep(self, session: Session, granted: Granted, live: LiveCredentials) -> bool:
@@ -124,8 +117,7 @@ class SessionTable:
             if session.grants.setdefault(granted.grant, granted) is not granted:
                 return False
             self._replace(session, granted, live)
-            if live.ends_at < session.ends_at:
-                self._plan_end(live.ends_at, session, granted.grant)
+            self._plan_look(session, live.ends_at)
             while len(session.grants) > MAX_GRANTS:
                 oldest = session.evict(next(iter(session.grants)))
                 self.evicted_credentials += self._replace(session, oldest, None)
@@ -165,15 +157,19 @@ class SessionTable:
         now = self.clock()
         with self._lock:
             while self._ends and self._ends[0][0] <= now:
-                _, _, digest, grant = heapq.heappop(self._ends)
-                if grant is None:
-                    session = self._sessions.get(digest)
-                    if session is not None and session.ends_at <= now:
-                        self._remove(session)
+                planned = heapq.heappop(self._ends)
+                session = self._planned(planned)
+                if session is None:
                     continue
-                held = self.held(digest, grant)
-                if held is not None and held[2].ends_at <= now:
-                    self._replace(held[0], held[1], None)
+                session.looked_at = math.inf
+                if session.ends_at <= now:
+                    self._remove(session)
+                    continue
+                for granted, live in session.living():
+                    if live.ends_at <= now:
+                        self._replace(session, granted, None)
+                ends = (live.ends_at for _, live in session.living())
+                self._plan_look(session, min((session.ends_at, *ends)))
 
     # All methods below are called with the lock held.
 
@@ -236,18 +232,20 @@ class SessionTable:
             self.evicted_credentials += len(evicted.living())
             self._remove(evicted)
 
-    def _plan_end(self, at: float, session: Session, grant: Grant | None) -> None:
-        if len(self._ends) > 4 * self._max_entries:
-            # What was evicted or replaced is still planned. Without this the plan would grow with every user
-            # ever seen, and with every exchange.
-            self._ends = [planned for planned in self._ends if self._is_planned(planned)]
+    def _plan_look(self, session: Session, at: float) -> None:
+        """Have ``expire`` look at a session then, or before. A session has one place in the plan."""
+        if session.looked_at <= at:
+            return
+        session.looked_at = at
+        if len(self._ends) > 2 * self._max_entries:
+            # What was evicted or planned anew is still there. Without this the plan would grow with every
+            # user ever seen.
+            self._ends = [planned for planned in self._ends if self._planned(planned) is not None]
             heapq.heapify(self._ends)
-        heapq.heappush(self._ends, (at, next(self._sequence), session.digest, grant))
+        heapq.heappush(self._ends, (at, session.digest))
 
-    def _is_planned(self, planned: _Planned) -> bool:
-        at, _, digest, grant = planned
-        if grant is None:
-            session = self._sessions.get(digest)
-            return session is not None and session.ends_at == at
-        held = self.held(digest, grant)
-        return held is not None and held[2].ends_at == at
+    def _planned(self, planned: _Planned) -> Session | None:
+        """Return the session that is to be looked at, unless it has ended or was planned anew."""
+        at, digest = planned
+        session = self._sessions.get(digest)
+        return session if session is not None and session.looked_at == at else None

@@ -147,7 +147,7 @@ def test_many_exchanges_of_one_session_do_not_make_the_plan_of_ends_grow():
     kept = parts.open("a.b.c")
     for number in range(20 * SIZE):
         parts.keep(kept, lives=900 + number / 100)
-    assert len(parts.table._ends) <= 4 * SIZE + 1
+    assert len(parts.table._ends) <= 2 * SIZE + 1
     parts.clock.now = START + 1000
     parts.table.expire()
     assert (len(parts.table), parts.table.credentials) == (0, 0)
@@ -336,7 +336,7 @@ def test_nothing_is_planned_or_kept_of_users_long_gone():
         parts.clock.now += 1
         parts.keep(parts.open(f"t.{number}.x", subject=f"user{number}", lives=100_000))
     assert len(parts.table._owners) == len(parts.table) == SIZE
-    assert len(parts.table._ends) <= 4 * SIZE + 1
+    assert len(parts.table._ends) <= 2 * SIZE + 1
 
 
 tokens, users, names = st.integers(0, 40), st.sampled_from("abc"), st.sampled_from("xyz")
