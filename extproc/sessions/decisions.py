@@ -78,10 +78,13 @@ class Decisions:
         Raises:
             Denied: the remembered denial.
         """
-        mark, decided = session.decided
+        mark, first, outcome, decided = session.decided
         if mark is not self._mark:
             return None
-        outcome = decided.get(key)
+        if first != key:
+            if decided is None:
+                return None
+            outcome = decided.get(key)
         if isinstance(outcome, Denied):
             raise outcome.anew()
         return outcome
@@ -128,14 +131,21 @@ class Decisions:
         kept = session.granted(outcome) if isinstance(outcome, Grant) else outcome.anew()
         if isinstance(outcome, Grant) and outcome.break_glass is not None:
             self._report_break_glass(session, outcome)
-        if session.decided[0] is not self._mark:
-            session.decided = self._mark, {}
+        self._remember(session, key, kept)
+        return kept
+
+    def _remember(self, session: Session, key: tuple[object, ...], outcome: Outcome) -> None:
+        mark, first, decision, decided = session.decided
+        if mark is not self._mark or decision is None or (decided is None and first == key):
+            session.decided = self._mark, key, outcome, None
+            return
+        if decided is None:
+            decided = {first: decision}
+            session.decided = mark, first, decision, decided
         # Only the event loop writes, and a dict is read and written at one stroke.
-        decided = session.decided[1]
-        decided[key] = kept
+        decided[key] = outcome
         if len(decided) > MAX_DECISIONS:
             del decided[next(iter(decided))]  # the oldest
-        return kept
 
     def _report_break_glass(self, session: Session, grant: Grant) -> None:
         self._on_break_glass(grant.mapping or "")

@@ -196,8 +196,8 @@ class Revocation:
         for session in self._sessions.values():
             if not selector.matches_identity(session.identity):
                 continue
-            for grant, granted in list(session.grants.items()):
-                if selector.matches_grant(grant):
+            for granted in session.grants:
+                if selector.matches_grant(granted.grant):
                     credentials += self._sessions.end_credentials(session, granted)
             if selector.role_arn is None:
                 self._sessions.end(session)

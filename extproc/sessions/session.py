@@ -77,6 +77,15 @@ class Granted:
 Outcome = Granted | Denied
 """A decision: what is granted, or why nothing is."""
 
+Decided = tuple[object, Hashable, Outcome | None, dict[Hashable, Outcome] | None]
+"""The mark of a policy, what its rules read of the first request and the decision, and all decisions by that.
+
+The dictionary is made for the second decision: most policies read no requests, so most sessions have but one.
+One value, so that no thread sees one policy with another's decisions.
+"""
+
+NOTHING_DECIDED: Decided = (None, None, None, None)
+
 
 class Siblings:
     """One user's sessions in the table, at least one.
@@ -130,10 +139,8 @@ class Session(InMemoryOnly):
         exchanged: the token that the identity provider gave for it, if its issuer has a token exchange.
         exchange_refusal: the provider's denial, if a retry would not help, and until when it is remembered
             (seconds since the epoch).
-        grants: by grant, the oldest first. Written in the event loop alone, so other threads iterate over
-            copies.
-        decided: the mark of a policy, and its decisions by what its rules read of a request. Replaced as a
-            whole when another policy decides, so that no thread sees one policy with another's decisions.
+        grants: what it has under each grant, the oldest first. Replaced as a whole, in the event loop alone.
+        decided: the decisions of the present policy. Replaced as a whole.
         signed: requests signed so far by target; ``request.responses`` counts them.
         ends_at: seconds since the epoch.
         looked_at: when the table next looks whether anything of it has ended; infinity if never.
@@ -168,8 +175,8 @@ class Session(InMemoryOnly):
         self.unverified_web_identity_token = unverified_web_identity_token
         self.exchanged: WebIdentityToken | None = None
         self.exchange_refusal: tuple[Denied, float] | None = None
-        self.grants: dict[Grant, Granted] = {}
-        self.decided: tuple[object, dict[Hashable, Outcome]] = (None, {})
+        self.grants: tuple[Granted, ...] = ()
+        self.decided = NOTHING_DECIDED
         self.signed: dict[str, Iterator[int]] = {}
         self.ends_at = 0.0
         self.looked_at = math.inf
@@ -183,29 +190,36 @@ class Session(InMemoryOnly):
 
     def living(self) -> list[tuple[Granted, LiveCredentials]]:
         """Return what the session holds now. For any thread."""
-        found = ((granted, granted.live) for granted in list(self.grants.values()))
+        found = ((granted, granted.live) for granted in self.grants)
         return [(granted, live) for granted, live in found if live is not None]
+
+    def find(self, grant: Grant) -> Granted | None:
+        """Return what the session has under an equal grant, if anything. For any thread."""
+        for each in self.grants:
+            if each.grant is grant or each.grant == grant:
+                return each
+        return None
 
     def granted(self, grant: Grant, decided: Granted | None = None) -> Granted:
         """Return what the session has under a grant. Equal grants are one; call in the event loop.
 
         ``decided``: what an earlier decision granted, which may have been evicted since.
         """
-        found = self.grants.get(grant)
+        found = self.find(grant)
         if found is None:
             if len(self.grants) >= MAX_GRANTS:
                 # STS may refuse them all, and rules may name sessions after what the client sends.
-                idle = next((each for each, what in self.grants.items() if what.live is None), None)
+                idle = next((each for each in self.grants if each.live is None), None)
                 if idle is not None:
                     self.evict(idle)
-            found = self.grants[grant] = decided or Granted(grant)
+            found = decided or Granted(grant)
+            self.grants = (*self.grants, found)
         return found
 
-    def evict(self, grant: Grant) -> Granted:
+    def evict(self, granted: Granted) -> None:
         """Remove what the session has under a grant. A revocation no longer finds it: it counts as ended."""
-        evicted = self.grants.pop(grant)
-        evicted.ends += 1
-        return evicted
+        self.grants = tuple(each for each in self.grants if each is not granted)
+        granted.ends += 1
 
 
 @dataclass(slots=True)

@@ -79,7 +79,7 @@ class SessionTable:
     def held(self, digest: TokenDigest, grant: Grant) -> tuple[Session, Granted, LiveCredentials] | None:
         """Return the credentials that a session holds under a grant, without marking it as used."""
         session = self._sessions.get(digest)
-        granted = session.grants.get(grant) if session is not None else None
+        granted = session.find(grant) if session is not None else None
         live = granted.live if granted is not None else None
         return None if session is None or granted is None or live is None else (session, granted, live)
 
@@ -114,12 +114,13 @@ class SessionTable:
         with self._lock:
             if session.ended or live.ends_at <= self.clock():
                 return False
-            if session.grants.setdefault(granted.grant, granted) is not granted:
+            if session.granted(granted.grant, granted) is not granted:
                 return False
             self._replace(session, granted, live)
             self._plan_look(session, live.ends_at)
             while len(session.grants) > MAX_GRANTS:
-                oldest = session.evict(next(iter(session.grants)))
+                oldest = session.grants[0]
+                session.evict(oldest)
                 self.evicted_credentials += self._replace(session, oldest, None)
             self._touch(session, self.clock())
             self._make_room(session.owner, 0)
@@ -198,7 +199,7 @@ class SessionTable:
     def _remove(self, session: Session) -> None:
         session.ended = True
         session.exchanged = None
-        for granted in list(session.grants.values()):
+        for granted in session.grants:
             self._replace(session, granted, None)
         self._count(session, -session.entries)
         del self._sessions[session.digest]

@@ -89,7 +89,7 @@ class Store:
     def get(self, wanted):
         """Living credentials, if there are any; this counts as use of them."""
         kept = self.table.lookup(wanted.digest)
-        granted = kept.grants.get(wanted.grant) if kept is not None else None
+        granted = kept.find(wanted.grant) if kept is not None else None
         live = self.store.living(granted) if granted is not None else None
         return live.credentials if live is not None else None
 

@@ -166,7 +166,7 @@ class Parts:
     def forget_refusals(self):
         """As if STS had refused nobody so far."""
         for session in self.sessions.values():
-            for granted in session.grants.values():
+            for granted in session.grants:
                 granted.refusal = None
 
 

@@ -79,7 +79,7 @@ async def test_a_remembered_denial_keeps_nothing_of_the_request():
         with pytest.raises(Denied) as denied:
             await decided(made, mine, mcp(tool="a"))
         assert denied.value.reason is Reason.SESSION_NAME_INVALID
-    (remembered,) = mine.decided[1].values()
+    _, _, remembered, _ = mine.decided
     assert (remembered.__traceback__, remembered.__context__) == (None, None)
 
 
@@ -100,7 +100,7 @@ async def test_what_is_remembered_for_one_session_is_bounded():
     made, mine = Decisions(policy("mcp.tool != 'x'")), session()
     for n in range(3 * decisions.MAX_DECISIONS):
         await decided(made, mine, mcp(tool=str(n)))
-    assert len(mine.decided[1]) == decisions.MAX_DECISIONS
+    assert len(mine.decided[3]) == decisions.MAX_DECISIONS
 
 
 async def test_requests_at_the_same_time_that_differ_in_nothing_the_rules_read_are_one_decision():

@@ -127,7 +127,7 @@ def test_grants_without_credentials_are_bounded_too():
     for number in range(1000):
         kept.granted(grant(session_name=str(number)))
     assert len(kept.grants) <= MAX_GRANTS + 1
-    assert kept.grants[slot.grant] is slot
+    assert kept.find(slot.grant) is slot
     assert evicted.ends == 1  # so that an exchange of before a revocation brings nothing back
 
 

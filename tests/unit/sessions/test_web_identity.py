@@ -167,7 +167,7 @@ async def test_while_the_provider_is_down_living_sessions_are_not_harmed(parts):
     parts.clock.now = live.renew_at + 1
     live.used_at = parts.clock.now
     await asyncio.gather(*parts.store.renew_due(), return_exceptions=True)
-    granted = next(iter(opened.grants.values()))
+    (granted,) = opened.grants
     assert parts.store.living(granted) is live
     assert parts.store.renewals == {"ok": 0, "failed": 1}
     assert (await parts.denial(parts.open(session("d.e.f")))).reason is Reason.TOKEN_EXCHANGE_UNAVAILABLE
