@@ -54,7 +54,7 @@ class Signature:
             target=admission.target,
             credentials=live.credentials,
             payload=payload.hash,
-            memo=live.signing,
+            memo=live,
         )
         record.signed_for(
             authorized.session.identity,

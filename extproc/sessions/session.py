@@ -13,7 +13,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from extproc.errors import Denied
 from extproc.signing.signer import SigningMemo
@@ -29,8 +29,10 @@ def token_digest(token: str) -> TokenDigest:
 
 
 @dataclass(slots=True, eq=False)
-class LiveCredentials(InMemoryOnly):
-    """Credentials as one session holds them. Times in seconds since the epoch, by AWS's clock.
+class LiveCredentials(InMemoryOnly, SigningMemo):
+    """Credentials as one session holds them, and what signatures with them share.
+
+    Times are in seconds since the epoch, by AWS's clock.
 
     Attributes:
         obtained_at: when STS issued them.
@@ -39,7 +41,6 @@ class LiveCredentials(InMemoryOnly):
         ends_at: from then on no request is signed with them: a margin before they expire, or the end of the
             user's token or of the exchanged one.
         renew_at: when their renewal is to begin; infinity if none is planned.
-        signing: what signatures with them share.
     """
 
     credentials: Credentials
@@ -48,7 +49,9 @@ class LiveCredentials(InMemoryOnly):
     ends_at: float
     expires_at: float = 0.0
     renew_at: float = float("inf")
-    signing: SigningMemo = field(default_factory=SigningMemo, repr=False)
+
+    def __post_init__(self) -> None:
+        SigningMemo.__init__(self)
 
 
 class Granted:

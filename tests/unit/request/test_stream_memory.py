@@ -32,11 +32,11 @@ async def test_long_paths_and_names_are_not_kept(message):
     first, again = await answered_with(**message), await answered_with(**message)
     assert first == again
     ((_, live),) = parts.sessions.values()[0].living()
-    _, prepared = live.signing.present
+    _, prepared = live.present
     kept = [prepared.begun, prepared.headers.around]
     assert len(repr(kept)) < 10_000
     await drive(parts, short)
-    _, prepared = live.signing.present
+    _, prepared = live.present
     assert prepared.begun is not None
     assert prepared.headers.around is not None
 
