@@ -44,9 +44,9 @@ def judge(results: dict[str, Any]) -> list[Verdict]:
         how = "traced allocations" if row["traced"] else "resident memory"
         found.append(
             Verdict(
-                f"{row['sessions']:,} sessions, {how}: at most 4 KiB each beside their tokens",
+                f"{row['sessions']:,} sessions, {how}: at most 3 KiB each beside their tokens",
                 f"{each / KIB:.2f} KiB",
-                each <= 4 * KIB,
+                each <= 3 * KIB,
             )
         )
     for row in results.get("idle", ()):
