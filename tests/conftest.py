@@ -8,6 +8,10 @@ import hypothesis
 import pytest
 import structlog
 
+from extproc.grpc_server import engine_choice
+
+engine_choice.prepare("auto")  # as the server does: gRPC reads it when it is first imported
+
 # Each example may take its time: on a loaded machine any of them is slow, and that is no defect.
 # The gate has no time for many; `make test-all` tries more (tests that need more say how many times as many).
 hypothesis.settings.register_profile("gate", deadline=None, max_examples=30)

@@ -288,6 +288,23 @@ async def test_a_message_larger_than_the_limit_is_not_answered(files):
         assert await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_a_compressed_message_is_as_large_as_what_it_holds(files):
+    limits = Limits(message_bytes=64 * 1024)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        listening(limits=limits) as server,
+        grpc.aio.insecure_channel(
+            f"127.0.0.1:{server.ports[0]}", options=options, compression=grpc.Compression.Gzip
+        ) as channel,
+    ):
+        call = process(channel)
+        await call.write(headers_message())
+        assert Seen(await call.read()).is_continue
+        await call.write(body_message(b"x" * 1_000_000))
+        assert await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        await signed(channel)
+
+
 async def test_oversized_metadata_of_a_stream_is_refused():
     async with (
         listening() as server,
