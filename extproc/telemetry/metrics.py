@@ -110,17 +110,18 @@ class Metrics:
 
     def _count(self) -> None:
         """Count the queued decisions. The caller holds the lock."""
-        counts, uncounted = self._counts, self._uncounted
-        while uncounted:
-            labels, cache, own, sign, remaining, stages = uncounted.popleft()
-            counts.requests[labels] += 1
-            counts.lookups[cache] += 1
-            self._total.observe(own)
-            if sign is not None:
-                self._sign.observe(sign)
-            if remaining is not None:
-                counts.remaining.observe(remaining)
-            for stage, (began, ended) in stages.items():
+        decided = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
+        if not decided:
+            return
+        counts = self._counts
+        labels, caches, own, sign, remaining, stages = zip(*decided, strict=True)
+        counts.requests.update(labels)
+        counts.lookups.update(caches)
+        self._total.observe_all(own)
+        self._sign.observe_all(seconds for seconds in sign if seconds is not None)
+        counts.remaining.observe_all(seconds for seconds in remaining if seconds is not None)
+        for of_one in filter(None, stages):
+            for stage, (began, ended) in of_one.items():
                 if stage != "exchange":  # ``exchanged`` counts these, with renewals
                     counts.durations[stage].observe(ended - began)
 

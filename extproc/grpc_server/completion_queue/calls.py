@@ -23,7 +23,7 @@ NO_ANSWER: Status = (cygrpc.StatusCode.aborted, b"no answer")
 _NO_FLAGS = 0
 
 # Operations that hold nothing of a call: all calls share them.
-_INITIAL_METADATA = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
+_INITIAL_METADATA = (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),)
 _END_OK = cygrpc.SendStatusFromServerOperation(None, *OK, _NO_FLAGS)
 _CLOSE_UNREAD = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
 
@@ -33,11 +33,11 @@ _log = structlog.get_logger(__name__)
 class Call:
     """A client's call. After its status nothing holds a reference to it."""
 
-    __slots__ = ("_call", "_ended", "_started", "_watched")
+    __slots__ = ("_call", "_ended", "_initial", "_watched")
 
     def __init__(self, call: Any) -> None:
         self._call = call
-        self._started = False
+        self._initial: tuple[Any, ...] = _INITIAL_METADATA  # what the next batch begins with
         self._ended = False
         self._watched = False
 
@@ -47,17 +47,20 @@ class Call:
 
     def send(self, message: bytes, *, then: Callable[[Any], None] | None = None) -> None:
         """Send a message; then receive the client's next one, or call ``then``."""
-        operations = [*self._initial(), cygrpc.SendMessageOperation(message, _NO_FLAGS)]
+        initial, self._initial = self._initial, ()
+        sending = (*initial, cygrpc.SendMessageOperation(message, _NO_FLAGS))
         if then is None:
-            operations.append(cygrpc.ReceiveMessageOperation(_NO_FLAGS))
-        self._call.start_server_batch(operations, then or self._arrived)
+            receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
+            self._call.start_server_batch((*sending, receiving), self._arrived)
+        else:
+            self._call.start_server_batch(sending, then)
 
     def end(self, status: Status, last_message: bytes | None = None) -> None:
         """Send the last message, if there is one, and the status. Later calls do nothing."""
         if self._ended:
             return
         self._ended = True
-        operations = self._initial()
+        operations = [*self._initial]
         if last_message is not None:
             operations.append(cygrpc.SendMessageOperation(last_message, _NO_FLAGS))
         operations.append(
@@ -76,12 +79,6 @@ class Call:
         if not self._watched:
             self._watched = True
             self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), closed)
-
-    def _initial(self) -> list[Any]:
-        if self._started:
-            return []
-        self._started = True
-        return [_INITIAL_METADATA]
 
     def _arrived(self, event: Any) -> None:
         """Handle a message; or none, if the client has half-closed or gone."""

@@ -31,10 +31,11 @@ from extproc.request.answers import Answer
 from extproc.request.pipeline import Pipeline
 from extproc.request.stream import Stream
 
-_PROCESS = f"/{EXT_PROC_SERVICE}/Process".encode()
+_PROCESS = f"/{EXT_PROC_SERVICE}/Process"
 _NOT_ALLOWED: Status = (cygrpc.StatusCode.permission_denied, b"client not allowed")
 _CALLS_ASKED_FOR = 16
-"""New calls that gRPC may deliver at a time; for each that comes, another is requested."""
+"""New calls of ``Process``, and of all else, that gRPC may deliver at a time;
+for each that comes, another is requested."""
 
 _CANCEL_TIMEOUT = 5.0  # seconds in which cancelled calls must end
 
@@ -54,6 +55,12 @@ class CompletionQueueEngine:
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(transport.options, False)  # noqa: FBT003 - without xDS
         self._server.register_completion_queue(self._queue)
+        self._server.register_method(_PROCESS)
+        # gRPC itself finds the name of a registered method, and no object is made of it for each stream.
+        self._next_process = partial(
+            self._server.request_registered_call, self._queue, self._queue, _PROCESS, self._begin_process
+        )
+        self._next_other = partial(self._server.request_call, self._queue, self._queue, self._begin_other)
         self.ports = transport.bind(self._add_port)
         # Reflection finds the service's descriptor in the default pool, where this import put it.
         assert external_processor_pb2.DESCRIPTOR is not None  # noqa: S101
@@ -73,7 +80,8 @@ class CompletionQueueEngine:
         await self.set_serving(serving=False)
         self._server.start()
         for _ in range(_CALLS_ASKED_FOR):
-            self._request_call()
+            self._request(self._next_process)
+            self._request(self._next_other)
         self._polling = True
         self._poller.start()
 
@@ -150,26 +158,25 @@ class CompletionQueueEngine:
             if not self._stopping:
                 self._in_loop(self._failed.set)
 
-    def _request_call(self) -> None:
+    def _request(self, next_call: Callable[[], object]) -> None:
         try:
-            self._server.request_call(self._queue, self._queue, self._begin)
+            next_call()
         except ValueError:
             if not self._stopping:
                 raise
 
-    def _begin(self, event: Any) -> None:
-        if not event.success:
-            return  # stopping
-        self._request_call()
-        method = event.call_details.method
-        if method != _PROCESS:
-            self._health_and_reflection.begin(method.decode("latin-1"), event.call)
-        elif not self._transport.admits(partial(_peer, event.call)):
-            RefusedCall(event.call, _NOT_ALLOWED).receive()
-        else:
-            self._begin_process(event)
+    def _begin_other(self, event: Any) -> None:
+        if event.success:  # else it is stopping
+            self._request(self._next_other)
+            self._health_and_reflection.begin(event.call_details.method.decode("latin-1"), event.call)
 
     def _begin_process(self, event: Any) -> None:
+        if not event.success:
+            return  # stopping
+        self._request(self._next_process)
+        if not self._transport.admits(partial(_peer, event.call)):
+            RefusedCall(event.call, _NOT_ALLOWED).receive()
+            return
         target_name = None
         for name, value in event.invocation_metadata:
             if name == TARGET_METADATA:

@@ -181,7 +181,7 @@ class WatchCall(ServicerCall):
         elif self._stopping:
             self._ended = True
             status = cygrpc.SendStatusFromServerOperation(None, *_STOPPING, 0)
-            self._call.start_server_batch((*self._initial(), status), _nothing_left)
+            self._call.start_server_batch((*self._initial, status), _nothing_left)
 
     def _closed(self, _event: Any) -> None:
         with self._lock:
@@ -192,7 +192,7 @@ class WatchCall(ServicerCall):
             callback()
         if gone:
             status = cygrpc.SendStatusFromServerOperation(None, *_STOPPING, 0)
-            self._call.start_server_batch((*self._initial(), status), _nothing_left)
+            self._call.start_server_batch((*self._initial, status), _nothing_left)
 
 
 def _nothing_left(_event: Any) -> None:

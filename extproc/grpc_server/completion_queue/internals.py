@@ -13,8 +13,8 @@ TESTED = ((1, 74), (1, 90))
 """The first version of grpcio that is used and the first that is not."""
 
 USED = {
-    "Server": ("register_completion_queue", "add_http2_port", "start", "request_call", "shutdown",
-               "cancel_all_calls", "destroy"),
+    "Server": ("register_completion_queue", "add_http2_port", "register_method", "start", "request_call",
+               "request_registered_call", "shutdown", "cancel_all_calls", "destroy"),
     "CompletionQueue": ("poll", "shutdown"),
     "CompletionType": ("queue_shutdown",),
     "StatusCode": ("ok", "aborted", "permission_denied", "unimplemented", "not_found", "unavailable",

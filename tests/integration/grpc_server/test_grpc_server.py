@@ -348,10 +348,10 @@ async def test_an_engine_whose_thread_ends_has_failed_and_can_be_stopped():
 async def test_no_call_is_asked_for_after_the_end():
     async with _running("completion_queue", Parts()) as (server, _):
         await server.stop(grace=0)
-        server._request_call()
+        server._request(server._next_process)
         server._stopping = False
         with pytest.raises(ValueError, match=r"\w"):
-            server._request_call()
+            server._request(server._next_process)
         server._stopping = True
 
 

@@ -152,15 +152,17 @@ def test_there_are_process_and_build_metrics():
 def test_a_histogram_is_the_client_librarys(values):
     registry = CollectorRegistry()
     theirs = TheirHistogram("h", "h", buckets=SECONDS, registry=registry)
-    ours = Histogram(SECONDS)
+    ours, at_once = Histogram(SECONDS), Histogram(SECONDS)
     for number in values:
         theirs.observe(number)
         ours.observe(number)
+    at_once.observe_all(iter(values))
     (family,) = registry.collect()
     buckets, total = ours.exposed()
     expected = [sample.value for sample in family.samples if sample.name == "h_bucket"]
     assert [count for _, count in buckets] == expected
     assert total == pytest.approx(registry.get_sample_value("h_sum"))
+    assert at_once.exposed() == (buckets, pytest.approx(total))
 
 
 def test_no_update_is_lost_between_threads():
