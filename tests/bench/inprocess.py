@@ -7,7 +7,6 @@ import asyncio
 import gc
 import itertools
 import json
-import logging
 import sys
 import tempfile
 import time
@@ -18,7 +17,6 @@ from typing import Any
 
 import jwt
 import psutil
-import structlog
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
@@ -257,7 +255,6 @@ def _row(seen: Spread) -> list[float]:
 def main() -> None:
     """Run one of the measurements."""
     # Of the 100,000 sessions, nobody wants to read that each has been opened.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     kind, *arguments = sys.argv[1:]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

@@ -1,8 +1,9 @@
 """Instructions of a warm request, counted by callgrind: the same on a busy machine as on an idle one.
 
 ``python -m bench.instructions`` starts the real server (gRPC listener, engine, telemetry) under valgrind, opens
-sessions, and counts 300 requests of one user and of many in turn. Only STS is answered in the process: a warm
-request does not ask it.
+sessions, and counts 300 requests of one user and of many in turn, by library; and Python's own instructions by
+function (``bench.bytecodes``). Only STS is answered in the process: a warm request does not ask it. The clock of
+signatures goes by requests: with valgrind's own speed, what the requests of one second share would be shared by few.
 
 ``--console`` counts requests without a console and with one that asks as it does while its pages are open; and what
 one look of the console costs, which comes by the clock and not with requests. The audit log's thread writes as much
@@ -25,22 +26,15 @@ from typing import Any
 
 import grpc
 
-from bench import callgrind
+from bench import bytecodes, callgrind
 from bench.messages import BODY_MESSAGE, head_message
-from bench.rig import COUNTED, Rig
+from bench.rig import COUNTED, UNCOUNTED, Rig
 from extproc.admin.client import AdminClient
 from extproc.commands.serve import tune_interpreter
 from extproc.grpc_server import engine_choice
 from extproc.grpc_server.channel import connect
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
-_UNCOUNTED = {
-    "name": "t",
-    "host": "t.us-east-1.amazonaws.com",
-    "service": "bedrock-agentcore",
-    "region": "us-east-1",
-}
-"""A target whose open requests are not counted: its streams end with the answer."""
 KINDS = ("uncounted", "counted")
 _WARM_UP = 150  # requests before those that are counted
 _LOOK_EVERY = 30  # requests: the console looks two and a half times a second
@@ -52,9 +46,7 @@ _NAMES = {
     "watched": "counted target, with a console",
     "looks": "one look of the console",
 }
-_RATE = 4000
-"""Requests a second of the clock by which requests are signed. With valgrind's own speed, what the requests of
-one second share would be shared by few."""
+_FUNCTIONS = 20  # shown, of our own
 _COMMITTED = Path(__file__).parents[2] / "bench" / "instructions.json"
 
 
@@ -66,11 +58,11 @@ async def _serve(directory: Path, users: int, kind: str) -> None:
         listen={"grpc": f"unix:{directory}/grpc.sock", "admin": None, "admin_grpc": admin_grpc},
         audit={"output": f"{directory}/audit.log" if kind == "looks" else None},
         observe_upstream="never",  # so that every request costs the same
-        targets=[_UNCOUNTED if kind == "uncounted" else COUNTED],
+        targets=[UNCOUNTED if kind == "uncounted" else COUNTED],
     )
     (directory / "tokens.json").write_text(json.dumps([rig.token("ES256") for _ in range(users)]))
     began, signed = time.time(), itertools.count()
-    rig.app._state.signer._clock = lambda: began + next(signed) / _RATE
+    rig.app._state.signer._clock = lambda: began + next(signed) / bytecodes.RATE
     tune_interpreter()
     await rig.app.run()
 
@@ -149,9 +141,9 @@ def count(users: int, requests: int, kind: str) -> dict[str, Any]:
             heads = [head_message(token) for token in server.tokens]
             for head in heads:
                 server.request(head)
-            if 1 < users < _RATE:
+            if 1 < users < bytecodes.RATE:
                 requests = max(
-                    requests, _RATE
+                    requests, bytecodes.RATE
                 )  # a second: each user's first in it costs more than the others
             turn = itertools.cycle(heads)
             for _ in range(max(_WARM_UP, 2 * users)):
@@ -207,6 +199,9 @@ def main() -> None:
         for library, cost in row["libraries"].items():
             print(f"{cost:>12,}  {library}")
         committed[name] = row
+        if users == 1 and kind in bytecodes.KINDS:
+            print("of these, executed by our own functions, in Python's instructions:")
+            print(bytecodes.show(asyncio.run(bytecodes.count(kind)), _FUNCTIONS))
     if given.write:
         _COMMITTED.write_text(json.dumps(committed, indent=1) + "\n")
 

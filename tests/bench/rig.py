@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import logging
 import secrets
 import time
 from pathlib import Path
 from typing import Any
 
 import jwt
+import structlog
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -25,6 +27,13 @@ _ISSUER = "https://idp.example"
 _SESSION_TOKEN = 800  # characters, about what AWS issues
 
 COUNTED = {"name": "aws-mcp", "host": "aws-mcp.us-east-1.api.aws", **UNLIMITED}
+UNCOUNTED = {
+    "name": "t",
+    "host": "t.us-east-1.amazonaws.com",
+    "service": "bedrock-agentcore",
+    "region": "us-east-1",
+}
+"""A target whose open requests are not counted: its streams end with the answer."""
 
 
 class InstantExchange:
@@ -47,6 +56,8 @@ class Rig:
     """A pipeline, its keys, and tokens for it."""
 
     def __init__(self, directory: Path, *, mappings: list[dict[str, Any]] | None = None, **more: Any) -> None:
+        # Each user's first request would be a line.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
         self._keys = {
             "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
             "ES256": ec.generate_private_key(ec.SECP256R1()),
