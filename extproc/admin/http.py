@@ -3,22 +3,20 @@
 import asyncio
 import gzip
 import threading
+import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
-import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
 
-from extproc.admin.connections import Connection, http_config, listen_tcp
+from extproc.admin import http1
+from extproc.admin.http1 import Request, Response
+from extproc.admin.patience import listen_tcp
 
 _MAX_COLLECTIONS = 2  # of metrics at a time; those of a supervisor wait for its workers
-_MAX_HEAD = 16 * 1024  # bytes of a request's line and headers
 
 _log = structlog.get_logger(__name__)
 
@@ -55,33 +53,36 @@ class AdminServer:
             raise OSError(f"{setting} {address}: {error.strerror}") from None
         self.port: int = self._socket.getsockname()[1]
         self._collectors = ThreadPoolExecutor(_MAX_COLLECTIONS, thread_name_prefix="admin-metrics")
-        self._server = uvicorn.Server(http_config(self._serve, connection=Connection, longest_head=_MAX_HEAD))
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="admin", daemon=True
-        )
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="admin", daemon=True)
+        self._began = threading.Event()
 
     def start(self) -> None:
         """Start serving."""
         self._thread.start()
+        self._began.wait()
 
     def stop(self) -> None:
         """Stop serving and close the socket."""
-        self._server.should_exit = True
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
         self._socket.close()
         self._collectors.shutdown(wait=False, cancel_futures=True)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+    async def _serve(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        async with http1.serving(self._socket, self._respond_safely):
+            self._began.set()
+            await self._stopped.wait()
+
+    async def _respond_safely(self, request: Request) -> Response:
         try:
-            response = await self._respond(request)
+            return await self._respond(request)
         except Exception as error:  # noqa: BLE001 - log the type only: the message may quote a secret
             _log.error("admin_request_failed", error=type(error).__name__)
-            response = _text(500, ["internal error, see the log"])
-        await response(scope, receive, send)
+            return _text(500, ["internal error, see the log"])
 
     async def _respond(self, request: Request) -> Response:
-        path = request.url.path
+        path = request.path
         if path == "/metrics":
             return await self._metrics(request)
         if path == "/healthz":
@@ -96,23 +97,19 @@ class AdminServer:
     async def _metrics(self, request: Request) -> Response:
         """Answer as prometheus_client's own applications do."""
         if request.method == "OPTIONS":
-            return Response(headers={"allow": "OPTIONS,GET"})
+            return Response(200, headers=(("allow", "OPTIONS,GET"),))
         if request.method not in ("GET", "HEAD"):
-            return Response(
-                f"# HTTP 405 Method Not Allowed: {request.method}; use OPTIONS or GET\n",
-                status_code=405,
-                headers={"allow": "OPTIONS,GET"},
-            )
+            message = f"# HTTP 405 Method Not Allowed: {request.method}; use OPTIONS or GET\n"
+            return Response(405, message.encode(), (("allow", "OPTIONS,GET"),))
         encode, content_type = _encoder(request.headers.get("accept", ""))
-        names = request.query_params.getlist("name[]")
+        names = urllib.parse.parse_qs(request.query, keep_blank_values=True).get("name[]")
         registry: Any = self._registry.restricted_registry(names) if names else self._registry
-        loop = asyncio.get_running_loop()
-        body = await loop.run_in_executor(self._collectors, encode, registry)
-        headers = {"content-type": content_type}
+        body = await self._loop.run_in_executor(self._collectors, encode, registry)
+        headers = [("content-type", content_type)]
         if "gzip" in request.headers.get("accept-encoding", ""):
             body = gzip.compress(body, compresslevel=1)
-            headers["content-encoding"] = "gzip"
-        return Response(body, headers=headers)
+            headers.append(("content-encoding", "gzip"))
+        return Response(200, body, tuple(headers))
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
@@ -123,4 +120,5 @@ def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
 
 
 def _text(status: int, lines: list[str]) -> Response:
-    return PlainTextResponse("".join(f"{line}\n" for line in lines), status_code=status)
+    body = "".join(f"{line}\n" for line in lines).encode()
+    return Response(status, body, (("content-type", "text/plain; charset=utf-8"),))

@@ -10,8 +10,9 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from extproc.admin.connections import BACKLOG, Connection, http_config, listen_tcp
+from extproc.admin.patience import BACKLOG, listen_tcp
 from extproc.config import Settings, Tls
+from extproc.console.connections import Connection, http_config
 from extproc.grpc_server.certificates import CertificateFiles
 from extproc.grpc_server.sockets import SocketRights, bind_socket
 

@@ -19,12 +19,12 @@ from support.supervised import until
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 SERVER = """
 import signal, sys
-from extproc.admin import connections
+from extproc.admin import patience
 from extproc.admin.http import AdminServer
 from extproc.telemetry import logs
 from extproc.telemetry.metrics import Metrics
 for name, value in [it.split("=") for it in sys.argv[1:]]:
-    setattr(connections, name, float(value))
+    setattr(patience, name, float(value))
 logs.configure("info")
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 server = AdminServer("127.0.0.1:0", registry=Metrics().registry, unready=list)
