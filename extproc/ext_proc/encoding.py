@@ -50,6 +50,8 @@ _SET_HEADERS = wire.tag(HeaderMutation, "set_headers")
 _HEADER = wire.tag(HeaderValueOption, "header")
 _RAW_VALUE = wire.tag(HeaderValue, "raw_value")
 _OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
+_TO_BODY = _HEADER_MUTATION, _BODY_RESPONSE, _REQUEST_BODY  # from the inside out
+_TO_HEAD = _HEADER_MUTATION, _HEADERS_RESPONSE, _REQUEST_HEADERS
 _LONGEST_KEPT = 8 * 1024  # bytes of an answer that is kept as long as the credentials; few have 3 KiB
 
 
@@ -169,13 +171,26 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     shape = name, len(value), allow.remove, to_body
     around = alike.around
     if around is None or around[0] != shape:
-        whole = _encode_allow(allow, to_body=to_body)
-        if len(whole) > _LONGEST_KEPT:  # clients choose which headers are to be removed
-            return whole
-        entry = _key(name) + wire.field(_RAW_VALUE, value)  # the first header that is set
-        end = whole.index(entry) + len(entry)
-        around = alike.around = shape, whole[: end - len(value)], whole[end:]
+        before, after = _around_value(shape, alike)
+        if len(before) + len(after) > _LONGEST_KEPT:  # clients choose which headers are to be removed
+            return before + value + after
+        around = alike.around = shape, before, after
     return around[1] + value + around[2]
+
+
+def _around_value(shape: tuple[str, int, tuple[str, ...], bool], alike: SharedHeaders) -> tuple[bytes, bytes]:
+    """Return what ``_encode_allow`` writes before and after the value of the one header that differs.
+
+    Written from the inside out, so that what comes after the value, the session token too, is copied once.
+    """
+    name, length, removed, to_body = shape
+    before = _key(name) + wire.start(_RAW_VALUE, length)
+    before = wire.start(_HEADER, len(before) + length) + before
+    before = wire.start(_SET_HEADERS, len(before) + length + len(_OVERWRITE)) + before
+    after = b"".join((_OVERWRITE, _remove_headers(removed), *_parts(alike.pairs)))
+    for tag in _TO_BODY if to_body else _TO_HEAD:
+        before = wire.start(tag, len(before) + length + len(after)) + before
+    return before, after
 
 
 def _encode_allow(allow: Allow, *, to_body: bool) -> bytes:
@@ -192,11 +207,18 @@ def _encode_allow(allow: Allow, *, to_body: bool) -> bytes:
 
 
 def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
-    encoded = b""
-    for name, value in headers:
-        header = _key(name) + wire.field(_RAW_VALUE, value.encode("latin-1"))
-        encoded += wire.field(_SET_HEADERS, wire.field(_HEADER, header) + _OVERWRITE)
-    return encoded
+    return b"".join(_parts(headers))
+
+
+def _parts(headers: Iterable[tuple[str, str]]) -> list[bytes]:
+    parts: list[bytes] = []
+    for name, string in headers:
+        value = string.encode("latin-1")
+        start = _key(name) + wire.start(_RAW_VALUE, len(value))
+        header = wire.start(_HEADER, len(start) + len(value)) + start
+        option = wire.start(_SET_HEADERS, len(header) + len(value) + len(_OVERWRITE))
+        parts += option, header, value, _OVERWRITE
+    return parts
 
 
 @lru_cache(maxsize=64)

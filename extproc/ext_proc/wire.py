@@ -61,10 +61,15 @@ def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
 
 def field(tag_: bytes, content: bytes) -> bytes:
     """Encode one string, bytes or message field."""
+    return start(tag_, len(content)) + content
+
+
+def start(tag_: bytes, length: int) -> bytes:
+    """Encode what stands before the content of such a field: its tag, and the content's length in bytes."""
     try:
-        return tag_ + LENGTHS[len(content)] + content
+        return tag_ + LENGTHS[length]
     except IndexError:
-        return tag_ + varint(len(content)) + content
+        return tag_ + varint(length)
 
 
 def varint(number: int) -> bytes:

@@ -148,9 +148,10 @@ def _prepare(
     ours = [("x-amz-date", at), ("x-amz-security-token", credentials.session_token)]
     if sent_hash is not None:
         ours.append(("x-amz-content-sha256", sent_hash))
-    canonical = sigv4.canonical_headers([("host", target.host), *clients, *ours])
+    # Ours are in canonical form as they are, and replace a client's of the same name, as Envoy does.
+    canonical = dict(sigv4.canonical_headers([("host", target.host), *clients])) | dict(ours)
     signing = sigv4.prepare(
-        headers=sigv4.CanonicalHeaders.of(canonical),
+        headers=sigv4.CanonicalHeaders.of(sorted(canonical.items())),
         at=at,
         scope=target.scope,
         access_key_id=credentials.access_key_id,
