@@ -71,8 +71,14 @@ class Call:
         self._call.start_server_batch(operations, _done)
         self.on_end()
 
+    def let_go(self) -> None:
+        """End the call without an operation: there is nobody to send a status to. Later calls do nothing."""
+        if not self._ended:
+            self._ended = True
+            self.on_end()
+
     def on_end(self) -> None:
-        """Release what the call holds: its status is sent."""
+        """Release what the call holds: its status is sent, or its connection is closed."""
 
     def watch(self, closed: Callable[[Any], None]) -> None:
         """Call ``closed`` when the call is over, for whatever cause. Later calls do nothing."""

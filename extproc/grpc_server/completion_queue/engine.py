@@ -215,8 +215,27 @@ class CompletionQueueEngine:
             task.cancel()
 
     def _on_shutdown(self, _event: Any) -> None:
-        """Note that all calls have ended."""
-        self._in_loop(self._calls_ended.set)
+        """Let go of all calls: no connection is left, so none of them gets an answer any more.
+
+        Their last events may still come. They must not begin another operation: gRPC's core ends the process
+        if that happens after ``stop`` has shut the queue down.
+        """
+        self._in_loop(self._end_calls)
+        while (event := self._queue.poll()).completion_type != cygrpc.CompletionType.queue_shutdown:
+            call = getattr(event.tag, "__self__", None)
+            if isinstance(call, ProcessCall):
+                self._in_loop(partial(self._let_go, call))
+            del event, call
+
+    def _end_calls(self) -> None:
+        for call in list(self._waiting):
+            self._let_go(call)
+        self._calls_ended.set()
+
+    def _let_go(self, call: ProcessCall) -> None:
+        """Release what a call holds whose connection is closed."""
+        self._cancel(call)
+        call.let_go()
 
     def _in_loop(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(callback)

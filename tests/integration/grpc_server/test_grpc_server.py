@@ -10,16 +10,21 @@ import grpc
 import grpc.aio
 import pytest
 import structlog
+from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc.demo.stack import find_program
 from extproc.errors import Denied, Reason
 from extproc.grpc_server import engine
+from extproc.grpc_server.completion_queue.calls import NO_ANSWER, ProcessCall, SignedCalls
 from extproc.grpc_server.service_names import EXT_PROC_SERVICE, TARGET_METADATA
 from extproc.grpc_server.transport import Limits, Transport
+from extproc.request.stream import Stream
 from support.envoy_messages import Seen, body_message, headers_message
 from support.pipelines import Parts
 from support.telemetry import ListAudit
+
+QUEUE_SHUTDOWN = Mock(completion_type=cygrpc.CompletionType.queue_shutdown)
 
 
 def clear_text(address="127.0.0.1:0"):
@@ -353,6 +358,30 @@ async def test_no_call_is_asked_for_after_the_end():
         with pytest.raises(ValueError, match=r"\w"):
             server._request(server._next_process)
         server._stopping = True
+
+
+async def test_what_comes_when_no_connection_is_left_releases_its_call_and_begins_no_operation():
+    parts = Parts()
+    server = engine.build("completion_queue", transport=clear_text(), pipeline=lambda: parts.pipeline)
+    server._loop = asyncio.get_running_loop()
+    calls = []
+    for _ in range(2):
+        stream = Stream(parts.pipeline, target_name=None)
+        calls.append(ProcessCall(Mock(), stream, server._answer_later, server._stop_waiting, SignedCalls()))
+    waiting = server._waiting[calls[1]] = asyncio.create_task(asyncio.sleep(60))
+    late = [Mock(tag=tag) for tag in (calls[0]._arrived, calls[1]._closed, calls[0]._end_ok, print)]
+    queue, server._queue = server._queue, Mock(poll=Mock(side_effect=[*late, QUEUE_SHUTDOWN]))
+    server._on_shutdown(None)
+    server._queue = queue
+    await asyncio.wait({waiting})
+    assert waiting.cancelled()
+    assert server._calls_ended.is_set()
+    assert abandoned(parts)["opened"] == 2
+    assert [call._call.start_server_batch.called for call in calls] == [False, False]
+    for call in calls:
+        call.end(NO_ANSWER)
+    assert [call._call.start_server_batch.called for call in calls] == [False, False]
+    await server.stop(grace=0)
 
 
 async def test_where_this_grpcio_lacks_something_the_other_engine_runs_unless_this_one_was_asked_for(
