@@ -16,7 +16,6 @@
 Not checked here: whether STS would accept the token, and revocation at the provider.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import IntEnum
@@ -39,6 +38,7 @@ from extproc.authn.token_identity import TokenIdentity
 from extproc.authn.trusted_issuer import ExchangedTokens, TrustedIssuer
 from extproc.clock import Clock
 from extproc.errors import Denied, Reason
+from extproc.interning import intern
 from extproc.values import Identity
 
 
@@ -310,8 +310,8 @@ def _with_interned_strings(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     shared: dict[str, Any] = {}
     for name, value in claims.items():
         if isinstance(value, list):
-            value = [sys.intern(each) if type(each) is str else each for each in value]  # noqa: PLW2901
+            value = [intern(each) if type(each) is str else each for each in value]  # noqa: PLW2901
         elif name in _COMMON and type(value) is str:
-            value = sys.intern(value)  # noqa: PLW2901
-        shared[sys.intern(name)] = value
+            value = intern(value)  # noqa: PLW2901
+        shared[intern(name)] = value
     return shared

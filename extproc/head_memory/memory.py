@@ -6,7 +6,6 @@ denied and the cache is switched off for good.
 """
 
 import random
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -27,6 +26,7 @@ from extproc.head_memory.fingerprint import (
     own_value,
 )
 from extproc.head_memory.forgotten import FORGOTTEN
+from extproc.interning import intern
 from extproc.request.admission import Admission
 from extproc.values import VOLATILE_HEADERS, ImmediateResponse
 
@@ -124,7 +124,7 @@ class HeadMemory:
             return
         head = admission.head
         headers = tuple(
-            (sys.intern(name), FORGOTTEN if name in self._not_kept else value) for name, value in head.headers
+            (intern(name), FORGOTTEN if name in self._not_kept else value) for name, value in head.headers
         )
         admission = replace(admission, head=replace(head, headers=headers))
         if token == admission.unverified_token:
