@@ -173,9 +173,9 @@ def encode_allow(allow: Allow, *, to_body: bool) -> bytes:
     if around is None or around[0] != shape:
         before, after = _around_value(shape, alike)
         if len(before) + len(after) > _LONGEST_KEPT:  # clients choose which headers are to be removed
-            return before + value + after
+            return b"".join((before, value, after))
         around = alike.around = shape, before, after
-    return around[1] + value + around[2]
+    return b"".join((around[1], value, around[2]))
 
 
 def _around_value(shape: tuple[str, int, tuple[str, ...], bool], alike: SharedHeaders) -> tuple[bytes, bytes]:
@@ -184,12 +184,12 @@ def _around_value(shape: tuple[str, int, tuple[str, ...], bool], alike: SharedHe
     Written from the inside out, so that what comes after the value, the session token too, is copied once.
     """
     name, length, removed, to_body = shape
-    before = _key(name) + wire.start(_RAW_VALUE, length)
-    before = wire.start(_HEADER, len(before) + length) + before
-    before = wire.start(_SET_HEADERS, len(before) + length + len(_OVERWRITE)) + before
+    before = _key(name) + wire.begun(_RAW_VALUE, length, b"")
+    before = wire.begun(_HEADER, len(before) + length, before)
+    before = wire.begun(_SET_HEADERS, len(before) + length + len(_OVERWRITE), before)
     after = b"".join((_OVERWRITE, _remove_headers(removed), *_parts(alike.pairs)))
     for tag in _TO_BODY if to_body else _TO_HEAD:
-        before = wire.start(tag, len(before) + length + len(after)) + before
+        before = wire.begun(tag, len(before) + length + len(after), before)
     return before, after
 
 
@@ -214,10 +214,10 @@ def _parts(headers: Iterable[tuple[str, str]]) -> list[bytes]:
     parts: list[bytes] = []
     for name, string in headers:
         value = string.encode("latin-1")
-        start = _key(name) + wire.start(_RAW_VALUE, len(value))
-        header = wire.start(_HEADER, len(start) + len(value)) + start
-        option = wire.start(_SET_HEADERS, len(header) + len(value) + len(_OVERWRITE))
-        parts += option, header, value, _OVERWRITE
+        before = _key(name) + wire.begun(_RAW_VALUE, len(value), b"")
+        before = wire.begun(_HEADER, len(before) + len(value), before)
+        before = wire.begun(_SET_HEADERS, len(before) + len(value) + len(_OVERWRITE), before)
+        parts += before, value, _OVERWRITE
     return parts
 
 

@@ -61,15 +61,16 @@ def _read_varint(message: bytes, at: int, end: int) -> tuple[int, int]:
 
 def field(tag_: bytes, content: bytes) -> bytes:
     """Encode one string, bytes or message field."""
-    return start(tag_, len(content)) + content
+    return begun(tag_, len(content), content)
 
 
-def start(tag_: bytes, length: int) -> bytes:
-    """Encode what stands before the content of such a field: its tag, and the content's length in bytes."""
+def begun(tag_: bytes, length: int, beginning: bytes) -> bytes:
+    """Encode such a field, whose content has ``length`` bytes, as far as the content's ``beginning``."""
     try:
-        return tag_ + LENGTHS[length]
+        # A join costs half of two concatenations.
+        return b"".join((tag_, LENGTHS[length], beginning))
     except IndexError:
-        return tag_ + varint(length)
+        return b"".join((tag_, varint(length), beginning))
 
 
 def varint(number: int) -> bytes:
