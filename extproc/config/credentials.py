@@ -2,16 +2,28 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from extproc.config.fields import Section, Url, is_plaintext
 from extproc.config.shared_store import SharedStore
 
 
+def _region(value: str) -> str:
+    if value.startswith("fips-") or value.endswith(("-fips", "-global")):
+        raise ValueError(
+            "names an endpoint and no region: set the region, and the endpoint in sts.endpoint_url, "
+            "like https://sts-fips.us-east-1.amazonaws.com"
+        )
+    return value
+
+
+Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$"), AfterValidator(_region)]
+
+
 class StsSettings(Section):
     """How STS is called. Times in seconds."""
 
-    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None  # default: the first target's
+    region: Region | None = None  # default: the first target's
     endpoint_url: Url | None = None
     insecure_plaintext: bool = False  # http:// to another machine
     timeout: Annotated[float, Field(gt=0, le=60)] = 2.0

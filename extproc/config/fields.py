@@ -42,6 +42,8 @@ def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must be an http(s) URL without query or fragment")
+    if not value.startswith(f"{parts.scheme}:"):  # whether a URL is encrypted is seen by its beginning
+        raise ValueError(f"must begin with {parts.scheme}:// in lower case")
     # urlsplit silently drops some control characters, and validates the port only when it is read.
     if not _URL_CHARACTERS.fullmatch(value) or "@" in parts.netloc or parts.port == 0:
         raise ValueError("must be an http(s) URL without user name, spaces or quotes")

@@ -364,6 +364,29 @@ def test_names_of_headers_to_sign_are_lower_case():
                 )
             ],
         ),
+        *(
+            (
+                ("sts", "region"),
+                region,
+                [
+                    (
+                        "sts.region: names an endpoint and no region: set the region, and the endpoint in "
+                        "sts.endpoint_url, like https://sts-fips.us-east-1.amazonaws.com"
+                    )
+                ],
+            )
+            for region in ("us-east-1-fips", "fips-us-east-1", "aws-global")
+        ),
+        (
+            ("sts", "endpoint_url"),
+            "HTTP://sts.example.com",
+            ["sts.endpoint_url: must begin with http:// in lower case"],
+        ),
+        (
+            ("issuers", 0, "jwks_uri"),
+            "HTTPS://idp.example.com/keys",
+            ["issuers[0].jwks_uri: must begin with https:// in lower case"],
+        ),
         (("listen", "grpc"), "50051", ["listen.grpc: must be HOST:PORT"]),
         (("listen", "grpc"), [], ["listen.grpc: must be HOST:PORT or unix:/path, or a list of these"]),
         (("listen", "grpc"), 50051, ["listen.grpc: must be HOST:PORT or unix:/path, or a list of these"]),
