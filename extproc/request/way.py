@@ -305,6 +305,7 @@ def _refused(pipeline: Pipeline, progress: Progress, error: Exception) -> Way:
             finally:
                 pipeline.refusals.waiting.leave(token)
     response = pipeline.refusals.answer(error, progress.record, admission, progress.body)
+    del error  # its traceback may have this frame, and only the garbage collector would free the two
     yield progress.decide(encoding.encode_immediate_response(response), pipeline.metadata, last=True)
 
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from extproc.admin.errors import NoAnswerError, RefusedError
 from extproc.admin.methods import MESSAGES
@@ -66,10 +67,13 @@ class Control:
             raise NoAnswerError("UNAVAILABLE") from None
         status, content = data[:1], data[1:]
         if status == _REFUSED:
-            raise RefusedError(content.decode())
+            raise RefusedError(content.decode(errors="replace"))
         if status != _OK:
-            raise NoAnswerError(content.decode())
-        return answer.FromString(content)
+            raise NoAnswerError(content.decode(errors="replace"))
+        try:
+            return answer.FromString(content)
+        except DecodeError:
+            raise NoAnswerError("UNREADABLE") from None
 
     async def _connected(self, *, retry: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while True:

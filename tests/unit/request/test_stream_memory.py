@@ -1,9 +1,11 @@
 """What sessions and open streams keep of requests does not grow with what clients send."""
 
+import gc
 import tracemalloc
 
 import pytest
 
+from extproc.request.phases import Progress
 from extproc.request.stream import Stream
 from support.driven import drive, step
 from support.envoy_messages import body_message, headers_message, response_message
@@ -58,3 +60,29 @@ async def test_a_stream_that_waits_for_the_response_keeps_no_body():
     for stream in streams:
         assert (await step(stream, response_message("200"))).last
         stream.close()
+
+
+def requests_in_memory():
+    return sum(isinstance(each, Progress) for each in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [b"no message", response_message("413"), headers_message()],
+    ids=["no message", "a 413", "a head"],
+)
+async def test_a_denial_that_gets_something_else_than_its_body_leaves_no_request_to_the_collector(instead):
+    parts = Parts()
+    parts.verifier.groups = []
+    head = headers_message(headers=[("content-type", "application/json"), ("content-length", "2")])
+    gc.collect()
+    gc.disable()
+    try:
+        before = requests_in_memory()
+        for _ in range(3):
+            waits, denied = await drive(parts, head, instead)
+            assert waits.is_continue
+            assert denied.is_immediate
+        assert requests_in_memory() == before
+    finally:
+        gc.enable()

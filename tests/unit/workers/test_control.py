@@ -98,3 +98,14 @@ async def test_an_answer_that_is_too_large_is_none(path, monkeypatch):
     monkeypatch.setattr(control, "_MAX_MESSAGE", 1)
     with pytest.raises(NoAnswerError, match=r"^UNAVAILABLE$"):
         await Control(path).call("GetStatus", STATUS)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0\xff", b"\1\xff", b"\2\xff", b"\3"])
+async def test_what_is_no_answer_is_an_error_of_the_channel(tmp_path, sent):
+    async def answer(_reader, writer):
+        writer.write(len(sent).to_bytes(4, "big") + sent)
+        writer.close()
+
+    async with await asyncio.start_unix_server(answer, tmp_path / "1.sock"):
+        with pytest.raises((NoAnswerError, RefusedError)):
+            await Control(str(tmp_path / "1.sock")).call("GetStatus", STATUS)
