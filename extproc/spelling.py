@@ -1,6 +1,5 @@
 """Words in messages: hints at names that are misspelt, and numbers with their nouns."""
 
-import difflib
 from collections.abc import Iterable
 
 _ABBREVIATION = 3  # characters
@@ -8,6 +7,8 @@ _ABBREVIATION = 3  # characters
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint at the known name that is most like ``name``; empty if none is."""
+    import difflib  # noqa: PLC0415 - for messages only
+
     names = list(known)
     matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if not matches and len(name) >= _ABBREVIATION:  # unlike its word: `cert` for `certificate`

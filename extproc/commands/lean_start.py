@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import sys
 
 _COLLECTION_THRESHOLD = 50_000
@@ -14,16 +15,21 @@ def collect_rarely() -> None:
 
 
 def prepare() -> None:
-    """Collect garbage rarely, and import structlog without rich."""
+    """Collect garbage rarely, and import structlog and pydantic without what is not used of them."""
     # Imports make hundreds of thousands of objects that stay; by default Python looks through all of them
     # several times.
     collect_rarely()
-    if "structlog" in sys.modules or "rich" in sys.modules:
+    # Otherwise pydantic looks for plugins through all packages that are installed, and would run them.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if "structlog" in sys.modules:
         return
     # structlog imports rich where it is installed, to draw tracebacks, and with it a lexer of Python. No
-    # traceback is logged here. None means "not installed" to an import (sys.modules in Python's reference).
-    sys.modules["rich"] = None  # type: ignore[assignment]
+    # traceback is logged here. colorama is for Windows, and brings ctypes. None means "not installed" to an
+    # import (sys.modules in Python's reference).
+    hidden = [name for name in ("rich", "colorama") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         importlib.import_module("structlog")
     finally:
-        del sys.modules["rich"]
+        for name in hidden:
+            del sys.modules[name]

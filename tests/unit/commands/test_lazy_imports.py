@@ -37,13 +37,26 @@ def test_commands_that_are_loaded_later_are_listed_as_they_call_themselves():
         assert main.get_command(context, name).get_short_help_str(200) == later.short_help
 
 
-def test_a_server_loads_neither_botocore_nor_cel_pythons_evaluators_nor_rich():
-    program = """
+NOT_SERVING = (
+    "botocore",
+    "celpy",
+    "rich",
+    "extproc.explain",
+    "uvicorn",
+    "starlette",
+    "re2",
+    "difflib",
+    "colorama",
+)
+
+
+def test_a_server_loads_nothing_large_that_serving_does_not_need():
+    program = f"""
 import sys
 from extproc.commands import lean_start
 lean_start.prepare()
-import extproc.app.lifecycle, extproc.config.toolhive
-print([name for name in ("botocore", "celpy", "rich", "extproc.explain") if name in sys.modules])
+import extproc.app.lifecycle, extproc.admin.http, extproc.config.toolhive
+print([name for name in {NOT_SERVING!r} if name in sys.modules])
 import rich  # by commands that draw tables
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
