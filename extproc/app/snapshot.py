@@ -16,14 +16,28 @@ from extproc.app.factories import (
     build_verifier,
 )
 from extproc.app.process_state import ProcessState
+from extproc.app.sts_client import build_sts
 from extproc.app.token_exchanges import build_token_exchanges
 from extproc.authn.keys import KeyStore
 from extproc.authn.verifier import Verifier
+from extproc.clock import system_clock
 from extproc.config import Settings
 from extproc.policy.rules import Policy
 from extproc.request.pipeline import Pipeline
 from extproc.signing.targets import TargetTable
 from extproc.token_exchange.exchange import ProviderExchange
+
+
+def rehearse(settings: Settings) -> None:
+    """Build what has no threads, connections or open files, and throw it away.
+
+    Python and its libraries prepare much when they use it first. Workers that are forked afterwards share
+    that, in place of each preparing its own.
+    """
+    build_verifier(settings, build_key_stores(settings, system_clock), system_clock)
+    build_policy(settings)
+    build_targets(settings)
+    build_sts(settings, clock=system_clock, on_date=lambda _date: None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -117,7 +117,7 @@ class _Origins:
         return ssl.create_default_context()
 
     def __call__(self, url: str) -> HttpOrigin:
-        return HttpOrigin(url, max_idle=self._connections, tls=self._tls)
+        return HttpOrigin(url, max_idle=self._connections, tls=lambda: self._tls)
 
 
 def file_problems(settings: Settings) -> Iterator[str]:

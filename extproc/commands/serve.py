@@ -116,12 +116,13 @@ def _run_workers(
     """Supervise workers until SIGTERM; in a worker that was forked, serve."""
     engine_choice.prepare(settings.listen.engine)  # before anything imports gRPC
     # What workers need is imported before they are forked, so that they share it. None of it uses gRPC yet.
-    from extproc.app import admin_service, lifecycle, listeners  # noqa: F401, PLC0415
+    from extproc.app import admin_service, lifecycle, listeners, snapshot  # noqa: F401, PLC0415
     from extproc.workers import fork_server  # noqa: PLC0415
     from extproc.workers.supervisor import Supervisor  # noqa: PLC0415
 
     # A new process gets the command line of this one: the same interpreter, program and options.
     new_processes = NewProcesses([sys.executable, *sys.orig_argv[1:]])
+    snapshot.rehearse(settings)
     begun = fork_server.begin(otherwise=new_processes)
     if isinstance(begun, WorkerSpec):
         asyncio.run(_serve(or_exit(load), load, files, begun))

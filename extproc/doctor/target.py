@@ -76,7 +76,7 @@ def _headers(examination: Examination, target: Target, credentials: Credentials,
 
 
 def _send(endpoint: Endpoint, path: str, headers: dict[str, str]) -> HttpAnswer:
-    origin = HttpOrigin(endpoint.url, max_idle=0, tls=ssl.create_default_context())
+    origin = HttpOrigin(endpoint.url, max_idle=0, tls=ssl.create_default_context)
     return origin.post(path, headers, _BODY, until=time.monotonic() + _TIMEOUT)
 
 

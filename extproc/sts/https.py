@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,19 +58,29 @@ class HttpOrigin:
 
     Args:
         max_idle: number of connections kept open between requests.
+        tls: makes the TLS context, in the thread of the first request over https.
     """
 
     def __init__(
-        self, url: str, *, max_idle: int, tls: ssl.SSLContext, resolve: Resolve = socket.getaddrinfo
+        self,
+        url: str,
+        *,
+        max_idle: int,
+        tls: Callable[[], ssl.SSLContext],
+        resolve: Resolve = socket.getaddrinfo,
     ) -> None:
         parts = urlsplit(url)
         self._secure = parts.scheme == "https"
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._secure else 80)
-        self._tls = tls
+        self._make_tls = tls
         self._max_idle = max_idle
         self._idle: deque[tuple[float, http.client.HTTPConnection, _Socket]] = deque()
         self._resolver = _Resolver(self._host, self._port, resolve)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return self._make_tls()
 
     def post(self, target: str, headers: Mapping[str, str], body: bytes, *, until: float) -> HttpAnswer:
         """Send a POST request and return its answer by ``until`` (``time.monotonic`` seconds).

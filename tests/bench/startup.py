@@ -7,6 +7,7 @@ processes have in common, so the sum of a server's workers is what the machine g
 import argparse
 import contextlib
 import json
+import os
 import re
 import resource
 import subprocess
@@ -67,8 +68,10 @@ _KEY = {
 def _serving(directory: Path, workers: int) -> Iterator[psutil.Process]:
     config, admin = _configuration(directory, workers)
     command = [sys.executable, "-m", "extproc", "serve", "--config", str(config), "--workers", str(workers)]
+    # Authorities of one's own are read at the start, those of the machine with the first call of STS.
+    environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
     with (directory / "log").open("ab") as log:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     try:
         _wait_ready(admin, server, workers)
         yield psutil.Process(server.pid)

@@ -87,8 +87,14 @@ def origin():
     made = []
 
     def make(server, *, scheme="http", host="127.0.0.1", tls=None, **more):
-        tls = tls or ssl.create_default_context()
-        made.append(HttpOrigin(f"{scheme}://{host}:{server.port}", max_idle=4, tls=tls, **more))
+        made.append(
+            HttpOrigin(
+                f"{scheme}://{host}:{server.port}",
+                max_idle=4,
+                tls=lambda: tls or ssl.create_default_context(),
+                **more,
+            )
+        )
         return made[-1]
 
     yield make
@@ -481,7 +487,7 @@ def test_a_certificate_of_another_name_or_authority_is_refused(start, origin, au
 
 def test_a_request_whose_time_is_over_is_not_begun(start):
     server = start(lambda connection, _: connection.sendall(GOOD))
-    origin = HttpOrigin(f"http://127.0.0.1:{server.port}", max_idle=1, tls=ssl.create_default_context())
+    origin = HttpOrigin(f"http://127.0.0.1:{server.port}", max_idle=1, tls=ssl.create_default_context)
     with pytest.raises(HttpError, match="timed out"):
         origin.post("/", {}, b"", until=time.monotonic() - 1)
     assert server.connections == 0
@@ -494,7 +500,7 @@ def test_an_idle_connection_that_is_closed_on_our_side_is_not_used_again(start):
         read_request(connection)
 
     server = start(behave)
-    origin = HttpOrigin(f"http://127.0.0.1:{server.port}", max_idle=1, tls=ssl.create_default_context())
+    origin = HttpOrigin(f"http://127.0.0.1:{server.port}", max_idle=1, tls=ssl.create_default_context)
     until = time.monotonic() + LONG
     headers = {"content-length": "0"}
     assert origin.post("/", headers, b"", until=until).body == b"ok"
