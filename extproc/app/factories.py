@@ -23,7 +23,7 @@ from extproc.config.targets import TargetSettings
 from extproc.fairness.stream_slots import SlotLimit
 from extproc.grpc_server.certificates import CertificateError, CertificateFiles
 from extproc.loopback import is_loopback_url
-from extproc.policy import ceilings, rate_limits, review
+from extproc.policy import ceilings, rate_limits
 from extproc.policy.mappings import AccountSelector, Rule
 from extproc.policy.matchers import ClaimContains, Matcher, account_expression, cel_matcher, name_expression
 from extproc.policy.rate_limits import RateLimit
@@ -360,6 +360,8 @@ def slot_limits(settings: Settings, *, workers: int = 1) -> dict[str, SlotLimit]
 
 def warnings(settings: Settings, policy: Policy) -> list[str]:
     """Return what is valid and yet likely wrong, as ``path: message`` lines."""
+    from extproc.policy import review  # noqa: PLC0415 - a server warns of nothing
+
     return [
         *config.warnings(settings),
         *file_warnings(settings),

@@ -5,8 +5,6 @@ import json
 import threading
 from typing import NewType
 
-from cachetools import LRUCache
-
 from extproc.sessions.session import Granted, LiveCredentials, Session
 from extproc.sessions.table import SessionTable
 from extproc.values import Credentials, Grant, Identity, TokenDigest
@@ -37,6 +35,8 @@ class Reuse:
 
     def __init__(self, sessions: SessionTable, *, max_entries: int) -> None:
         self._sessions = sessions
+        from cachetools import LRUCache  # noqa: PLC0415 - few servers reuse credentials
+
         self._holders: LRUCache[tuple[IdentityFingerprint, Grant], TokenDigest] = LRUCache(max_entries)
         self._refused: LRUCache[str, bool] = LRUCache(max_entries)
         self._lock = threading.Lock()  # of what AWS refused: responses come in any thread

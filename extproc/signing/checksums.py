@@ -7,14 +7,18 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
-
-import anycrc
 
 PREFIX = "x-amz-checksum-"
 
-_CRC32C = anycrc.Model("CRC32-ISCSI")
-_CRC64NVME = anycrc.Model("CRC64-NVME")
+
+@cache
+def _crc(model: str) -> Callable[[bytes], int]:
+    import anycrc  # noqa: PLC0415 - for uploads to S3 only
+
+    calculate: Callable[[bytes], int] = anycrc.Model(model).calc
+    return calculate
 
 
 def _md5(data: bytes) -> bytes:
@@ -28,8 +32,8 @@ def _sha1(data: bytes) -> bytes:
 ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
     {
         "crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
-        "crc32c": lambda data: _CRC32C.calc(data).to_bytes(4, "big"),
-        "crc64nvme": lambda data: _CRC64NVME.calc(data).to_bytes(8, "big"),
+        "crc32c": lambda data: _crc("CRC32-ISCSI")(data).to_bytes(4, "big"),
+        "crc64nvme": lambda data: _crc("CRC64-NVME")(data).to_bytes(8, "big"),
         "md5": _md5,
         "sha1": _sha1,
         "sha256": lambda data: hashlib.sha256(data).digest(),

@@ -1,11 +1,12 @@
 """What a start costs: ``python -m bench.startup`` starts the real server, waits until it is ready, and reads its figures.
 
-Processor time is of all its processes until each is ready, memory a moment later. ``Pss`` shares out what
-processes have in common, so the sum of a server's workers is what the machine gives them.
+Processor time is of all its processes until each is ready, memory a moment later: the sum of the resident
+memory of its processes, and what they take together, with each page that they share counted once.
 """
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -98,11 +99,25 @@ def start(directory: Path, workers: int) -> dict[str, float]:
         processes = [server, *server.children(recursive=True)]
         times = [process.cpu_times() for process in processes]
         cpu = sum(each.user + each.system for each in times)
-        memory = [process.memory_full_info() for process in processes]
-    return {
-        "cpu": cpu,
-        **{kind: sum(getattr(each, kind) for each in memory) / _MB for kind in ("rss", "pss", "uss")},
-    }
+        resident = sum(process.memory_info().rss for process in processes)
+        together = _together([process.memory_maps(grouped=True) for process in processes])
+    return {"cpu": cpu, "rss": resident / _MB, "together": together / _MB}
+
+
+def _together(processes: list[list[Any]]) -> float:
+    """Return the bytes that related processes take.
+
+    The kernel divides pages among all that map them (``Pss``), and of files these may be strangers. So of a
+    file the pages that are not private count once. Other pages only related processes share.
+    """
+    found, files = 0.0, {}
+    for each in itertools.chain(*processes):
+        if not each.path.startswith("/"):
+            found += each.pss
+            continue
+        found += each.private_dirty
+        files[each.path] = max(files.get(each.path, 0), each.rss - each.private_dirty)
+    return found + sum(files.values())
 
 
 def version() -> float:

@@ -38,15 +38,19 @@ def test_commands_that_are_loaded_later_are_listed_as_they_call_themselves():
 
 
 NOT_SERVING = (
-    "botocore",
-    "celpy",
-    "rich",
-    "extproc.explain",
-    "uvicorn",
-    "starlette",
-    "re2",
-    "difflib",
-    "colorama",
+    *(
+        "botocore",
+        "celpy",
+        "rich",
+        "uvicorn",
+        "starlette",
+        "re2",
+        "difflib",
+        "colorama",
+        "anycrc",
+        "cachetools",
+    ),
+    *("extproc.explain", "extproc.policy.review"),
 )
 
 
