@@ -52,9 +52,12 @@ async def warm(audit):
         stream = Stream(parts.pipeline, target_name=None)
         return [stream.receive(message) for message in messages]
 
-    for answer in request():
+    first = Stream(parts.pipeline, target_name=None)
+    for message in messages:
+        answer = first.receive(message)
         if inspect.isawaitable(answer):
             await answer
+    first.close()
     return request
 
 
