@@ -37,6 +37,7 @@ _DYNAMIC_METADATA = wire.tag(ProcessingResponse, "dynamic_metadata")
 _FIELDS = wire.tag(Struct, "fields")
 _STRUCT_VALUE = wire.tag(Value, "struct_value")
 _MAP_KEY, _MAP_VALUE = b"\x0a", b"\x12"  # of a map's entries: fields 1 and 2
+_NAMESPACE = wire.field(_MAP_KEY, DECISION_NAMESPACE.encode())
 _NUMBER = struct.Struct("<d")
 _STRING_VALUE = wire.tag(Value, "string_value")
 _MAX_STRING = 1024  # characters of a string in metadata
@@ -52,6 +53,7 @@ _RAW_VALUE = wire.tag(HeaderValue, "raw_value")
 _OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
 _TO_BODY = _HEADER_MUTATION, _BODY_RESPONSE, _REQUEST_BODY  # from the inside out
 _TO_HEAD = _HEADER_MUTATION, _HEADERS_RESPONSE, _REQUEST_HEADERS
+_SHORT = len("20261201T120000Z")  # characters of a value that is kept encoded: no token has as few
 _LONGEST_KEPT = 8 * 1024  # bytes of an answer that is kept as long as the credentials; few have 3 KiB
 
 
@@ -184,9 +186,7 @@ def _around_value(shape: tuple[str, int, tuple[str, ...], bool], alike: SharedHe
     Written from the inside out, so that what comes after the value, the session token too, is copied once.
     """
     name, length, removed, to_body = shape
-    before = _key(name) + wire.begun(_RAW_VALUE, length, b"")
-    before = wire.begun(_HEADER, len(before) + length, before)
-    before = wire.begun(_SET_HEADERS, len(before) + length + len(_OVERWRITE), before)
+    before = _before_raw_value(name, length)
     after = b"".join((_OVERWRITE, _remove_headers(removed), *_parts(alike.pairs)))
     for tag in _TO_BODY if to_body else _TO_HEAD:
         before = wire.begun(tag, len(before) + length + len(after), before)
@@ -212,13 +212,26 @@ def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
 
 def _parts(headers: Iterable[tuple[str, str]]) -> list[bytes]:
     parts: list[bytes] = []
-    for name, string in headers:
-        value = string.encode("latin-1")
-        before = _key(name) + wire.begun(_RAW_VALUE, len(value), b"")
-        before = wire.begun(_HEADER, len(before) + len(value), before)
-        before = wire.begun(_SET_HEADERS, len(before) + len(value) + len(_OVERWRITE), before)
-        parts += before, value, _OVERWRITE
+    for name, value in headers:
+        if len(value) <= _SHORT:
+            parts.append(_short_header(name, value))
+        else:
+            raw = value.encode("latin-1")
+            parts += _before_raw_value(name, len(raw)), raw, _OVERWRITE
     return parts
+
+
+@lru_cache(maxsize=64)  # the time, which all sessions have in common
+def _short_header(name: str, value: str) -> bytes:
+    raw = value.encode("latin-1")
+    return _before_raw_value(name, len(raw)) + raw + _OVERWRITE
+
+
+def _before_raw_value(name: str, length: int) -> bytes:
+    """Encode a header to set, as far as its value of ``length`` bytes."""
+    before = _key(name) + wire.begun(_RAW_VALUE, length, b"")
+    before = wire.begun(_HEADER, len(before) + length, before)
+    return wire.begun(_SET_HEADERS, len(before) + length + len(_OVERWRITE), before)
 
 
 @lru_cache(maxsize=64)
@@ -287,7 +300,7 @@ def _metadata(record: RequestRecord) -> bytes:
         )
     )
     ours = wire.field(_STRUCT_VALUE, members + _DURATION)
-    namespace = wire.field(_MAP_KEY, DECISION_NAMESPACE.encode()) + wire.field(_MAP_VALUE, ours)
+    namespace = _NAMESPACE + wire.field(_MAP_VALUE, ours)
     return wire.field(_DYNAMIC_METADATA, wire.field(_FIELDS, namespace))[: -_NUMBER.size]
 
 
