@@ -8,13 +8,13 @@ Nobody changes any of them. Those that are made for every request are not ``froz
 same: that makes making one take four times as long.
 """
 
-import sys
 from collections.abc import KeysView, Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
 from extproc.errors import Reason
 from extproc.fairness.queue import Owner
+from extproc.interning import intern
 
 VOLATILE_HEADERS = ("x-request-id", "traceparent", "content-length")
 """Headers whose values differ from request to request, and which only logs read: unless a rule reads
@@ -96,7 +96,7 @@ class Identity:
         claims = self.claims
         client = _string(claims.get("azp")) or _string(claims.get("client_id"))
         object.__setattr__(self, "token_id", _string(claims.get("jti")))
-        object.__setattr__(self, "client", client and sys.intern(client))
+        object.__setattr__(self, "client", client and intern(client))
         object.__setattr__(self, "actors", _actors(claims.get("act")))
 
     def loaded(self) -> "Identity":

@@ -1,5 +1,8 @@
 """The address of STS comes from the configuration alone."""
 
+import ssl
+from unittest.mock import Mock, patch
+
 import pytest
 
 from extproc.sts import client as sts_client
@@ -33,8 +36,20 @@ def test_a_machine_without_certificates_of_its_own_takes_those_that_come_with_bo
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     for name in ("REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    assert len(sts_client._tls("https://sts.example", None).get_ca_certs()) > 50
+    assert len(sts_client._tls("https://sts.example", None)().get_ca_certs()) > 50
 
 
-def test_sts_without_tls_reads_no_certificates():
-    assert sts_client._tls("http://127.0.0.1:1", None).get_ca_certs() == []
+def test_certificates_of_the_machine_are_read_with_the_first_call():
+    read = Mock(wraps=ssl.create_default_context)
+    with patch.object(ssl, "create_default_context", read):
+        make_tls = sts_client._tls("https://sts.example", None)
+        assert not read.called
+        make_tls()
+        assert read.called
+
+
+def test_a_file_of_certificates_that_cannot_be_read_ends_the_start_where_it_is_needed(tmp_path):
+    missing = str(tmp_path / "none.pem")
+    with pytest.raises(FileNotFoundError):
+        sts_client._tls("https://sts.example", missing)
+    sts_client._tls("http://127.0.0.1:1", missing)
