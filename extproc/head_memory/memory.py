@@ -30,8 +30,10 @@ from extproc.interning import intern
 from extproc.request.admission import Admission
 from extproc.values import VOLATILE_HEADERS, ImmediateResponse
 
-_MAX_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 """Bytes of heads in each of two generations: enough for those of 10,000 users."""
+_PER_HEADER = 256
+"""Bytes that a header takes beside its own: many short ones must not take many times what is counted."""
 _MAX_SEEN = 16 * 1024  # hashes of heads that came once, in each of two generations
 KEPT_FOR = 60.0
 """Seconds. Heads hold tokens, so they are kept no longer than clients usually pause between two calls."""
@@ -45,7 +47,7 @@ class KnownHead:
 
     Attributes:
         spots: the places of the values in which others may differ.
-        size: bytes of the message.
+        size: bytes that this takes, about.
     """
 
     admission: Admission
@@ -129,7 +131,8 @@ class HeadMemory:
         admission = replace(admission, head=replace(head, headers=headers))
         if token == admission.unverified_token:
             admission.unverified_token = token
-        self._heads.put(known_by.key, KnownHead(admission, known_by.spots, len(known_by.message)))
+        size = len(known_by.message) + _PER_HEADER * len(headers)
+        self._heads.put(known_by.key, KnownHead(admission, known_by.spots, size))
 
     def forget_idle(self) -> None:
         """Evict idle heads. Called regularly, so that no token stays in memory when no request comes."""

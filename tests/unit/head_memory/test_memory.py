@@ -1,5 +1,6 @@
 """The memory of heads holds tokens: it is bounded, and forgets within two minutes."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -50,12 +51,18 @@ def admission():
     return Parts().pipeline.admission.admit(head)
 
 
-def test_it_holds_at_most_32_mib_of_heads(clock):
-    heads, admitted, message = memory(), admission(), b"x" * LONGEST
-    for number in range(10_000):
+@pytest.mark.parametrize(
+    ("length", "headers", "takes"),
+    [(LONGEST, 1, LONGEST), (1024, 80, 20_000)],
+    ids=["long heads", "many short headers"],
+)
+def test_it_holds_at_most_128_mib_of_heads(clock, length, headers, takes):
+    heads, admitted, message = memory(), admission(), b"x" * length
+    admitted = replace(admitted, head=replace(admitted.head, headers=(("a", "b"),) * headers))
+    most = 128 * 1024 * 1024 // takes
+    for number in range(most + 10):
         remember(heads, number, admitted, message=message)
-        assert len(heads) * LONGEST <= 32 * 1024 * 1024
-    assert len(heads) > 4096
+    assert most / 3 < len(heads) <= most
 
 
 def test_it_holds_at_most_32768_hashes_of_heads_that_came_once(clock):
