@@ -1,8 +1,9 @@
 """The state that outlives every reload: sessions, credentials, the STS client, clocks, metrics."""
 
+from typing import TYPE_CHECKING
+
 from extproc.app.observation import build_audit, build_tracer
 from extproc.app.shadow import Shadow
-from extproc.app.shared_store import build_shared_store
 from extproc.app.sts_client import build_sts
 from extproc.clock import Clock
 from extproc.config import Settings
@@ -20,6 +21,9 @@ from extproc.telemetry.metrics import Metrics
 from extproc.telemetry.observer import Observer
 from extproc.token_exchange.errors import TOKEN_EXCHANGE_OUTCOMES
 from extproc.token_exchange.exchange import TokenExchanges
+
+if TYPE_CHECKING:
+    from extproc.shared_store.store import SharedStore
 
 
 class ProcessState:
@@ -65,9 +69,7 @@ class ProcessState:
         self.sessions = SessionTable(max_entries=settings.limits.sessions, clock=self.aws_clock)
         self.deny_list = DenyList(clock=clock)
         self.revocation = Revocation(sessions=self.sessions, deny_list=self.deny_list, clock=clock)
-        self.shared_store = build_shared_store(
-            settings, revocation=self.revocation, deny_list=self.deny_list, clock=self.aws_clock
-        )
+        self.shared_store = self._shared_store(settings)
         self.credentials = CredentialStore(
             sessions=self.sessions,
             exchange=self.exchange,
@@ -93,3 +95,12 @@ class ProcessState:
             on_new_decision=self.shadow.submit,
         )
         """What the pipelines of all configurations share."""
+
+    def _shared_store(self, settings: Settings) -> "SharedStore | None":
+        if settings.cache.shared is None:
+            return None
+        from extproc.app.shared_store import build_shared_store  # noqa: PLC0415 - most servers do without
+
+        return build_shared_store(
+            settings, revocation=self.revocation, deny_list=self.deny_list, clock=self.aws_clock
+        )

@@ -50,7 +50,7 @@ NOT_SERVING = (
         "anycrc",
         "cachetools",
     ),
-    *("extproc.explain", "extproc.policy.review"),
+    *("extproc.explain", "extproc.policy.review", "extproc.shared_store"),
 )
 
 
