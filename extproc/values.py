@@ -10,7 +10,7 @@ same: that makes making one take four times as long.
 
 from collections.abc import KeysView, Mapping
 from dataclasses import dataclass, field
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from extproc.errors import Reason
 from extproc.fairness.queue import Owner
@@ -64,6 +64,23 @@ class RequestHead:
         return [value for key, value in self.headers if key == name]
 
 
+class Caller(NamedTuple):
+    """What logs tell of an identity. It refers to no token, so that events may outlive the session.
+
+    Attributes:
+        token_id: the ``jti`` claim, if it is a string.
+        client: the ``azp`` claim, or else ``client_id``, if they are strings.
+        actors: the subjects of the ``act`` claim, the current actor first, at most ``MAX_ACTORS``
+            (RFC 8693 4.1); "" for one without a subject.
+    """
+
+    issuer: str
+    subject: str
+    token_id: str | None
+    client: str | None
+    actors: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who the verified token speaks for.
@@ -74,10 +91,7 @@ class Identity:
         key_thumbprint: SHA-256 of the verifying key; None if Envoy verified.
         exchange_key_thumbprint: the same of a separate token for STS.
         config_digest: SHA-256 of the issuer's configuration that it was verified with.
-        token_id: the ``jti`` claim, if it is a string.
-        client: the ``azp`` claim, or else ``client_id``, if they are strings.
-        actors: the subjects of the ``act`` claim, the current actor first, at most ``MAX_ACTORS``
-            (RFC 8693 4.1); "" for one without a subject.
+        caller: what logs tell of it.
     """
 
     issuer: str
@@ -87,17 +101,25 @@ class Identity:
     key_thumbprint: bytes | None = field(repr=False)
     exchange_key_thumbprint: bytes | None = field(default=None, repr=False)
     config_digest: bytes = field(default=b"", repr=False)
-    token_id: str | None = field(init=False, repr=False, compare=False)
-    client: str | None = field(init=False, repr=False, compare=False)
-    actors: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    caller: Caller = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Read the claims that are read for every request: by the deny list and the audit log."""
         claims = self.claims
         client = _string(claims.get("azp")) or _string(claims.get("client_id"))
-        object.__setattr__(self, "token_id", _string(claims.get("jti")))
-        object.__setattr__(self, "client", client and intern(client))
-        object.__setattr__(self, "actors", _actors(claims.get("act")))
+        caller = Caller(
+            self.issuer,
+            self.subject,
+            _string(claims.get("jti")),
+            client and intern(client),
+            _actors(claims.get("act")),
+        )
+        object.__setattr__(self, "caller", caller)
+
+    @property
+    def token_id(self) -> str | None:
+        """The ``jti`` claim, if it is a string."""
+        return self.caller.token_id
 
     def loaded(self) -> "Identity":
         """Return the identity with its claims in memory, for whoever reads several of them."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from extproc.telemetry.record import RequestRecord
-from extproc.values import Grant, Identity
+from extproc.values import Caller, Grant
 
 SHORT, LONG = 256, 1024
 """Characters kept of texts that others choose."""
@@ -33,7 +33,7 @@ class Event(NamedTuple):
     target: str
     mcp_method: str | None
     mcp_name: str | None
-    identity: Identity | None
+    caller: Caller | None
     grant: Grant | None
     access_key_id: str | None
     cache: str
@@ -43,8 +43,8 @@ class Event(NamedTuple):
 
 
 def event_of(record: RequestRecord, detail: str, at: float) -> Event:
-    """Return the event for a record. It must not keep the head, which contains the token."""
-    head = record.head
+    """Return the event for a record. It must keep neither head nor identity, which refer to the token."""
+    head, identity = record.head, record.identity
     request_id = parent = None
     method = path = ""
     mcp_method, mcp_name = record.mcp_method, record.mcp_name
@@ -66,7 +66,7 @@ def event_of(record: RequestRecord, detail: str, at: float) -> Event:
         record.target,
         mcp_method and mcp_method[:SHORT],
         mcp_name and mcp_name[:SHORT],
-        record.identity,
+        None if identity is None else identity.caller,
         record.grant,
         record.access_key_id,
         record.cache,
@@ -78,7 +78,7 @@ def event_of(record: RequestRecord, detail: str, at: float) -> Event:
 
 def render(event: Event) -> bytes:
     """Return the event's line, with its line feed."""
-    identity, grant = event.identity, event.grant
+    caller, grant = event.caller, event.grant
     stages = {name: _microseconds(ended - began) for name, (began, ended) in event.stages.items()}
     fields = {
         "time": datetime.fromtimestamp(event.at, UTC),
@@ -87,11 +87,11 @@ def render(event: Event) -> bytes:
         "detail": event.detail,
         "request_id": event.request_id,
         "trace_id": trace_id(event.traceparent),
-        "issuer": identity.issuer if identity else None,
-        "subject": identity.subject[:SHORT] if identity else None,
-        "jti": identity.token_id and identity.token_id[:SHORT] if identity else None,
-        "client": identity.client and identity.client[:SHORT] if identity else None,
-        "agent": [actor[:SHORT] for actor in identity.actors] if identity else [],
+        "issuer": caller.issuer if caller else None,
+        "subject": caller.subject[:SHORT] if caller else None,
+        "jti": caller.token_id and caller.token_id[:SHORT] if caller else None,
+        "client": caller.client and caller.client[:SHORT] if caller else None,
+        "agent": [actor[:SHORT] for actor in caller.actors] if caller else [],
         "target": event.target,
         "method": event.method,
         "path": event.path,

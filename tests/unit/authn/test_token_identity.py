@@ -41,7 +41,7 @@ async def test_an_identity_reads_its_claims_from_the_token():
         config_digest=identity.config_digest,
     )
     for known in (identity, identity.loaded()):
-        assert (known.token_id, known.client, known.actors) == ("1", "client-1", ("agent", ""))
+        assert known.caller[2:] == ("1", "client-1", ("agent", ""))
 
 
 async def test_claims_stay_in_memory_where_sts_gets_another_token():
@@ -77,4 +77,4 @@ async def test_an_identity_does_not_show_or_give_away_its_token():
 )
 def test_what_every_request_needs_of_the_claims_is_read_once(changes, read):
     identity = Identity("i", "s", 1.0, changes, b"")
-    assert (identity.token_id, identity.client, identity.actors) == read
+    assert identity.caller == ("i", "s", *read)

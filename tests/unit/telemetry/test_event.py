@@ -5,6 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extproc.authn.token_identity import TokenIdentity
 from extproc.telemetry.event import event_of, render, trace_id
 from extproc.values import ChainedRole, Grant
 from support.tables import each_case
@@ -130,9 +131,12 @@ def test_lone_surrogates_and_foreign_line_ends_are_escaped():
     )
 
 
-def test_the_event_does_not_hold_the_head():
-    event = event_of(record(), "", 0.0)
-    assert not any(value is record().head or "canary" in repr(value) for value in event)
+def test_the_event_holds_neither_head_nor_identity_which_refer_to_the_token():
+    made = record(identity=TokenIdentity(identity(jti="1", act={"sub": "agent"}), "a.canary.c"), grant=GRANT)
+    event = event_of(made, "", 0.0)
+    reached = [event, *event, *event.caller, *event.caller.actors]
+    assert not any(value is made.head or value is made.identity for value in reached)
+    assert not any("canary" in repr(value) for value in reached)
 
 
 @each_case(
