@@ -31,8 +31,9 @@ def compared(running: Policy, candidate: Candidate, sessions: Iterable[Session],
     count = 0
     for session in sessions:
         began = time.thread_time()
-        before = decided(running.decide(session.identity, inputs))
-        after = candidate.decide(session.identity, inputs)
+        identity = session.identity.loaded()
+        before = decided(running.decide(identity, inputs))
+        after = candidate.decide(identity, inputs)
         comparison = compare(before, after)
         count += 1
         if comparison is not None:

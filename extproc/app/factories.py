@@ -215,6 +215,7 @@ def build_verifier(settings: Settings, stores: dict[str, KeyStore], clock: Clock
             nesting=settings.limits.claims_depth,
             values=settings.limits.claims_values,
         ),
+        keeps_claims=any(limit.matcher is not None for limit in settings.rate_limits),
     )
 
 

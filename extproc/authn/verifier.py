@@ -64,13 +64,22 @@ def _unobserved(_step: Step) -> None:
 class Verifier:
     """Verifies tokens of the trusted issuers.
 
+    Args:
+        keeps_claims: whether claims stay in memory although they are in the token that a session keeps:
+            where each request reads them.
+
     Attributes:
         reads_jwt_payload: whether Envoy's jwt_authn verifies the tokens of an issuer.
         exchange_headers: names of headers that may carry a separate token for STS.
     """
 
     def __init__(
-        self, *, issuers: list[TrustedIssuer], clock: Clock, limits: TokenLimits | None = None
+        self,
+        *,
+        issuers: list[TrustedIssuer],
+        clock: Clock,
+        limits: TokenLimits | None = None,
+        keeps_claims: bool = False,
     ) -> None:
         if not issuers:
             raise ValueError("at least one issuer is required")
@@ -79,6 +88,7 @@ class Verifier:
             raise ValueError("an issuer is configured twice")
         self._clock = clock
         self._limits = limits or TokenLimits()
+        self._keeps_claims = keeps_claims
         self.reads_jwt_payload = any(trusted.keys is None for trusted in issuers)
         self.exchange_headers = frozenset(
             trusted.exchange_header for trusted in issuers if trusted.exchange_header
@@ -140,16 +150,18 @@ class Verifier:
             check_required_claims(claims, exchanged.required_claims)
         # STS gets this very token, so a session keeps it. Where Envoy verifies, claims are compared for
         # every request.
-        token_is_kept = key is not None and trusted.exchange_header is None and not is_for_sts
+        reads_token = (
+            key is not None and trusted.exchange_header is None and not is_for_sts and not self._keeps_claims
+        )
         identity = Identity(
             issuer=trusted.issuer,
             subject=subject,
             expires_at=expires_at,
-            claims=claims if token_is_kept else _with_interned_strings(claims),
+            claims=claims if reads_token else _with_interned_strings(claims),
             key_thumbprint=key.thumbprint if key else None,
             config_digest=trusted.config_digest,
         )
-        return TokenIdentity(identity, unverified_token) if token_is_kept else identity
+        return TokenIdentity(identity, unverified_token) if reads_token else identity
 
     def assume(
         self, claims: Mapping[str, Any], *, expires_at: float, begin: Callable[[Step], None] = _unobserved

@@ -132,7 +132,7 @@ class ToolsLists:
         if len(body) > LONGEST_BODY:
             raise unreadable(f"more than {LONGEST_BODY} bytes")
         try:
-            return filtered(body, content_type, listing.id, self._keeps(listing, identity))
+            return filtered(body, content_type, listing.id, self._keeps(listing, identity.loaded()))
         except UnreadableError as error:
             raise unreadable(str(error)) from None
 

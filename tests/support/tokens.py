@@ -163,6 +163,6 @@ def trusted_issuer(**changes):
     return TrustedIssuer(**arguments)
 
 
-def make_verifier(*issuers, clock=None):
+def make_verifier(*issuers, clock=None, **more):
     """A verifier of these issuers, by default of ``trusted_issuer()``."""
-    return Verifier(issuers=list(issuers) or [trusted_issuer()], clock=clock or FakeClock())
+    return Verifier(issuers=list(issuers) or [trusted_issuer()], clock=clock or FakeClock(), **more)

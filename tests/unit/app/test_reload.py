@@ -439,3 +439,10 @@ async def test_the_candidate_is_loaded_with_the_configuration_and_reloaded_by_it
     del running.document["shadow"]
     await running.reloader.reload()
     assert running.state.shadow.candidate is None
+
+
+async def test_claims_stay_in_memory_where_a_rate_limit_reads_them_for_each_request(running):
+    for matcher, kept in (({}, False), ({"matcher": "claims.sub == 'x'"}, True)):
+        running.document["rate_limits"] = [{"name": "scripts", "rate": "1/minute", **matcher}]
+        assert await running.reloader.reload() == []
+        assert running.reloader.current.verifier._keeps_claims is kept

@@ -51,6 +51,12 @@ async def test_claims_stay_in_memory_where_sts_gets_another_token():
     assert not isinstance(await verifier.verify(mint()), TokenIdentity)
 
 
+async def test_claims_stay_in_memory_where_each_request_reads_them():
+    kept = await make_verifier(keeps_claims=True).verify(mint())
+    assert not isinstance(kept, TokenIdentity)
+    assert kept == (await make_verifier().verify(mint())).loaded()
+
+
 async def test_an_identity_does_not_show_or_give_away_its_token():
     token = mint(claims(email="cl41m"))
     identity = await make_verifier().verify(token)
