@@ -64,16 +64,14 @@ async def count(kind: str) -> dict[str, tuple[float, float]]:
         head = head_message(token)
         for _ in range(_WARM_UP):
             rig.request(head)
-        tracer = _Tracer()
-        sys.settrace(tracer)
-        try:
-            rig.request(head)  # Python 3.12 counts from the second time on
-            tracer.bytecodes.clear()
-            tracer.calls.clear()
-            for _ in range(_REQUESTS):
-                rig.request(head)
-        finally:
-            sys.settrace(None)
+        for requests in (1, _REQUESTS):  # Python 3.12 counts from the second time on
+            tracer = _Tracer()
+            sys.settrace(tracer)
+            try:
+                for _ in range(requests):
+                    rig.request(head)
+            finally:
+                sys.settrace(None)
     return {
         name: (number / _REQUESTS, tracer.calls[name] / _REQUESTS)
         for name, number in tracer.bytecodes.most_common()
