@@ -1,6 +1,7 @@
 """The admin HTTP listener: ``/metrics``, ``/healthz`` (alive), ``/readyz`` (ready, or why not)."""
 
 import asyncio
+import contextlib
 import gzip
 import threading
 import urllib.parse
@@ -63,16 +64,20 @@ class AdminServer:
 
     def stop(self) -> None:
         """Stop serving and close the socket."""
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
         self._socket.close()
         self._collectors.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
-        async with http1.serving(self._socket, self._respond_safely):
-            self._began.set()
-            await self._stopped.wait()
+        try:
+            async with http1.serving(self._socket, self._respond_safely):
+                self._began.set()
+                await self._stopped.wait()
+        finally:
+            self._began.set()  # whatever happens, nobody waits for it for ever
 
     async def _respond_safely(self, request: Request) -> Response:
         try:
