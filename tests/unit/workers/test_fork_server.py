@@ -34,11 +34,29 @@ def test_a_system_without_descriptors_of_processes_is_not_forked(never_forks, mo
     assert fork_server.begin(otherwise=OTHERWISE) is OTHERWISE
 
 
-def test_what_serving_imports_starts_no_thread():
-    program = """
-import os
+REHEARSED = """
+import os, sys
+from pathlib import Path
 import extproc.app.lifecycle, extproc.app.listeners, extproc.workers.supervisor
-print(len(os.listdir("/proc/self/task")))
+from extproc import config
+from extproc.app import snapshot
+settings = config.load(Path(sys.argv[1]))
+before = os.listdir("/proc/self/fd")
+snapshot.rehearse(settings)
+print(len(os.listdir("/proc/self/task")), os.listdir("/proc/self/fd") == before)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "1\n"
+CONFIGURATION = """
+resource: {url: https://mcp.example/mcp}
+issuers: [{issuer: https://idp.example, audiences: [https://mcp.example/mcp]}]
+targets: [{name: aws-mcp, host: aws-mcp.us-east-1.api.aws}]
+role_mappings:
+  - {name: developers, matcher: '"d" in claims.groups', role_arn: "arn:aws:iam::123456789012:role/D"}
+"""
+
+
+def test_what_comes_before_a_fork_starts_no_thread_and_opens_nothing(tmp_path):
+    path = tmp_path / "extproc.yaml"
+    path.write_text(CONFIGURATION)
+    command = [sys.executable, "-c", REHEARSED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "1 True\n"
