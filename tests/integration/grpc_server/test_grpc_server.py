@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_during_the_exchange_is_noted_and_the_next_on
         await until(lambda: audit.events)
         assert abandoned(parts) == {"opened": 0, "deciding": 1, "body": 0}
         assert [(event.decision, event.detail) for event in audit.events] == [("abandoned", "deciding")]
-        assert audit.events[0].identity.subject == "alice"
+        assert audit.events[0].caller.subject == "alice"
         parts.exchange.gate.set()
         await until(lambda: parts.sessions.credentials)
         call = process(channel)
