@@ -11,7 +11,7 @@ COPY requirements ./requirements
 RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/build.txt \
  && python -m venv --without-pip /venv \
  && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements/image.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY docs ./docs
 COPY extproc ./extproc
 RUN python -m hatchling build --target wheel --directory /wheels \

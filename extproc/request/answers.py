@@ -1,12 +1,10 @@
 """Answers to Envoy that are the same for every request, encoded once."""
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 from extproc.ext_proc import encoding
 
 
-@dataclass(slots=True)
 class Answer:
     """One message for Envoy.
 
@@ -15,9 +13,12 @@ class Answer:
         may_end: the request is signed, so the stream may be closed with OK although messages may follow.
     """
 
-    message: bytes = field(repr=False)
-    last: bool
-    may_end: bool = False
+    __slots__ = ("last", "may_end", "message")
+
+    def __init__(self, message: bytes, last: bool, may_end: bool = False) -> None:  # noqa: FBT001, FBT002
+        self.message = message
+        self.last = last
+        self.may_end = may_end
 
 
 REQUEST_MODE = encoding.encode_request_mode()

@@ -169,8 +169,8 @@ class SessionTable:
                 for granted, live in session.living():
                     if live.ends_at <= now:
                         self._replace(session, granted, None)
-                ends = (live.ends_at for _, live in session.living())
-                self._plan_look(session, min((session.ends_at, *ends)))
+                ends = [session.ends_at, *(live.ends_at for _, live in session.living())]
+                self._plan_look(session, min(ends))
 
     # All methods below are called with the lock held.
 

@@ -32,29 +32,52 @@ class RequestRecord:
             ``time.perf_counter``. A request that waited for the work of another one has no such stage.
     """
 
-    # Defaults are attributes of the class: a record is made for each request, and most set only a few.
-    head: RequestHead | None = None
-    own_value: Callable[[str], str | None] | None = None
-    target = ""
-    mcp_method: str | None = None
-    mcp_name: str | None = None
-    identity: Identity | None = None
-    grant: Grant | None = None
-    decision_key: tuple[object, ...] | None = None
-    access_key_id: str | None = None
-    remaining: float | None = None
-    cache = ""
-    decision = ""
-    reason = ""
-    own = 0.0
-    sign: float | None = None
-    withheld = 0
-    is_counted = False
-    shared: SharedHeaders | None = None
-    listing: Any = None
-    stages: Mapping[str, tuple[float, float]] = _NOTHING
+    __slots__ = (
+        "_resumed",
+        "access_key_id",
+        "arrived",
+        "cache",
+        "decision",
+        "decision_key",
+        "grant",
+        "head",
+        "identity",
+        "is_counted",
+        "listing",
+        "mcp_method",
+        "mcp_name",
+        "own",
+        "own_value",
+        "reason",
+        "remaining",
+        "shared",
+        "sign",
+        "stages",
+        "target",
+        "withheld",
+    )
 
     def __init__(self) -> None:
+        self.head: RequestHead | None = None
+        self.own_value: Callable[[str], str | None] | None = None
+        self.target = ""
+        self.mcp_method: str | None = None
+        self.mcp_name: str | None = None
+        self.identity: Identity | None = None
+        self.grant: Grant | None = None
+        self.decision_key: tuple[object, ...] | None = None
+        self.access_key_id: str | None = None
+        self.remaining: float | None = None
+        self.cache = ""
+        self.decision = ""
+        self.reason = ""
+        self.own = 0.0
+        self.sign: float | None = None
+        self.withheld = 0
+        self.is_counted = False
+        self.shared: SharedHeaders | None = None
+        self.listing: Any = None
+        self.stages: Mapping[str, tuple[float, float]] = _NOTHING
         self.arrived = self._resumed = time.perf_counter()
 
     def header(self, name: str) -> str | None:

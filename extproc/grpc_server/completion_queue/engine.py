@@ -5,7 +5,6 @@ the answer itself: gRPC's core takes operations from any thread.
 """
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -202,7 +201,7 @@ class CompletionQueueEngine:
             del self._waiting[call]
         if task.cancelled():
             call.end(NO_ANSWER)  # a task cancelled before its first step cannot do so itself
-            if inspect.iscoroutine(step):  # pragma: no branch - as every step is
+            if asyncio.iscoroutine(step):  # pragma: no branch - as every step is
                 step.close()
 
     def _stop_waiting(self, call: ProcessCall) -> None:

@@ -333,13 +333,13 @@ async def test_one_call_that_cannot_be_served_ends_no_other():
 async def test_an_engine_whose_thread_ends_has_failed_and_can_be_stopped():
     async with _running("completion_queue", Parts()) as (server, channel):
         server._health_and_reflection.begin = Mock(side_effect=SystemExit)
-        in_loop, lives_on = server._in_loop, threading.Event()
+        in_loop, lives_on = server._loop.call_soon_threadsafe, threading.Event()
 
         def slowly(callback):
             in_loop(callback)
             lives_on.wait(10)
 
-        server._in_loop = slowly
+        server._loop = Mock(call_soon_threadsafe=slowly)
         left = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         async with asyncio.timeout(10):
             await server.failed()

@@ -105,6 +105,7 @@ def test_an_error_that_was_never_raised_is_denied_all_the_same():
 @pytest.mark.parametrize("admission", [True, False], ids=["with its head", "before its head"])
 def test_an_abandoned_stream_is_no_error_even_if_telemetry_fails(admission):
     parts = Parts()
-    parts.pipeline.observer.on_abandoned = Mock(side_effect=OSError)
+    metrics = parts.pipeline.observer._metrics = Mock()
+    metrics.abandoned.side_effect = OSError
     parts.pipeline.refusals.abandon(RequestRecord(), admitted(parts) if admission else None, "opened")
-    parts.pipeline.observer.on_abandoned.assert_called_once()
+    metrics.abandoned.assert_called_once()

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.errors import Denied, Reason
+from extproc.request import signature
 from extproc.request.stream import Stream
 from extproc.request.way import LARGE_BODY
 from extproc.sessions.revocation import Selector
+from extproc.signing.payload import payload_of
 from extproc.signing.targets import Scope, Target
 from support.driven import drive, step
 from support.envoy_messages import (
@@ -148,11 +150,10 @@ async def test_a_large_body_is_hashed_in_another_thread_with_the_same_result(mon
     parts = Parts(max_body_bytes=LARGE_BODY)
     await drive(parts, headers_message(), body_message())
     threads = []
-    plain = parts.pipeline.signature.payload
     monkeypatch.setattr(
-        parts.pipeline.signature,
-        "payload",
-        lambda *given: threads.append(threading.get_ident()) or plain(*given),
+        signature,
+        "payload_of",
+        lambda *given, **named: threads.append(threading.get_ident()) or payload_of(*given, **named),
     )
     stream = Stream(parts.pipeline, target_name=None)
     stream.receive(headers_message())

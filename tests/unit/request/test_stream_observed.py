@@ -256,7 +256,7 @@ async def test_a_stream_that_is_left_without_an_answer_is_counted_once(token, co
         parts.metrics.registry.get_sample_value("extproc_streams_abandoned_total", {"phase": "deciding"})
         == counted
     )
-    if inspect.iscoroutine(deciding):
+    if asyncio.iscoroutine(deciding):
         deciding.close()
 
 
