@@ -2,19 +2,24 @@
 #
 # A release is built from a base image by its digest (docs/releasing.md); all else is locked to the hash:
 #   docker build --build-arg PYTHON=python:3.12-slim@sha256:... .
+# With compiled modules (docs/decisions/0015-compiled-build.md), built where there is a C compiler:
+#   docker build --build-arg BUILDER=python:3.12 --build-arg COMPILED=1 .
 ARG PYTHON=python:3.12-slim
+ARG BUILDER=${PYTHON}
 
-FROM ${PYTHON} AS build
+FROM ${BUILDER} AS build
+ARG COMPILED=0
 WORKDIR /src
 # What builds the wheel stays out of /venv, and so does pip.
 COPY requirements ./requirements
-RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/build.txt \
+RUN if [ "$COMPILED" = 1 ]; then lock=compiled; else lock=build; fi \
+ && pip install --no-cache-dir --no-deps --require-hashes -r requirements/$lock.txt \
  && python -m venv --without-pip /venv \
  && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes -r requirements/image.txt
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY docs ./docs
 COPY extproc ./extproc
-RUN python -m hatchling build --target wheel --directory /wheels \
+RUN EXTPROC_COMPILED=$COMPILED python -m hatchling build --target wheel --directory /wheels \
  && pip --python /venv/bin/python install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS build-demo

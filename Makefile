@@ -18,7 +18,7 @@ PROXY  := .venv-bench-proxy
 # together; what waits longest is begun first (see testpaths).
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help reference docs diagrams instructions envoy-instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons test-compiled lint lock dist dist-compiled try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands cel-tables clean
+.PHONY: help reference docs diagrams instructions envoy-instructions demo demo-recording test test-all coverage mutants console-test alerts live-alerts alert-series cel-spec object-stores test-oldest test-pythons test-compiled instructions-compiled lint lock dist wheel try-wheel sbom bench chart test-kubernetes aws-templates examples idp-docs protos aws-commands cel-tables clean
 .DEFAULT_GOAL := help
 # Tests start hundreds of processes: Python may keep what it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,7 +33,7 @@ help:
 	@echo "make cel-spec  the policy engine against the CEL specification's own cases (needs go)"
 	@echo "make object-stores  the real MinIO and versitygw behind the gateway (needs go; two minutes to build)"
 	@echo "make test-oldest, make test-pythons: with the oldest dependencies allowed, with other Pythons"
-	@echo "make dist-compiled, make test-compiled: the wheel with compiled modules, and unit tests on it (need a C compiler)"
+	@echo "make wheel, make test-compiled, make instructions-compiled: with compiled modules (need a C compiler)"
 	@echo "make alerts  the alert rules against recorded series (needs promtool: on the PATH, or apt-get gets it)"
 	@echo "make aws-templates  what extproc aws prints, by cfn-lint (installs it, 140 MB, beside this project)"
 	@echo "make chart  the Helm chart: its linter, eight sets of values, the kustomize base (gets helm, 40 MB)"
@@ -284,20 +284,30 @@ $(BUILDER)/.installed: requirements/compiled.txt
 	@$(BUILDER)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
-dist-compiled: $(BUILDER)/.installed
+wheel: $(BUILDER)/.installed
 	@rm -rf dist-compiled
 	@EXTPROC_COMPILED=1 $(BUILDER)/bin/python -m hatchling build --target wheel --directory dist-compiled
 
-# Unit tests on the compiled wheel, in an environment of its own that reads what else is needed from $(VENV).
-test-compiled: $(STAMP) dist-compiled
-	@rm -rf .venv-compiled
-	@$(BIN)/python -m venv .venv-compiled
+# That wheel in an environment of its own, which reads what else is needed from $(VENV).
+COMPILED_ENV := .venv-compiled
+define compiled-environment
+	@rm -rf $(COMPILED_ENV)
+	@$(BIN)/python -m venv $(COMPILED_ENV)
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-	  > $$(.venv-compiled/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth
-	@.venv-compiled/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-index dist-compiled/*.whl
-	@ln -s $(CURDIR)/$(BIN)/grpcurl .venv-compiled/bin/
-	@EXTPROC_COMPILED=1 .venv-compiled/bin/python -P -m pytest --numprocesses auto --dist loadfile tests/unit \
-	  tests/integration/grpc_server $(ARGS)
+	  > $$($(COMPILED_ENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth
+	@$(COMPILED_ENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-index dist-compiled/*.whl
+	@ln -s $(CURDIR)/$(BIN)/grpcurl $(COMPILED_ENV)/bin/
+endef
+
+test-compiled: $(STAMP) wheel
+	$(compiled-environment)
+	@EXTPROC_COMPILED=1 $(COMPILED_ENV)/bin/python -P -m pytest --numprocesses auto --dist loadfile tests/unit \
+  tests/integration/grpc_server $(ARGS)
+
+# What make instructions counts, of the compiled wheel.
+instructions-compiled: $(STAMP) wheel
+	$(compiled-environment)
+	@cd tests && PYTHONPATH=. ../$(COMPILED_ENV)/bin/python -P -m bench.instructions --compiled $(ARGS)
 
 # As a user has it: an empty environment, the wheel, the newest of what it depends on; away from these files.
 try-wheel: dist

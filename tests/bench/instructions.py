@@ -33,6 +33,7 @@ from extproc.admin.client import AdminClient
 from extproc.commands.serve import tune_interpreter
 from extproc.grpc_server import engine_choice
 from extproc.grpc_server.channel import connect
+from extproc.request import way
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 KINDS = ("uncounted", "counted")
@@ -182,24 +183,27 @@ def main() -> None:
     parser.add_argument("--users", type=int, nargs="+", help="default: 1 and 1,000 in turn")
     parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--write", action="store_true", help=f"keep the counts in {_COMMITTED.name}")
+    parser.add_argument("--compiled", action="store_true", help="what counts is the compiled build")
     parser.add_argument("--console", action="store_true", help="without a console, and with one")
     given = parser.parse_args()
     if given.serve:
         _, directory, users, kind = given.serve
         asyncio.run(_serve(Path(directory), int(users), kind))
         return
+    if given.compiled == str(way.__file__).endswith(".py"):
+        parser.error(f"{way.__file__} is loaded, which is not the build that was to be counted")
     committed = json.loads(_COMMITTED.read_text()) if _COMMITTED.exists() else {}
     kinds = ("unwatched", "watched", "looks") if given.console else KINDS
     for kind, users in itertools.product(kinds, given.users or ([1] if given.console else [1, 1000])):
         row = count(users, given.requests, kind)
-        name = name_of(users, kind)
+        name = name_of(users, kind) + (", compiled" if given.compiled else "")
         before = committed.get(name, {}).get("instructions")
         compared = f" ({row['instructions'] / before:.3f} of {before:,})" if before else ""
         print(f"{name}: {row['instructions']:,} instructions a request{compared}")
         for library, cost in row["libraries"].items():
             print(f"{cost:>12,}  {library}")
         committed[name] = row
-        if users == 1 and kind in bytecodes.KINDS:
+        if users == 1 and kind in bytecodes.KINDS and not given.compiled:
             print("of these, executed by our own functions, in Python's instructions:")
             print(bytecodes.show(asyncio.run(bytecodes.count(kind)), _FUNCTIONS))
     if given.write:
