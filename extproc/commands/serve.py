@@ -17,7 +17,7 @@ from extproc.workers import side_process
 from extproc.workers.processes import NewProcesses, name_process
 from extproc.workers.spec import ListenSlice, WorkerSpec, split
 
-_SWITCH_INTERVAL = 0.0005  # seconds after which a thread that computes lets another one run
+_SWITCH_INTERVAL = 0.0001  # seconds after which a thread that computes lets another one run
 
 
 def run(
