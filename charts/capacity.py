@@ -24,7 +24,9 @@ def figure(pattern: str) -> float:
 def request_cost() -> float:
     """Return the server's processor time for a request of one of very many users, in microseconds."""
     own = figure(r"own work for a warm request[^|]*\| ([\d.]+) µs")
-    one_user = figure(r"\| extproc, completion_queue \| [^|]+\| ([\d,]+) \([^|]*\| [^|]+\| [^|]+\| 1\d\d \|")
+    # Envoy, server, upstream, load, requests a core-second, core-seconds a million requests, memory.
+    row = r"\| extproc, completion_queue \| [^|]+\| ([\d,]+) \([^|]*\|" + r" [^|]+\|" * 2 + r" [\d,]+ \|" * 3
+    one_user = figure(row)
     return one_user + (COLD_USERS - 1) * own
 
 
