@@ -302,7 +302,7 @@ endef
 test-compiled: $(STAMP) wheel
 	$(compiled-environment)
 	@EXTPROC_COMPILED=1 $(COMPILED_ENV)/bin/python -P -m pytest --numprocesses auto --dist loadfile tests/unit \
-  tests/integration/grpc_server $(ARGS)
+	  tests/integration/grpc_server $(ARGS)
 
 # What make instructions counts, of the compiled wheel.
 instructions-compiled: $(STAMP) wheel

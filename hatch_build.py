@@ -57,7 +57,6 @@ COMPILED: dict[str, tuple[str, ...]] = {
 Attributes of these are found by their place.
 """
 
-_NEEDS = ["cython>=3.3.1,<3.4", "setuptools>=80,<85"]
 _DIRECTIVES = {
     "language_level": 3,
     "annotation_typing": False,  # or annotations would check exact types
@@ -140,7 +139,10 @@ class CompiledBuild(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """Return what an isolated build installs."""
-        return _NEEDS if self._is_asked_for() else []
+        if not self._is_asked_for():
+            return []
+        lines = Path(self.root, "requirements/compiled.in").read_text().splitlines()
+        return [line for line in lines if line and line[0] not in "#-"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile before the wheel is written; never for an editable install."""

@@ -16,7 +16,7 @@ import h11
 import structlog
 
 from extproc.admin import patience
-from extproc.admin.patience import OpenConnections
+from extproc.admin.patience import Deadline, OpenConnections
 
 _MAX_HEAD = 16 * 1024  # bytes of a request's line and headers
 
@@ -58,8 +58,6 @@ class Connection(asyncio.Protocol):
         self._http = h11.Connection(h11.SERVER, _MAX_HEAD)
         self._request: h11.Request | None = None
         self.responding: asyncio.Task[None] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._is_idle = False  # no byte of the next request has come
         self._is_last = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -68,13 +66,12 @@ class Connection(asyncio.Protocol):
         """Admit the client."""
         self._transport = cast("asyncio.Transport", transport)
         self._open_connections.add(self)
-        self._set_deadline(patience.REQUEST_TIMEOUT)
+        self._deadline = Deadline(self._transport, self.refuse)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """Remove the connection and its timer; give up a response."""
         self._open_connections.discard(self)
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._deadline.end()
         if self.responding is not None:
             self.responding.cancel()
 
@@ -87,10 +84,8 @@ class Connection(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request. Only the first ones set the deadline, so slow clients cannot extend it."""
-        if self._is_idle:
-            self._is_idle = False
-            self._set_deadline(patience.REQUEST_TIMEOUT)
+        """Take bytes of a request."""
+        self._deadline.hear()
         try:
             self._http.receive_data(data)
             self._read()
@@ -120,7 +115,7 @@ class Connection(asyncio.Protocol):
                 self._request = event
             elif isinstance(event, h11.EndOfMessage):
                 self._transport.pause_reading()  # requests sent ahead wait where they are
-                self._set_deadline(patience.RESPONSE_TIMEOUT)
+                self._deadline.respond()
                 self.responding = self._loop.create_task(self._answer())
             elif not isinstance(event, h11.Data):
                 return
@@ -136,8 +131,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()  # once all is written, before the deadline
             return
         self._http.start_next_cycle()
-        self._is_idle = not self._http.trailing_data[0]
-        self._set_deadline(patience.IDLE_TIMEOUT if self._is_idle else patience.REQUEST_TIMEOUT)
+        if self._http.trailing_data[0]:
+            self._deadline.expect_request()
+        else:
+            self._deadline.rest()
         self._transport.resume_reading()
         try:
             self._read()
@@ -166,17 +163,6 @@ class Connection(asyncio.Protocol):
         self._request, self._is_last = None, True
         self._send(Response(400, b"not an HTTP request\n", (("content-type", "text/plain"),)))
         self._transport.close()
-
-    def _set_deadline(self, seconds: float) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self._loop.call_later(seconds, self._on_deadline)
-
-    def _on_deadline(self) -> None:
-        if self._is_idle:
-            self._transport.abort()  # not logged: keeping a connection open is not a fault
-        else:
-            self.refuse("too_slow")
 
 
 def _request(event: h11.Request) -> Request:

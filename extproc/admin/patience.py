@@ -1,7 +1,8 @@
 """How long clients of an HTTP listener may take, and how many connections they may have."""
 
+import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 MAX_CONNECTIONS = 256
@@ -58,6 +59,54 @@ class OpenConnections(Generic[Open]):
     def discard(self, connection: Open) -> None:
         """Remove a connection, if it is there."""
         self._connections.pop(connection, None)
+
+
+class Deadline:
+    """The time by which a connection must have done what it does now: request, response, or nothing.
+
+    No further byte extends it. ``refuse`` ends the connection of a client that is too slow. One that was only
+    kept open ends without it: that is no fault, so it is not logged.
+    """
+
+    def __init__(self, transport: asyncio.Transport, refuse: Callable[[str], None]) -> None:
+        self._transport = transport
+        self._refuse = refuse
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.expect_request()
+
+    def hear(self) -> None:
+        """Note that bytes have come: the first ones of a request begin its time."""
+        if self._is_idle:
+            self.expect_request()
+
+    def expect_request(self) -> None:
+        """Wait for the whole of a request, which has begun or is the connection's first."""
+        self._set(REQUEST_TIMEOUT)
+
+    def respond(self) -> None:
+        """Wait for the response to be made and received."""
+        self._set(RESPONSE_TIMEOUT)
+
+    def rest(self) -> None:
+        """Wait for the next request to begin."""
+        self._set(IDLE_TIMEOUT, is_idle=True)
+
+    def end(self) -> None:
+        """Wait no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set(self, seconds: float, *, is_idle: bool = False) -> None:
+        self.end()
+        self._is_idle = is_idle
+        self._timer = self._loop.call_later(seconds, self._pass)
+
+    def _pass(self) -> None:
+        if self._is_idle:
+            self._transport.abort()
+        else:
+            self._refuse("too_slow")
 
 
 def listen_tcp(address: str) -> socket.socket:

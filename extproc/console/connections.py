@@ -1,8 +1,7 @@
 """Connections to the console: limited in number and in time, and quiet in the log.
 
 uvicorn limits only the time between two requests. Here each phase of a connection has a deadline that no
-further byte extends. When there are too many connections, the oldest one is closed: a probe, which lasts
-milliseconds, is served whatever other clients hold open.
+further byte extends, and when there are too many connections the oldest one is closed (``admin.patience``).
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from extproc.admin import patience
-from extproc.admin.patience import OpenConnections
+from extproc.admin.patience import Deadline, OpenConnections
 
 _log = structlog.get_logger(__name__)
 # uvicorn logs a line for each bad request, so an attacker could fill the log. Our own lines are limited.
@@ -32,27 +31,22 @@ class Connection(H11Protocol):
         self.logger = _no_log
         self.timeout_keep_alive = round(2 * patience.IDLE_TIMEOUT)  # our own timer fires first
         self._open_connections = open_connections
-        self._deadline: asyncio.TimerHandle | None = None
-        self._is_idle = False  # no byte of the next request has come
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the client."""
         super().connection_made(cast("asyncio.Transport", transport))
         self._open_connections.add(self)
-        self._set_deadline(patience.REQUEST_TIMEOUT)
+        self._deadline = Deadline(self.transport, self.refuse)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection and its timer."""
         self._open_connections.discard(self)
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._deadline.end()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request. Only the first ones set the deadline, so slow clients cannot extend it."""
-        if self._is_idle:
-            self._is_idle = False
-            self._set_deadline(patience.REQUEST_TIMEOUT)
+        """Take bytes of a request."""
+        self._deadline.hear()
         was_responding = self._is_responding
         try:
             super().data_received(data)
@@ -60,16 +54,14 @@ class Connection(H11Protocol):
             self.refuse("bad_request", error=type(error).__name__)
             return
         if self._is_responding and not was_responding:
-            self._set_deadline(patience.RESPONSE_TIMEOUT)
+            self._deadline.respond()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, unless it has come already."""
-        self._is_idle = True
-        self._set_deadline(patience.IDLE_TIMEOUT)
+        self._deadline.rest()
         super().on_response_complete()
         if self._is_responding:
-            self._is_idle = False
-            self._set_deadline(patience.RESPONSE_TIMEOUT)
+            self._deadline.respond()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not an HTTP request."""
@@ -84,17 +76,6 @@ class Connection(H11Protocol):
     @property
     def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
-
-    def _set_deadline(self, seconds: float) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(seconds, self._on_deadline)
-
-    def _on_deadline(self) -> None:
-        if self._is_idle:
-            self.transport.abort()  # not logged: keeping a connection open is not a fault
-        else:
-            self.refuse("too_slow")
 
 
 def http_config(application: ASGIApp, *, connection: type[Connection], longest_head: int) -> uvicorn.Config:

@@ -53,7 +53,6 @@ _RAW_VALUE = wire.tag(HeaderValue, "raw_value")
 _OVERWRITE = HeaderValueOption(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).SerializeToString()
 _TO_BODY = _HEADER_MUTATION, _BODY_RESPONSE, _REQUEST_BODY  # from the inside out
 _TO_HEAD = _HEADER_MUTATION, _HEADERS_RESPONSE, _REQUEST_HEADERS
-_SHORT = len("20261201T120000Z")  # characters of a value that is kept encoded: no token has as few
 _LONGEST_KEPT = 8 * 1024  # bytes of an answer that is kept as long as the credentials; few have 3 KiB
 
 
@@ -213,18 +212,9 @@ def _set_headers(headers: Iterable[tuple[str, str]]) -> bytes:
 def _parts(headers: Iterable[tuple[str, str]]) -> list[bytes]:
     parts: list[bytes] = []
     for name, value in headers:
-        if len(value) <= _SHORT:
-            parts.append(_short_header(name, value))
-        else:
-            raw = value.encode("latin-1")
-            parts += _before_raw_value(name, len(raw)), raw, _OVERWRITE
+        raw = value.encode("latin-1")
+        parts += _before_raw_value(name, len(raw)), raw, _OVERWRITE
     return parts
-
-
-@lru_cache(maxsize=64)  # the time, which all sessions have in common
-def _short_header(name: str, value: str) -> bytes:
-    raw = value.encode("latin-1")
-    return _before_raw_value(name, len(raw)) + raw + _OVERWRITE
 
 
 def _before_raw_value(name: str, length: int) -> bytes:

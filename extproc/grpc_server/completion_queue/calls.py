@@ -48,12 +48,10 @@ class Call:
     def send(self, message: bytes, *, then: Callable[[Any], None] | None = None) -> None:
         """Send a message; then receive the client's next one, or call ``then``."""
         initial, self._initial = self._initial, ()
-        sending = (*initial, cygrpc.SendMessageOperation(message, _NO_FLAGS))
+        operations = [*initial, cygrpc.SendMessageOperation(message, _NO_FLAGS)]
         if then is None:
-            receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
-            self._call.start_server_batch((*sending, receiving), self._arrived)
-        else:
-            self._call.start_server_batch(sending, then)
+            operations.append(cygrpc.ReceiveMessageOperation(_NO_FLAGS))
+        self._call.start_server_batch(operations, then or self._arrived)
 
     def end(self, status: Status, last_message: bytes | None = None) -> None:
         """Send the last message, if there is one, and the status. Later calls do nothing."""
